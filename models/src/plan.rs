@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What goes into a model and what comes out of it: an [`Invocation`] and a [`World`] in, a [`Verdict`] out.
+//! Knows no process, no store and no thunk: the tracer turns a [`Plan`] into one.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One command as it was about to be executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invocation {
+    /// Absolute path of the program, as it was found (symbolic links not resolved).
+    pub program: PathBuf,
+    /// The arguments, `argv[0]` included.
+    pub argv: Vec<OsString>,
+    /// The environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Absolute working directory.
+    pub cwd: PathBuf,
+}
+
+impl Invocation {
+    /// The value of an environment variable; the first one counts, as in `getenv`.
+    #[must_use]
+    pub fn var(&self, name: &str) -> Option<&OsStr> {
+        self.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_os_str())
+    }
+
+    /// `path` seen from the working directory: absolute, not normalised.
+    #[must_use]
+    pub fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.cwd.join(path)
+    }
+}
+
+/// What stands at a path, symbolic links followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File,
+    /// A placeholder: a regular file whose content is not computed yet.
+    Placeholder,
+    /// A directory.
+    Directory,
+    /// A device, a pipe, a socket.
+    Other,
+}
+
+/// The file system and the tools as a model sees them. The tracer implements it with caches; tests implement it
+/// in memory. All paths are absolute.
+pub trait World {
+    /// What stands at `path`, if anything does.
+    fn node(&self, path: &Path) -> Option<Node>;
+    /// The content of the regular file at `path`; a placeholder is forced first.
+    ///
+    /// # Errors
+    /// Whatever reading the file gives.
+    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>>;
+    /// For a placeholder (or a file made by a deferred command): the shared libraries that its link was given,
+    /// which a later link against it will want to see. Empty for others.
+    fn linked_with(&self, path: &Path) -> Vec<PathBuf>;
+    /// Asks a tool about itself (`gcc -print-search-dirs`, `gcc -E -v`): the answer is remembered for as long as
+    /// the tool stays the same.
+    ///
+    /// # Errors
+    /// The tool cannot be run. An exit code other than 0 is not an error here.
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>>;
+    /// Does the file at `path` have an execute permission, or will it, once it is forced?
+    fn executable(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
+    /// The names in a directory, in any order, without `.` and `..`.
+    ///
+    /// # Errors
+    /// Whatever reading the directory gives; a world without directories says `Unsupported`.
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A command that only asks a tool about itself: it is run in an empty directory with no standard input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// The arguments, `argv[0]` included.
+    pub argv: Vec<OsString>,
+    /// The environment.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// What a tool said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// A tiny job that makes a tool use what it needs for every job of its kind: the tracer runs it under observation, in
+/// an empty directory that holds `files`, and takes all that it reads or executes outside of that directory as
+/// the tool's closure (programs, shared libraries, specs, crt files, plugins, locale). Cached by this value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Probe {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// The arguments, `argv[0]` included. Relative paths name `files`.
+    pub argv: Vec<OsString>,
+    /// The environment of the job: only variables that matter to the tool.
+    pub env: Vec<(OsString, OsString)>,
+    /// Name and content of the files that the job starts with.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// A file that a command writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Will it be executable (mode 0777 less the umask, in place of 0666)?
+    pub executable: bool,
+    /// What it is to the build.
+    pub role: Role,
+}
+
+/// What an output is to the build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// What the command is run for: object, library, program, preprocessed or assembler text.
+    Main,
+    /// A makefile fragment with the command's dependencies (`-MF`).
+    Dependencies,
+    /// Written along with the main output (`.gcno`, `.dwo`, a linker map).
+    Side,
+}
+
+/// Where a compiler looks for included files; for the include scanner and for `-M`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncludeSearch {
+    /// The source files: absolute paths.
+    pub sources: Vec<PathBuf>,
+    /// `-include` and `-imacros` files in order, as written.
+    pub forced: Vec<PathBuf>,
+    /// `-iquote` directories, absolute, in order. The directory of the including file comes before them.
+    pub quote: Vec<PathBuf>,
+    /// `-I` and `CPATH` directories, absolute, in order.
+    pub bracket: Vec<PathBuf>,
+    /// `-isystem` and `C_INCLUDE_PATH` & co. directories, then the compiler's own, absolute, in order.
+    pub system: Vec<PathBuf>,
+    /// `-idirafter` directories, absolute, in order.
+    pub after: Vec<PathBuf>,
+    /// Assembler: `-I` directories for `.include` and `.incbin`, beside the working directory; absolute.
+    pub assembler: Vec<PathBuf>,
+    /// `-D` options that define a header's name or an expression that could be one, as `NAME=VALUE`.
+    pub defines: Vec<OsString>,
+    /// A command that makes the compiler itself print, as a makefile rule on standard output, every file that
+    /// it reads for this command (`gcc … -M`): what counts when the scanner cannot be sure.
+    pub ask_compiler: Vec<OsString>,
+    /// A command that makes the compiler write, to a file whose name is appended as the last argument, exactly the
+    /// dependency file that the real command will write (`gcc … -E -o /dev/null -MD -MT … -MF FILE`), without compiling.
+    /// Empty where no dependency file is asked for.
+    pub write_dependencies: Vec<OsString>,
+}
+
+/// A command that is understood: what it reads and writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Files that the command reads, besides the tool's closure and the included files: absolute paths that exist (as files or
+    /// placeholders). An output that exists and is changed in place is among them too.
+    pub inputs: BTreeSet<PathBuf>,
+    /// Directories that exist and must exist where the command runs: search paths, absolute.
+    pub directories: BTreeSet<PathBuf>,
+    /// What it writes: absolute paths, the main output first.
+    pub outputs: Vec<Output>,
+    /// Names of environment variables that matter to the program, where they are set. `PATH`, locale and
+    /// `TMPDIR` are the tracer's business and not named here.
+    pub environment: Vec<&'static str>,
+    /// How the tool's closure is found: all of these together.
+    pub probes: Vec<Probe>,
+    /// For a compile: which files are included.
+    pub includes: Option<IncludeSearch>,
+    /// For a link: the shared libraries that it was given, for [`World::linked_with`].
+    pub shared_libraries: Vec<PathBuf>,
+    /// Launchers that stand before the real command and are left out (`ccache gcc …`): the command to defer, if
+    /// it is not the one that was asked.
+    pub instead: Option<Invocation>,
+}
+
+/// What a model makes of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Understood: may be deferred.
+    Defer(Box<Plan>),
+    /// The program is known, but not what this command does: it runs. The reason is one clause for a table, such
+    /// as `output to standard output` or `option -wrapper`.
+    Decline(String),
+}
+
+/// Why a command is not deferred, on the way to a [`Verdict::Decline`]: one clause for a table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Decline(pub String);
+
+impl Decline {
+    /// `PATH does not exist`: the command will fail, and says so itself.
+    #[must_use]
+    pub fn missing(path: &Path) -> Decline {
+        Decline(format!("{} does not exist", path.display()))
+    }
+}
+
+impl From<Decline> for Verdict {
+    fn from(Decline(reason): Decline) -> Verdict {
+        Verdict::Decline(reason)
+    }
+}
+
+/// Kind of command, for the table of `gg show`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Compiles, assembles or preprocesses sources.
+    Compile,
+    /// Links.
+    Link,
+    /// Makes or changes an archive.
+    Archive,
+    /// Runs an assembler directly.
+    Assemble,
+    /// Strips, copies or otherwise changes an object file.
+    Object,
+    /// Asks a tool about itself (`--version`, `-print-search-dirs`).
+    Query,
+}

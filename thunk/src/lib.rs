@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The vocabulary of the project: object names, thunks, trees, reductions, the store that holds them,
+//! placeholders and traces. Knows no process: nothing here runs, waits for or observes a command.
+
+mod atomic;
+mod digest;
+mod error;
+mod file_cache;
+mod framed;
+mod name;
+mod path;
+mod placeholder;
+mod reduction;
+mod store;
+mod thunk;
+pub mod trace;
+mod tree;
+
+pub use atomic::{AtomicFile, write_atomically};
+pub use digest::Hasher;
+pub use error::{Error, Result};
+pub use file_cache::{FileCache, FileId};
+pub use name::{ObjectKind, ObjectName};
+pub use path::{decode_path, encode_path};
+pub use placeholder::{OutputRef, Placeholder};
+pub use reduction::{ReducedOutput, Reduction};
+pub use store::{Store, default_store_dir};
+pub use thunk::{Input, Link, MAGIC, Thunk, ThunkInput, substitute};
+pub use tree::{Tree, TreeEntry, TreeNode};

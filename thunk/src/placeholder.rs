@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Placeholders: what stands at an output's path until its thunk is forced. Every line starts with `#`, so that one is
+//! an empty makefile; the first names an interpreter, so that executing one forces it and runs the result.
+//!
+//! ```text
+//! #!/opt/gg/bin/gg force-and-run
+//! # gg-placeholder 1
+//! # output T…#/encoded/path/of/the/output
+//! # store /encoded/path/of/the/store
+//! ##########… padding: the size modulo 1024 is 1013, by which the interceptor knows it from fstat
+//! ```
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::name::ObjectName;
+use crate::path::{decode_path, encode_path};
+
+/// One output of a thunk; without a path, its first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OutputRef {
+    /// The thunk.
+    pub thunk: ObjectName,
+    /// Which of its outputs.
+    pub output: Option<PathBuf>,
+}
+
+/// The content of a placeholder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placeholder {
+    /// What it stands for.
+    pub output: OutputRef,
+    /// The store that holds the thunk.
+    pub store: PathBuf,
+}
+
+/// `size % BLOCK == REST` for every placeholder; the interceptor's `wire` crate says the same, and a test of the
+/// tracer holds the two together.
+pub const BLOCK: usize = 1024;
+/// See [`BLOCK`].
+pub const REST: usize = 1013;
+/// No placeholder is larger.
+pub const MAX: usize = 16 * 1024;
+const MARK: &str = "\n# gg-placeholder 1\n";
+/// The kernel reads no more of a `#!` line.
+const SHEBANG_MAX: usize = 255;
+
+impl Placeholder {
+    /// The file's content. `interpreter` is the absolute path of the `gg` program.
+    ///
+    /// # Errors
+    /// The paths are too long for a placeholder.
+    pub fn encode(&self, interpreter: &Path) -> Result<Vec<u8>> {
+        let mut out = b"#!".to_vec();
+        let path = interpreter.as_os_str().as_bytes();
+        // White space or a long path would not survive the kernel's reading of the line.
+        if path.len() + 20 < SHEBANG_MAX && !path.iter().any(u8::is_ascii_whitespace) {
+            out.extend_from_slice(path);
+            out.extend_from_slice(b" force-and-run");
+        } else {
+            out.extend_from_slice(b"/usr/bin/env -S gg force-and-run");
+        }
+        out.extend_from_slice(MARK.as_bytes());
+        out.extend_from_slice(
+            format!("# output {}\n# store {}\n", self.output, encode_path(&self.store)).as_bytes(),
+        );
+        while out.len() % BLOCK != REST - 1 {
+            out.push(b'#');
+        }
+        out.push(b'\n');
+        if out.len() >= MAX {
+            return Err(Error::malformed(
+                self.store.display().to_string(),
+                "placeholder",
+                "the paths of store and output are too long",
+            ));
+        }
+        Ok(out)
+    }
+
+    /// Parses a placeholder's content; `None` if it is something else.
+    ///
+    /// # Errors
+    /// It is marked as a placeholder but is not whole.
+    pub fn decode(subject: &Path, content: &[u8]) -> Result<Option<Self>> {
+        if !content.starts_with(b"#!") {
+            return Ok(None);
+        }
+        let Some(newline) = content.iter().position(|&b| b == b'\n') else { return Ok(None) };
+        let Some(rest) = content[newline..].strip_prefix(MARK.as_bytes()) else { return Ok(None) };
+        let bad = |why: &str| Error::malformed(subject.display().to_string(), "placeholder", why);
+        if content.len() % BLOCK != REST || content.len() >= MAX || content.last() != Some(&b'\n') {
+            return Err(bad(
+                "its size is wrong: it was cut or appended to; remove the file and record the build again",
+            ));
+        }
+        let mut lines = rest.split(|&b| b == b'\n');
+        let output =
+            lines.next().and_then(|l| l.strip_prefix(b"# output ")).and_then(OutputRef::parse).ok_or_else(
+                || bad("it names no output of a thunk; remove the file and record the build again"),
+            )?;
+        let store = lines
+            .next()
+            .and_then(|l| l.strip_prefix(b"# store "))
+            .and_then(decode_path)
+            .filter(|p| p.is_absolute())
+            .ok_or_else(|| bad("it names no store; remove the file and record the build again"))?;
+        Ok(Some(Self { output, store }))
+    }
+
+    /// Reads the placeholder at `path`; `None` where something else stands, or nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is a damaged placeholder.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let metadata = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+            Err(e) => return Err(Error::io("look at", path)(e)),
+        };
+        let metadata = if metadata.is_symlink() {
+            match std::fs::metadata(path) {
+                Ok(target) => target,
+                Err(_) => return Ok(None),
+            }
+        } else {
+            metadata
+        };
+        if !metadata.is_file() || metadata.len() >= MAX as u64 {
+            return Ok(None);
+        }
+        let mut content = Vec::with_capacity(metadata.len() as usize);
+        let mut file = File::open(path).map_err(Error::io("read", path))?.take(MAX as u64);
+        if metadata.len() as usize % BLOCK != REST {
+            // Not the size of one: only a damaged placeholder would still be marked as one.
+            let mut head = [0u8; 2];
+            if file.read_exact(&mut head).is_err() || head != *b"#!" {
+                return Ok(None);
+            }
+            content.extend_from_slice(&head);
+        }
+        file.read_to_end(&mut content).map_err(Error::io("read", path))?;
+        Self::decode(path, &content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::name::ObjectKind;
+
+    fn sample(output: &str) -> Placeholder {
+        Placeholder {
+            output: OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: Some(output.into()) },
+            store: "/home/user/.cache/gg".into(),
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_an_empty_makefile_of_the_agreed_size() {
+        for len in [1, 300, 900, 3000] {
+            let placeholder = sample(&format!("/{}", "d/".repeat(len) + "x y=z#.o"));
+            let text = placeholder.encode(Path::new("/usr/bin/gg")).unwrap();
+            assert_eq!(text.len() % BLOCK, REST);
+            assert!(text.split(|&b| b == b'\n').all(|l| l.is_empty() || l[0] == b'#'));
+            assert_eq!(Placeholder::decode(Path::new("p"), &text).unwrap(), Some(placeholder));
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_placeholders_and_damaged_ones_are_told() {
+        let text = sample("/a.o").encode(Path::new("/usr/bin/gg")).unwrap();
+        assert!(Placeholder::decode(Path::new("p"), b"#!/bin/sh\necho\n").unwrap().is_none());
+        assert!(Placeholder::decode(Path::new("p"), b"").unwrap().is_none());
+        assert!(Placeholder::decode(Path::new("p"), &text[..500]).is_err());
+        let flipped = String::from_utf8(text).unwrap().replace("output T", "output V").into_bytes();
+        assert!(Placeholder::decode(Path::new("p"), &flipped).is_err());
+    }
+
+    #[test]
+    fn an_interpreter_with_a_blank_in_its_path_is_found_through_env() {
+        let text = sample("/a.o").encode(Path::new("/home/a b/gg")).unwrap();
+        assert!(text.starts_with(b"#!/usr/bin/env -S gg force-and-run\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics(at in 0usize..1013, bit in 0u8..8, cut in 0usize..1013) {
+            let mut text = sample("/a.o").encode(Path::new("/usr/bin/gg")).unwrap();
+            text[at] ^= 1 << bit;
+            let _ = Placeholder::decode(Path::new("p"), &text);
+            text.truncate(cut);
+            let _ = Placeholder::decode(Path::new("p"), &text);
+        }
+    }
+}

@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The content-addressed store: blobs and thunks by name, and reductions by thunk. Several processes may use one at
+//! once: everything appears by rename or link, whole, and nothing that exists is ever changed.
+//!
+//! ```text
+//! $GG_DIR/version        "gg-store 1"
+//!         blobs/NAME     objects; mode 0644, so that a hard link looks like an ordinary file
+//!         exec/NAME      the same content with mode 0755, for executables: one of the two is enough
+//!         reductions/T…  see `reduction`
+//!         traces/…       see `trace`
+//!         cache/…        what can be computed again: file hashes, toolchains
+//!         tmp/           files that are being written
+//!         sandbox/       where workers run commands
+//! ```
+//!
+//! Knows nothing of what objects mean. Durability after a power failure is not promised: an object whose size is
+//! not the one in its name counts as absent.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::atomic::{AtomicFile, write_atomically};
+use crate::digest::Hasher;
+use crate::error::{Error, Result};
+use crate::file_cache::{FileCache, FileId};
+use crate::name::{ObjectKind, ObjectName};
+use crate::reduction::Reduction;
+use crate::thunk::Thunk;
+use crate::tree::Tree;
+
+const VERSION: &str = "gg-store 1";
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    files: FileCache,
+    /// Objects seen in the store by this process: saves a look at the disk for each input of each thunk.
+    present: Mutex<HashSet<(ObjectName, bool)>>,
+}
+
+/// The store's directory: `GG_DIR`; else the nearest `.gg` upwards from the current directory, as `gg init` makes it;
+/// else `gg` in the user's cache directory.
+///
+/// # Errors
+/// None of these can be determined.
+pub fn default_store_dir() -> Result<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p: &PathBuf| p.is_absolute());
+    if std::env::var_os("GG_DIR").is_some_and(|v| !v.is_empty()) {
+        return absolute("GG_DIR").ok_or(Error::NoStore);
+    }
+    if let Ok(here) = std::env::current_dir()
+        && let Some(found) = here.ancestors().map(|d| d.join(".gg")).find(|d| d.join("version").is_file())
+    {
+        return Ok(found);
+    }
+    if let Some(cache) = absolute("XDG_CACHE_HOME") {
+        return Ok(cache.join("gg"));
+    }
+    absolute("HOME").map(|home| home.join(".cache/gg")).ok_or(Error::NoStore)
+}
+
+impl Store {
+    /// Opens the store in `root`, making it if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made or written to, or is of another version.
+    pub fn open(root: &Path) -> Result<Self> {
+        for directory in ["blobs", "exec", "reductions", "traces", "cache", "tmp", "sandbox"] {
+            let path = root.join(directory);
+            if !path.is_dir() {
+                fs::create_dir_all(&path).map_err(Error::io("make the store's directory", &path))?;
+            }
+        }
+        let root = fs::canonicalize(root).map_err(Error::io("find the store", root))?;
+        let version = root.join("version");
+        match fs::read_to_string(&version) {
+            Ok(found) if found.trim_end() == VERSION => {}
+            Ok(found) => {
+                let found = found.trim_end().chars().take(40).collect();
+                return Err(Error::StoreVersion { path: version, found, expected: VERSION });
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                write_atomically(&version, format!("{VERSION}\n").as_bytes(), 0o644)?;
+            }
+            Err(e) => return Err(Error::io("read", &version)(e)),
+        }
+        let files = FileCache::open(&root.join("cache/files"));
+        Ok(Self { root, files, present: Mutex::default() })
+    }
+
+    /// Opens the default store.
+    ///
+    /// # Errors
+    /// As [`default_store_dir`] and [`Store::open`].
+    pub fn open_default() -> Result<Self> {
+        Self::open(&default_store_dir()?)
+    }
+
+    /// Its directory: absolute, without symbolic links.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The cache of file hashes.
+    #[must_use]
+    pub fn files(&self) -> &FileCache {
+        &self.files
+    }
+
+    /// A directory of the store for what can be computed again.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn cache_dir(&self, name: &str) -> Result<PathBuf> {
+        let path = self.root.join("cache").join(name);
+        fs::create_dir_all(&path).map_err(Error::io("make the directory", &path))?;
+        Ok(path)
+    }
+
+    fn slot(&self, name: &ObjectName, executable: bool) -> PathBuf {
+        self.root.join(if executable { "exec" } else { "blobs" }).join(name.to_string())
+    }
+
+    fn is_there(&self, name: &ObjectName, executable: bool) -> bool {
+        if self.present.lock().unwrap_or_else(PoisonError::into_inner).contains(&(*name, executable)) {
+            return true;
+        }
+        let there = fs::symlink_metadata(self.slot(name, executable))
+            .is_ok_and(|m| m.is_file() && m.len() == name.size());
+        if there {
+            self.note(name, executable);
+        }
+        there
+    }
+
+    fn note(&self, name: &ObjectName, executable: bool) {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert((*name, executable));
+    }
+
+    /// The file that holds an object, if the store has it.
+    #[must_use]
+    pub fn find(&self, name: &ObjectName) -> Option<PathBuf> {
+        [false, true].into_iter().find(|&x| self.is_there(name, x)).map(|x| self.slot(name, x))
+    }
+
+    /// Does the store hold this object?
+    #[must_use]
+    pub fn contains(&self, name: &ObjectName) -> bool {
+        self.is_there(name, false) || self.is_there(name, true)
+    }
+
+    /// A file with the object's content and the mode that is asked for: to be linked to, never written.
+    ///
+    /// # Errors
+    /// The store does not hold it, or cannot make the second form.
+    pub fn file(&self, name: &ObjectName, executable: bool) -> Result<PathBuf> {
+        let path = self.slot(name, executable);
+        if self.is_there(name, executable) {
+            return Ok(path);
+        }
+        if !self.is_there(name, !executable) {
+            return Err(Error::Missing { name: *name, store: self.root.clone() });
+        }
+        let source = self.slot(name, !executable);
+        let mut from = File::open(&source).map_err(Error::io("read", &source))?;
+        let mut to = self.temporary(executable)?;
+        // Goes through copy_file_range: shares the data where the file system can.
+        io::copy(&mut from, &mut to.file()).map_err(Error::io("write", &path))?;
+        to.flush().map_err(Error::io("write", &path))?;
+        self.install(to, name, executable)?;
+        Ok(path)
+    }
+
+    /// A file under construction, to be given to [`Store::install`].
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn temporary(&self, executable: bool) -> Result<AtomicFile> {
+        let mode = if executable { 0o755 } else { 0o644 };
+        let file = AtomicFile::create_in(&self.root.join("tmp"), mode)?;
+        // Whatever the umask of this process: modes in the store are part of what sandboxes show.
+        file.file()
+            .set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(Error::io("set the mode of", file.temporary_path()))?;
+        Ok(file)
+    }
+
+    /// Gives a finished temporary file its name.
+    ///
+    /// # Errors
+    /// The rename is refused.
+    pub fn install(&self, file: AtomicFile, name: &ObjectName, executable: bool) -> Result<()> {
+        file.commit(&self.slot(name, executable))?;
+        self.note(name, executable);
+        Ok(())
+    }
+
+    /// Stores these bytes.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn put(&self, kind: ObjectKind, content: &[u8]) -> Result<ObjectName> {
+        let name = ObjectName::of(kind, content);
+        if !self.contains(&name) {
+            let mut file = self.temporary(false)?;
+            file.write_all(content).map_err(Error::io("write", self.slot(&name, false)))?;
+            self.install(file, &name, false)?;
+        }
+        Ok(name)
+    }
+
+    /// Stores a thunk.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn put_thunk(&self, thunk: &Thunk) -> Result<ObjectName> {
+        self.put(ObjectKind::Thunk, &thunk.encode())
+    }
+
+    /// Stores a tree.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn put_tree(&self, tree: &Tree) -> Result<ObjectName> {
+        self.put(ObjectKind::Value, &tree.encode())
+    }
+
+    /// Stores the content of a regular file (symbolic links are followed). Tells its name, and whether it is
+    /// executable. The file is read only if it changed since it was last stored.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, changes while it is read, or the store cannot be written to.
+    pub fn put_file(&self, path: &Path) -> Result<(ObjectName, bool)> {
+        let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;
+        let executable = metadata.mode() & 0o111 != 0;
+        let id = FileId::of(&metadata);
+        if let Some(name) = self.files.get(&id)
+            && self.is_there(&name, executable)
+        {
+            return Ok((name, executable));
+        }
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
+        let before = file.metadata().map_err(Error::io("look at", path))?;
+        if !before.is_file() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+            return Err(Error::Io { what: "store", path: path.into(), source });
+        }
+        // Small files, nearly all, are hashed first and written only if they are new.
+        const SMALL: u64 = 8 << 20;
+        let name = if before.len() <= SMALL {
+            let mut content = Vec::with_capacity(before.len() as usize + 1);
+            file.read_to_end(&mut content).map_err(Error::io("read", path))?;
+            let name = ObjectName::of(ObjectKind::Value, &content);
+            if !self.is_there(&name, executable) {
+                let mut to = self.temporary(executable)?;
+                to.write_all(&content).map_err(Error::io("write", self.slot(&name, executable)))?;
+                self.install(to, &name, executable)?;
+            }
+            name
+        } else {
+            let mut to = self.temporary(executable)?;
+            let name =
+                hash_stream(&mut file, Some(to.file())).map_err(Error::io("copy into the store", path))?;
+            to.flush().map_err(Error::io("write", self.slot(&name, executable)))?;
+            self.install(to, &name, executable)?;
+            name
+        };
+        let after = file.metadata().map_err(Error::io("look at", path))?;
+        if FileId::of(&before) != FileId::of(&after) || after.len() != name.size() {
+            let source = io::Error::other("it changed while it was read");
+            return Err(Error::Io { what: "store", path: path.into(), source });
+        }
+        self.files.put(&FileId::of(&after), &name);
+        Ok((name, executable))
+    }
+
+    /// Moves a regular file that nobody else can write to any more into the store: no copy where both are on one
+    /// file system.
+    ///
+    /// # Errors
+    /// It cannot be read, or the store cannot be written to.
+    pub fn adopt(&self, path: &Path, executable: bool) -> Result<ObjectName> {
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
+        let name = hash_stream(&mut file, None).map_err(Error::io("read", path))?;
+        if !self.is_there(&name, executable) {
+            let mode = if executable { 0o755 } else { 0o644 };
+            file.set_permissions(fs::Permissions::from_mode(mode))
+                .map_err(Error::io("set the mode of", path))?;
+            let slot = self.slot(&name, executable);
+            match fs::rename(path, &slot) {
+                Ok(()) => self.note(&name, executable),
+                Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+                    let mut from = File::open(path).map_err(Error::io("read", path))?;
+                    let to = self.temporary(executable)?;
+                    io::copy(&mut from, &mut to.file()).map_err(Error::io("write", &slot))?;
+                    self.install(to, &name, executable)?;
+                }
+                Err(e) => return Err(Error::io("put a file there", &slot)(e)),
+            }
+        }
+        Ok(name)
+    }
+
+    /// An object's content, checked against its name.
+    ///
+    /// # Errors
+    /// The store does not hold it, or holds something else under its name.
+    pub fn read(&self, name: &ObjectName) -> Result<Vec<u8>> {
+        let missing = || Error::Missing { name: *name, store: self.root.clone() };
+        let path = self.find(name).ok_or_else(missing)?;
+        let content = fs::read(&path).map_err(Error::io("read", &path))?;
+        let actual = ObjectName::of(name.kind(), &content);
+        if actual != *name {
+            return Err(Error::Corrupt { path, actual });
+        }
+        Ok(content)
+    }
+
+    /// A thunk of the store.
+    ///
+    /// # Errors
+    /// As [`Store::read`] and [`Thunk::decode`].
+    pub fn thunk(&self, name: &ObjectName) -> Result<Thunk> {
+        Thunk::decode(&name.to_string(), &self.read(name)?)
+    }
+
+    /// A tree of the store.
+    ///
+    /// # Errors
+    /// As [`Store::read`] and [`Tree::decode`].
+    pub fn tree(&self, name: &ObjectName) -> Result<Tree> {
+        Tree::decode(&name.to_string(), &self.read(name)?)
+    }
+
+    /// Checks an object's file against its name.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn verify(&self, name: &ObjectName) -> Result<()> {
+        for executable in [false, true] {
+            let path = self.slot(name, executable);
+            let Ok(mut file) = File::open(&path) else { continue };
+            let actual = hash_stream(&mut file, None).map_err(Error::io("read", &path))?;
+            if actual.digest() != name.digest() || actual.size() != name.size() {
+                return Err(Error::Corrupt { path, actual });
+            }
+        }
+        if self.contains(name) {
+            Ok(())
+        } else {
+            Err(Error::Missing { name: *name, store: self.root.clone() })
+        }
+    }
+
+    /// The names of stored objects that start with this text, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn complete(&self, prefix: &str, limit: usize) -> Result<Vec<ObjectName>> {
+        let mut found = Vec::new();
+        for directory in ["blobs", "exec"] {
+            let path = self.root.join(directory);
+            for entry in fs::read_dir(&path).map_err(Error::io("list", &path))? {
+                let entry = entry.map_err(Error::io("list", &path))?;
+                if let Some(name) = entry.file_name().to_str()
+                    && name.starts_with(prefix)
+                    && let Ok(name) = name.parse()
+                    && !found.contains(&name)
+                {
+                    found.push(name);
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The reduction of a thunk, if it is known, whole, and all its outputs are in the store.
+    #[must_use]
+    pub fn reduction(&self, thunk: &ObjectName) -> Option<Reduction> {
+        let content = fs::read(self.root.join("reductions").join(thunk.to_string())).ok()?;
+        // A damaged reduction is as good as none: the thunk runs again and replaces it.
+        let reduction = Reduction::decode(&thunk.to_string(), &content).ok()?;
+        reduction.outputs.iter().all(|o| self.contains(&o.value)).then_some(reduction)
+    }
+
+    /// Remembers what a thunk gives.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn put_reduction(&self, thunk: &ObjectName, reduction: &Reduction) -> Result<()> {
+        let path = self.root.join("reductions").join(thunk.to_string());
+        let mut file = self.temporary(false)?;
+        file.write_all(&reduction.encode()).map_err(Error::io("write", &path))?;
+        file.commit(&path)
+    }
+}
+
+/// Hashes a stream, copying it to `copy` on the way.
+fn hash_stream(from: &mut File, mut copy: Option<&File>) -> io::Result<ObjectName> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0u8; 1 << 17];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish(ObjectKind::Value)),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                if let Some(to) = &mut copy {
+                    to.write_all(&buffer[..n])?;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn objects_come_back_as_they_were_put() {
+        let (_dir, store) = store();
+        let name = store.put(ObjectKind::Value, b"content").unwrap();
+        assert_eq!(store.read(&name).unwrap(), b"content");
+        assert!(store.contains(&name));
+        let absent = ObjectName::of(ObjectKind::Value, b"other");
+        assert!(matches!(store.read(&absent), Err(Error::Missing { .. })));
+        assert_eq!(store.complete(&name.to_string()[..6], 9).unwrap(), [name]);
+    }
+
+    #[test]
+    fn a_file_has_both_forms_and_a_known_file_is_not_read_again() {
+        let (dir, store) = store();
+        let path = dir.path().join("tool");
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let (name, executable) = store.put_file(&path).unwrap();
+        assert!(executable);
+        for (wanted, mode) in [(true, 0o755), (false, 0o644)] {
+            let file = store.file(&name, wanted).unwrap();
+            assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, mode);
+        }
+        fs::write(&path, "#!/bin/zsh\n").unwrap();
+        assert_ne!(store.put_file(&path).unwrap().0, name);
+    }
+
+    #[test]
+    fn damage_is_found_and_a_cut_object_counts_as_absent() {
+        let (dir, store) = store();
+        let name = store.put(ObjectKind::Value, b"content").unwrap();
+        let path = store.find(&name).unwrap();
+        fs::write(&path, "contenT").unwrap();
+        assert!(matches!(store.read(&name), Err(Error::Corrupt { .. })));
+        assert!(matches!(store.verify(&name), Err(Error::Corrupt { .. })));
+        fs::write(&path, "con").unwrap();
+        let again = Store::open(&dir.path().join("store")).unwrap();
+        assert!(!again.contains(&name));
+        again.put(ObjectKind::Value, b"content").unwrap();
+        assert_eq!(again.read(&name).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_reduction_counts_only_while_its_outputs_are_there() {
+        let (dir, store) = store();
+        let value = store.put(ObjectKind::Value, b"object").unwrap();
+        let thunk = ObjectName::of(ObjectKind::Thunk, b"t");
+        let output = crate::ReducedOutput { path: "/a.o".into(), value, executable: false };
+        store.put_reduction(&thunk, &Reduction { outputs: vec![output], ..Reduction::default() }).unwrap();
+        assert!(store.reduction(&thunk).is_some());
+        fs::remove_file(store.find(&value).unwrap()).unwrap();
+        let again = Store::open(&dir.path().join("store")).unwrap();
+        assert!(again.reduction(&thunk).is_none());
+    }
+
+    #[test]
+    fn a_store_of_another_version_is_left_alone() {
+        let (dir, _store) = store();
+        fs::write(dir.path().join("store/version"), "gg-store 999\n").unwrap();
+        assert!(matches!(Store::open(&dir.path().join("store")), Err(Error::StoreVersion { .. })));
+    }
+}

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The thunk: one process run, described completely. Fields 1 to 7 are gg's, names and numbers; from 16 up ours.
+//!
+//! | field | meaning |
+//! |---|---|
+//! | 16 workdir | working directory, absolute; gg's thunks have none and run in an empty directory |
+//! | 17 trees | values that hold directory trees ([`crate::Tree`]), shared between thunks: a toolchain |
+//! | 18 program | absolute path at which the executable `function.hash` stands |
+//! | 19 directories | directories that must exist, beside those of inputs and outputs |
+//! | 20 umask | file mode creation mask, plus one (0: not given) |
+//! | 21 optional_outputs | outputs that the command may or may not write |
+//!
+//! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
+//! they are `bytes` here.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use crate::error::{Error, Result};
+use crate::name::{ObjectKind, ObjectName};
+use crate::path::{decode_path, encode_path, is_clean_absolute, is_clean_relative, to_path};
+use crate::placeholder::OutputRef;
+
+/// The first bytes of every thunk, as in gg.
+pub const MAGIC: &[u8] = b"##GGTHUNK##";
+
+/// The messages as they are on the wire.
+mod wire {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Function {
+        #[prost(bytes = "vec", tag = "1")]
+        pub hash: Vec<u8>,
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        pub args: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", repeated, tag = "3")]
+        pub envars: Vec<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Link {
+        #[prost(bytes = "vec", tag = "1")]
+        pub name: Vec<u8>,
+        #[prost(bytes = "vec", tag = "2")]
+        pub target: Vec<u8>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Thunk {
+        #[prost(message, optional, tag = "1")]
+        pub function: Option<Function>,
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        pub values: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", repeated, tag = "3")]
+        pub thunks: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", repeated, tag = "4")]
+        pub executables: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", repeated, tag = "5")]
+        pub outputs: Vec<Vec<u8>>,
+        #[prost(uint32, tag = "6")]
+        pub timeout: u32,
+        #[prost(message, repeated, tag = "7")]
+        pub links: Vec<Link>,
+        #[prost(bytes = "vec", tag = "16")]
+        pub workdir: Vec<u8>,
+        #[prost(bytes = "vec", repeated, tag = "17")]
+        pub trees: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", tag = "18")]
+        pub program: Vec<u8>,
+        #[prost(bytes = "vec", repeated, tag = "19")]
+        pub directories: Vec<Vec<u8>>,
+        #[prost(uint32, tag = "20")]
+        pub umask: u32,
+        #[prost(bytes = "vec", repeated, tag = "21")]
+        pub optional_outputs: Vec<Vec<u8>>,
+    }
+}
+
+/// A file that is there before the command runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Input {
+    /// Where it stands: absolute, or relative to the directory of a gg thunk. Empty in gg's thunks for what is found
+    /// through `@{GGHASH:…}` only.
+    pub path: PathBuf,
+    /// Its content.
+    pub value: ObjectName,
+}
+
+/// An input that another thunk makes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ThunkInput {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Which output of which thunk it is.
+    pub from: OutputRef,
+}
+
+/// A symbolic link that is there before the command runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it says.
+    pub target: PathBuf,
+}
+
+/// One process run. The lists are sorted, so that equal runs have equal names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thunk {
+    /// The executable's content.
+    pub function: Option<ObjectName>,
+    /// Arguments, `argv[0]` included.
+    pub args: Vec<OsString>,
+    /// Environment, `NAME=VALUE`.
+    pub env: Vec<OsString>,
+    /// Plain input files.
+    pub values: Vec<Input>,
+    /// Executable input files.
+    pub executables: Vec<Input>,
+    /// Inputs made by other thunks.
+    pub thunks: Vec<ThunkInput>,
+    /// Files that the command writes; the first is the main one.
+    pub outputs: Vec<PathBuf>,
+    /// Files that it may write.
+    pub optional_outputs: Vec<PathBuf>,
+    /// Milliseconds after which the run is given up; 0 for never.
+    pub timeout_ms: u32,
+    /// Symbolic links among the inputs.
+    pub links: Vec<Link>,
+    /// Working directory.
+    pub workdir: Option<PathBuf>,
+    /// Directory trees among the inputs.
+    pub trees: Vec<ObjectName>,
+    /// Where the executable stands.
+    pub program: Option<PathBuf>,
+    /// Directories that must exist.
+    pub directories: Vec<PathBuf>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+}
+
+impl Thunk {
+    /// The thunk as it is stored.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let bytes = |p: &Path| p.as_os_str().as_bytes().to_vec();
+        let inputs =
+            |list: &[Input]| list.iter().map(|i| item(&i.value.to_string(), &i.path)).collect::<Vec<_>>();
+        let message = wire::Thunk {
+            function: self.function.map(|hash| wire::Function {
+                hash: hash.to_string().into_bytes(),
+                args: self.args.iter().map(|a| a.as_bytes().to_vec()).collect(),
+                envars: self.env.iter().map(|a| a.as_bytes().to_vec()).collect(),
+            }),
+            values: inputs(&self.values),
+            executables: inputs(&self.executables),
+            thunks: self.thunks.iter().map(|t| item(&t.from.to_string(), &t.path)).collect(),
+            outputs: self.outputs.iter().map(|p| bytes(p)).collect(),
+            optional_outputs: self.optional_outputs.iter().map(|p| bytes(p)).collect(),
+            timeout: self.timeout_ms,
+            links: self
+                .links
+                .iter()
+                .map(|l| wire::Link { name: bytes(&l.path), target: bytes(&l.target) })
+                .collect(),
+            workdir: self.workdir.as_deref().map(bytes).unwrap_or_default(),
+            trees: self.trees.iter().map(|t| t.to_string().into_bytes()).collect(),
+            program: self.program.as_deref().map(bytes).unwrap_or_default(),
+            directories: self.directories.iter().map(|p| bytes(p)).collect(),
+            umask: self.umask.map_or(0, |m| m + 1),
+        };
+        let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&message.encode_to_vec());
+        out
+    }
+
+    /// The inverse of [`Thunk::encode`], also for thunks made by gg. `subject` names the thunk in errors.
+    ///
+    /// # Errors
+    /// The bytes are no thunk, or one that nobody should run: paths that lead elsewhere than they say, no
+    /// output, no argument.
+    pub fn decode(subject: &str, content: &[u8]) -> Result<Self> {
+        let bad = |why: String| Error::malformed(subject, "thunk", why);
+        let body =
+            content.strip_prefix(MAGIC).ok_or_else(|| bad("it does not start with ##GGTHUNK##".into()))?;
+        let message = wire::Thunk::decode(body).map_err(|e| bad(e.to_string()))?;
+        Self::check(message).map_err(bad)
+    }
+
+    fn check(message: wire::Thunk) -> std::result::Result<Self, String> {
+        let function = message.function.ok_or("it has no function")?;
+        let workdir = optional_absolute("workdir", &message.workdir)?;
+        let program = optional_absolute("program", &message.program)?;
+        // gg's own thunks have neither, and name their files relative to a directory made for them.
+        let absolute = workdir.is_some();
+        if absolute != program.is_some() {
+            return Err("workdir and program must be given together".into());
+        }
+        let path = |what: &str, bytes: &[u8]| {
+            let clean =
+                if absolute { is_clean_absolute(bytes) && bytes != b"/" } else { is_clean_relative(bytes) };
+            if clean { Ok(to_path(bytes)) } else { Err(unclean(what, bytes)) }
+        };
+        let inputs = |items: &[Vec<u8>]| -> std::result::Result<Vec<Input>, String> {
+            items
+                .iter()
+                .map(|text| {
+                    let (value, rest) = match ObjectName::split_prefix(text, b'=') {
+                        Some((value, rest)) => (value, Some(rest)),
+                        None => (parse_name(text)?, None),
+                    };
+                    if value.kind() != ObjectKind::Value {
+                        return Err(format!("{value} stands among the values"));
+                    }
+                    match rest {
+                        Some(rest) => Ok(Input { value, path: path("input", rest)? }),
+                        None if absolute => Err(format!("input {value} has no path")),
+                        None => Ok(Input { value, path: PathBuf::new() }),
+                    }
+                })
+                .collect()
+        };
+        let paths = |what: &str, list: &[Vec<u8>]| -> std::result::Result<Vec<PathBuf>, String> {
+            list.iter().map(|p| path(what, p)).collect()
+        };
+        let thunk = Self {
+            function: Some(parse_name(&function.hash)?),
+            args: function.args.into_iter().map(text).collect::<std::result::Result<_, _>>()?,
+            env: function.envars.into_iter().map(text).collect::<std::result::Result<_, _>>()?,
+            values: inputs(&message.values)?,
+            executables: inputs(&message.executables)?,
+            thunks: message
+                .thunks
+                .iter()
+                .map(|text| {
+                    let split = text.iter().position(|&b| b == b'=').unwrap_or(text.len());
+                    let from = OutputRef::parse(&text[..split])
+                        .ok_or_else(|| format!("\"{}\" is no output of a thunk", text.escape_ascii()))?;
+                    match text.get(split + 1..) {
+                        Some(rest) => Ok(ThunkInput { path: path("input", rest)?, from }),
+                        None if absolute => Err(format!("input {from} has no path")),
+                        None => Ok(ThunkInput { path: PathBuf::new(), from }),
+                    }
+                })
+                .collect::<std::result::Result<_, String>>()?,
+            outputs: paths("output", &message.outputs)?,
+            optional_outputs: paths("output", &message.optional_outputs)?,
+            timeout_ms: message.timeout,
+            links: message
+                .links
+                .iter()
+                .map(|l| {
+                    if l.target.is_empty() || l.target.contains(&0) || l.target.len() >= 4096 {
+                        return Err(unclean("link target", &l.target));
+                    }
+                    Ok(Link { path: path("link", &l.name)?, target: to_path(&l.target) })
+                })
+                .collect::<std::result::Result<_, String>>()?,
+            workdir,
+            trees: message.trees.iter().map(|t| parse_name(t)).collect::<std::result::Result<_, _>>()?,
+            program,
+            directories: message
+                .directories
+                .iter()
+                .map(|d| if d == b"/" { Ok(PathBuf::from("/")) } else { path("directory", d) })
+                .collect::<std::result::Result<_, _>>()?,
+            umask: match message.umask {
+                0 => None,
+                m if m <= 0o1000 => Some(m - 1),
+                m => return Err(format!("umask {m:#o}")),
+            },
+        };
+        if thunk.args.is_empty() {
+            return Err("it has no argument, not even argv[0]".into());
+        }
+        if thunk.outputs.is_empty() {
+            return Err("it has no output".into());
+        }
+        Ok(thunk)
+    }
+
+    /// Puts the lists that are sets into the order in which equal ones are equal bytes.
+    pub fn canonicalise(&mut self) {
+        fn set<T: Ord>(list: &mut Vec<T>) {
+            list.sort_unstable();
+            list.dedup();
+        }
+        set(&mut self.values);
+        set(&mut self.executables);
+        set(&mut self.thunks);
+        set(&mut self.links);
+        set(&mut self.trees);
+        set(&mut self.directories);
+        set(&mut self.env);
+    }
+
+    /// Name and stored form.
+    #[must_use]
+    pub fn name(&self) -> ObjectName {
+        ObjectName::of(ObjectKind::Thunk, &self.encode())
+    }
+}
+
+/// Replaces gg's `@{GGHASH:NAME}` in an argument by what `path_of` gives for NAME.
+///
+/// # Errors
+/// NAME is not an object name, or `path_of` fails.
+pub fn substitute(
+    argument: &OsStr,
+    path_of: &mut dyn FnMut(ObjectName) -> Result<PathBuf>,
+) -> Result<OsString> {
+    const START: &[u8] = b"@{GGHASH:";
+    let mut out = Vec::new();
+    let mut rest = argument.as_bytes();
+    while let Some(at) = rest.windows(START.len()).position(|w| w == START) {
+        out.extend_from_slice(&rest[..at]);
+        let tail = &rest[at + START.len()..];
+        let Some(end) = tail.iter().position(|&b| b == b'}') else {
+            out.extend_from_slice(&rest[at..]);
+            return Ok(OsString::from_vec(out));
+        };
+        let name = tail[..end].split(|&b| b == b'#').next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name).parse()?;
+        out.extend_from_slice(path_of(name)?.as_os_str().as_bytes());
+        rest = &tail[end + 1..];
+    }
+    out.extend_from_slice(rest);
+    Ok(OsString::from_vec(out))
+}
+
+fn item(name: &str, path: &Path) -> Vec<u8> {
+    let mut out = name.as_bytes().to_vec();
+    if !path.as_os_str().is_empty() {
+        out.push(b'=');
+        out.extend_from_slice(path.as_os_str().as_bytes());
+    }
+    out
+}
+
+fn unclean(what: &str, bytes: &[u8]) -> String {
+    format!("{what} path \"{}\" is not allowed", bytes[..bytes.len().min(200)].escape_ascii())
+}
+
+fn optional_absolute(what: &str, bytes: &[u8]) -> std::result::Result<Option<PathBuf>, String> {
+    match bytes {
+        b"" => Ok(None),
+        _ if is_clean_absolute(bytes) => Ok(Some(to_path(bytes))),
+        _ => Err(unclean(what, bytes)),
+    }
+}
+
+fn parse_name(bytes: &[u8]) -> std::result::Result<ObjectName, String> {
+    String::from_utf8_lossy(bytes).parse().map_err(|e: Error| e.to_string())
+}
+
+fn text(bytes: Vec<u8>) -> std::result::Result<OsString, String> {
+    if bytes.contains(&0) {
+        return Err("an argument or environment string holds a NUL byte".into());
+    }
+    Ok(OsString::from_vec(bytes))
+}
+
+impl OutputRef {
+    /// Parses `THASH`, or `THASH#output` with the output encoded as [`encode_path`] does.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let (thunk, output) = match text.iter().position(|&b| b == b'#') {
+            Some(at) => (&text[..at], Some(decode_path(&text[at + 1..])?)),
+            None => (text, None),
+        };
+        let thunk: ObjectName = std::str::from_utf8(thunk).ok()?.parse().ok()?;
+        (thunk.kind() == ObjectKind::Thunk).then_some(Self { thunk, output })
+    }
+}
+
+impl std::fmt::Display for OutputRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.output {
+            Some(output) => write!(f, "{}#{}", self.thunk, encode_path(output)),
+            None => write!(f, "{}", self.thunk),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(content: &str) -> ObjectName {
+        ObjectName::of(ObjectKind::Value, content.as_bytes())
+    }
+
+    fn sample() -> Thunk {
+        Thunk {
+            function: Some(value("gcc")),
+            args: ["gcc", "-c", "a=b.c"].map(OsString::from).to_vec(),
+            env: vec!["PATH=/usr/bin".into()],
+            values: vec![Input { path: "/w/a=b.c".into(), value: value("source") }],
+            executables: vec![Input { path: "/usr/bin/gcc".into(), value: value("gcc") }],
+            thunks: vec![ThunkInput {
+                path: "/w/x#1=y.h".into(),
+                from: OutputRef {
+                    thunk: ObjectName::of(ObjectKind::Thunk, b"t"),
+                    output: Some("/w/x#1=y.h".into()),
+                },
+            }],
+            outputs: vec!["/w/a=b.o".into()],
+            links: vec![Link { path: "/lib".into(), target: "usr/lib".into() }],
+            workdir: Some("/w".into()),
+            trees: vec![value("tree")],
+            program: Some("/usr/bin/gcc".into()),
+            directories: vec!["/w/include".into()],
+            umask: Some(0o22),
+            ..Thunk::default()
+        }
+    }
+
+    #[test]
+    fn a_thunk_survives_its_encoding() {
+        let thunk = sample();
+        assert_eq!(Thunk::decode("t", &thunk.encode()).unwrap(), thunk);
+    }
+
+    #[test]
+    fn a_thunk_of_gg_is_read() {
+        // As gg-create-thunk makes it: relative names, some inputs without a name.
+        let gg = wire::Thunk {
+            function: Some(wire::Function {
+                hash: value("f").to_string().into_bytes(),
+                args: vec![b"f".to_vec()],
+                envars: vec![],
+            }),
+            values: vec![format!("{}=in.txt", value("a")).into_bytes(), value("b").to_string().into_bytes()],
+            executables: vec![value("f").to_string().into_bytes()],
+            outputs: vec![b"out".to_vec()],
+            ..wire::Thunk::default()
+        };
+        let thunk = Thunk::check(gg).unwrap();
+        assert_eq!(thunk.values[0].path, Path::new("in.txt"));
+        assert_eq!(thunk.values[1].path, Path::new(""));
+        assert_eq!(thunk.workdir, None);
+    }
+
+    #[test]
+    fn hostile_thunks_are_refused() {
+        type Change = fn(&mut Thunk);
+        let changes: [Change; 10] = [
+            |t| t.outputs = vec!["/w/../../etc/passwd".into()],
+            |t| t.outputs = vec!["relative".into()],
+            |t| t.outputs = vec![],
+            |t| t.args = vec![],
+            |t| t.values[0].path = "/w/./a".into(),
+            |t| t.links[0].path = "/".into(),
+            |t| t.workdir = Some("w".into()),
+            |t| t.program = None,
+            |t| t.function = None,
+            |t| t.directories = vec!["/a//b".into()],
+        ];
+        for change in changes {
+            let mut thunk = sample();
+            change(&mut thunk);
+            assert!(Thunk::decode("t", &thunk.encode()).is_err(), "{thunk:?}");
+        }
+        assert!(Thunk::decode("t", b"").is_err());
+        // A length of 10 GB where 1 byte follows.
+        assert!(Thunk::decode("t", b"##GGTHUNK##\x0a\x80\x80\x80\x80\x25x").is_err());
+    }
+
+    #[test]
+    fn substitution_finds_every_name() {
+        let name = value("lib");
+        let argument = format!("-L@{{GGHASH:{name}}}:@{{GGHASH:{name}#x}}@{{");
+        let out = substitute(OsStr::new(&argument), &mut |n| Ok(PathBuf::from(format!("/s/{}", n.size()))))
+            .unwrap();
+        assert_eq!(out, "-L/s/3:/s/3@{");
+        assert!(substitute(OsStr::new("@{GGHASH:no}"), &mut |_| Ok("/".into())).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn flipped_or_cut_thunks_never_panic(at in 0usize..400, bit in 0u8..8, cut in 0usize..400) {
+            let mut bytes = sample().encode();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let _ = Thunk::decode("t", &bytes);
+            bytes.truncate(cut.min(bytes.len()));
+            let _ = Thunk::decode("t", &bytes);
+        }
+    }
+}

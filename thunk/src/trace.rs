@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The trace file: the record of one build, its commands in order, their thunks, and which path each output went to.
+//! A magic line, then records that are appended one by one as the build goes on: a recorder that is killed
+//! leaves a trace that can be read up to that point.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::error::{Error, Result};
+use crate::framed;
+use crate::name::{ObjectKind, ObjectName};
+use crate::path::to_path;
+use crate::store::Store;
+
+const MAGIC: &[u8] = b"##GGTRACE##1\n";
+
+mod wire {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Begin {
+        #[prost(bytes = "vec", tag = "1")]
+        pub cwd: Vec<u8>,
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        pub argv: Vec<Vec<u8>>,
+        #[prost(uint64, tag = "3")]
+        pub started_us: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Command {
+        #[prost(uint32, tag = "1")]
+        pub id: u32,
+        #[prost(uint32, tag = "2")]
+        pub parent: u32,
+        #[prost(bytes = "vec", tag = "3")]
+        pub cwd: Vec<u8>,
+        #[prost(bytes = "vec", repeated, tag = "4")]
+        pub argv: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", tag = "5")]
+        pub program: Vec<u8>,
+        #[prost(string, tag = "6")]
+        pub kind: String,
+        #[prost(uint32, tag = "7")]
+        pub disposition: u32,
+        #[prost(string, tag = "8")]
+        pub reason: String,
+        #[prost(string, tag = "9")]
+        pub thunk: String,
+        #[prost(bytes = "vec", repeated, tag = "10")]
+        pub outputs: Vec<Vec<u8>>,
+        #[prost(uint64, tag = "11")]
+        pub at_us: u64,
+        #[prost(uint64, tag = "12")]
+        pub took_us: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct End {
+        #[prost(int32, tag = "1")]
+        pub code: i32,
+        #[prost(uint64, tag = "2")]
+        pub wall_us: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Record {
+        #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+        pub kind: Option<Kind>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(super) enum Kind {
+        #[prost(message, tag = "1")]
+        Begin(Begin),
+        #[prost(message, tag = "2")]
+        Command(Command),
+        /// A path at which a placeholder stands though no command of this build put it there itself: carried there
+        /// by a copy or rename, or left from an earlier build.
+        #[prost(bytes, tag = "3")]
+        Placed(Vec<u8>),
+        #[prost(message, tag = "4")]
+        End(End),
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Disposition {
+    /// It did not run: its thunk was recorded and placeholders stand for its outputs.
+    Deferred,
+    /// A model knows its program but did not defer this command; it ran.
+    Declined,
+    /// No model knows its program; it ran.
+    Ran,
+}
+
+/// One exec of the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Number within the trace, from 1.
+    pub id: u32,
+    /// The command that executed it; 0 for the recorder.
+    pub parent: u32,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Arguments.
+    pub argv: Vec<OsString>,
+    /// The program's absolute path.
+    pub program: PathBuf,
+    /// What the model takes it for (`compile`, `link`, …); empty where none knows it.
+    pub kind: String,
+    /// What became of it.
+    pub disposition: Disposition,
+    /// Why it was declined.
+    pub reason: String,
+    /// Its thunk, if it was deferred.
+    pub thunk: Option<ObjectName>,
+    /// The paths at which placeholders for its outputs were put.
+    pub outputs: Vec<PathBuf>,
+    /// When it was asked for, in microseconds since the build began.
+    pub at_us: u64,
+    /// How long the recorder took to answer, in microseconds.
+    pub took_us: u64,
+}
+
+/// A trace as it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Where the build was started.
+    pub cwd: PathBuf,
+    /// The build's command.
+    pub argv: Vec<OsString>,
+    /// When it was started, in microseconds since 1970.
+    pub started_us: u64,
+    /// Its commands, in the order in which they were asked for.
+    pub commands: Vec<Command>,
+    /// Further paths at which placeholders stand.
+    pub placed: Vec<PathBuf>,
+    /// The build's exit code, and how long it took in microseconds; absent if the recorder was killed.
+    pub end: Option<(i32, u64)>,
+    /// What is wrong with the file's last record, if the recorder was killed while writing it.
+    pub cut: Option<String>,
+}
+
+impl Trace {
+    /// Every path at which this build put a placeholder, oldest first, without repetition.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<PathBuf> {
+        let mut seen = std::collections::HashSet::new();
+        let made = self.commands.iter().flat_map(|c| &c.outputs).chain(&self.placed);
+        made.filter(|p| seen.insert(p.as_path())).cloned().collect()
+    }
+
+    /// Reads a trace file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no trace. A trace whose end is missing is read as far as it goes.
+    pub fn read(path: &Path) -> Result<Self> {
+        let content = fs::read(path).map_err(Error::io("read the trace", path))?;
+        Self::decode(&path.display().to_string(), &content)
+    }
+
+    /// Parses a trace file's content.
+    ///
+    /// # Errors
+    /// It is no trace.
+    pub fn decode(subject: &str, content: &[u8]) -> Result<Self> {
+        let bad = |why: String| Error::malformed(subject, "trace", why);
+        let mut rest =
+            content.strip_prefix(MAGIC).ok_or_else(|| bad("it does not start with ##GGTRACE##1".into()))?;
+        let first: wire::Record = framed::take(&mut rest).map_err(bad)?;
+        let Some(wire::Kind::Begin(begin)) = first.kind else {
+            return Err(bad("its first record does not begin a build".into()));
+        };
+        let mut trace = Self {
+            cwd: to_path(&begin.cwd),
+            argv: begin.argv.into_iter().map(OsString::from_vec).collect(),
+            started_us: begin.started_us,
+            ..Self::default()
+        };
+        while !rest.is_empty() {
+            let record: wire::Record = match framed::take(&mut rest) {
+                Ok(record) => record,
+                Err(why) => {
+                    trace.cut = Some(why);
+                    break;
+                }
+            };
+            match record.kind {
+                Some(wire::Kind::Command(command)) => {
+                    trace.commands.push(read_command(command).map_err(bad)?)
+                }
+                Some(wire::Kind::Placed(path)) => trace.placed.push(checked_path(&path).map_err(bad)?),
+                Some(wire::Kind::End(end)) => trace.end = Some((end.code, end.wall_us)),
+                Some(wire::Kind::Begin(_)) | None => return Err(bad("a record of unknown kind".into())),
+            }
+        }
+        Ok(trace)
+    }
+
+    /// The newest trace of a build that was started in `cwd`, or in the nearest directory above it that has one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn latest(store: &Store, cwd: &Path) -> Result<Option<PathBuf>> {
+        let directory = store.root().join("traces");
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
+            let entry = entry.map_err(Error::io("list", &directory))?;
+            names.extend(entry.file_name().into_string());
+        }
+        names.sort_unstable();
+        for ancestor in cwd.ancestors() {
+            let prefix = prefix(ancestor);
+            if let Some(name) = names.iter().rev().find(|n| n.starts_with(&prefix)) {
+                return Ok(Some(directory.join(name)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// File names of one directory's traces start with this, and sort by time.
+fn prefix(cwd: &Path) -> String {
+    let name = ObjectName::of(ObjectKind::Value, cwd.as_os_str().as_bytes()).to_string();
+    format!("{}-", &name[1..23])
+}
+
+fn checked_path(bytes: &[u8]) -> std::result::Result<PathBuf, String> {
+    if crate::path::is_clean_absolute(bytes) {
+        Ok(to_path(bytes))
+    } else {
+        Err(format!("path \"{}\" is not allowed", bytes[..bytes.len().min(200)].escape_ascii()))
+    }
+}
+
+fn read_command(command: wire::Command) -> std::result::Result<Command, String> {
+    let thunk = match command.thunk.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|e: Error| e.to_string())?),
+    };
+    Ok(Command {
+        id: command.id,
+        parent: command.parent,
+        cwd: to_path(&command.cwd),
+        argv: command.argv.into_iter().map(OsString::from_vec).collect(),
+        program: to_path(&command.program),
+        kind: command.kind,
+        disposition: match command.disposition {
+            0 => Disposition::Deferred,
+            1 => Disposition::Declined,
+            2 => Disposition::Ran,
+            other => return Err(format!("disposition {other}")),
+        },
+        reason: command.reason,
+        thunk,
+        outputs: command.outputs.iter().map(|p| checked_path(p)).collect::<std::result::Result<_, _>>()?,
+        at_us: command.at_us,
+        took_us: command.took_us,
+    })
+}
+
+/// Appends to a trace file. Used from several threads.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Writer {
+    /// Starts a trace in the store, or at `path` where one is given.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(store: &Store, path: Option<&Path>, cwd: &Path, argv: &[OsString]) -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let path = match path {
+            Some(path) => path.to_path_buf(),
+            None => {
+                let name = format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id());
+                store.root().join("traces").join(name)
+            }
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(Error::io("write the trace", &path))?;
+        let writer = Self { path, file: Mutex::new(file) };
+        let begin = wire::Begin {
+            cwd: cwd.as_os_str().as_bytes().to_vec(),
+            argv: argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+            started_us: now.as_micros() as u64,
+        };
+        let mut bytes = MAGIC.to_vec();
+        framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Begin(begin)) });
+        writer.append(&bytes)?;
+        Ok(writer)
+    }
+
+    /// Where the trace is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a command.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn command(&self, command: &Command) -> Result<()> {
+        let message = wire::Command {
+            id: command.id,
+            parent: command.parent,
+            cwd: command.cwd.as_os_str().as_bytes().to_vec(),
+            argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+            program: command.program.as_os_str().as_bytes().to_vec(),
+            kind: command.kind.clone(),
+            disposition: match command.disposition {
+                Disposition::Deferred => 0,
+                Disposition::Declined => 1,
+                Disposition::Ran => 2,
+            },
+            reason: command.reason.clone(),
+            thunk: command.thunk.map(|t| t.to_string()).unwrap_or_default(),
+            outputs: command.outputs.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
+            at_us: command.at_us,
+            took_us: command.took_us,
+        };
+        self.record(wire::Kind::Command(message))
+    }
+
+    /// Adds a path at which a placeholder stands.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn placed(&self, path: &Path) -> Result<()> {
+        self.record(wire::Kind::Placed(path.as_os_str().as_bytes().to_vec()))
+    }
+
+    /// Ends the trace.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn end(&self, code: i32, wall_us: u64) -> Result<()> {
+        self.record(wire::Kind::End(wire::End { code, wall_us }))
+    }
+
+    fn record(&self, kind: wire::Kind) -> Result<()> {
+        let mut bytes = Vec::new();
+        framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
+        self.append(&bytes)
+    }
+
+    fn append(&self, bytes: &[u8]) -> Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.write_all(bytes).map_err(Error::io("write the trace", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(store: &Store) -> PathBuf {
+        let cwd = Path::new("/w/project");
+        let writer = Writer::create(store, None, cwd, &["make".into(), "-j2".into()]).unwrap();
+        writer
+            .command(&Command {
+                id: 1,
+                parent: 0,
+                cwd: cwd.into(),
+                argv: vec!["gcc".into(), "-c".into(), "a.c".into()],
+                program: "/usr/bin/gcc".into(),
+                kind: "compile".into(),
+                disposition: Disposition::Deferred,
+                reason: String::new(),
+                thunk: Some(ObjectName::of(ObjectKind::Thunk, b"t")),
+                outputs: vec!["/w/project/a.o".into()],
+                at_us: 5,
+                took_us: 7,
+            })
+            .unwrap();
+        writer.placed(Path::new("/w/project/b.o")).unwrap();
+        writer.end(0, 99).unwrap();
+        writer.path().into()
+    }
+
+    #[test]
+    fn a_trace_is_read_as_written_and_found_from_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let path = sample(&store);
+        let trace = Trace::read(&path).unwrap();
+        assert_eq!(trace.commands[0].argv, ["gcc", "-c", "a.c"]);
+        assert_eq!(trace.outputs(), [Path::new("/w/project/a.o"), Path::new("/w/project/b.o")]);
+        assert_eq!((trace.end, &trace.cut), (Some((0, 99)), &None));
+        assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
+        assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_trace_cut_anywhere_is_read_up_to_there_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let content = fs::read(sample(&store)).unwrap();
+        for end in 0..content.len() {
+            if let Ok(trace) = Trace::decode("t", &content[..end]) {
+                assert!(trace.end.is_none());
+            }
+            let mut flipped = content.clone();
+            flipped[end] ^= 0x20;
+            if let Ok(trace) = Trace::decode("t", &flipped) {
+                assert!(trace.cut.is_some(), "byte {end}");
+            }
+        }
+    }
+}
