@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+# How each project of sources.list is configured, built and tried: the one table that comparisons and benchmarks use.
+# Sourced after lib.sh.
+#
+# A project is these variables, with commands that are run in its tree:
+#   source     its name in sources.list
+#   configure  makes it ready to build; never traced. Empty where there is nothing to do.
+#   build      one command, JOBS stands for the number of jobs: this is what is recorded.
+#   check      runs what was built.
+#   floor      make variables that replace every tool by one that does nothing: nothing can be recorded faster.
+
+# What all FFmpeg configurations here share: nothing that depends on the libraries of this machine.
+ffmpeg_base='./configure --disable-x86asm --disable-doc --disable-autodetect'
+
+project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl'
+
+# project NAME: sets the variables.
+project() {
+    source=$1 configure='' build='make -jJOBS' check='' floor='CC=true CXX=true AR=true RANLIB=true STRIP=true LD=true'
+    case $1 in
+        # One makefile, a static library, two programs.
+        lua)
+            build='make -jJOBS generic'
+            check='src/lua -v'
+            ;;
+        # Compiles and runs generators of its own (minilua, buildvm).
+        luajit) check='src/luajit -v' ;;
+        # A configure script by hand; static and shared library, 64-bit variants of the test programs.
+        zlib)
+            configure='./configure'
+            check='./example'
+            ;;
+        # autotools, C++, protobuf.
+        mosh)
+            configure='./configure'
+            check='src/frontend/mosh-server --version'
+            ;;
+        # CMake, Ninja, a shared library beside a static one.
+        cmark)
+            configure='cmake -G Ninja -S . -B build -DCMAKE_BUILD_TYPE=Release'
+            build='ninja -C build -jJOBS'
+            check='build/src/cmark --version'
+            ;;
+        # Large: some 2,000 compiles.
+        ffmpeg)
+            configure=$ffmpeg_base
+            check='./ffmpeg -version'
+            ;;
+        # The same build with a third of the compiles.
+        ffmpeg-third)
+            source=ffmpeg
+            configure="$ffmpeg_base --disable-everything --disable-network --disable-avdevice
+                --enable-decoder=aac,ac3,alac,ape,cinepak,dca,dnxhd,eac3,ffv1,flac,gif,h264,hevc,jpeg2000,mjpeg,mp3
+                --enable-decoder=mpeg2video,mpeg4,opus,pcm_s16le,png,prores,rv40,theora,tiff,tta,vc1,vorbis,vp8,vp9,webp,wmav2,wmv3
+                --enable-encoder=aac,flac,mjpeg,mpeg4,pcm_s16le,rawvideo
+                --enable-demuxer=aac,ape,avi,flac,gif,image2,matroska,mov,mp3,mpegts,ogg,wav
+                --enable-muxer=flac,matroska,mov,mp4,null,wav
+                --enable-parser=aac,h264,hevc,mpegaudio,mpegvideo,vp8,vp9
+                --enable-filter=aformat,anull,aresample,crop,format,null,overlay,scale,testsrc,trim,volume
+                --enable-protocol=file,pipe"
+            check='./ffmpeg -version'
+            ;;
+        # CMake, makefiles, C++ with heavy templates, tests that link many programs.
+        fmt)
+            configure='cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DFMT_DOC=OFF'
+            build='make -C build -jJOBS'
+            check='build/bin/core-test --gtest_brief=1'
+            ;;
+        # autoconf; compiles and runs generators of its own (mkbuiltins, mksyntax); many small libraries.
+        bash)
+            configure='./configure'
+            check='./bash --version'
+            ;;
+        # perl Configure; generated headers and assembler; the date goes into a header.
+        openssl)
+            configure='perl Configure linux-x86_64 no-tests no-docs'
+            build='env SOURCE_DATE_EPOCH=0 make -jJOBS build_sw'
+            check='util/wrap.pl apps/openssl version'
+            ;;
+        # One large makefile by hand, with stamps, generated headers, scripts, and hard links among its results.
+        git)
+            build='make -jJOBS NO_GETTEXT=1 NO_CURL=1 NO_EXPAT=1 NO_TCLTK=1 NO_PYTHON=1 NO_OPENSSL=1'
+            check='./git --version'
+            ;;
+        # Recursive make by hand, LTO, bundled dependencies; the date goes into a header.
+        redis)
+            build='env SOURCE_DATE_EPOCH=0 make -jJOBS MALLOC=libc'
+            check='src/redis-server --version'
+            ;;
+        # autoconf outside of the top folder; the result zips its own scripts and runs itself.
+        tcl)
+            configure='cd unix && ./configure'
+            build='make -C unix -jJOBS'
+            check='cd unix && echo "puts [info patchlevel]" | TCL_LIBRARY=../library LD_LIBRARY_PATH=. ./tclsh'
+            ;;
+        *) die "unknown project $1 (known: $project_names)" ;;
+    esac
+    configure=$(tr -s ' \n' ' ' <<<"$configure")
+    configure=${configure% }
+}
+
+# Reads a pristine tree into DIR, which must not exist.
+project_fetch() {
+    local from
+    from=$("$scripts/fetch-sources" "$source" | cut -f 2)
+    cp -a "$from" "$1"
+}
+
+project_configure() { [ -z "$configure" ] || (cd "$1" && bash -ec "$configure"); }
+
+# project_build DIR JOBS [RECORDER…]: the build command, under a recorder if one is given.
+project_build() {
+    local dir=$1 jobs=$2 command
+    shift 2
+    read -ra command <<<"${build//JOBS/$jobs}"
+    (cd "$dir" && "$@" "${command[@]}")
+}
+
+project_check() { (cd "$1" && bash -ec "$check"); }
