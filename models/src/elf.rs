@@ -91,7 +91,8 @@ impl ElfFacts {
             facts.read_dynamic(bytes, &segments, &dynamic);
         }
         let has_dynamic = segments.iter().any(|s| s.p_type == PT_DYNAMIC);
-        if facts.kind == ElfKind::Shared && (facts.interpreter.is_some() && facts.soname.is_none() || !has_dynamic)
+        if facts.kind == ElfKind::Shared
+            && (facts.interpreter.is_some() && facts.soname.is_none() || !has_dynamic)
         {
             facts.kind = ElfKind::Program;
         }
@@ -103,7 +104,9 @@ impl ElfFacts {
         if value(DT_FLAGS_1).is_some_and(|flags| flags & DF_1_PIE != 0) {
             self.kind = ElfKind::Program;
         }
-        let Some(strings) = value(DT_STRTAB).and_then(|address| file_offset(segments, address)) else { return };
+        let Some(strings) = value(DT_STRTAB).and_then(|address| file_offset(segments, address)) else {
+            return;
+        };
         let string = |offset: u64| string_at(bytes, strings.checked_add(offset)?);
         let list = |tag| value(tag).and_then(string).map(|s| split_colons(&s)).unwrap_or_default();
         self.needed =
@@ -122,9 +125,8 @@ impl ElfFacts {
 
 /// Where in the file the byte lies that is loaded to `address`.
 fn file_offset(segments: &[ProgramHeader], address: u64) -> Option<u64> {
-    let holds = |s: &&ProgramHeader| {
-        s.p_type == PT_LOAD && address >= s.p_vaddr && address - s.p_vaddr < s.p_filesz
-    };
+    let holds =
+        |s: &&ProgramHeader| s.p_type == PT_LOAD && address >= s.p_vaddr && address - s.p_vaddr < s.p_filesz;
     let segment = segments.iter().find(holds)?;
     segment.p_offset.checked_add(address - segment.p_vaddr)
 }
@@ -164,7 +166,9 @@ mod tests {
     #[test]
     fn a_library_with_an_interpreter_is_still_a_library() {
         // glibc's libc.so.6 may be executed, so it has PT_INTERP and DT_SONAME.
-        for path in ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/lib/aarch64-linux-gnu/libc.so.6"] {
+        for path in
+            ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/lib/aarch64-linux-gnu/libc.so.6"]
+        {
             if let Ok(bytes) = std::fs::read(path) {
                 let facts = ElfFacts::read(&bytes).unwrap();
                 assert_eq!(facts.kind, ElfKind::Shared);

@@ -7,6 +7,7 @@
 pub mod elf;
 pub mod libraries;
 mod plan;
+pub mod recognise;
 #[cfg(test)]
 mod testing;
 

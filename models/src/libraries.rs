@@ -328,9 +328,7 @@ impl Walk<'_> {
         let dirs = self.search.dirs.iter().chain(&self.search.system_dirs);
         match dirs.map(|dir| dir.join(name)).find(|path| is_file(path, self.world)) {
             Some(path) => self.add(path),
-            None => {
-                Err(Decline(format!("{} of {} does not exist", Path::new(name).display(), by.display())))
-            }
+            None => Err(Decline(format!("{} of {} does not exist", Path::new(name).display(), by.display()))),
         }
     }
 
@@ -348,9 +346,8 @@ impl Walk<'_> {
         if let Some(path) = given.chain(&own).find_map(|dir| usable(dir.join(&need.name))) {
             return Some(path);
         }
-        let configuration = self
-            .configuration
-            .get_or_init(|| LoaderConfiguration::read(search.sysroot.as_deref(), world));
+        let configuration =
+            self.configuration.get_or_init(|| LoaderConfiguration::read(search.sysroot.as_deref(), world));
         let dirs = configuration.dirs.iter().chain(&search.system_dirs);
         let path = dirs.filter_map(|dir| usable(dir.join(&need.name))).next();
         // The linker has read these by now.
@@ -415,7 +412,8 @@ fn is_special(name: &[u8]) -> bool {
 /// What machine the first object of an archive is for.
 fn archive_target(bytes: &[u8]) -> Option<Target> {
     bytes.strip_prefix(b"!<arch>\n")?;
-    let object = members(bytes, false).filter(|m| !is_special(m.name)).find_map(|m| ElfFacts::read(m.data))?;
+    let object =
+        members(bytes, false).filter(|m| !is_special(m.name)).find_map(|m| ElfFacts::read(m.data))?;
     Some(object.target)
 }
 

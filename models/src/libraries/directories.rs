@@ -85,7 +85,9 @@ impl LoaderConfiguration {
         self.files.push(path.to_path_buf());
         for line in text.split(|&b| b == b'\n') {
             let line = line.split(|&b| b == b'#').next().unwrap_or_default().trim_ascii();
-            if let Some(pattern) = line.strip_prefix(b"include").filter(|p| p.first().is_some_and(|b| b" \t".contains(b))) {
+            if let Some(pattern) =
+                line.strip_prefix(b"include").filter(|p| p.first().is_some_and(|b| b" \t".contains(b)))
+            {
                 for file in glob(root, path, pattern.trim_ascii(), world) {
                     self.read_file(root, &file, world, depth + 1);
                 }
@@ -138,8 +140,7 @@ pub(super) fn expand_origin(path: &[OsString], of: &Path) -> Vec<PathBuf> {
     for part in path {
         let with_origin = replace(&replace(part.as_bytes(), b"${ORIGIN}", origin), b"$ORIGIN", origin);
         let platform = std::env::consts::ARCH.as_bytes();
-        let with_platform =
-            replace(&replace(&with_origin, b"${PLATFORM}", platform), b"$PLATFORM", platform);
+        let with_platform = replace(&replace(&with_origin, b"${PLATFORM}", platform), b"$PLATFORM", platform);
         let has_lib = memchr::memmem::find(&with_platform, b"$LIB").is_some()
             || memchr::memmem::find(&with_platform, b"${LIB}").is_some();
         let libs: &[&[u8]] = if has_lib { &[multiarch.as_bytes(), b"lib64"] } else { &[b""] };

@@ -7,8 +7,8 @@
 //! only hold other builds of the same library, are not. What a program loads by itself (`dlopen`) is not known here.
 
 use super::directories::{LoaderConfiguration, expand_origin};
-use crate::{Node, World};
 use crate::elf::{ElfFacts, Target, split_colons};
+use crate::{Node, World};
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -126,8 +126,11 @@ fn default_directories(target: Target) -> Vec<PathBuf> {
         dirs.push(format!("/lib/{arch}-linux-gnu"));
         dirs.push(format!("/usr/lib/{arch}-linux-gnu"));
     }
-    let plain: &[&str] =
-        if target.is_64 { &["/lib64", "/usr/lib64", "/lib", "/usr/lib"] } else { &["/lib32", "/usr/lib32", "/lib", "/usr/lib"] };
+    let plain: &[&str] = if target.is_64 {
+        &["/lib64", "/usr/lib64", "/lib", "/usr/lib"]
+    } else {
+        &["/lib32", "/usr/lib32", "/lib", "/usr/lib"]
+    };
     dirs.into_iter().map(PathBuf::from).chain(plain.iter().map(PathBuf::from)).collect()
 }
 

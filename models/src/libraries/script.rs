@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn commas_quotes_and_libraries() {
-        let script = parse(b"INPUT(libncurses.so.6,\"with space.a\" -ltinfo =/usr/lib/x.a AS_NEEDED(-lm) /*-lno*/)");
+        let script =
+            parse(b"INPUT(libncurses.so.6,\"with space.a\" -ltinfo =/usr/lib/x.a AS_NEEDED(-lm) /*-lno*/)");
         assert_eq!(
             script.inputs,
             [

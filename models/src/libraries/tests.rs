@@ -25,8 +25,9 @@ fn found(search: &LibrarySearch, name: &str, world: &Memory) -> Option<(String, 
 
 #[test]
 fn a_shared_library_comes_first_in_each_directory_not_in_all_of_them() {
-    let world = Memory::with(&["/w/a/libz.a", "/w/b/libz.so", "/w/b/libz.a", "/usr/lib/libm.so", "/usr/lib/libm.a"])
-        .placeholder("/w/b/libp.so", &[]);
+    let world =
+        Memory::with(&["/w/a/libz.a", "/w/b/libz.so", "/w/b/libz.a", "/usr/lib/libm.so", "/usr/lib/libm.a"])
+            .placeholder("/w/b/libp.so", &[]);
     let mut both = search(&["/w/a", "/w/b"]);
     assert_eq!(found(&both, "z", &world), Some(("/w/a/libz.a".into(), false)));
     assert_eq!(found(&both, "m", &world), Some(("/usr/lib/libm.so".into(), true)));
@@ -56,7 +57,8 @@ fn a_library_for_another_machine_is_passed_over() {
         .file("/w/64/libz.so", &object(62))
         .file("/w/64/liba.a", b"!<arch>\n")
         .file("/w/64/libs.so", b"INPUT(x.so)");
-    let search = LibrarySearch { target: Some(Target { is_64: true, machine: 62 }), ..search(&["/w/32", "/w/64"]) };
+    let search =
+        LibrarySearch { target: Some(Target { is_64: true, machine: 62 }), ..search(&["/w/32", "/w/64"]) };
     for name in ["z", "a", "s"] {
         assert!(found(&search, name, &world).unwrap().0.starts_with("/w/64/"), "{name}");
     }
@@ -109,7 +111,8 @@ fn placeholders_need_what_they_were_linked_with() {
 fn members_of_thin_archives_are_read() {
     let names = b"sub/long-name-of-a-member.o/\n";
     let mut thin = b"!<thin>\n".to_vec();
-    let header = |name: &str, size: usize| format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 644);
+    let header =
+        |name: &str, size: usize| format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 644);
     thin.extend(header("//", names.len()).as_bytes());
     thin.extend(names);
     thin.push(b'\n');
@@ -146,9 +149,14 @@ fn the_c_library_of_this_machine() {
 #[test]
 fn the_linker_opens_no_more_than_the_closure() {
     let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk).unwrap();
-    let search =
-        LibrarySearch { system_dirs: dirs, cwd: "/".into(), target: Some(Target::host()), ..LibrarySearch::default() };
-    let roots: Vec<PathBuf> = ["c", "m"].iter().map(|l| search.find(OsStr::new(l), &Disk).unwrap().path).collect();
+    let search = LibrarySearch {
+        system_dirs: dirs,
+        cwd: "/".into(),
+        target: Some(Target::host()),
+        ..LibrarySearch::default()
+    };
+    let roots: Vec<PathBuf> =
+        ["c", "m"].iter().map(|l| search.find(OsStr::new(l), &Disk).unwrap().path).collect();
     let closure = search.closure(&roots, &Disk).unwrap();
     let output = std::process::Command::new("ld")
         .args(["-shared", "--trace", "-o", "/dev/null", "--no-as-needed", "-lc", "-lm"])
@@ -168,7 +176,9 @@ fn the_linker_opens_no_more_than_the_closure() {
 /// The dynamic loader loads what we say, by its own account (`LD_TRACE_LOADED_OBJECTS`).
 #[test]
 fn the_loader_agrees() {
-    for program in ["/usr/bin/make", "/usr/bin/ld", "/usr/bin/git", "/usr/bin/python3", "/usr/bin/cmake", "/bin/sh"] {
+    for program in
+        ["/usr/bin/make", "/usr/bin/ld", "/usr/bin/git", "/usr/bin/python3", "/usr/bin/cmake", "/bin/sh"]
+    {
         let Ok(elf) = std::fs::read(program) else { continue };
         let real = |path: &Path| std::fs::canonicalize(path).unwrap();
         let path = real(Path::new(program));
@@ -208,7 +218,9 @@ fn a_program_that_was_just_built_needs_placeholders() {
         &["-shared", "-fPIC", "-Wl,-soname,libx.so.1", "-o", "libx.so", "x.c"][..],
         &["-o", "m", "m.c", "-L.", "-lx", "-Wl,-rpath,$ORIGIN"],
     ] {
-        assert!(std::process::Command::new("gcc").args(args).current_dir(dir.path()).status().unwrap().success());
+        assert!(
+            std::process::Command::new("gcc").args(args).current_dir(dir.path()).status().unwrap().success()
+        );
     }
     let elf = std::fs::read(at("m")).unwrap();
     let library = at("libx.so.1");

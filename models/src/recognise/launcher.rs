@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The compiler command behind `ccache gcc …`, `distcc gcc …`, and behind a link `gcc` to ccache.
+
+use super::{Program, base_name};
+use crate::Invocation;
+use crate::elf::split_colons;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Launchers before launchers (`ccache distcc gcc`): more than this is a circle.
+const MAX_LAUNCHERS: usize = 4;
+
+/// The command that a launcher will run in the end: the compiler is what the launcher would find, and the arguments after it
+/// are the same. `None` where the launcher was asked something itself (`ccache -s`), where it is told to do
+/// something else than to run the compiler by its environment, or where there is no compiler to be found.
+///
+/// `look` tells what stands at an absolute path, when it is called by that path's name: `None` where there is no
+/// program.
+#[must_use]
+pub fn strip_launcher(
+    invocation: &Invocation,
+    look: &dyn Fn(&Path) -> Option<Program>,
+) -> Option<Invocation> {
+    let mut current = invocation.clone();
+    for _ in 0..MAX_LAUNCHERS {
+        current = strip_one(&current, look)?;
+        if look(&current.program)? != Program::Launcher {
+            return Some(current);
+        }
+    }
+    None
+}
+
+fn strip_one(invocation: &Invocation, look: &dyn Fn(&Path) -> Option<Program>) -> Option<Invocation> {
+    // These name other compilers or other programs to run them with.
+    const REDIRECTIONS: [&str; 4] = ["CCACHE_COMPILER", "CCACHE_PREFIX", "CCACHE_CC", "SCCACHE_RECACHE"];
+    if REDIRECTIONS.iter().any(|name| invocation.var(name).is_some()) {
+        return None;
+    }
+    let called = base_name(invocation.argv.first()?);
+    let is_itself = is_launcher_name(called);
+    let mut rest = invocation.argv.get(1..)?;
+    let program = if is_itself {
+        // ccache takes settings before the compiler: `ccache debug=true gcc …`.
+        while called == b"ccache" && rest.first().is_some_and(|arg| is_setting(arg)) {
+            rest = &rest[1..];
+        }
+        let (compiler, arguments) = rest.split_first()?;
+        rest = arguments;
+        if compiler.is_empty() || compiler.as_bytes().starts_with(b"-") {
+            return None;
+        }
+        if compiler.as_bytes().contains(&b'/') {
+            invocation.absolute(compiler)
+        } else {
+            on_path(invocation, compiler, look)?
+        }
+    } else {
+        on_path(invocation, OsStr::from_bytes(called), look)?
+    };
+    let argv = std::iter::once(program.clone().into_os_string()).chain(rest.iter().cloned()).collect();
+    Some(Invocation { program, argv, env: invocation.env.clone(), cwd: invocation.cwd.clone() })
+}
+
+fn is_setting(arg: &OsStr) -> bool {
+    let bytes = arg.as_bytes();
+    let name = bytes.iter().take_while(|b| b.is_ascii_lowercase() || **b == b'_').count();
+    name > 0 && bytes.get(name) == Some(&b'=')
+}
+
+/// The own names of the launchers; under any other name they stand in for a compiler.
+fn is_launcher_name(name: &[u8]) -> bool {
+    matches!(name, b"ccache" | b"sccache" | b"distcc" | b"icecc")
+}
+
+/// The first program of that name on PATH that is not a launcher in a compiler's place.
+fn on_path(
+    invocation: &Invocation,
+    name: &OsStr,
+    look: &dyn Fn(&Path) -> Option<Program>,
+) -> Option<PathBuf> {
+    let path = invocation.var("CCACHE_PATH").or_else(|| invocation.var("PATH"))?;
+    let dirs: Vec<OsString> = split_colons(path);
+    let candidates = dirs.iter().map(|dir| invocation.absolute(dir).join(name));
+    candidates.into_iter().find(|path| {
+        look(path).is_some_and(|found| found != Program::Launcher || is_launcher_name(name.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Driver;
+    use super::*;
+
+    const GCC: Program = Program::Compiler(Driver::Gcc);
+
+    fn look(path: &Path) -> Option<Program> {
+        match path.to_str()? {
+            "/usr/bin/gcc" | "/w/tools/gcc" => Some(GCC),
+            "/usr/lib/ccache/gcc" | "/usr/bin/ccache" | "/usr/bin/distcc" => Some(Program::Launcher),
+            _ => None,
+        }
+    }
+
+    fn stripped(program: &str, argv: &[&str], env: &[(&str, &str)]) -> Option<(String, Vec<OsString>)> {
+        let mut env: Vec<(OsString, OsString)> = env.iter().map(|(k, v)| (k.into(), v.into())).collect();
+        env.push(("PATH".into(), "/usr/lib/ccache:/usr/local/bin::/usr/bin".into()));
+        let argv = argv.iter().map(OsString::from).collect();
+        let invocation = Invocation { program: program.into(), argv, env, cwd: "/w".into() };
+        let found = strip_launcher(&invocation, &look)?;
+        Some((found.program.to_str()?.to_owned(), found.argv))
+    }
+
+    fn compile(program: &str) -> Option<(String, Vec<OsString>)> {
+        Some((program.to_owned(), [program, "-c", "x.c"].map(OsString::from).to_vec()))
+    }
+
+    #[test]
+    fn a_compiler_after_its_launcher() {
+        assert_eq!(
+            stripped("/usr/bin/ccache", &["ccache", "gcc", "-c", "x.c"], &[]),
+            compile("/usr/bin/gcc")
+        );
+        assert_eq!(
+            stripped("/usr/bin/ccache", &["/usr/bin/ccache", "tools/gcc", "-c", "x.c"], &[]),
+            compile("/w/tools/gcc")
+        );
+        assert_eq!(
+            stripped("/usr/bin/ccache", &["ccache", "distcc", "gcc", "-c", "x.c"], &[]),
+            compile("/usr/bin/gcc")
+        );
+        assert_eq!(
+            stripped("/usr/bin/ccache", &["ccache", "debug=true", "gcc", "-c", "x.c"], &[]),
+            compile("/usr/bin/gcc")
+        );
+    }
+
+    #[test]
+    fn a_link_to_the_launcher() {
+        assert_eq!(stripped("/usr/lib/ccache/gcc", &["gcc", "-c", "x.c"], &[]), compile("/usr/bin/gcc"));
+    }
+
+    #[test]
+    fn a_question_to_the_launcher_itself() {
+        assert_eq!(stripped("/usr/bin/ccache", &["ccache", "-s"], &[]), None);
+        assert_eq!(stripped("/usr/bin/ccache", &["ccache"], &[]), None);
+        assert_eq!(stripped("/usr/lib/ccache/icc", &["icc", "-c", "x.c"], &[]), None);
+        let prefix = [("CCACHE_PREFIX", "distcc")];
+        assert_eq!(stripped("/usr/bin/ccache", &["ccache", "gcc", "-c", "x.c"], &prefix), None);
+    }
+}
