@@ -1,1 +1,51 @@
-//! The preload library.
+// SPDX-License-Identifier: Apache-2.0
+//! The library that `ggtrace` preloads into every process of a build. Its hooks stand before the C library's functions that execute a
+//! program, open a file, or give a file another name. They ask the tracer about execs and about placeholders; everything else
+//! goes straight on.
+//!
+//! It knows nothing of thunks, models or the store: only the messages of [`wire`], and how to do what they say.
+//!
+//! A hook may run in a signal handler, in a child of `vfork` that shares its parent's memory, or in any thread. Hence no
+//! allocation, no locks, no static that changes after load (but for the cached addresses of functions), system calls by hand. It has no
+//! C library of its own and links none: what it takes from the program's is in `libc.rs`.
+#![cfg_attr(panic = "abort", no_std)]
+
+mod arch;
+mod ask;
+mod environment;
+mod exec;
+mod hooks;
+mod libc;
+mod open;
+mod path;
+mod place;
+mod session;
+mod shell;
+mod spawn;
+mod spawn_actions;
+mod sys;
+mod text;
+
+const VERSION_LENGTH: usize = wire::VERSION.len() + 1;
+
+const fn version() -> [u8; VERSION_LENGTH] {
+    let mut bytes = [0; VERSION_LENGTH];
+    let mut i = 0;
+    while i < wire::VERSION.len() {
+        bytes[i] = wire::VERSION.as_bytes()[i];
+        i += 1;
+    }
+    bytes
+}
+
+/// [`wire::VERSION`], NUL-terminated, under the name [`wire::VERSION_SYMBOL`]: the tracer reads it from the file.
+#[unsafe(no_mangle)]
+#[used]
+pub static gg_interceptor_version: [u8; VERSION_LENGTH] = version();
+
+// `cargo test` builds dependencies of tests with unwinding, for which there is only std's own handler; nobody loads that build.
+#[cfg(panic = "abort")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    sys::abort()
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! x86-64 Linux, System V calling convention.
+
+use core::arch::{asm, naked_asm};
+use core::ffi::c_void;
+
+/// System call numbers.
+pub(crate) mod nr {
+    pub(crate) const WRITE: usize = 1;
+    pub(crate) const CLOSE: usize = 3;
+    pub(crate) const FSTAT: usize = 5;
+    pub(crate) const MMAP: usize = 9;
+    pub(crate) const MUNMAP: usize = 11;
+    pub(crate) const RT_SIGPROCMASK: usize = 14;
+    pub(crate) const PREAD64: usize = 17;
+    pub(crate) const GETPID: usize = 39;
+    pub(crate) const SOCKET: usize = 41;
+    pub(crate) const CONNECT: usize = 42;
+    pub(crate) const RECVFROM: usize = 45;
+    pub(crate) const SENDMSG: usize = 46;
+    pub(crate) const KILL: usize = 62;
+    pub(crate) const FCNTL: usize = 72;
+    pub(crate) const GETCWD: usize = 79;
+    pub(crate) const UMASK: usize = 95;
+    pub(crate) const EXIT_GROUP: usize = 231;
+    pub(crate) const OPENAT: usize = 257;
+    pub(crate) const NEWFSTATAT: usize = 262;
+    pub(crate) const READLINKAT: usize = 267;
+    pub(crate) const FACCESSAT: usize = 269;
+    pub(crate) const EXECVEAT: usize = 322;
+}
+
+/// The kernel's `struct stat`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stat {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+    pub(crate) nlink: u64,
+    pub(crate) mode: u32,
+    uid: u32,
+    gid: u32,
+    padding: u32,
+    pub(crate) rdev: u64,
+    pub(crate) size: i64,
+    block_size: i64,
+    blocks: i64,
+    times: [u64; 6],
+    unused: [i64; 3],
+}
+
+const _: () = assert!(size_of::<Stat>() == 144);
+
+/// One system call; the result as the kernel gives it, errors as small negative numbers.
+///
+/// # Safety
+/// Whatever the call does to memory and descriptors must be all right for its arguments.
+#[inline(always)]
+pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the caller answers for the call; the kernel clobbers rcx and r11 only, and does not use our stack.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Makes a child that ends at once with `code`: it shares our memory while we are stopped (`CLONE_VM | CLONE_VFORK`), and
+/// never touches it. Returns the child's process id as the kernel gives it. Signals must be blocked.
+pub(crate) fn child_that_exits(code: i32) -> isize {
+    const CLONE_VM: usize = 0x100;
+    const CLONE_VFORK: usize = 0x4000;
+    const SIGCHLD: usize = 17;
+    let result: isize;
+    // SAFETY: the child runs the four instructions after the test, in registers only, and is gone.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "mov rdi, r9",
+            "mov eax, 231", // exit_group
+            "syscall",
+            "ud2",
+            "2:",
+            inlateout("rax") 56isize => result, // clone
+            in("rdi") CLONE_VM | CLONE_VFORK | SIGCHLD,
+            in("rsi") 0usize,
+            in("rdx") 0usize,
+            in("r10") 0usize,
+            in("r8") 0usize,
+            in("r9") code as usize,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Calls `body(buffer, context)` with `size` bytes of stack, 16-byte aligned. Pages are touched one after the other from the
+/// top, as the guard page below a thread's stack wants it.
+///
+/// # Safety
+/// `size` must fit the stack; `context` must be what `body` expects.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn with_stack(
+    size: usize,
+    context: *mut c_void,
+    body: unsafe extern "C" fn(*mut u8, *mut c_void),
+) {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "2:",
+        "sub rsp, 4096",
+        "or qword ptr [rsp], 0",
+        "sub rdi, 4096",
+        "ja 2b",
+        "and rsp, -16",
+        "mov rdi, rsp",
+        "call rdx",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+    )
+}
+
+/// The arguments of a variadic call: integers and pointers, six in registers and then on the stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Variadic {
+    registers: *const usize,
+    stack: *const usize,
+}
+
+impl Variadic {
+    /// What the trampoline of [`variadic_entry`] passes on.
+    pub(crate) const fn new(registers: *const usize, stack: *const usize) -> Self {
+        Self { registers, stack }
+    }
+
+    /// Argument `index`, counted from 0.
+    ///
+    /// # Safety
+    /// The caller of the function must have passed that many.
+    pub(crate) unsafe fn get(&self, index: usize) -> usize {
+        // SAFETY: six are in the saved registers, the others in consecutive words above the return address.
+        unsafe { if index < 6 { *self.registers.add(index) } else { *self.stack.add(index - 6) } }
+    }
+}
+
+/// Emits the exported function `$name` that passes all of its arguments to `$target(registers, stack)`.
+macro_rules! variadic_entry {
+    ($name:ident => $target:path) => {
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "push r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "push rdi",
+                "mov rdi, rsp",
+                "lea rsi, [rsp + 56]", // six registers and the return address
+                "sub rsp, 8",
+                "call {target}",
+                "add rsp, 56",
+                "ret",
+                target = sym $target,
+            )
+        }
+    };
+}
+
+/// Emits the exported function `$name` that calls `$target` with its first arguments and then jumps, with the stack as it was, to
+/// the address that `$target` gives: the function that is jumped to sees the original caller.
+macro_rules! tail_entry {
+    ($name:ident => $target:path) => {
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "push rdi",
+                "push rsi",
+                "push rdx",
+                "call {target}",
+                "pop rdx",
+                "pop rsi",
+                "pop rdi",
+                "jmp rax",
+                target = sym $target,
+            )
+        }
+    };
+}
+
+/// Emits a function that gives the address of a symbol, or null where no loaded object has it.
+macro_rules! weak_symbol {
+    ($name:ident = $symbol:literal) => {
+        core::arch::global_asm!(concat!(".weak ", $symbol));
+        #[unsafe(naked)]
+        pub(crate) extern "C" fn $name() -> *mut core::ffi::c_void {
+            core::arch::naked_asm!(concat!("mov rax, qword ptr [rip + ", $symbol, "@GOTPCREL]"), "ret")
+        }
+    };
+}
+
+pub(crate) use {tail_entry, variadic_entry, weak_symbol};

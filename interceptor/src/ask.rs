@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One request to the tracer and its reply, over a connection of its own. Knows the messages of [`wire`] and nothing of what
+//! they are about.
+
+use core::ffi::{CStr, c_int};
+
+use crate::session::Session;
+use crate::sys::{self, IoSlice};
+use crate::text::Strings;
+use wire::{FdIdentity, MAGIC, Plain, Reply};
+
+/// How many pieces go into one system call.
+const BATCH: usize = 48;
+
+/// What is sent.
+pub(crate) struct Request<'a> {
+    /// One of [`wire::request_kind`].
+    pub(crate) kind: u32,
+    /// Bits of [`wire::request_flags`].
+    pub(crate) flags: u32,
+    /// Goes into the header as it is.
+    pub(crate) umask: u32,
+    /// Goes into the header as it is.
+    pub(crate) fds: [FdIdentity; 3],
+    /// The strings before `argv`, in pieces, NULs included.
+    pub(crate) parts: &'a [&'a [u8]],
+    /// Arguments.
+    pub(crate) argv: Strings,
+    /// Environment.
+    pub(crate) envp: Strings,
+    /// Where the reply's message is written.
+    pub(crate) stderr: Option<c_int>,
+}
+
+impl Request<'_> {
+    /// Sends the request and waits for the reply, whose message is then written. Nothing where no tracer answers as one should: the
+    /// program then goes on as if there were none.
+    pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
+        let fd = sys::connect(&session.address).ok()?;
+        let reply = self.send(session, fd).and_then(|()| self.reply(fd));
+        sys::close(fd);
+        reply
+    }
+
+    fn strings(&self) -> impl Iterator<Item = &'static CStr> {
+        self.argv.iter().chain(self.envp.iter())
+    }
+
+    fn send(&self, session: &Session, fd: c_int) -> Option<()> {
+        let fixed: usize = self.parts.iter().map(|part| part.len()).sum();
+        let strings: usize = self.strings().map(|text| text.to_bytes_with_nul().len()).sum();
+        let header = wire::Request {
+            magic: MAGIC,
+            kind: self.kind,
+            len: u32::try_from(fixed + strings).ok()?,
+            flags: self.flags,
+            pid: sys::getpid(),
+            command: session.command,
+            umask: self.umask,
+            argc: self.argv.len() as u32,
+            envc: self.envp.len() as u32,
+            reserved: 0,
+            fds: self.fds,
+        };
+        let mut batch = Batch::new(fd);
+        batch.push(header.as_bytes())?;
+        for part in self.parts {
+            batch.push(part)?;
+        }
+        for text in self.strings() {
+            batch.push(text.to_bytes_with_nul())?;
+        }
+        batch.flush()?;
+        // Another thread may have changed its environment while we read it: the tracer would wait for the rest.
+        (batch.sent == size_of::<wire::Request>() + fixed + strings).then_some(())
+    }
+
+    fn reply(&self, fd: c_int) -> Option<Reply> {
+        let mut reply = Reply::default();
+        let mut filled = 0;
+        while let Some(space @ [_, ..]) = reply.as_bytes_mut().get_mut(filled..) {
+            filled += sys::receive(fd, space).ok().filter(|&count| count > 0)?;
+        }
+        if reply.magic != MAGIC {
+            return None;
+        }
+        let mut left = reply.len as usize;
+        let mut buffer = [0u8; 512];
+        while left > 0 {
+            let wanted = left.min(buffer.len());
+            let count = sys::receive(fd, buffer.get_mut(..wanted)?).ok().filter(|&count| count > 0)?;
+            left = left.saturating_sub(count);
+            if let Some(stderr) = self.stderr {
+                write_all(stderr, buffer.get(..count)?);
+            }
+        }
+        Some(reply)
+    }
+}
+
+/// Pieces that go out together.
+struct Batch {
+    fd: c_int,
+    sent: usize,
+    count: usize,
+    slices: [IoSlice; BATCH],
+}
+
+impl Batch {
+    const fn new(fd: c_int) -> Self {
+        Self { fd, sent: 0, count: 0, slices: [IoSlice { base: core::ptr::null(), length: 0 }; BATCH] }
+    }
+
+    /// Adds a piece, which must stay until the next [`Self::flush`].
+    fn push(&mut self, bytes: &[u8]) -> Option<()> {
+        if self.count == BATCH {
+            self.flush()?;
+        }
+        if !bytes.is_empty() {
+            *self.slices.get_mut(self.count)? = IoSlice { base: bytes.as_ptr(), length: bytes.len() };
+            self.count += 1;
+        }
+        Some(())
+    }
+
+    fn flush(&mut self) -> Option<()> {
+        let mut slices = self.slices.get_mut(..self.count)?;
+        while !slices.is_empty() {
+            // SAFETY: each slice is a piece that was pushed since the last flush.
+            let mut count = unsafe { sys::send(self.fd, slices) }.ok()?;
+            self.sent += count;
+            while let Some(first) = slices.first_mut() {
+                if count < first.length {
+                    first.base = first.base.wrapping_add(count);
+                    first.length -= count;
+                    break;
+                }
+                count -= first.length;
+                slices = slices.get_mut(1..)?;
+            }
+        }
+        self.count = 0;
+        Some(())
+    }
+}
+
+/// Writes all of it, or as much as can be.
+fn write_all(fd: c_int, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match sys::write(fd, bytes) {
+            Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(sys::Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}

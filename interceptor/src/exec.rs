@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The functions that replace the process's program: ask, then execute with the environment that the reply wants, or exit, or
+//! fail. All of them end in `execve`, whose address is known since load; none takes a lock.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use crate::arch::Variadic;
+use crate::ask::Request;
+use crate::environment::Change;
+use crate::hooks::next;
+use crate::libc::{self, environ};
+use crate::path::{Located, descriptor, seen_from_outside};
+use crate::session::Session;
+use crate::sys::{self, AT_EMPTY_PATH, AT_FDCWD, Errno, PATH_MAX};
+use crate::text::{Array, Strings, Text, string, value_of, with_memory};
+use wire::{FdIdentity, Reply, reply_kind, request_kind};
+
+/// Longest name of a file.
+const NAME_MAX: usize = 255;
+
+/// Why the process still runs its old program.
+pub(crate) enum Failure {
+    /// The kernel said so.
+    Kernel(Errno),
+    /// The tracer said so.
+    Tracer(Errno),
+}
+
+impl Failure {
+    fn errno(self) -> Errno {
+        match self {
+            Self::Kernel(errno) | Self::Tracer(errno) => errno,
+        }
+    }
+}
+
+/// `execve` and those that differ from it in their prototype only.
+///
+/// # Safety
+/// The arguments are as `execve` wants them.
+pub(crate) unsafe fn by_path(session: &Session, path: *const c_char, argv: Array, envp: Array) -> Result<c_int, Errno> {
+    // SAFETY: as the caller promises.
+    let (name, argv, envp) = unsafe { (string(path), Strings::new(argv), Strings::new(envp)) };
+    Err(match name {
+        Some(name) => execute(session, name, argv, envp).errno(),
+        None => plain(path, argv.as_ptr(), envp.as_ptr()),
+    })
+}
+
+/// `execvp` and its like: searches `PATH` as the C library does.
+///
+/// # Safety
+/// The arguments are as `execvpe` wants them.
+pub(crate) unsafe fn by_search(session: &Session, file: *const c_char, argv: Array, envp: Array) -> Result<c_int, Errno> {
+    // SAFETY: as the caller promises.
+    let (name, argv, envp) = unsafe { (string(file), Strings::new(argv), Strings::new(envp)) };
+    let Some(name) = name else {
+        return Err(plain(file, argv.as_ptr(), envp.as_ptr()));
+    };
+    if name.to_bytes().contains(&b'/') {
+        return Err(execute_or_interpret(session, name, argv, envp).errno());
+    }
+    if name.count_bytes() > NAME_MAX {
+        return Err(Errno::NAMETOOLONG);
+    }
+    let mut denied = false;
+    for_each_candidate(name, |path| {
+        match sys::may_execute(AT_FDCWD, path.as_ptr()) {
+            // The kernel's own check differs from this one in processes that changed their user: let it say no itself.
+            Ok(()) | Err(Errno::ACCES) => {}
+            Err(_) => return None,
+        }
+        match execute_or_interpret(session, path, argv, envp) {
+            Failure::Kernel(Errno::ACCES) => {
+                denied = true;
+                None
+            }
+            Failure::Kernel(Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT) => None,
+            failure => Some(failure.errno()),
+        }
+    })
+    .map_or(Err(if denied { Errno::ACCES } else { Errno::NOENT }), Err)
+}
+
+/// `execveat` and `fexecve`.
+///
+/// # Safety
+/// The arguments are as `execveat` wants them.
+pub(crate) unsafe fn by_descriptor(
+    session: &Session,
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Array,
+    envp: Array,
+    flags: c_int,
+) -> Result<c_int, Errno> {
+    let run = |envp| sys::execveat(dirfd, path, argv, envp, flags);
+    // SAFETY: as the caller promises.
+    let (arguments, environment) = unsafe { (Strings::new(argv), Strings::new(envp)) };
+    let mut buffer = [0; PATH_MAX];
+    let mut outside = [0; PATH_MAX];
+    // SAFETY: as the caller promises.
+    let empty = unsafe { string(path) }.is_none_or(CStr::is_empty);
+    let located = if !empty {
+        // SAFETY: as the caller promises.
+        sys::may_execute(dirfd, path).ok().and_then(|()| unsafe { Located::at(dirfd, path, &mut buffer) })
+    } else if flags & AT_EMPTY_PATH != 0 {
+        named_descriptor(dirfd, &mut buffer, &mut outside)
+    } else {
+        None
+    };
+    let Some(located) = located else { return Err(run(envp)) };
+    Err(obey(session, located, arguments, environment, run).errno())
+}
+
+/// `execl`, `execlp` and `execle`: the arguments up to a null pointer, for `execle` followed by the environment. `run` is the hook that takes
+/// them as an array.
+///
+/// # Safety
+/// The arguments are as those functions want them.
+pub(crate) unsafe fn by_list(
+    arguments: Variadic,
+    with_environment: bool,
+    run: unsafe fn(*const c_char, Array, Array) -> c_int,
+) -> Result<c_int, Errno> {
+    let mut count = 0;
+    // SAFETY: the list ends with a null pointer, which is not gone beyond.
+    while unsafe { arguments.get(1 + count) } != 0 {
+        count += 1;
+    }
+    let envp = if with_environment {
+        // SAFETY: `execle` has one more argument after the null pointer.
+        (unsafe { arguments.get(2 + count) }) as Array
+    } else {
+        // SAFETY: a plain read of the program's variable, as `execl` does it.
+        unsafe { environ.cast_const() }
+    };
+    let mut result = Err(Errno::TOOBIG);
+    with_memory((count + 1) * size_of::<usize>(), |memory| {
+        let argv = memory.cast::<usize>();
+        for index in 0..=count {
+            // SAFETY: there is room for `count + 1` words, and the caller passed as many, the null pointer included.
+            unsafe { argv.add(index).write(arguments.get(1 + index)) }
+        }
+        // SAFETY: the first argument is the path; the array ends with the null pointer.
+        result = Ok(unsafe { run(arguments.get(0) as *const c_char, argv as Array, envp) });
+    });
+    result
+}
+
+/// A path by which the tracer finds the program behind a descriptor.
+fn named_descriptor<'a>(
+    fd: c_int,
+    buffer: &'a mut [u8; PATH_MAX],
+    outside: &'a mut [u8; PATH_MAX],
+) -> Option<Located<'a>> {
+    let length = descriptor(fd, buffer)?.len();
+    *buffer.get_mut(length)? = 0;
+    let name = CStr::from_bytes_until_nul(buffer).ok()?;
+    let open = sys::fstat(fd).ok()?.identity();
+    match sys::stat_at(AT_FDCWD, name.as_ptr(), 0) {
+        Ok(found) if (found.dev, found.ino) == (open.dev, open.ino) => Some(Located::plain(name)),
+        // No name leads to it: a file in memory, or one that was removed.
+        _ => Some(Located::plain(seen_from_outside(fd, outside)?)),
+    }
+}
+
+/// The C library's `execve`.
+fn plain(path: *const c_char, argv: Array, envp: Array) -> Errno {
+    match next::execve.get() {
+        Some(execve) => {
+            // SAFETY: the arguments are the program's own, or as good as those.
+            unsafe { execve(path, argv, envp) };
+            libc::errno()
+        }
+        None => sys::execveat(AT_FDCWD, path, argv, envp, 0),
+    }
+}
+
+/// Executes a program by its path, or says why not.
+fn execute(session: &Session, path: &CStr, argv: Strings, envp: Strings) -> Failure {
+    // Shells look for a program by trying: the tracer hears of the one that is there only.
+    if sys::may_execute(AT_FDCWD, path.as_ptr()).is_err() {
+        return Failure::Kernel(plain(path.as_ptr(), argv.as_ptr(), envp.as_ptr()));
+    }
+    obey(session, Located::plain(path), argv, envp, |envp| plain(path.as_ptr(), argv.as_ptr(), envp))
+}
+
+/// Asks about a program and does what the reply says; `run` executes it with the environment that it is given.
+fn obey(
+    session: &Session,
+    path: Located<'_>,
+    argv: Strings,
+    envp: Strings,
+    run: impl Fn(Array) -> Errno,
+) -> Failure {
+    let mut fds = [FdIdentity::default(); 3];
+    for (fd, identity) in (0..).zip(&mut fds) {
+        *identity = sys::fstat(fd).map(|stat| stat.identity()).unwrap_or_default();
+    }
+    match ask(session, path, argv, envp, fds) {
+        Some(reply) => match reply.kind {
+            reply_kind::EXIT => sys::exit_group(reply.value),
+            reply_kind::FAIL => Failure::Tracer(Errno(reply.value)),
+            _ => {
+                let mut errno = Errno::NOSYS;
+                Change::of(&reply).apply(session, envp, |envp| errno = run(envp));
+                Failure::Kernel(errno)
+            }
+        },
+        None => Failure::Kernel(run(envp.as_ptr())),
+    }
+}
+
+/// Its own function so that its buffer is off the stack when the program is executed.
+#[inline(never)]
+fn ask(session: &Session, path: Located<'_>, argv: Strings, envp: Strings, fds: [FdIdentity; 3]) -> Option<Reply> {
+    let mut buffer = [0; PATH_MAX];
+    let cwd = sys::getcwd(&mut buffer);
+    let [folder, slash, name] = path.parts();
+    Request {
+        kind: request_kind::EXEC,
+        flags: 0,
+        umask: sys::umask(),
+        fds,
+        parts: &[folder, slash, name, cwd, b"\0"],
+        argv,
+        envp,
+        stderr: Some(2),
+    }
+    .ask(session)
+}
+
+/// Executes a program; what the kernel does not know how to execute is given to the shell, as glibc's `execvp` does. musl leaves that
+/// to its caller.
+fn execute_or_interpret(session: &Session, path: &CStr, argv: Strings, envp: Strings) -> Failure {
+    match execute(session, path, argv, envp) {
+        Failure::Kernel(Errno::NOEXEC) if libc::is_glibc() => {}
+        failure => return failure,
+    }
+    let shell = c"/bin/sh";
+    let mut failure = Failure::Kernel(Errno::NOEXEC);
+    // The shell, the script, the arguments after the first, the null pointer.
+    let count = argv.len().max(1) + 2;
+    with_memory(count * size_of::<*const c_char>(), |memory| {
+        let array = memory.cast::<*const c_char>();
+        let rest = argv.iter().skip(1).map(CStr::as_ptr);
+        let all = [shell.as_ptr(), path.as_ptr()].into_iter().chain(rest).take(count - 1);
+        for (index, argument) in all.chain([core::ptr::null()]).enumerate() {
+            // SAFETY: at most `count` pointers are written.
+            unsafe { array.add(index).write(argument) }
+        }
+        // SAFETY: written above, with the null pointer at its end.
+        let argv = unsafe { Strings::new(array.cast_const()) };
+        failure = execute(session, shell, argv, envp);
+    });
+    failure
+}
+
+/// Calls `body` with each path that a program of this name may be at, in order, until it gives something.
+pub(crate) fn for_each_candidate<T>(name: &CStr, mut body: impl FnMut(&CStr) -> Option<T>) -> Option<T> {
+    let length = name.count_bytes();
+    if length == 0 || length > NAME_MAX {
+        return None;
+    }
+    // SAFETY: a plain read of the program's variable, as the C library does it.
+    let environment = unsafe { Strings::new(environ.cast_const()) };
+    let path = environment.iter().find_map(|entry| value_of(entry, "PATH"));
+    let default: &[u8] = if libc::is_glibc() { b"/bin:/usr/bin" } else { b"/usr/local/bin:/bin:/usr/bin" };
+    path.unwrap_or(default).split(|&byte| byte == b':').find_map(|folder| {
+        let mut buffer = [0; PATH_MAX];
+        let mut text = Text::new(&mut buffer);
+        text.push(folder).push(if folder.is_empty() { b"" } else { b"/" }).push(name.to_bytes());
+        body(text.finish()?)
+    })
+}

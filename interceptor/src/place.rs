@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Names that files get: after a rename or a link, a placeholder (or a directory that may hold some) is at a new path, which the tracer
+//! wants to know. So is what a carrying program creates.
+
+use core::ffi::{c_char, c_int};
+
+use crate::ask::Request;
+use crate::open::placeholder_at;
+use crate::path::Located;
+use crate::session::Session;
+use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PATH_MAX};
+use crate::text::Strings;
+use wire::{FdIdentity, request_flags, request_kind};
+
+/// A path as an `…at` call sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct At(pub(crate) c_int, pub(crate) *const c_char);
+
+/// `rename`, `link` and their siblings; `flags` are those of `renameat2`.
+pub(crate) fn places(session: &Session, call: &dyn Fn() -> c_int, old: At, new: At, flags: u32) -> c_int {
+    const RENAME_EXCHANGE: u32 = 2;
+    let result = call();
+    if result == 0 {
+        report_moved(session, new, old);
+        if flags & RENAME_EXCHANGE != 0 {
+            report_moved(session, old, new);
+        }
+    }
+    result
+}
+
+/// Reports what is at `new` and was at `old`, if the tracer wants to know of such a thing.
+fn report_moved(session: &Session, new: At, old: At) {
+    let Ok(stat) = sys::stat_at(new.0, new.1, AT_SYMLINK_NOFOLLOW) else { return };
+    if stat.is_directory() {
+        report(session, new, old, request_flags::DIRECTORY);
+    } else if crate::open::may_be(&stat) && placeholder_at(new.0, new.1, AT_SYMLINK_NOFOLLOW) {
+        report(session, new, old, 0);
+    }
+}
+
+/// Reports a file that a carrying program has just created or emptied.
+#[cold]
+pub(crate) fn report_new(session: &Session, dirfd: c_int, path: *const c_char) {
+    report(session, At(dirfd, path), At(AT_FDCWD, c"".as_ptr()), 0);
+}
+
+#[cold]
+#[inline(never)]
+fn report(session: &Session, new: At, old: At, flags: u32) {
+    let mut new_folder = [0; PATH_MAX];
+    let mut old_folder = [0; PATH_MAX];
+    let mut buffer = [0; PATH_MAX];
+    // SAFETY: the kernel has just used both names, so they are strings.
+    let located = unsafe { (Located::at(new.0, new.1, &mut new_folder), Located::at(old.0, old.1, &mut old_folder)) };
+    let (Some(new), old) = located else { return };
+    let cwd = sys::getcwd(&mut buffer);
+    let [folder, slash, name] = new.parts();
+    let [old_folder, old_slash, old_name] = old.unwrap_or(Located::plain(c"")).parts();
+    // Whatever the answer, the file has its name.
+    let _ = Request {
+        kind: request_kind::PLACED,
+        flags,
+        umask: 0,
+        fds: [FdIdentity::default(); 3],
+        parts: &[folder, slash, name, cwd, b"\0", old_folder, old_slash, old_name],
+        argv: Strings::EMPTY,
+        envp: Strings::EMPTY,
+        stderr: Some(2),
+    }
+    .ask(session);
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who we are in the build: the tracer's socket, our command's id, our own path. Read once from the environment when the
+//! library is loaded and never changed: a child of `vfork` shares this memory with its parent. Knows nothing of hooks.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_int};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::libc::{self, environ};
+use crate::sys::{PATH_MAX, SocketAddress};
+use crate::text::{Array, Strings, Text, number, value_of};
+use wire::{SESSION_VARIABLE, reply_flags};
+
+/// Our file's name, by which an entry of `LD_PRELOAD` is known.
+pub(crate) const FILE_NAME: &[u8] = b"libgginterceptor.so";
+/// The dynamic loader's variable.
+pub(crate) const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
+
+/// What the environment said at load.
+pub(crate) struct Session {
+    /// The command that this process belongs to.
+    pub(crate) command: u32,
+    /// Its [`reply_flags`].
+    pub(crate) flags: u32,
+    /// The tracer's socket.
+    pub(crate) address: SocketAddress,
+    socket: Stored<108>,
+    stand_in: Stored<PATH_MAX>,
+    own: Stored<PATH_MAX>,
+}
+
+impl Session {
+    /// The session that asks; nothing where there is none, or where it is not to be asked.
+    #[inline]
+    pub(crate) fn current() -> Option<&'static Self> {
+        // SAFETY: written once, before the flag was set; only read since.
+        ACTIVE.load(Ordering::Acquire).then(|| unsafe { &*SESSION.0.get() })
+    }
+
+    /// Does this program carry placeholders along instead of having them forced?
+    #[inline]
+    pub(crate) fn carries(&self) -> bool {
+        self.flags & reply_flags::CARRY != 0
+    }
+
+    /// Path of the program that only exits.
+    pub(crate) fn stand_in(&self) -> &CStr {
+        self.stand_in.get()
+    }
+
+    /// Path of this library.
+    pub(crate) fn own(&self) -> &[u8] {
+        self.own.get().to_bytes()
+    }
+
+    /// Writes `NAME=value` of the session's variable for another command.
+    pub(crate) fn write_variable(&self, command: u32, flags: u32, text: &mut Text<'_>) {
+        text.push(SESSION_VARIABLE.as_bytes()).push(b"=").push_number(command).push(b":").push_number(flags);
+        text.push(b":").push(self.stand_in().to_bytes()).push(b":").push(self.socket.get().to_bytes());
+    }
+
+    /// Enough bytes for what [`Self::write_variable`] writes, and a NUL.
+    pub(crate) fn variable_size(&self) -> usize {
+        SESSION_VARIABLE.len() + self.stand_in().count_bytes() + self.socket.get().count_bytes() + 32
+    }
+}
+
+/// A string kept in static memory: what it was copied from belongs to the program, which may overwrite it.
+struct Stored<const N: usize> {
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Stored<N> {
+    const fn new() -> Self {
+        Self { bytes: [0; N] }
+    }
+
+    fn set(&mut self, text: &[u8]) -> Option<()> {
+        Text::new(&mut self.bytes).push(text);
+        (text.len() < N).then_some(())
+    }
+
+    fn get(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+struct Shared(UnsafeCell<Session>);
+
+// SAFETY: written by `at_load` alone, before `ACTIVE` is set; only read afterwards.
+unsafe impl Sync for Shared {}
+
+static ACTIVE: AtomicBool = AtomicBool::new(false);
+static SESSION: Shared = Shared(UnsafeCell::new(Session {
+    command: 0,
+    flags: 0,
+    address: SocketAddress { family: 0, path: [0; 108] },
+    socket: Stored::new(),
+    stand_in: Stored::new(),
+    own: Stored::new(),
+}));
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: unsafe extern "C" fn(c_int, Array, Array) = at_load;
+
+/// The loader calls this before the program's own code runs. Only glibc passes arguments, but it may do so before its `environ` is set;
+/// musl sets `environ` first and passes none.
+unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
+    // SAFETY: see above: either is the environment that the process was started with.
+    let environment = unsafe { Strings::new(if libc::is_glibc() { envp } else { environ.cast_const() }) };
+    // SAFETY: no other thread can be inside this library's data yet: hooks look at it only once `ACTIVE` is set, below.
+    let session = unsafe { &mut *SESSION.0.get() };
+    if !ACTIVE.load(Ordering::Relaxed) && read(session, environment).is_some() {
+        libc::prepare();
+        ACTIVE.store(session.flags & reply_flags::DETACH == 0, Ordering::Release);
+    }
+}
+
+/// Reads the two variables. Anything unexpected means that there is no session.
+fn read(session: &mut Session, environment: Strings) -> Option<()> {
+    const AF_UNIX: u16 = 1;
+    let value = environment.iter().find_map(|entry| value_of(entry, SESSION_VARIABLE))?;
+    let mut fields = value.splitn(4, |&byte| byte == b':');
+    session.command = number(fields.next()?)?;
+    session.flags = number(fields.next()?)?;
+    session.stand_in.set(fields.next()?)?;
+    let socket = fields.next().filter(|path| !path.is_empty())?;
+    session.socket.set(socket)?;
+    session.address.family = AF_UNIX;
+    Text::new(&mut session.address.path).push(socket);
+    let own = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).flat_map(preloads);
+    session.own.set(own.into_iter().find(|path| is_ours(path))?)
+}
+
+/// The entries of a value of `LD_PRELOAD`.
+pub(crate) fn preloads(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| matches!(byte, b':' | b' ')).filter(|path| !path.is_empty())
+}
+
+/// Does this entry of `LD_PRELOAD` name our library?
+pub(crate) fn is_ours(path: &[u8]) -> bool {
+    path.strip_suffix(FILE_NAME).is_some_and(|folder| folder.is_empty() || folder.ends_with(b"/"))
+}

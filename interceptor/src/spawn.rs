@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `posix_spawn` and `posix_spawnp`: the caller goes on, so a deferred command is a child that exits at once: one that never runs
+//! anything where that is the same, otherwise the stand-in.
+
+use core::ffi::{CStr, c_char, c_int, c_short, c_void};
+
+use crate::ask::Request;
+use crate::environment::Change;
+use crate::exec::for_each_candidate;
+use crate::hooks::next;
+use crate::libc::Next;
+use crate::session::Session;
+use crate::spawn_actions::Effects;
+use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
+use crate::text::{Array, Strings, Text, string};
+use wire::{Reply, reply_kind, request_flags, request_kind};
+
+/// The prototype of both.
+pub(crate) type Spawn = unsafe extern "C" fn(
+    *mut c_int,
+    *const c_char,
+    *const c_void,
+    *const c_void,
+    Array,
+    Array,
+) -> c_int;
+
+/// The arguments of both.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments {
+    pub(crate) pid: *mut c_int,
+    pub(crate) file: *const c_char,
+    pub(crate) actions: *const c_void,
+    pub(crate) attributes: *const c_void,
+    pub(crate) argv: Array,
+    pub(crate) envp: Array,
+}
+
+impl Arguments {
+    /// # Safety
+    /// The arguments are as `posix_spawn` wants them.
+    unsafe fn call(&self, function: &Next<Spawn>) -> c_int {
+        match function.get() {
+            // SAFETY: as the caller promises.
+            Some(spawn) => unsafe {
+                spawn(self.pid, self.file, self.actions, self.attributes, self.argv, self.envp)
+            },
+            None => Errno::NOSYS.0,
+        }
+    }
+
+    /// Would a child that is not made by the C library be in the wrong process group or session?
+    ///
+    /// # Safety
+    /// The attributes are null or initialised.
+    unsafe fn change_group(&self) -> bool {
+        const SETPGROUP_OR_SETSID: c_short = 0x02 | 0x80;
+        // SAFETY: the flags are the first member, in glibc as a `short`, in musl as an `int` of which this is the low half.
+        !self.attributes.is_null() && unsafe { *self.attributes.cast::<c_short>() } & SETPGROUP_OR_SETSID != 0
+    }
+}
+
+/// Asks, and does what the reply says. The result is what `posix_spawn` returns.
+///
+/// # Safety
+/// The arguments are as `posix_spawn` wants them; `function` is the one that was called.
+pub(crate) unsafe fn spawn(session: &Session, function: &Next<Spawn>, search: bool, arguments: Arguments) -> c_int {
+    // SAFETY: as the caller promises.
+    let (reply, only_exits) = match unsafe { ask(session, search, &arguments) } {
+        Some(answer) => answer,
+        // SAFETY: as the caller promises.
+        None => return unsafe { arguments.call(function) },
+    };
+    match reply.kind {
+        reply_kind::EXIT if only_exits => match sys::spawn_exit(reply.value) {
+            Ok(child) => {
+                if !arguments.pid.is_null() {
+                    // SAFETY: the caller wants the child's id there.
+                    unsafe { *arguments.pid = child }
+                }
+                0
+            }
+            Err(errno) => errno.0,
+        },
+        // SAFETY: as the caller promises.
+        reply_kind::EXIT => unsafe { spawn_stand_in(session, reply.value, arguments) },
+        reply_kind::FAIL => reply.value,
+        _ => {
+            let mut result = Errno::NOSYS.0;
+            // SAFETY: as the caller promises.
+            let envp = unsafe { Strings::new(arguments.envp) };
+            Change::of(&reply).apply(session, envp, |envp| {
+                // SAFETY: as the caller promises; the new environment is a good one.
+                result = unsafe { Arguments { envp, ..arguments }.call(function) };
+            });
+            result
+        }
+    }
+}
+
+/// The reply, and whether a child that only exits will do. Nothing where there is nothing to ask about.
+///
+/// Its own function so that its buffers are off the stack when the child is made.
+///
+/// # Safety
+/// The arguments are as `posix_spawn` wants them.
+#[inline(never)]
+unsafe fn ask(session: &Session, search: bool, arguments: &Arguments) -> Option<(Reply, bool)> {
+    // SAFETY: as the caller promises.
+    let (file, mut effects) = unsafe { (string(arguments.file)?, Effects::of(arguments.actions)) };
+    let mut found = [0; PATH_MAX];
+    let file = if search && !file.to_bytes().contains(&b'/') { find(file, &mut found)? } else { file };
+    let mut buffer = [0; PATH_MAX];
+    let fds = effects.identities();
+    let path = effects.locate(file, &mut buffer)?;
+    sys::may_execute(AT_FDCWD, path.as_ptr()).ok()?;
+    let mut own_cwd = [0; PATH_MAX];
+    let cwd = effects.cwd().unwrap_or_else(|| sys::getcwd(&mut own_cwd));
+    // SAFETY: as the caller promises.
+    let (argv, envp) = unsafe { (Strings::new(arguments.argv), Strings::new(arguments.envp)) };
+    let reply = Request {
+        kind: request_kind::EXEC,
+        flags: request_flags::SPAWN | if effects.known { 0 } else { request_flags::FDS_UNKNOWN },
+        // The caller goes on, perhaps with other threads: its mask must not be touched.
+        umask: sys::umask_by_reading().unwrap_or_else(sys::umask),
+        fds,
+        parts: &[path.to_bytes_with_nul(), cwd, b"\0"],
+        argv,
+        envp,
+        stderr: effects.stderr(),
+    }
+    .ask(session)?;
+    // SAFETY: as the caller promises.
+    Some((reply, effects.only_descriptors && !unsafe { arguments.change_group() }))
+}
+
+/// Where `posix_spawnp` will find a program.
+fn find<'a>(name: &CStr, buffer: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
+    for_each_candidate(name, |path| {
+        let found = sys::stat_at(AT_FDCWD, path.as_ptr(), 0).is_ok_and(|stat| stat.is_file())
+            && sys::may_execute(AT_FDCWD, path.as_ptr()).is_ok();
+        found.then(|| Text::new(buffer).push(path.to_bytes_with_nul()).bytes().len())
+    })?;
+    CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// A real child, with all that the caller wants done in it, that exits with `code`.
+///
+/// # Safety
+/// The arguments are as `posix_spawn` wants them.
+unsafe fn spawn_stand_in(session: &Session, code: c_int, arguments: Arguments) -> c_int {
+    let mut digits = [0; 16];
+    let mut text = Text::new(&mut digits);
+    // The kernel keeps the low eight bits of an exit code.
+    text.push_number((code & 0xff) as u32);
+    let Some(digits) = text.finish() else { return Errno::NOSYS.0 };
+    let file = session.stand_in().as_ptr();
+    let argv = [file, digits.as_ptr(), core::ptr::null()];
+    // SAFETY: as the caller promises; path and arguments are our own.
+    unsafe { Arguments { file, argv: argv.as_ptr(), ..arguments }.call(&next::posix_spawn) }
+}

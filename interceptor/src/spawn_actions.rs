@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a child of `posix_spawn` will have as descriptors 0 to 2 and as working directory: found by going through glibc's list of file
+//! actions in order. The list's layout is glibc's own affair, but the same since `posix_spawn` came (new kinds of action were only
+//! added); musl's is not looked into. Knows no message.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+use crate::libc;
+use crate::path::descriptor;
+use crate::sys::{self, AT_FDCWD, PATH_MAX};
+use crate::text::{Text, string};
+use wire::FdIdentity;
+
+/// `posix_spawn_file_actions_t`, its used part.
+#[repr(C)]
+struct FileActions {
+    allocated: c_int,
+    used: c_int,
+    actions: *const Action,
+}
+
+/// glibc's `struct __spawn_action`: a tag and the union of what each kind needs.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Action {
+    tag: c_int,
+    kind: Kind,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+union Kind {
+    /// close, fchdir, closefrom, tcsetpgrp.
+    fd: c_int,
+    dup2: [c_int; 2],
+    path: *const c_char,
+    open: Open,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Open {
+    fd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: u32,
+}
+
+const _: () = assert!(size_of::<Action>() == 32);
+
+/// Where a descriptor of the child comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    Closed,
+    /// It is this descriptor of ours.
+    Parent(c_int),
+    /// It is opened by an action.
+    Opened(FdIdentity),
+    Unknown,
+}
+
+/// How many descriptors the actions may give a meaning before we lose track.
+const TRACKED: usize = 32;
+
+/// What the actions come to.
+pub(crate) struct Effects {
+    /// Can all descriptors from 0 to 2 be told?
+    pub(crate) known: bool,
+    /// Do the actions only close and copy descriptors? Then a child that does nothing but exit may leave them out.
+    pub(crate) only_descriptors: bool,
+    tracked: [(c_int, Source); TRACKED],
+    count: usize,
+    closed_from: c_int,
+    /// The working directory, if the actions change it.
+    cwd: [u8; PATH_MAX],
+    cwd_length: usize,
+}
+
+impl Effects {
+    /// # Safety
+    /// Null, or initialised file actions of the program's C library.
+    pub(crate) unsafe fn of(actions: *const c_void) -> Self {
+        let mut effects = Self {
+            known: true,
+            only_descriptors: true,
+            tracked: [(-1, Source::Unknown); TRACKED],
+            count: 0,
+            closed_from: c_int::MAX,
+            cwd: [0; PATH_MAX],
+            cwd_length: 0,
+        };
+        if actions.is_null() {
+            return effects;
+        }
+        if !libc::is_glibc() {
+            effects.give_up();
+            return effects;
+        }
+        // SAFETY: glibc's structure, see above.
+        let list = unsafe { &*actions.cast::<FileActions>() };
+        for index in 0..usize::try_from(list.used).unwrap_or(0) {
+            // SAFETY: `used` of them are filled in; the tag says which member of the union is.
+            unsafe { effects.follow(&*list.actions.add(index)) }
+        }
+        effects
+    }
+
+    /// # Safety
+    /// An action as glibc fills it in.
+    unsafe fn follow(&mut self, action: &Action) {
+        const CLOSE: c_int = 0;
+        const DUP2: c_int = 1;
+        const OPEN: c_int = 2;
+        const CHDIR: c_int = 3;
+        const FCHDIR: c_int = 4;
+        const CLOSEFROM: c_int = 5;
+        const TCSETPGRP: c_int = 6;
+        // SAFETY: each arm reads the member that its tag stands for; strings are NUL-terminated.
+        unsafe {
+            match action.tag {
+                CLOSE => self.set(action.kind.fd, Source::Closed),
+                DUP2 => {
+                    let [from, to] = action.kind.dup2;
+                    self.set(to, self.get(from));
+                }
+                OPEN => {
+                    self.only_descriptors = false;
+                    let Open { fd, path, .. } = action.kind.open;
+                    let mut buffer = [0; PATH_MAX];
+                    let found = string(path)
+                        .and_then(|path| self.locate(path, &mut buffer))
+                        .and_then(|path| sys::stat_at(AT_FDCWD, path.as_ptr(), 0).ok());
+                    self.set(fd, found.map_or(Source::Unknown, |stat| Source::Opened(stat.identity())));
+                }
+                CHDIR => {
+                    self.only_descriptors = false;
+                    self.change_directory(string(action.kind.path).map(CStr::to_bytes));
+                }
+                FCHDIR => {
+                    self.only_descriptors = false;
+                    let mut buffer = [0; PATH_MAX];
+                    match self.get(action.kind.fd) {
+                        Source::Parent(fd) => self.change_directory(descriptor(fd, &mut buffer)),
+                        _ => self.give_up(),
+                    }
+                }
+                CLOSEFROM => self.close_from(action.kind.fd),
+                TCSETPGRP => self.only_descriptors = false,
+                _ => self.give_up(),
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.known = false;
+        self.only_descriptors = false;
+    }
+
+    fn set(&mut self, fd: c_int, source: Source) {
+        let known = self.tracked.iter_mut().take(self.count).find(|(tracked, _)| *tracked == fd);
+        if let Some((_, old)) = known {
+            *old = source;
+        } else if let Some(free) = self.tracked.get_mut(self.count) {
+            *free = (fd, source);
+            self.count += 1;
+        } else {
+            self.give_up();
+        }
+    }
+
+    fn get(&self, fd: c_int) -> Source {
+        match self.tracked.iter().take(self.count).find(|(tracked, _)| *tracked == fd) {
+            Some(&(_, source)) => source,
+            None if fd >= self.closed_from => Source::Closed,
+            None => Source::Parent(fd),
+        }
+    }
+
+    fn close_from(&mut self, first: c_int) {
+        for (_, source) in self.tracked.iter_mut().take(self.count).filter(|(fd, _)| *fd >= first) {
+            *source = Source::Closed;
+        }
+        self.closed_from = self.closed_from.min(first);
+    }
+
+    fn change_directory(&mut self, path: Option<&[u8]>) {
+        let Some(path) = path else { return self.give_up() };
+        let mut length = 0;
+        if !path.starts_with(b"/") {
+            length = match self.cwd_length {
+                0 => sys::getcwd(&mut self.cwd).len(),
+                length => length,
+            };
+            if length == 0 {
+                return self.give_up();
+            }
+        }
+        let Some(space) = self.cwd.get_mut(length..) else { return self.give_up() };
+        let mut text = Text::new(space);
+        text.push(if length == 0 { b"" } else { b"/" }).push(path);
+        match text.finish() {
+            Some(added) => self.cwd_length = length + added.count_bytes(),
+            None => self.give_up(),
+        }
+    }
+
+    /// The working directory, if the actions change it.
+    pub(crate) fn cwd(&self) -> Option<&[u8]> {
+        self.cwd.get(..self.cwd_length).filter(|path| !path.is_empty())
+    }
+
+    /// A path as the child will see it.
+    pub(crate) fn locate<'a>(&'a self, path: &'a CStr, buffer: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
+        match self.cwd() {
+            Some(cwd) if !path.to_bytes().starts_with(b"/") => {
+                let mut text = Text::new(buffer);
+                text.push(cwd).push(b"/").push(path.to_bytes());
+                text.finish()
+            }
+            _ => Some(path),
+        }
+    }
+
+    /// The child's descriptors 0 to 2; zeros where they are closed or not known.
+    pub(crate) fn identities(&mut self) -> [FdIdentity; 3] {
+        let mut fds = [FdIdentity::default(); 3];
+        for (fd, identity) in (0..).zip(&mut fds) {
+            match self.get(fd) {
+                Source::Closed => {}
+                Source::Parent(fd) => *identity = sys::fstat(fd).map(|stat| stat.identity()).unwrap_or_default(),
+                Source::Opened(opened) => *identity = opened,
+                Source::Unknown => self.known = false,
+            }
+        }
+        fds
+    }
+
+    /// Which of our descriptors is the child's standard error. Our own where it is a file that is not open yet, so
+    /// that nothing is lost.
+    pub(crate) fn stderr(&self) -> Option<c_int> {
+        match self.get(2) {
+            Source::Closed => None,
+            Source::Parent(fd) => Some(fd),
+            Source::Opened(_) | Source::Unknown => Some(2),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kernel, without a C library: system calls that touch neither `errno` nor a lock. Knows nothing of sessions
+//! and hooks.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+use crate::arch::{self, Stat, nr, syscall};
+
+/// An error number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) c_int);
+
+impl Errno {
+    pub(crate) const NOENT: Self = Self(2);
+    pub(crate) const INTR: Self = Self(4);
+    pub(crate) const TOOBIG: Self = Self(7);
+    pub(crate) const NOEXEC: Self = Self(8);
+    pub(crate) const ACCES: Self = Self(13);
+    pub(crate) const NODEV: Self = Self(19);
+    pub(crate) const NOTDIR: Self = Self(20);
+    pub(crate) const NAMETOOLONG: Self = Self(36);
+    pub(crate) const NOSYS: Self = Self(38);
+    pub(crate) const TIMEDOUT: Self = Self(110);
+    pub(crate) const STALE: Self = Self(116);
+}
+
+pub(crate) const AT_FDCWD: c_int = -100;
+pub(crate) const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
+pub(crate) const AT_EMPTY_PATH: c_int = 0x1000;
+pub(crate) const O_ACCMODE: c_int = 3;
+pub(crate) const O_RDONLY: c_int = 0;
+pub(crate) const O_WRONLY: c_int = 1;
+pub(crate) const O_CREAT: c_int = 0o100;
+pub(crate) const O_EXCL: c_int = 0o200;
+pub(crate) const O_NOCTTY: c_int = 0o400;
+pub(crate) const O_TRUNC: c_int = 0o1000;
+pub(crate) const O_NONBLOCK: c_int = 0o4000;
+pub(crate) const O_DIRECTORY: c_int = 0o200_000;
+pub(crate) const O_CLOEXEC: c_int = 0o2_000_000;
+pub(crate) const O_PATH: c_int = 0o10_000_000;
+/// Longest path, its NUL included.
+pub(crate) const PATH_MAX: usize = 4096;
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFDIR: u32 = 0o040_000;
+
+impl Stat {
+    pub(crate) fn is_file(&self) -> bool {
+        self.mode & S_IFMT == S_IFREG
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    pub(crate) fn identity(&self) -> wire::FdIdentity {
+        wire::FdIdentity {
+            dev: self.dev,
+            ino: self.ino,
+            rdev: self.rdev,
+            mode: self.mode,
+            nlink: u32::try_from(self.nlink).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn check(raw: isize) -> Result<usize, Errno> {
+    if (-4095..0).contains(&raw) { Err(Errno(-raw as c_int)) } else { Ok(raw as usize) }
+}
+
+/// The arguments of a system call, with zeros for those that it does not have.
+#[inline(always)]
+fn six<const N: usize>(given: [usize; N]) -> [usize; 6] {
+    let mut all = [0; 6];
+    for (slot, value) in all.iter_mut().zip(given) {
+        *slot = value;
+    }
+    all
+}
+
+/// A system call whose pointers are only looked at by the kernel, which checks them.
+macro_rules! call {
+    ($nr:expr $(, $arg:expr)*) => {{
+        let args = six([$($arg as usize),*]);
+        // SAFETY: every wrapper in this file passes buffers with their true length, and strings with their NUL.
+        check(unsafe { syscall($nr, args) })
+    }};
+}
+
+pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
+    call!(nr::WRITE, fd, bytes.as_ptr(), bytes.len())
+}
+
+pub(crate) fn close(fd: c_int) {
+    let _ = call!(nr::CLOSE, fd);
+}
+
+pub(crate) fn fstat(fd: c_int) -> Result<Stat, Errno> {
+    let mut stat = Stat::default();
+    call!(nr::FSTAT, fd, &raw mut stat).map(|_| stat)
+}
+
+/// `path` is looked at by the kernel only: any address is allowed.
+pub(crate) fn stat_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<Stat, Errno> {
+    let mut stat = Stat::default();
+    call!(nr::NEWFSTATAT, dirfd, path, &raw mut stat, flags).map(|_| stat)
+}
+
+/// `path` is looked at by the kernel only: any address is allowed.
+pub(crate) fn open_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<c_int, Errno> {
+    call!(nr::OPENAT, dirfd, path, flags, 0).map(|fd| fd as c_int)
+}
+
+pub(crate) fn pread(fd: c_int, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    call!(nr::PREAD64, fd, buffer.as_mut_ptr(), buffer.len(), offset)
+}
+
+/// May we execute this file? `path` is looked at by the kernel only.
+pub(crate) fn may_execute(dirfd: c_int, path: *const c_char) -> Result<(), Errno> {
+    const X_OK: c_int = 1;
+    call!(nr::FACCESSAT, dirfd, path, X_OK).map(|_| ())
+}
+
+/// The target of a symbolic link, cut to the buffer.
+pub(crate) fn readlink<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let length = call!(nr::READLINKAT, AT_FDCWD, path.as_ptr(), buffer.as_mut_ptr(), buffer.len())?;
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
+/// The working directory, without NUL; empty where it has no path.
+pub(crate) fn getcwd(buffer: &mut [u8]) -> &[u8] {
+    match call!(nr::GETCWD, buffer.as_mut_ptr(), buffer.len()) {
+        // "(unreachable)/…" is what the kernel says of a directory outside of our root.
+        Ok(length) if buffer.first() == Some(&b'/') => buffer.get(..length.saturating_sub(1)).unwrap_or_default(),
+        _ => &[],
+    }
+}
+
+pub(crate) fn getpid() -> u32 {
+    call!(nr::GETPID).unwrap_or(0) as u32
+}
+
+/// The file mode creation mask, by setting it twice: another thread that makes a file in between sees the wrong one.
+pub(crate) fn umask() -> u32 {
+    let mask = call!(nr::UMASK, 0o077).unwrap_or(0);
+    let _ = call!(nr::UMASK, mask);
+    mask as u32
+}
+
+/// The file mode creation mask, without touching it.
+pub(crate) fn umask_by_reading() -> Option<u32> {
+    let fd = open_at(AT_FDCWD, c"/proc/self/status".as_ptr(), O_RDONLY | O_CLOEXEC).ok()?;
+    let mut text = [0u8; 256];
+    let length = pread(fd, &mut text, 0);
+    close(fd);
+    let text = text.get(..length.ok()?)?;
+    let key = b"\nUmask:\t";
+    let at = text.windows(key.len()).position(|window| window == key)? + key.len();
+    let digits = text.get(at..)?.iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |mask, digit| mask << 3 | u32::from(digit & 7)))
+}
+
+pub(crate) fn exit_group(code: c_int) -> ! {
+    loop {
+        let _ = call!(nr::EXIT_GROUP, code);
+    }
+}
+
+/// Ends the process as `abort` would.
+pub(crate) fn abort() -> ! {
+    const SIGABRT: c_int = 6;
+    let _ = call!(nr::KILL, getpid(), SIGABRT);
+    exit_group(134)
+}
+
+/// Zeroed private memory.
+pub(crate) fn map(size: usize) -> Option<*mut u8> {
+    const READ_WRITE: usize = 3;
+    const PRIVATE_ANONYMOUS: usize = 0x22;
+    call!(nr::MMAP, 0, size, READ_WRITE, PRIVATE_ANONYMOUS, -1isize, 0).ok().map(|address| address as *mut u8)
+}
+
+/// # Safety
+/// The memory came from [`map`] with this size, and nothing refers to it any more.
+pub(crate) unsafe fn unmap(address: *mut u8, size: usize) {
+    let _ = call!(nr::MUNMAP, address, size);
+}
+
+/// `execveat`: returns only when it fails. The arguments are looked at by the kernel only.
+pub(crate) fn execveat(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    flags: c_int,
+) -> Errno {
+    match call!(nr::EXECVEAT, dirfd, path, argv, envp, flags) {
+        Err(errno) => errno,
+        Ok(_) => Errno::NOSYS,
+    }
+}
+
+/// A child that exits at once with `code`: its process id.
+pub(crate) fn spawn_exit(code: c_int) -> Result<c_int, Errno> {
+    const SIG_SETMASK: c_int = 2;
+    const SET_SIZE: usize = 8;
+    let all = u64::MAX;
+    let mut old = 0u64;
+    // The child shares our memory: no handler may run in it.
+    call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut old, SET_SIZE)?;
+    let child = check(arch::child_that_exits(code));
+    let _ = call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const old, 0, SET_SIZE);
+    child.map(|pid| pid as c_int)
+}
+
+/// `struct sockaddr_un`.
+#[repr(C)]
+pub(crate) struct SocketAddress {
+    pub(crate) family: u16,
+    pub(crate) path: [u8; 108],
+}
+
+/// `struct iovec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct IoSlice {
+    pub(crate) base: *const u8,
+    pub(crate) length: usize,
+}
+
+/// A stream connected to a Unix socket. Never descriptor 0, 1 or 2, which programs take for granted.
+pub(crate) fn connect(address: &SocketAddress) -> Result<c_int, Errno> {
+    const AF_UNIX: c_int = 1;
+    const STREAM_CLOEXEC: c_int = 1 | O_CLOEXEC;
+    const F_DUPFD_CLOEXEC: c_int = 1030;
+    let mut fd = call!(nr::SOCKET, AF_UNIX, STREAM_CLOEXEC, 0)? as c_int;
+    if fd <= 2 {
+        let high = call!(nr::FCNTL, fd, F_DUPFD_CLOEXEC, 3);
+        close(fd);
+        fd = high? as c_int;
+    }
+    loop {
+        match call!(nr::CONNECT, fd, core::ptr::from_ref(address), size_of::<SocketAddress>()) {
+            Ok(_) => return Ok(fd),
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                close(fd);
+                return Err(errno);
+            }
+        }
+    }
+}
+
+/// Sends what it can of `slices`; no SIGPIPE.
+///
+/// # Safety
+/// All slices must be readable.
+pub(crate) unsafe fn send(fd: c_int, slices: &[IoSlice]) -> Result<usize, Errno> {
+    #[repr(C)]
+    struct Message {
+        name: *const c_void,
+        name_length: usize,
+        slices: *const IoSlice,
+        count: usize,
+        control: *const c_void,
+        control_length: usize,
+        flags: c_int,
+    }
+    const MSG_NOSIGNAL: c_int = 0x4000;
+    let message = Message {
+        name: core::ptr::null(),
+        name_length: 0,
+        slices: slices.as_ptr(),
+        count: slices.len(),
+        control: core::ptr::null(),
+        control_length: 0,
+        flags: 0,
+    };
+    loop {
+        match call!(nr::SENDMSG, fd, &raw const message, MSG_NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Receives up to a buffer full; 0 at the end of the stream.
+pub(crate) fn receive(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match call!(nr::RECVFROM, fd, buffer.as_mut_ptr(), buffer.len(), 0, 0, 0) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
