@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The tracer: one loop that waits for a stop, decides, and lets the thread go on. Knows which threads there are and
+//! in which of them a call is pending; what calls mean is `handle.rs`, what stops are is `stop.rs`.
+//!
+//! ptrace belongs to a thread, not to a process: everything here happens in one thread that has no other
+//! children, so that waiting for "any of my children" is waiting for any tracee and reaps nobody else's.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::process::ExitStatus;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::event::{Event, Sink};
+use crate::handle::{self, Context, OnExit};
+use crate::ptrace::Resume;
+use crate::stop::{Stop, decode};
+use crate::{Pid, Rest, arch, ptrace, tracee};
+
+/// Where a traced thread is.
+enum State {
+    /// In the program, or in a call whose end is of no interest.
+    Running,
+    /// In a call whose end is awaited.
+    InCall(OnExit),
+}
+
+struct Thread {
+    process: Pid,
+    state: State,
+}
+
+/// The threads that can be killed: what the loop shares with whoever watches the clock.
+#[derive(Default)]
+pub(crate) struct Live(Mutex<Killable>);
+
+#[derive(Default)]
+struct Killable {
+    threads: HashSet<Pid>,
+    /// All are to die, those that are yet to be born too.
+    doomed: bool,
+}
+
+impl Live {
+    fn lock(&self) -> MutexGuard<'_, Killable> {
+        // What is behind the lock is never left half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills every thread, now and from now on.
+    pub(crate) fn doom(&self) {
+        let mut live = self.lock();
+        live.doomed = true;
+        live.threads.iter().for_each(|&tid| kill(tid));
+    }
+
+    fn insert(&self, tid: Pid) {
+        let mut live = self.lock();
+        live.threads.insert(tid);
+        if live.doomed {
+            kill(tid);
+        }
+    }
+
+    /// The thread's id is free for reuse when this is called, but ids are handed out in ascending order: it is not
+    /// in use again before the lock is taken.
+    fn remove(&self, tid: Pid) {
+        self.lock().threads.remove(&tid);
+    }
+}
+
+fn kill(tid: Pid) {
+    // SAFETY: takes numbers only. That the thread is gone already is fine.
+    unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) };
+}
+
+/// The loop's state.
+pub(crate) struct Follow<'a> {
+    root: Pid,
+    rest: Rest,
+    live: &'a Live,
+    sink: &'a mut dyn Sink,
+    threads: HashMap<Pid, Thread>,
+    status: Option<ExitStatus>,
+    stops: u64,
+}
+
+impl<'a> Follow<'a> {
+    /// For a process that this thread has just seized.
+    pub(crate) fn new(root: Pid, rest: Rest, live: &'a Live, sink: &'a mut dyn Sink) -> Self {
+        let mut follow = Self { root, rest, live, sink, threads: HashMap::new(), status: None, stops: 0 };
+        follow.thread(root, |_| root);
+        follow
+    }
+
+    /// Until no tracee is left. The root's status, if nobody else reaped it, and the number of stops.
+    pub(crate) fn run(mut self) -> io::Result<(Option<ExitStatus>, u64)> {
+        while let Some((tid, status)) = wait()? {
+            self.stops += 1;
+            let resume = self.step(tid, decode(status));
+            ptrace::resume(tid, resume);
+        }
+        Ok((self.status, self.stops))
+    }
+
+    /// The thread, which may be new: a child's first stop can come before its parent's.
+    fn thread(&mut self, tid: Pid, process: impl FnOnce(Pid) -> Pid) -> &mut Thread {
+        let live = self.live;
+        self.threads.entry(tid).or_insert_with(|| {
+            live.insert(tid);
+            Thread { process: process(tid), state: State::Running }
+        })
+    }
+
+    fn context(&mut self, tid: Pid) -> Context<'_> {
+        let process = self.thread(tid, tracee::process_of).process;
+        Context { tid, process, sink: &mut *self.sink }
+    }
+
+    fn step(&mut self, tid: Pid, stop: Stop) -> Resume {
+        match stop {
+            Stop::Ended(status) => {
+                self.ended(tid, status);
+                Resume::Gone
+            }
+            Stop::Entry => self.entry(tid),
+            Stop::Exit => {
+                if let (State::InCall(on_exit), Some(outcome)) = (self.leave(tid), ptrace::outcome(tid)) {
+                    on_exit(&mut self.context(tid), outcome);
+                }
+                Resume::Run(0)
+            }
+            Stop::Born => {
+                if let Some(child) = ptrace::event_message(tid) {
+                    self.born(tid, child);
+                }
+                self.proceed(tid, 0)
+            }
+            Stop::Exec => self.exec(tid),
+            Stop::Signal(signal) => self.proceed(tid, signal),
+            Stop::Group => Resume::Listen,
+            Stop::Attached => {
+                self.thread(tid, tracee::process_of);
+                self.proceed(tid, 0)
+            }
+            Stop::Other => self.proceed(tid, 0),
+        }
+    }
+
+    /// On, to the next stop that matters.
+    fn proceed(&self, tid: Pid, signal: i32) -> Resume {
+        match self.threads.get(&tid).map(|thread| &thread.state) {
+            Some(State::InCall(_)) => Resume::ToExit(signal),
+            _ => Resume::Run(signal),
+        }
+    }
+
+    fn leave(&mut self, tid: Pid) -> State {
+        let thread = self.thread(tid, tracee::process_of);
+        std::mem::replace(&mut thread.state, State::Running)
+    }
+
+    fn entry(&mut self, tid: Pid) -> Resume {
+        let Some(entry) = ptrace::entry(tid) else { return Resume::Run(0) };
+        let row = u32::try_from(entry.nr)
+            .ok()
+            .filter(|&nr| entry.arch == arch::AUDIT_ARCH && nr < arch::FOREIGN_FROM)
+            .map(|nr| arch::TABLE.iter().find(|row| row.nr == nr));
+        match row {
+            None => {
+                self.context(tid).emit(Event::Foreign);
+                Resume::Run(0)
+            }
+            // A filter of the program's own asked for a tracer; it has one that does not care.
+            Some(None) => Resume::Run(0),
+            Some(Some(row)) => match handle::enter(&mut self.context(tid), row.call, &entry.args) {
+                None => Resume::Run(0),
+                Some(on_exit) => {
+                    self.thread(tid, tracee::process_of).state = State::InCall(on_exit);
+                    Resume::ToExit(0)
+                }
+            },
+        }
+    }
+
+    /// The process has become another program. Of its threads only one is left, under the process's id, whichever
+    /// id it had when it made the call.
+    fn exec(&mut self, tid: Pid) -> Resume {
+        let former = ptrace::event_message(tid).unwrap_or(tid);
+        let state = self.leave(former);
+        if former != tid {
+            self.threads.remove(&former);
+            self.live.remove(former);
+            // What the first thread was waiting for will not be heard of.
+            self.leave(tid);
+        }
+        if let State::InCall(on_exit) = state {
+            on_exit(&mut self.context(tid), Ok(0));
+        }
+        Resume::Run(0)
+    }
+
+    fn born(&mut self, parent: Pid, child: Pid) {
+        let process = self.thread(parent, tracee::process_of).process;
+        let own = tracee::is_process(child);
+        self.thread(child, |_| if own { child } else { process });
+        if own {
+            self.sink.event(process, Event::Forked(child));
+        }
+    }
+
+    fn ended(&mut self, tid: Pid, status: ExitStatus) {
+        self.live.remove(tid);
+        let process = self.threads.remove(&tid).map(|thread| thread.process);
+        if process == Some(tid) {
+            self.sink.event(tid, Event::Ended(status));
+        }
+        if tid == self.root {
+            self.status = Some(status);
+            if self.rest == Rest::Kill {
+                self.live.doom();
+            }
+        }
+    }
+}
+
+/// The next stop or end of any tracee; nothing when there is none left.
+fn wait() -> io::Result<Option<(Pid, i32)>> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes one int to `status`.
+        let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+        if tid > 0 {
+            return Ok(Some((tid, status)));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::ECHILD) => return Ok(None),
+            _ => return Err(error),
+        }
+    }
+}

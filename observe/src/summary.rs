@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a command did, path by path: a [`Sink`] that keeps one [`Touch`] for each path. Knows no processes: all of
+//! the command's are one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::Pid;
+use crate::event::{Access, Event, Kind, Place, Role, Sink, Transfer};
+
+/// What can be done to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Opened for reading, or read by the kernel to execute a program.
+    Read,
+    /// Executed, as a program or as the interpreter of a script.
+    Executed,
+    /// Asked for (stat, access, readlink, chdir, …) and there.
+    Found,
+    /// Asked for and not there.
+    Missing,
+    /// Asked for and not allowed.
+    Denied,
+    /// A directory whose entries were read.
+    Listed,
+    /// Opened for writing, or truncated.
+    Written,
+    /// Made: it was not there just before.
+    Created,
+    /// Its name was removed.
+    Removed,
+    /// It was renamed to something else.
+    MovedAway,
+    /// Something else was renamed to it.
+    MovedHere,
+    /// It was given another name (a hard link).
+    Linked,
+    /// Its mode, owner, times or extended attributes were changed.
+    Attributes,
+}
+
+/// All that was done to one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touch {
+    uses: u16,
+    /// What was done first.
+    pub first: Use,
+    /// The command depends on what this path held before it started: it was read, executed, updated in place, renamed or linked,
+    /// and was not of the command's own making.
+    pub input: bool,
+    /// Was there anything before the command changed it? Not always known.
+    pub existed: Option<bool>,
+    /// A device, a pipe or a socket.
+    pub special: bool,
+    /// The path with all links resolved, where it differs and is known: of what was opened, executed or changed.
+    pub real: Option<PathBuf>,
+}
+
+impl Touch {
+    fn new(first: Use) -> Self {
+        Self { uses: 0, first, input: false, existed: None, special: false, real: None }
+    }
+
+    /// Was this done to it?
+    #[must_use]
+    pub fn has(&self, what: Use) -> bool {
+        self.uses & bit(what) != 0
+    }
+}
+
+const fn bit(what: Use) -> u16 {
+    1 << what as u16
+}
+
+/// What a command did to the file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touches {
+    paths: BTreeMap<PathBuf, Touch>,
+    /// Renames and hard links in their order: old name, new name.
+    pub transfers: Vec<(Transfer, PathBuf, PathBuf)>,
+    /// A socket was opened that is not of this machine only.
+    pub network: bool,
+    /// 32-bit or x32 system calls were made: there may be touches that are not listed.
+    pub foreign: bool,
+    /// How many calls named a path that could not be read: as many touches may not be listed.
+    pub gaps: u64,
+    /// What the command made, or unmade; what is below is its own too. With links resolved, and as named.
+    own: HashSet<PathBuf>,
+}
+
+impl Touches {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All paths, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &Touch)> {
+        self.paths.iter().map(|(path, touch)| (path.as_path(), touch))
+    }
+
+    /// What was done to a path, as it was named.
+    #[must_use]
+    pub fn get(&self, path: impl AsRef<Path>) -> Option<&Touch> {
+        self.paths.get(path.as_ref())
+    }
+
+    /// What the command depends on: files that it read, executed or changed in place and that were there before it.
+    pub fn inputs(&self) -> impl Iterator<Item = (&Path, &Touch)> {
+        self.iter().filter(|(_, touch)| touch.input)
+    }
+
+    /// What the command asked for before it made anything of that name, in vain.
+    pub fn missing(&self) -> impl Iterator<Item = &Path> {
+        self.with(Use::Missing).filter(|(_, touch)| touch.existed == Some(false)).map(|(path, _)| path)
+    }
+
+    /// What was there before the command and what it asked for, without depending on its content.
+    pub fn looked_up(&self) -> impl Iterator<Item = &Path> {
+        self.with(Use::Found).filter(|(_, t)| !t.input && t.existed != Some(false)).map(|(path, _)| path)
+    }
+
+    /// The paths to which this was done.
+    pub fn with(&self, what: Use) -> impl Iterator<Item = (&Path, &Touch)> {
+        self.iter().filter(move |(_, touch)| touch.has(what))
+    }
+
+    fn touch(&mut self, path: PathBuf, what: Use) -> &mut Touch {
+        let touch = self.paths.entry(path).or_insert_with(|| Touch::new(what));
+        touch.uses |= bit(what);
+        touch
+    }
+
+    /// Is this, or a directory that it is in, of the command's own making?
+    fn is_own(&self, path: &Path) -> bool {
+        !self.own.is_empty() && path.ancestors().any(|ancestor| self.own.contains(ancestor))
+    }
+
+    fn make_own(&mut self, place: &Place) {
+        self.own.insert(place.named.clone());
+        self.own.extend(place.real.clone());
+    }
+
+    /// Something was done to a path, which tells whether it was there.
+    fn note(&mut self, path: PathBuf, what: Use, exists: bool) {
+        let own = self.is_own(&path);
+        let touch = self.touch(path, what);
+        if !own && touch.existed.is_none() {
+            touch.existed = Some(exists);
+        }
+    }
+
+    /// The content of a place mattered.
+    fn depend(&mut self, place: &Place, what: Use) {
+        let own = self.is_own(place.real());
+        let touch = self.touch(place.named.clone(), what);
+        touch.real.clone_from(&place.real);
+        if !own {
+            touch.input = true;
+            touch.existed.get_or_insert(true);
+        }
+    }
+
+    /// A place was changed.
+    fn change(&mut self, place: &Place, what: Use, existed: Option<bool>) {
+        let own = self.is_own(place.real());
+        let touch = self.touch(place.named.clone(), what);
+        touch.real.clone_from(&place.real);
+        if !own && touch.existed.is_none() {
+            touch.existed = existed;
+        }
+        self.make_own(place);
+    }
+
+    fn opened(&mut self, place: &Place, access: Access) {
+        if access.created {
+            self.change(place, Use::Created, Some(false));
+        }
+        if access.writes && (access.created || access.emptied) {
+            self.change(place, Use::Written, Some(true));
+        }
+        if access.reads {
+            self.depend(place, Use::Read);
+        }
+        if access.writes && !access.created && !access.emptied {
+            // What is not overwritten stays: the result depends on what was there.
+            self.depend(place, Use::Written);
+            self.make_own(place);
+        }
+    }
+
+    fn transferred(&mut self, how: Transfer, from: &Place, to: &Place) {
+        match how {
+            Transfer::Rename => {
+                self.depend(from, Use::MovedAway);
+                self.change(to, Use::MovedHere, None);
+                self.make_own(from);
+            }
+            Transfer::Exchange => {
+                for place in [from, to] {
+                    self.depend(place, Use::MovedAway);
+                    self.depend(place, Use::MovedHere);
+                }
+                self.make_own(from);
+                self.make_own(to);
+            }
+            Transfer::Link => {
+                self.depend(from, Use::Linked);
+                self.change(to, Use::Created, Some(false));
+            }
+        }
+        self.transfers.push((how, from.named.clone(), to.named.clone()));
+    }
+}
+
+impl Sink for Touches {
+    fn event(&mut self, _: Pid, event: Event) {
+        match event {
+            Event::Opened(place, Kind::File, access) => self.opened(&place, access),
+            Event::Opened(place, Kind::Directory, _) => self.note(place.named, Use::Found, true),
+            Event::Opened(place, Kind::Special, access) => {
+                for (done, what) in [(access.reads, Use::Read), (access.writes, Use::Written)] {
+                    if done {
+                        self.note(place.named.clone(), what, true);
+                        self.touch(place.named.clone(), what).special = true;
+                    }
+                }
+            }
+            Event::Executed(place, role) => {
+                if role != Role::Loader {
+                    self.depend(&place, Use::Executed);
+                }
+                self.depend(&place, Use::Read);
+            }
+            Event::Found(path) => self.note(path, Use::Found, true),
+            Event::Missing(path) => self.note(path, Use::Missing, false),
+            Event::Denied(path) => drop(self.touch(path, Use::Denied)),
+            Event::Listed(path) => self.note(path, Use::Listed, true),
+            Event::Made(place) | Event::Symlinked(place, _) => self.change(&place, Use::Created, Some(false)),
+            Event::Transferred(how, from, to) => self.transferred(how, &from, &to),
+            Event::Removed(place) => self.change(&place, Use::Removed, Some(true)),
+            Event::Attributes(path) => self.note(path, Use::Attributes, true),
+            Event::Network => self.network = true,
+            Event::Foreign => self.foreign = true,
+            Event::Gap => self.gaps += 1,
+            Event::Forked(_) | Event::Ended(_) => {}
+        }
+    }
+}
