@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where a command looks for headers, and the commands that make the compiler itself tell which it reads.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::command_line::{CommandLine, Input, Mode, Part};
+use super::language::Language;
+use super::names;
+use super::options::Meaning as M;
+use super::passed::comma_separated;
+use super::probe::{environment, is_front, kept_words};
+use super::{Vendor, decline};
+use crate::{Decline, IncludeSearch, Invocation, Node, Question, World};
+
+/// The include search of a command with sources.
+///
+/// # Errors
+/// Sources of languages that look in different places; a compiler that does not answer.
+pub(super) fn search(
+    vendor: Vendor,
+    line: &CommandLine,
+    at: &Invocation,
+    world: &dyn World,
+) -> Result<IncludeSearch, Decline> {
+    let preprocessed: Vec<&Input> = line.sources.iter().filter(|s| s.language.is_preprocessed()).collect();
+    let mut search = IncludeSearch {
+        sources: line.sources.iter().map(|source| at.absolute(&source.path)).collect(),
+        assembler: line.assembler.dirs.iter().chain(&line.include).map(|dir| at.absolute(dir)).collect(),
+        ..IncludeSearch::default()
+    };
+    let Some(first) = preprocessed.first() else { return Ok(search) };
+    if preprocessed.iter().any(|source| headers_of(source.language) != headers_of(first.language)) {
+        return Err(decline("sources of several languages"));
+    }
+    let absolute = |dirs: &[PathBuf]| dirs.iter().map(|dir| at.absolute(dir)).collect::<Vec<_>>();
+    search.forced.clone_from(&line.forced);
+    search.defines.clone_from(&line.defines);
+    search.quote = absolute(&line.quote);
+    search.bracket = absolute(&line.include);
+    search.bracket.extend(from_environment("CPATH", at));
+    search.system = absolute(&line.system);
+    search.system.extend(from_environment(headers_of(first.language), at));
+    search.system.extend(own_directories(line, first.language, at, world)?);
+    search.after = absolute(&line.after);
+    // A directory that is searched as a system one anyway is not searched earlier.
+    let system: Vec<PathBuf> = search.system.iter().map(|dir| plain(dir)).collect();
+    search.bracket.retain(|dir| !system.contains(&plain(dir)));
+
+    let base = derived(line, at, false);
+    search.ask_compiler = base.iter().cloned().chain(["-M".into()]).collect();
+    if let Some((wanted, source)) = names::dependency_source(line)? {
+        let mut command = derived(line, at, true);
+        if line.mode == Mode::Rule {
+            command.push(if wanted.system_headers { "-M" } else { "-MM" }.into());
+        } else {
+            let style = if wanted.system_headers { "-MD" } else { "-MMD" };
+            command.extend(["-E", "-o", "/dev/null", style].map(OsString::from));
+        }
+        command.extend(wanted.phony.then(|| "-MP".into()));
+        if wanted.targets.is_empty() {
+            command.push("-MQ".into());
+            command.push(names::default_target(vendor, line, wanted, source));
+        }
+        command.extend(wanted.targets.iter().cloned());
+        command.push("-MF".into());
+        search.write_dependencies = command;
+    }
+    Ok(search)
+}
+
+/// The variable that names the header directories of a language; languages that share it share the directories.
+fn headers_of(language: Language) -> &'static str {
+    match language {
+        Language::Cxx | Language::CxxHeader | Language::CxxCppOutput => "CPLUS_INCLUDE_PATH",
+        Language::ObjC => "OBJC_INCLUDE_PATH",
+        Language::ObjCxx => "OBJCPLUS_INCLUDE_PATH",
+        Language::C
+        | Language::CHeader
+        | Language::CppOutput
+        | Language::Assembler
+        | Language::AssemblerWithCpp => "C_INCLUDE_PATH",
+    }
+}
+
+/// The directories in a variable; an empty one is the working directory.
+fn from_environment(name: &str, at: &Invocation) -> Vec<PathBuf> {
+    let Some(list) = at.var(name).filter(|list| !list.is_empty()) else { return Vec::new() };
+    list.as_bytes().split(|&b| b == b':').map(|dir| at.absolute(OsStr::from_bytes(dir))).collect()
+}
+
+/// Without `.` and `..`; only for comparing.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The compiler's own header directories, as it prints them.
+fn own_directories(
+    line: &CommandLine,
+    language: Language,
+    at: &Invocation,
+    world: &dyn World,
+) -> Result<Vec<PathBuf>, Decline> {
+    let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
+    argv.extend(kept_words(line, at, world, is_front));
+    argv.extend(["-x", language.option(), "-E", "-v", "/dev/null"].map(OsString::from));
+    let question = Question { program: at.program.clone(), argv, env: environment(at) };
+    let answer = world
+        .ask(&question)
+        .map_err(|e| decline(format!("cannot be asked for its header directories: {e}")))?;
+    parse_directories(&answer.stderr)
+        .filter(|_| answer.code == 0)
+        .ok_or_else(|| decline("does not tell its header directories"))
+}
+
+/// The block of `-v` that lists the directories for `#include <…>`.
+fn parse_directories(text: &[u8]) -> Option<Vec<PathBuf>> {
+    let mut lines = text.split(|&b| b == b'\n');
+    lines.find(|line| line.starts_with(b"#include <...> search starts here:"))?;
+    let mut dirs = Vec::new();
+    for line in lines {
+        match line {
+            [b' ', dir @ ..] if !dir.ends_with(b" (framework directory)") => {
+                dirs.push(OsStr::from_bytes(dir).into());
+            }
+            [b' ', ..] => {}
+            _ => return line.starts_with(b"End of search list.").then_some(dirs),
+        }
+    }
+    None
+}
+
+/// The command without what it does with the preprocessed text: only what the preprocessor looks at, and the
+/// sources that it reads. `quiet` leaves out what only concerns messages.
+fn derived(line: &CommandLine, at: &Invocation, quiet: bool) -> Vec<OsString> {
+    let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
+    for part in &line.parts {
+        match part {
+            Part::Option { meaning: M::PreprocessorList, value: Some(value), .. } => {
+                let words = comma_separated(value);
+                let macros = words.into_iter().filter(|word| is_macro(word));
+                argv.extend(macros.map(|word| {
+                    let mut list = OsString::from("-Wp,");
+                    list.push(word);
+                    list
+                }));
+            }
+            Part::Option { meaning, words, .. } if matters_to_preprocessor(*meaning) => {
+                argv.extend(words.iter().cloned());
+            }
+            Part::Source(path) => {
+                let reads = line.sources.iter().any(|s| s.path == *path && s.language.is_preprocessed());
+                argv.extend(reads.then(|| path.clone().into_os_string()));
+            }
+            _ => {}
+        }
+    }
+    if quiet {
+        argv.push("-w".into());
+    }
+    argv
+}
+
+fn is_macro(word: &OsStr) -> bool {
+    word.as_bytes().starts_with(b"-D") || word.as_bytes().starts_with(b"-U")
+}
+
+fn matters_to_preprocessor(meaning: M) -> bool {
+    is_front(meaning)
+        || matches!(
+            meaning,
+            M::Macro | M::Include | M::Quote | M::System | M::After | M::Forced | M::Plain | M::Language
+        )
+}
+
+/// What the compiler would find of a precompiled header for this command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Precompiled {
+    None,
+    File(PathBuf),
+    /// A directory of them, of which the compiler takes the first that fits.
+    Directory(PathBuf),
+}
+
+/// Looks for a precompiled form of the headers that come first: the forced ones and the first one that each source
+/// includes. Later ones cannot be precompiled.
+pub(super) fn precompiled(
+    vendor: Vendor,
+    line: &CommandLine,
+    search: &IncludeSearch,
+    at: &Invocation,
+    world: &dyn World,
+) -> Precompiled {
+    let suffixes: &[&str] = if vendor == Vendor::Gnu { &[".gch"] } else { &[".pch", ".gch"] };
+    let forced = line.forced.iter().map(|name| (at.cwd.as_path(), name.as_path(), true));
+    let mut first = Vec::new();
+    // clang takes a precompiled header only in place of a forced one.
+    if vendor == Vendor::Gnu {
+        for source in search.sources.iter().zip(&line.sources).filter(|(_, s)| s.language.is_preprocessed()) {
+            if let Some((name, is_quoted)) = world.read(source.0).ok().and_then(|text| first_include(&text)) {
+                first.push((source.0.parent().unwrap_or(at.cwd.as_path()), name, is_quoted));
+            }
+        }
+    }
+    let first = first.iter().map(|(beside, name, is_quoted)| (*beside, name.as_path(), *is_quoted));
+    for (beside, name, is_quoted) in forced.chain(first) {
+        let near = is_quoted.then_some(beside).into_iter().chain(if is_quoted {
+            dirs(&search.quote)
+        } else {
+            dirs(&[])
+        });
+        let far = dirs(&search.bracket).chain(dirs(&search.system)).chain(dirs(&search.after));
+        for dir in near.chain(far) {
+            for suffix in suffixes {
+                let mut path = dir.join(name).into_os_string();
+                path.push(suffix);
+                match world.node(Path::new(&path)) {
+                    Some(Node::Directory) => return Precompiled::Directory(path.into()),
+                    Some(Node::File | Node::Placeholder) => return Precompiled::File(path.into()),
+                    Some(Node::Other) | None => {}
+                }
+            }
+            if world.node(&dir.join(name)).is_some() {
+                break;
+            }
+        }
+    }
+    Precompiled::None
+}
+
+fn dirs(list: &[PathBuf]) -> std::iter::Map<std::slice::Iter<'_, PathBuf>, fn(&PathBuf) -> &Path> {
+    list.iter().map(PathBuf::as_path)
+}
+
+/// The first `#include` of a text with the kind of its quotes. Comments and conditions are not looked at: what is
+/// found is only a candidate.
+fn first_include(text: &[u8]) -> Option<(PathBuf, bool)> {
+    text.split(|&b| b == b'\n').find_map(|line| {
+        let rest = line.trim_ascii_start().strip_prefix(b"#")?.trim_ascii_start();
+        let rest = rest.strip_prefix(b"include")?.trim_ascii_start();
+        let (close, rest) = match rest {
+            [b'"', rest @ ..] => (b'"', rest),
+            [b'<', rest @ ..] => (b'>', rest),
+            _ => return None,
+        };
+        let name = &rest[..rest.iter().position(|&b| b == close)?];
+        Some((PathBuf::from(OsStr::from_bytes(name)), close == b'"'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_directories_of_both_vendors() {
+        let text = b"ignoring nonexistent directory \"/x\"\n#include \"...\" search starts here:\n\
+            #include <...> search starts here:\n /usr/lib/gcc/x86_64-linux-gnu/12/include\n /usr/include\n\
+            End of search list.\n# 0 \"/dev/null\"\n";
+        let want = ["/usr/lib/gcc/x86_64-linux-gnu/12/include", "/usr/include"].map(PathBuf::from);
+        assert_eq!(parse_directories(text), Some(want.to_vec()));
+        assert_eq!(parse_directories(b"error"), None);
+        assert_eq!(parse_directories(b"#include <...> search starts here:\n /a\n"), None);
+    }
+
+    #[test]
+    fn the_first_include_of_a_source() {
+        assert_eq!(first_include(b"/* x */\n # include <a/b.h> // c\n"), Some(("a/b.h".into(), false)));
+        assert_eq!(first_include(b"#include \"x.h\"\n#include <y.h>"), Some(("x.h".into(), true)));
+        assert_eq!(first_include(b"#include MACRO\nint x;"), None);
+    }
+}

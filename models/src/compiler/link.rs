@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files that a link reads. What it finds in directories that the command names is an input by its path; libraries that
+//! the toolchain finds by itself are left to the link probe.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::command_line::CommandLine;
+use super::passed::LinkItem;
+use super::probe::{environment, is_front, kept_words};
+use super::{decline, options::Meaning as M};
+use crate::libraries::{LibrarySearch, parse_gcc_search_dirs, parse_ld_search_dirs};
+use crate::{Decline, Invocation, Node, Question, World};
+
+/// A library that the toolchain finds without help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SystemLibrary {
+    /// What follows `-l`.
+    pub(super) name: OsString,
+    /// It was looked for as an archive only.
+    pub(super) is_static: bool,
+}
+
+/// What a link reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Link {
+    /// Objects, archives, libraries and all that these need: absolute.
+    pub(super) inputs: BTreeSet<PathBuf>,
+    /// The shared libraries among what the command names.
+    pub(super) shared_libraries: Vec<PathBuf>,
+    /// Left to the probe; each once.
+    pub(super) system: Vec<SystemLibrary>,
+    /// After the last item, only archives are looked for.
+    pub(super) ends_static: bool,
+    /// Directories that are searched.
+    pub(super) dirs: Vec<PathBuf>,
+}
+
+/// Finds what the linker will read.
+///
+/// # Errors
+/// An object or library that does not exist.
+pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<Link, Decline> {
+    let mut search = search(line, at, world)?;
+    let mut link = Link { dirs: search.dirs.clone(), ..Link::default() };
+    link.dirs.extend(search.rpath_link.iter().cloned());
+    let mut roots = Vec::new();
+    let mut states = Vec::new();
+    search.is_static = line.is_static;
+    for item in &line.linker.items {
+        match item {
+            LinkItem::State(word) => set_state(&mut search.is_static, &mut states, word),
+            LinkItem::File(path) => {
+                let path = at.absolute(path);
+                link.note_shared(&path);
+                roots.push(path);
+            }
+            LinkItem::Library(name) => {
+                let found = search.find(name, world);
+                let found =
+                    found.ok_or_else(|| decline(format!("-l{} is not found", name.to_string_lossy())))?;
+                // A library that was only just made is no part of the toolchain, wherever it stands.
+                if found.in_system && world.node(&found.path) != Some(Node::Placeholder) {
+                    let library = SystemLibrary { name: name.clone(), is_static: search.is_static };
+                    if !link.system.contains(&library) {
+                        link.system.push(library);
+                    }
+                } else {
+                    link.note_shared(&found.path);
+                    roots.push(found.path);
+                }
+            }
+        }
+    }
+    link.ends_static = search.is_static;
+    search.is_static = line.is_static;
+    // Objects lead nowhere: there is no need to look into each of them.
+    let (objects, others): (Vec<_>, Vec<_>) = roots.into_iter().partition(|path| is_object(path));
+    for path in objects {
+        if !matches!(world.node(&path), Some(Node::File | Node::Placeholder)) {
+            return Err(Decline::missing(&path));
+        }
+        link.inputs.insert(path);
+    }
+    link.inputs.extend(search.closure(&others, world)?);
+    Ok(link)
+}
+
+impl Link {
+    fn note_shared(&mut self, path: &Path) {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        if name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.") {
+            self.shared_libraries.push(path.to_owned());
+        }
+    }
+}
+
+fn is_object(path: &Path) -> bool {
+    path.extension().is_some_and(|suffix| suffix == "o")
+}
+
+/// `-Bstatic` and its like: which libraries are looked for from here on.
+fn set_state(is_static: &mut bool, stack: &mut Vec<bool>, word: &OsStr) {
+    let word = word.as_bytes();
+    match word.strip_prefix(b"--").or_else(|| word.strip_prefix(b"-")).unwrap_or_default() {
+        b"Bstatic" | b"dn" | b"non_shared" | b"static" => *is_static = true,
+        b"Bdynamic" | b"dy" | b"call_shared" => *is_static = false,
+        b"push-state" => stack.push(*is_static),
+        b"pop-state" => *is_static = stack.pop().unwrap_or(*is_static),
+        _ => {}
+    }
+}
+
+/// Where this command looks for libraries.
+fn search(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<LibrarySearch, Decline> {
+    let mut search = LibrarySearch::new(at);
+    search.sysroot = line.sysroot.as_ref().map(|dir| at.absolute(dir));
+    search.dirs = line.linker.dirs.iter().map(|dir| search.directory(dir.as_os_str())).collect();
+    // The driver hands these on as `-L`, after those of the command line; an empty one is the working directory.
+    let from_environment = at.var("LIBRARY_PATH").filter(|list| !list.is_empty());
+    for dir in from_environment.into_iter().flat_map(|list| list.as_bytes().split(|&b| b == b':')) {
+        search.dirs.push(at.absolute(OsStr::from_bytes(dir)));
+    }
+    let meaningful = |dir: &&PathBuf| !dir.as_os_str().as_bytes().contains(&b'$');
+    search.rpath_link = line
+        .linker
+        .rpath_link
+        .iter()
+        .filter(meaningful)
+        .map(|dir| search.directory(dir.as_os_str()))
+        .collect();
+    if line.linker.items.iter().any(|item| !matches!(item, LinkItem::File(path) if is_object(path))) {
+        search.system_dirs = system_dirs(line, at, world)?;
+    }
+    Ok(search)
+}
+
+/// The directories that the driver and its linker search by themselves.
+fn system_dirs(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<Vec<PathBuf>, Decline> {
+    let front = kept_words(line, at, world, |meaning| is_front(meaning) || meaning == M::LinkToolchain);
+    let ask = |words: &[&str]| {
+        let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
+        argv.extend(front.iter().cloned());
+        argv.extend(words.iter().map(OsString::from));
+        let question = Question { program: at.program.clone(), argv, env: environment(at) };
+        world.ask(&question).map_err(|e| decline(format!("cannot be asked for its library directories: {e}")))
+    };
+    let mut dirs = parse_gcc_search_dirs(&ask(&["-print-search-dirs"])?.stdout, Path::new("/"));
+    // A linker other than GNU ld prints no script, and looks nowhere else.
+    let script = ask(&["-nostdlib", "-Wl,--verbose"])?;
+    dirs.extend(parse_ld_search_dirs(
+        &script.stdout,
+        line.sysroot.as_ref().map(|d| at.absolute(d)).as_deref(),
+    ));
+    Ok(dirs)
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a [`CommandLine`] and the [`World`] to a [`Plan`].
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::command_line::{CommandLine, Mode, parse_for};
+use super::includes::{self, Precompiled};
+use super::probe::{self, is_directory};
+use super::{Compiler, Vendor, decline, link, names};
+use crate::{Decline, Invocation, Kind, Node, Output, Plan, Verdict, World};
+
+/// Variables that change what a compile reads or writes.
+const COMPILE_VARIABLES: &[&str] = &[
+    "COMPILER_PATH",
+    "CPATH",
+    "CPLUS_INCLUDE_PATH",
+    "C_INCLUDE_PATH",
+    "GCC_EXEC_PREFIX",
+    "OBJCPLUS_INCLUDE_PATH",
+    "OBJC_INCLUDE_PATH",
+    // __DATE__ and __TIME__.
+    "SOURCE_DATE_EPOCH",
+];
+
+/// Variables that change what a link reads or writes.
+const LINK_VARIABLES: &[&str] = &[
+    "COMPILER_PATH",
+    "GCC_EXEC_PREFIX",
+    "GNUTARGET",
+    "LDEMULATION",
+    // Where ld looks for libraries that libraries need.
+    "LD_LIBRARY_PATH",
+    "LD_RUN_PATH",
+    "LIBRARY_PATH",
+    "SOURCE_DATE_EPOCH",
+];
+
+/// Variables that make a driver do something else than its command line says.
+const STRANGE_VARIABLES: &[&str] = &[
+    "CCC_OVERRIDE_OPTIONS",
+    "CC_LOG_DIAGNOSTICS",
+    "CC_PRINT_HEADERS",
+    "CC_PRINT_INTERNAL_STAT",
+    "CC_PRINT_OPTIONS",
+    "CC_PRINT_PROC_STAT",
+    "DEPENDENCIES_OUTPUT",
+    "GCC_COMPARE_DEBUG",
+    "SUNPRO_DEPENDENCIES",
+];
+
+/// Plans a command of a compiler driver, where only the program's name tells whether it is a C++ driver.
+#[must_use]
+pub fn plan(vendor: Vendor, invocation: &Invocation, world: &dyn World) -> (Kind, Verdict) {
+    plan_for(Compiler::named(vendor, invocation.program.as_os_str()), invocation, world)
+}
+
+/// Plans a command of a compiler driver.
+#[must_use]
+pub fn plan_for(compiler: Compiler, invocation: &Invocation, world: &dyn World) -> (Kind, Verdict) {
+    let vendor = compiler.vendor;
+    let mut read = |path: &Path| read_response_file(&invocation.absolute(path), world);
+    match parse_for(compiler, &invocation.argv, &mut read) {
+        Err(reason) => (guess_kind(invocation), reason.into()),
+        Ok(line) => {
+            let kind = match line.mode {
+                Mode::Query => Kind::Query,
+                Mode::Link => Kind::Link,
+                Mode::Rule | Mode::Preprocess | Mode::Assembly | Mode::Object => Kind::Compile,
+            };
+            let verdict = match (Planner { vendor, line: &line, at: invocation, world }).plan() {
+                Ok(plan) => Verdict::Defer(Box::new(plan)),
+                Err(reason) => reason.into(),
+            };
+            (kind, verdict)
+        }
+    }
+}
+
+fn read_response_file(path: &Path, world: &dyn World) -> io::Result<Vec<u8>> {
+    match world.node(path) {
+        Some(Node::File | Node::Placeholder) => world.read(path).map(|text| text.to_vec()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// The kind of a command that could not be taken apart.
+fn guess_kind(invocation: &Invocation) -> Kind {
+    let stops = |word: &std::ffi::OsString| matches!(word.as_bytes(), b"-c" | b"-S" | b"-E" | b"-M" | b"-MM");
+    if invocation.argv.iter().any(stops) { Kind::Compile } else { Kind::Link }
+}
+
+struct Planner<'a> {
+    vendor: Vendor,
+    line: &'a CommandLine,
+    at: &'a Invocation,
+    world: &'a dyn World,
+}
+
+impl Planner<'_> {
+    fn plan(&self) -> Result<Plan, Decline> {
+        let line = self.line;
+        if line.mode == Mode::Query {
+            return Err(decline("asks the compiler about itself"));
+        }
+        if line.sources.is_empty() && (line.mode != Mode::Link || line.linker.items.is_empty()) {
+            return Err(decline("no input files"));
+        }
+        self.check_environment()?;
+        let mut plan = Plan { environment: self.environment(), ..Plan::default() };
+        self.add_files(&mut plan)?;
+        if !line.sources.is_empty() {
+            self.add_compile(&mut plan)?;
+        }
+        if line.mode == Mode::Link {
+            self.add_link(&mut plan)?;
+        }
+        self.add_outputs(&mut plan)?;
+        Ok(plan)
+    }
+
+    fn check_environment(&self) -> Result<(), Decline> {
+        for name in STRANGE_VARIABLES {
+            if self.at.var(name).is_some() {
+                return Err(decline(format!("{name} is set")));
+            }
+        }
+        Ok(())
+    }
+
+    fn environment(&self) -> Vec<&'static str> {
+        let mut names: BTreeSet<&'static str> = BTreeSet::new();
+        if !self.line.sources.is_empty() {
+            names.extend(COMPILE_VARIABLES);
+        }
+        if self.line.mode == Mode::Link {
+            names.extend(LINK_VARIABLES);
+        }
+        names.retain(|name| self.at.var(name).is_some());
+        // Debug information names the working directory by PWD, if that leads there; only then does it differ from
+        // what the system says.
+        let other = self
+            .at
+            .var("PWD")
+            .is_some_and(|pwd| Path::new(pwd) != self.at.cwd && is_directory(Path::new(pwd), self.world));
+        if other && !self.line.sources.is_empty() {
+            names.insert("PWD");
+        }
+        names.into_iter().collect()
+    }
+
+    /// An input that must exist.
+    fn input(&self, plan: &mut Plan, path: &Path) -> Result<(), Decline> {
+        let path = self.at.absolute(path);
+        match self.world.node(&path) {
+            Some(Node::File | Node::Placeholder) => {
+                plan.inputs.insert(path);
+                Ok(())
+            }
+            Some(Node::Directory) => Err(decline(format!("{} is a directory", path.display()))),
+            Some(Node::Other) => Err(decline(format!("{} is no regular file", path.display()))),
+            None => Err(Decline::missing(&path)),
+        }
+    }
+
+    fn directory(&self, plan: &mut Plan, path: &Path) {
+        let path = self.at.absolute(path);
+        if is_directory(&path, self.world) {
+            plan.directories.insert(path);
+        }
+    }
+
+    /// What the command names besides sources and objects.
+    fn add_files(&self, plan: &mut Plan) -> Result<(), Decline> {
+        let line = self.line;
+        for path in &line.response_files {
+            self.input(plan, path)?;
+        }
+        for path in &line.reads {
+            let absolute = self.at.absolute(path);
+            match self.world.node(&absolute) {
+                // The probe runs with it, and cannot before it is computed.
+                Some(Node::Placeholder) => {
+                    return Err(decline(format!("{} is not computed yet", absolute.display())));
+                }
+                // A plain name may be looked for by the compiler among its own files.
+                None if !path.as_os_str().as_bytes().contains(&b'/') => {}
+                _ => self.input(plan, path)?,
+            }
+        }
+        for path in &line.profile {
+            self.add_profile(plan, path.as_deref())?;
+        }
+        let before = line.quote.iter().chain(&line.include).chain(&line.system).chain(&line.after);
+        for path in before.chain(&line.assembler.dirs).chain(&line.tool_prefixes).chain(&line.sysroot) {
+            self.directory(plan, path);
+        }
+        Ok(())
+    }
+
+    fn add_profile(&self, plan: &mut Plan, path: Option<&Path>) -> Result<(), Decline> {
+        let line = self.line;
+        match (path, self.vendor) {
+            (Some(path), _) => match self.world.node(&self.at.absolute(path)) {
+                Some(Node::Directory) => Err(decline("a directory of profiles")),
+                _ => self.input(plan, path),
+            },
+            (None, Vendor::Clang) => Err(decline("a profile that is not named")),
+            (None, Vendor::Gnu) => {
+                for source in &line.sources {
+                    let mut path = names::auxiliary(self.vendor, line, source)?.into_os_string();
+                    path.push(".gcda");
+                    if self.world.node(&self.at.absolute(&path)).is_some() {
+                        self.input(plan, Path::new(&path))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn add_compile(&self, plan: &mut Plan) -> Result<(), Decline> {
+        let line = self.line;
+        for source in &line.sources {
+            self.input(plan, &source.path)?;
+            if self.vendor == Vendor::Clang && source.language.is_header() {
+                return Err(decline("makes a precompiled header, which records times"));
+            }
+        }
+        let search = includes::search(self.vendor, line, self.at, self.world)?;
+        match includes::precompiled(self.vendor, line, &search, self.at, self.world) {
+            Precompiled::None => {}
+            Precompiled::File(path) if self.vendor == Vendor::Gnu => {
+                if !search.write_dependencies.is_empty() {
+                    return Err(decline("a precompiled header with a dependency file"));
+                }
+                plan.inputs.insert(path);
+            }
+            Precompiled::File(_) => return Err(decline("uses a precompiled header, which records times")),
+            Precompiled::Directory(path) => {
+                return Err(decline(format!("{} is a directory of precompiled headers", path.display())));
+            }
+        }
+        for dir in search.quote.iter().chain(&search.bracket).chain(&search.system).chain(&search.after) {
+            self.directory(plan, dir);
+        }
+        plan.probes.extend(probe::compile_probes(line, self.at, self.world));
+        plan.includes = Some(search);
+        Ok(())
+    }
+
+    fn add_link(&self, plan: &mut Plan) -> Result<(), Decline> {
+        let link = link::resolve(self.line, self.at, self.world)?;
+        for path in &self.line.linker.reads {
+            self.add_script(plan, &link.dirs, path)?;
+        }
+        plan.probes.push(probe::link_probe(self.line, &link, self.at, self.world));
+        for dir in &link.dirs {
+            self.directory(plan, dir);
+        }
+        plan.inputs.extend(link.inputs);
+        plan.shared_libraries.extend(link.shared_libraries);
+        Ok(())
+    }
+
+    /// A script is looked for in the working directory, then in the `-L` directories. What it names itself
+    /// (`INPUT`, `INCLUDE`) is found by the same rules as for a script that is given as a library.
+    fn add_script(&self, plan: &mut Plan, dirs: &[PathBuf], path: &Path) -> Result<(), Decline> {
+        let here = std::iter::once(self.at.absolute(path));
+        let found = here.chain(dirs.iter().map(|dir| dir.join(path))).find(|p| self.world.node(p).is_some());
+        match found {
+            Some(path) => self.input(plan, &path),
+            None => Err(Decline::missing(path)),
+        }
+    }
+
+    fn add_outputs(&self, plan: &mut Plan) -> Result<(), Decline> {
+        let mut seen = BTreeSet::new();
+        for output in names::outputs(self.vendor, self.line)? {
+            let path = self.at.absolute(&output.path);
+            match self.world.node(&path) {
+                Some(Node::Directory) => {
+                    return Err(decline(format!("output {} is a directory", path.display())));
+                }
+                Some(Node::Other) => return Err(decline(format!("output to {}", path.display()))),
+                Some(Node::File | Node::Placeholder) | None => {}
+            }
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            if !is_directory(parent, self.world) {
+                return Err(Decline::missing(parent));
+            }
+            if plan.inputs.contains(&path) {
+                return Err(decline(format!("writes over its input {}", path.display())));
+            }
+            if !seen.insert(path.clone()) {
+                return Err(decline(format!("writes {} twice", path.display())));
+            }
+            plan.outputs.push(Output { path, ..output });
+        }
+        Ok(())
+    }
+}
