@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The same command under `strace -f` and under observation touches the same paths in the same ways.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use observe::{Touches, Use};
+use support::Space;
+
+type Sets = BTreeMap<&'static str, BTreeSet<PathBuf>>;
+
+/// What strace prints of one call, cut into pieces.
+struct Line<'a> {
+    name: &'a str,
+    args: Vec<&'a str>,
+    /// The errno's name, if it failed.
+    error: Option<&'a str>,
+}
+
+/// `openat(AT_FDCWD</tmp>, "a.c", O_RDONLY) = 3</tmp/a.c>`
+fn parse(line: &str) -> Option<Line<'_>> {
+    let (name, rest) = line.split_once('(')?;
+    let (args, result) = rest.rsplit_once(") = ").or_else(|| {
+        // Padded to a column: `access("x", F_OK)    = 0`.
+        let (args, result) = rest.rsplit_once(" = ")?;
+        Some((args.trim_end().strip_suffix(')')?, result))
+    })?;
+    let error = result.strip_prefix("-1 ").and_then(|rest| rest.split(' ').next());
+    Some(Line { name, args: split(args.trim_end().trim_end_matches(')')), error })
+}
+
+/// Cuts at commas that are not within quotes or brackets.
+fn split(args: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut quoted, mut escaped) = (Vec::new(), 0, 0, false, false);
+    for (i, byte) in args.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' | b'<' if !quoted => depth += 1,
+            b'}' | b']' | b'>' if !quoted => depth -= 1,
+            b',' if !quoted && depth == 0 => {
+                parts.push(args[start..i].trim());
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(args[start..].trim());
+    parts
+}
+
+/// The path in `args[at]`, joined with the descriptor before it, else with `cwd`.
+fn path(line: &Line, at: usize, cwd: &Path) -> Option<PathBuf> {
+    let text = line.args.get(at)?.strip_prefix('"')?.strip_suffix('"')?;
+    if text.is_empty() {
+        return None;
+    }
+    let base = at.checked_sub(1).and_then(|dir| line.args[dir].split_once('<')?.1.strip_suffix('>'));
+    Some(base.map_or(cwd, Path::new).join(text).components().collect())
+}
+
+/// Adds what the output of strace shows of one process that started in `cwd`.
+fn expect(sets: &mut Sets, output: &str, cwd: &Path) {
+    let mut cwd = cwd.to_owned();
+    let mut add = |set, path: PathBuf| {
+        sets.entry(set).or_default().insert(normal(&path));
+    };
+    for line in output.lines().filter_map(parse) {
+        // The position of the first path: after a descriptor in the newer calls.
+        let first = match line.name {
+            "stat" | "lstat" | "creat" => 0,
+            "statx" | "faccessat2" | "openat2" | "renameat2" => 1,
+            name => usize::from(name.ends_with("at")),
+        };
+        let missing = matches!(line.error, Some("ENOENT" | "ENOTDIR" | "ENAMETOOLONG"));
+        let failed = line.error.is_some();
+        let open =
+            || line.args[0].split_once('<').and_then(|(_, open)| open.strip_suffix('>')).map(PathBuf::from);
+        match line.name {
+            "getdents64" => open().into_iter().for_each(|path| add("listed", path)),
+            "fchmod" | "fchown" if !failed => open().into_iter().for_each(|path| add("attributes", path)),
+            "utimensat" if !failed && line.args[1] == "NULL" => {
+                open().into_iter().for_each(|path| add("attributes", path));
+            }
+            "connect" => {
+                let path = line.args[1].split_once("sun_path=\"").and_then(|(_, path)| path.split_once('"'));
+                let set = if missing { "missing" } else { "found" };
+                path.into_iter().for_each(|(path, _)| add(set, path.into()));
+            }
+            "fchdir" if !failed => cwd = open().unwrap_or(cwd),
+            _ => {}
+        }
+        let two = matches!(line.name, "rename" | "renameat" | "renameat2" | "link" | "linkat");
+        let from = if two { path(&line, first, &cwd) } else { None };
+        let at = match line.name {
+            "rename" | "link" | "symlink" => 1,
+            "renameat" | "renameat2" | "linkat" => 3,
+            "symlinkat" => 2,
+            _ => first,
+        };
+        let Some(named) = path(&line, at, &cwd) else { continue };
+        if missing && !two {
+            add("missing", named);
+            continue;
+        }
+        if line.name == "chdir" && !failed {
+            cwd.clone_from(&named);
+        }
+        match line.name {
+            "open" | "openat" | "creat" if !failed => {
+                let flags = if line.name == "creat" { "O_WRONLY" } else { line.args[first + 1] };
+                if named.is_dir() || flags.contains("O_PATH") || flags.contains("O_DIRECTORY") {
+                    add("found", named);
+                } else {
+                    if flags.contains("O_RDONLY") || flags.contains("O_RDWR") {
+                        add("read", named.clone());
+                    }
+                    if flags.contains("O_WRONLY") || flags.contains("O_RDWR") {
+                        add("written", named);
+                    }
+                }
+            }
+            "execve" | "execveat" if !failed => add("executed", named),
+            "unlink" | "unlinkat" | "rmdir" if !failed => add("removed", named),
+            "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" if !failed => {
+                add("made", named)
+            }
+            "rename" | "renameat" | "renameat2" | "link" | "linkat" if !failed => {
+                add("transferred", from.unwrap_or_default());
+                add("transferred", named);
+            }
+            name if ["chmod", "chown", "utime"].iter().any(|part| name.contains(part)) && !failed => {
+                add("attributes", named);
+            }
+            _ if !failed || matches!(line.error, Some("EINVAL" | "EEXIST" | "ENODATA" | "ENOTEMPTY")) => {
+                add("found", named);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The same sets, as observed.
+fn observed(touches: &Touches) -> Sets {
+    let mut sets = Sets::new();
+    let mut add = |set, path: &Path| {
+        sets.entry(set).or_default().insert(normal(path));
+    };
+    for (set, what) in [
+        ("read", Use::Read),
+        ("written", Use::Written),
+        ("executed", Use::Executed),
+        ("missing", Use::Missing),
+        ("found", Use::Found),
+        ("removed", Use::Removed),
+        ("listed", Use::Listed),
+        ("attributes", Use::Attributes),
+    ] {
+        touches.with(what).for_each(|(path, _)| add(set, path));
+    }
+    for (_, from, to) in &touches.transfers {
+        add("transferred", from);
+        add("transferred", to);
+    }
+    // strace does not tell whether an open made the file: only what is made otherwise can be compared.
+    for (path, _) in touches.with(Use::Created).filter(|(_, touch)| !touch.has(Use::Written)) {
+        if !touches.transfers.iter().any(|(_, _, to)| to == path) {
+            add("made", path);
+        }
+    }
+    sets
+}
+
+/// The temporary files of gcc, ar and sed have another name in each run.
+fn normal(path: &Path) -> PathBuf {
+    path.components()
+        .map(|part| {
+            let text = part.as_os_str().to_string_lossy().into_owned();
+            let (stem, extension) = text.split_once('.').unwrap_or((&text, ""));
+            let random = |rest: &str| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+            if stem.strip_prefix("cc").is_some_and(random) {
+                format!("ccRANDOM.{extension}")
+            } else if ["st", "sed"].iter().any(|program| stem.strip_prefix(program).is_some_and(random)) {
+                "RANDOM".into()
+            } else {
+                text
+            }
+        })
+        .collect()
+}
+
+/// Runs `script` under both, in the same directory, prepared anew. `interpreters` are those of the scripts in it.
+fn compare(prepare: impl Fn(&Space), script: &str, interpreters: &[&str]) {
+    if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: there is no strace here");
+        return;
+    }
+    let space = Space::new();
+    let logs = Space::new();
+    prepare(&space);
+    let status = Command::new("strace")
+        .args([
+            "-ff",
+            "-y",
+            "-qq",
+            "-s",
+            "4096",
+            "-e",
+            "signal=none",
+            "-e",
+            "trace=%file,getdents64,connect,fchdir,fchmod,fchown",
+            "-o",
+        ])
+        .arg(logs.at("log"))
+        .args(["/bin/sh", "-c", script])
+        .env_clear()
+        .envs(space.env())
+        .current_dir(&space.path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{script}: {status} under strace");
+    let mut expected = Sets::new();
+    for entry in fs::read_dir(&logs.path).unwrap() {
+        let output = fs::read(entry.unwrap().path()).unwrap();
+        expect(&mut expected, &String::from_utf8_lossy(&output), &space.path);
+    }
+    for entry in fs::read_dir(&space.path).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            fs::remove_dir_all(entry.path()).unwrap();
+        } else {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    prepare(&space);
+    let seen = space.sh(script);
+    assert!(seen.status.success(), "{script}: {seen:?}");
+    let mut observed = observed(&seen.touches);
+
+    // What the kernel opens to execute a program is not a system call, so strace does not show it.
+    let executed = expected.entry("executed").or_default();
+    executed.extend(interpreters.iter().map(PathBuf::from));
+    let mut read = executed.clone();
+    read.insert("/lib64/ld-linux-x86-64.so.2".into());
+    expected.entry("read").or_default().extend(read);
+    observed.retain(|_, paths| !paths.is_empty());
+    expected.retain(|_, paths| !paths.is_empty());
+    for set in expected.keys().chain(observed.keys()).collect::<BTreeSet<_>>() {
+        let empty = BTreeSet::new();
+        let (theirs, ours) = (expected.get(set).unwrap_or(&empty), observed.get(set).unwrap_or(&empty));
+        let lost: Vec<_> = theirs.difference(ours).collect();
+        let invented: Vec<_> = ours.difference(theirs).collect();
+        assert!(
+            lost.is_empty() && invented.is_empty(),
+            "{set}: only strace: {lost:#?}, only we: {invented:#?}"
+        );
+    }
+    println!("{} paths alike, {} stops", seen.touches.iter().count(), seen.stops);
+}
+
+#[test]
+fn a_compile_and_a_link() {
+    let prepare = |space: &Space| {
+        space.write("a.h", "int f(void);\n");
+        space.write(
+            "a.c",
+            "#include <stdlib.h>\n#include \"a.h\"\nint main(void) { return f() + abs(-1); }\n",
+        );
+        space.write("b.c", "#include \"a.h\"\nint f(void) { return -1; }\n");
+    };
+    compare(
+        prepare,
+        "gcc -O2 -MD -c a.c && gcc -c b.c && ar cr lib.a b.o && gcc -o a a.o lib.a -lm && ./a",
+        &[],
+    );
+}
+
+#[test]
+fn file_tools() {
+    let prepare = |space: &Space| {
+        fs::create_dir(space.at("dir")).unwrap();
+        space.write("dir/one", "1\n");
+        space.write("two", "2\n");
+        let script = space.write("script", "#!/bin/sh\ncat two missing 2>/dev/null\n");
+        fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let script = "cp -p two three; mv three four; ln two five; ln -s two six; ln -sf one dir/seven; cat six/x two/x; \
+                  mkdir -p new/deep; touch new/deep/file; chmod 600 two; rm -r new; ls dir >/dev/null; find . -name x; \
+                  install -m 755 two eight; sed -i s/2/3/ four; ./script; rmdir missing; cat dir/../two; \
+                  tar cf t.tar dir two; mkdir out; tar xf t.tar -C out; test -x eight; no-such-command; true";
+    compare(prepare, script, &["/bin/sh"]);
+}
