@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ar` and `ranlib`.
+
+use tests::TestSpace;
+
+fn space() -> TestSpace {
+    TestSpace::with(&[
+        ("a.c", "int a(void) { return 1; }\n"),
+        ("b.c", "int b(void) { return 2; }\n"),
+        ("c.c", "int c(void) { return 3; }\n"),
+        ("main.c", "int a(void), b(void), c(void);\nint main(void) { return a() + b() + c() - 6; }\n"),
+    ])
+}
+
+#[test]
+fn an_archive_made_in_every_usual_way() {
+    space().script_same_as_plain(
+        "gcc -c a.c b.c c.c main.c
+         ar rcs one.a a.o b.o c.o
+         ar cru two.a a.o b.o c.o 2>/dev/null; ranlib two.a
+         ar -rc three.a a.o b.o; ar -r three.a c.o; ar s three.a
+         ar qcS four.a a.o b.o c.o; ranlib four.a
+         gcc -o prog main.o one.a; ./prog; gcc -o prog2 main.o three.a; ./prog2",
+        8,
+    );
+}
+
+#[test]
+fn members_replaced_added_and_removed() {
+    space().script_same_as_plain("gcc -c a.c b.c c.c; ar rcs lib.a a.o b.o; ar rcs lib.a b.o c.o; ar d lib.a a.o; ar m lib.a b.o; rm a.o", 3);
+}
+
+#[test]
+fn an_archive_that_exists_before_the_build() {
+    let space = space();
+    space.sh("gcc -c a.c; ar rcs lib.a a.o; rm a.o").ok();
+    space.script_same_as_plain("gcc -c b.c; ar r lib.a b.o", 2);
+}
+
+#[test]
+fn members_listed_printed_and_extracted() {
+    let seen = space().script_same_as_plain(
+        "gcc -c a.c b.c; ar rcs lib.a a.o b.o; ar t lib.a; nm lib.a; mkdir x; cd x; ar x ../lib.a; ar p ../lib.a a.o > a.copy; cmp a.o a.copy",
+        2,
+    );
+    assert!(seen.plain.out().contains("a.o\nb.o\n"));
+}
+
+#[test]
+fn thin_archives() {
+    space().script_same_as_plain(
+        "gcc -c a.c b.c c.c main.c; ar rcsT thin.a a.o b.o c.o; gcc -o prog main.o thin.a; ./prog",
+        2,
+    );
+}
+
+#[test]
+fn an_archive_of_archives_by_script() {
+    space().script_same_as_plain(
+        "gcc -c a.c b.c c.c; ar rcs one.a a.o; ar rcs two.a b.o c.o; printf 'create all.a\\naddlib one.a\\naddlib two.a\\nsave\\nend\\n' | ar -M",
+        3,
+    );
+}
+
+#[test]
+fn archives_whose_objects_are_removed_afterwards() {
+    space().script_same_as_plain("gcc -c a.c b.c c.c main.c; ar rcs lib.a a.o b.o c.o; rm a.o b.o c.o; gcc -o prog main.o -L. -l:lib.a; ./prog", 3);
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! After a change only what it reaches is computed again.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use tests::{Forced, Snapshot, TestSpace};
+
+use crate::calculator::{DEFERRED, calculator};
+
+fn built() -> TestSpace {
+    let space = calculator();
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(space.force_all().run, DEFERRED);
+    space
+}
+
+/// Records and forces again, after a change whose time is later than all that was built.
+fn again(space: &TestSpace) -> Forced {
+    space.ggtrace(&["make"]).ok();
+    let forced = space.force_all();
+    assert_eq!(space.run(&["make", "-q"]).code(), 0, "make would still build something");
+    forced
+}
+
+fn touch(space: &TestSpace, path: &str) {
+    let file = fs::File::options().write(true).open(space.path(path)).expect("the source is there");
+    file.set_modified(SystemTime::now() + Duration::from_millis(10)).expect("our own file's time");
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn change(space: &TestSpace, path: &str, from: &str, to: &str) {
+    let text = String::from_utf8(space.read(path)).expect("our sources are text");
+    assert!(text.contains(from));
+    space.write(path, text.replace(from, to));
+    touch(space, path);
+}
+
+#[test]
+fn nothing_changed_nothing_runs() {
+    let space = built();
+    assert_eq!(again(&space).run, 0);
+}
+
+#[test]
+fn a_touched_source_runs_nothing() {
+    let space = built();
+    touch(&space, "add.c");
+    assert_eq!(again(&space).run, 0);
+}
+
+#[test]
+fn a_changed_source_runs_its_compile_its_archive_and_the_link() {
+    let space = built();
+    change(&space, "add.c", "a + b", "a + b + 1");
+    assert_eq!(again(&space).run, 3);
+    assert_eq!(space.run(&["./calc"]).ok().out(), "43\n");
+}
+
+#[test]
+fn a_changed_header_runs_the_compiles_that_read_it_and_what_depends_on_them() {
+    let space = built();
+    change(
+        &space,
+        "include/print.h",
+        "void print(int n);",
+        "#define LOUD 1\nvoid print(int n);\nextern int loud;",
+    );
+    change(&space, "print.c", "void print(int n) {", "int loud = LOUD;\nvoid print(int n) {");
+    // print.o and main.o; main.o says the same but for its line numbers; the link.
+    assert_eq!(again(&space).run, 3);
+}
+
+#[test]
+fn a_header_changed_without_effect_on_the_objects_runs_the_compiles_only() {
+    let space = built();
+    let objects = Snapshot::of(&space.tree());
+    let text = String::from_utf8(space.read("include/calc.h")).expect("our sources are text");
+    space.write("include/calc.h", format!("{text}/* at the end, where no line number changes */\n"));
+    touch(&space, "include/calc.h");
+    // add.o, mul.o and main.o are compiled again and come out the same, so archive and link are known.
+    assert_eq!(again(&space).run, 3);
+    space.write("include/calc.h", text);
+    assert_eq!(objects.deviations(&Snapshot::of(&space.tree())), "");
+}
+
+#[test]
+fn after_make_clean_everything_comes_from_reductions() {
+    let space = built();
+    let before = Snapshot::of(&space.tree());
+    space.ggtrace(&["make", "clean"]).ok();
+    assert!(!space.path("calc").exists() && !space.path("add.o").exists());
+    let forced = again(&space);
+    assert_eq!((forced.run, forced.reduced), (0, DEFERRED));
+    assert_eq!(before.deviations(&Snapshot::of(&space.tree())), "");
+}
+
+#[test]
+fn a_source_changed_back_runs_nothing() {
+    let space = built();
+    change(&space, "mul.c", "a * b", "b * a * 1");
+    again(&space);
+    change(&space, "mul.c", "b * a * 1", "a * b");
+    assert_eq!(again(&space).run, 0);
+}
+
+#[test]
+fn only_the_target_asked_for_is_forced() {
+    let space = calculator();
+    space.ggtrace(&["make"]).ok();
+    let forced = Forced::of(&space.ggforce(&["libcalc.a"]).ok());
+    assert_eq!(forced.run, 3, "two objects and the archive: {forced:?}");
+    assert!(space.read("libcalc.a").starts_with(b"!<arch>\n"));
+    for path in ["calc", "main.o", "print.o"] {
+        assert!(space.is_placeholder(path), "{path} was forced though nobody asked");
+    }
+    assert_eq!(space.force_all().run, 3);
+    assert_eq!(space.run(&["./calc"]).ok().out(), "42\n");
+}
+
+#[test]
+fn two_copies_of_a_project_share_what_is_the_same() {
+    // Without debug information an object does not depend on where it was compiled, but a thunk names its directory: the
+    // copies are two builds, in one store, at the same time.
+    let space = TestSpace::new();
+    for copy in ["a", "b"] {
+        space.write(format!("{copy}/x.c"), "int x;\n");
+        space.write(format!("{copy}/Makefile"), "x.o: x.c\n\t$(CC) -c x.c\n");
+    }
+    let both = [
+        space.start_program("ggtrace", &["make", "-C", "a"]),
+        space.start_program("ggtrace", &["make", "-C", "b"]),
+    ];
+    for recorder in both {
+        recorder.wait().ok();
+    }
+    let both = [space.start_program("ggforce", &["a/x.o"]), space.start_program("ggforce", &["b/x.o"])];
+    for engine in both {
+        engine.wait().ok();
+    }
+    assert!(space.read("a/x.o") == space.read("b/x.o"));
+}

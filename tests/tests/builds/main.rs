@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whole builds through `ggtrace`, `ggforce` and `gg`. Nearly every test is a comparison with the plain build in the same
+//! place, with an empty store and again with the same one.
+
+mod archives;
+mod bad_input;
+mod calculator;
+mod compilers;
+mod environment;
+mod failures;
+mod generators;
+mod incremental;
+mod interrupted;
+mod languages;
+mod libraries;
+mod objects;
+mod placeholders;
+mod probes;
+mod recording;
+mod side_outputs;
+mod systems;
+mod umbrella;

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `strip`, `objcopy` and what reads object files.
+
+use tests::TestSpace;
+
+fn space() -> TestSpace {
+    TestSpace::with(&[
+        ("main.c", "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n"),
+        ("data.txt", "some data\n"),
+    ])
+}
+
+#[test]
+fn strip_in_place_and_to_another_file() {
+    space().script_same_as_plain(
+        "gcc -g -c main.c; gcc -g -o prog main.o; cp prog kept; strip -o small prog; strip --strip-debug main.o; strip prog; ./prog; ./small",
+        5,
+    );
+}
+
+#[test]
+fn objcopy_makes_debug_files_and_links_to_them() {
+    space().script_same_as_plain(
+        "gcc -g -o prog main.c; objcopy --only-keep-debug prog prog.debug; strip -g prog; objcopy --add-gnu-debuglink=prog.debug prog; ./prog",
+        3,
+    );
+}
+
+#[test]
+fn objcopy_turns_data_into_objects_and_back() {
+    space().script_same_as_plain(
+        "objcopy -I binary -O elf64-x86-64 -B i386:x86-64 data.txt data.o; objcopy -O binary -j .data data.o back.txt; cmp data.txt back.txt
+         gcc -c main.c; objcopy --rename-section .text=.mine --redefine-sym main=other main.o other.o",
+        3,
+    );
+}
+
+#[test]
+fn tools_that_read_objects_see_the_real_ones() {
+    let seen = space().script_same_as_plain(
+        "gcc -c main.c; gcc -o prog main.o; nm main.o; size prog; readelf -h prog; objdump -d main.o | head -n 12; strings prog | grep hello; file prog 2>/dev/null || :",
+        2,
+    );
+    assert!(seen.plain.out().contains("T main"));
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Placeholders are carried along by what only moves files, and are what they look like outside of a recording.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tests::TestSpace;
+
+fn space() -> TestSpace {
+    TestSpace::with(&[("a.c", "#include <stdio.h>\nint main(void) { puts(\"a\"); return 0; }\n")])
+}
+
+#[test]
+fn moves_copies_and_links_carry_them() {
+    let space = space();
+    let script = "
+        mkdir dst sub; gcc -c a.c -o t.o; mv t.o a.o; cp a.o b.o; cp -p a.o dst; cp a.o b.o sub; ln a.o hard.o; ln -s a.o soft.o
+        cp -a sub deep; mv deep moved; gcc -o prog a.o; install prog dst/prog; install -m 750 -D prog dst/bin/prog2; install -d dst/empty
+        cp prog prog.tmp && mv -f prog.tmp prog3; chmod 600 b.o; chmod a-x prog3; touch b.o; cp -l a.o hard2.o; cp -s a.o soft2.o; rm -f sub/b.o";
+    space.script_same_as_plain(script, 2);
+
+    space.restore();
+    space.ggtrace_sh(script).ok();
+    for path in
+        ["a.o", "b.o", "dst/a.o", "hard.o", "moved/a.o", "moved/b.o", "dst/prog", "dst/bin/prog2", "prog3"]
+    {
+        assert!(space.is_placeholder(path), "{path} was not carried along");
+    }
+    space.force_all();
+}
+
+#[test]
+fn one_that_is_overwritten_or_removed_is_gone() {
+    let space = space();
+    space.script_same_as_plain("gcc -c a.c; echo text > a.o; gcc -c a.c -o b.o; rm b.o; gcc -c a.c -o c.o; : > c.o; gcc -c a.c -o d.o; cp a.c d.o", 4);
+    assert_eq!(space.read("a.o"), b"text\n");
+}
+
+#[test]
+fn one_is_replaced_by_another_command_s() {
+    let space = space();
+    space.script_same_as_plain(
+        "gcc -c a.c; gcc -O2 -DX -g -c a.c; gcc -c a.c -o b.o; mv b.o a.o; gcc -g -c a.c -o c.o; cp c.o a.o",
+        4,
+    );
+}
+
+#[test]
+fn they_survive_in_another_folder() {
+    let space = space();
+    space.script_same_as_plain("mkdir build; cd build; gcc -c ../a.c; cd ..; mv build out; gcc out/a.o -o out/prog; mv out/prog .; ./prog", 2);
+}
+
+#[test]
+fn modes_are_those_of_the_real_files() {
+    let space = space();
+    space.script_same_as_plain("umask 027; gcc -c a.c; gcc -o prog a.o; umask 002; ar rcs lib.a a.o; gcc -shared -fPIC -o lib.so a.c; umask 077; gcc -c a.c -o p.o", 5);
+}
+
+#[test]
+fn executed_outside_of_a_recording_it_is_forced_and_run() {
+    let space = space();
+    space.ggtrace_sh("gcc -o prog a.c").ok();
+    assert!(space.is_placeholder("prog"));
+    let mode = fs::metadata(space.path("prog")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o111, 0o111, "it can be executed");
+    let ran = space.run(&["./prog"]).ok();
+    assert_eq!(ran.out(), "a\n", "{ran}");
+    assert!(!space.is_placeholder("prog"), "it was forced on the way");
+}
+
+#[test]
+fn the_arguments_and_exit_code_of_one_that_is_executed() {
+    let space = TestSpace::with(&[(
+        "p.c",
+        "#include <stdio.h>\nint main(int c, char **v) { for (int i = 1; i < c; i++) printf(\"<%s>\", v[i]); return c; }\n",
+    )]);
+    space.ggtrace_sh("gcc -o prog p.c").ok();
+    let ran = space.run(&["./prog", "a b", "", "*"]);
+    assert_eq!((ran.code(), ran.out().as_str()), (4, "<a b><><*>"), "{ran}");
+}
+
+#[test]
+fn a_forced_file_has_the_time_of_its_placeholder() {
+    let space = space();
+    space.ggtrace_sh("gcc -c a.c; cp a.o b.o; gcc -c a.c -o c.o; touch -d 2001-02-03 c.o").ok();
+    let times = || {
+        ["a.o", "b.o", "c.o"]
+            .map(|p| fs::metadata(space.path(p)).and_then(|m| m.modified()).expect("it is there"))
+    };
+    let before = times();
+    space.force_all();
+    assert_eq!(before, times());
+    assert!(space.read("c.o").starts_with(b"\x7fELF"));
+}
+
+#[test]
+fn one_is_an_empty_makefile() {
+    let space = space();
+    space.ggtrace_sh("gcc -c a.c").ok();
+    space.write("m", "all: ; @echo ok\n");
+    assert_eq!(space.run(&["make", "-f", "a.o", "-f", "m"]).ok().out(), "ok\n");
+    assert!(space.is_placeholder("a.o"));
+}
+
+#[test]
+fn a_forced_blob_cannot_be_changed_through_the_tree() {
+    let space = space();
+    space.ggtrace_sh("gcc -c a.c").ok();
+    space.force_all();
+    let good = space.read("a.o");
+    // In place, as a careless tool does it.
+    let mut file = fs::OpenOptions::new().append(true).open(space.path("a.o")).expect("it is ours");
+    std::io::Write::write_all(&mut file, b"garbage").expect("it can be written to");
+    fs::remove_file(space.path("a.o")).expect("it is ours");
+    space.ggtrace_sh("gcc -c a.c").ok();
+    space.force_all();
+    assert!(space.read("a.o") == good, "the store's copy was changed through the tree");
+}

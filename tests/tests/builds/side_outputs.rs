@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What compilers write beside the object: dependency files, split debug information, coverage notes, link-time
+//! optimisation, saved temporaries.
+
+use tests::{Expect, TestSpace};
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "src/main.c",
+        "#include <stdio.h>\n#include \"part.h\"\nint main(void) { printf(\"%d\\n\", part()); return 0; }\n",
+    ),
+    ("src/part.c", "#include \"part.h\"\nint part(void) { return 42; }\n"),
+    ("src/part.h", "int part(void);\n"),
+];
+
+#[test]
+fn dependency_files_in_every_spelling() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain(
+        "mkdir dep out
+         gcc -MD -c src/main.c
+         gcc -MMD -c src/part.c -o out/part.o
+         gcc -MD -MF dep/a.d -MT 'out/a.o dep/a.d' -MP -c src/main.c -o out/a.o
+         gcc -MMD -MQ 'out/$x.o' -MF dep/b.d -c src/main.c -o out/b.o
+         gcc -Wp,-MMD,dep/.c.d -c src/main.c -o out/c.o
+         gcc -Wp,-MD,dep/d.d,-MT,other -c src/main.c -o out/d.o
+         clang -MD -MT x -MF dep/e.d -c src/main.c -o out/e.o",
+        7,
+    );
+}
+
+#[test]
+fn make_reads_dependency_files_before_they_are_forced() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "Makefile",
+        "prog: main.o part.o\n\t$(CC) -o $@ $^\n%.o: src/%.c\n\t$(CC) -MMD -MP -c $< -o $@\n-include main.d part.d\n",
+    );
+    space.same_as_plain(&["make"], Expect::make(3));
+    // The header is known as a dependency, whether its file was forced before make read it or not.
+    space.restore();
+    space.ggtrace(&["make"]).ok();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("src/part.h", "int part(void);\n#define MORE 1\n");
+    let again = space.ggtrace(&["make"]).ok();
+    assert!(again.out().contains("-c src/main.c") && again.out().contains("-c src/part.c"), "{again}");
+}
+
+#[test]
+fn automake_s_way_of_moving_dependency_files() {
+    let space = TestSpace::with(FILES);
+    let compile = |name: &str| {
+        format!(
+            "gcc -MT {name}.o -MD -MP -MF .deps/{name}.Tpo -c -o {name}.o src/{name}.c && mv -f .deps/{name}.Tpo .deps/{name}.Po"
+        )
+    };
+    space.script_same_as_plain(
+        &format!("mkdir .deps; {}; {}; gcc -o prog main.o part.o", compile("main"), compile("part")),
+        3,
+    );
+}
+
+#[test]
+fn a_script_edits_a_dependency_file() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain("gcc -MMD -c src/main.c -o main.o; sed 's/^main/x&/' main.d > main.dep; grep -c part.h main.d; rm main.d", 1);
+}
+
+#[test]
+fn link_time_optimisation() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain(
+        "gcc -O2 -flto -c src/main.c; gcc -O2 -flto -c src/part.c; gcc -O2 -flto -o prog main.o part.o; ./prog
+         gcc-ar rcs lib.a part.o; gcc -O2 -flto=2 -o prog2 main.o lib.a
+         gcc -O2 -flto -ffat-lto-objects -c src/part.c -o fat.o; gcc -o prog3 fat.o -flto main.o",
+        7,
+    );
+}
+
+#[test]
+fn split_debug_information() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain("gcc -g -gsplit-dwarf -c src/main.c -o main.o; gcc -g -gsplit-dwarf -c src/part.c; gcc -o prog main.o part.o", 3);
+    assert!(space.path("main.dwo").exists());
+}
+
+#[test]
+fn coverage_notes() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain("gcc --coverage -c src/main.c -o main.o; gcc -fprofile-arcs -ftest-coverage -c src/part.c; gcc --coverage -o prog main.o part.o", 3);
+    assert!(space.path("main.gcno").exists());
+    // The instrumented program writes its counts beside the object, as plainly built.
+    space.sh("./prog").ok();
+    assert!(space.path("main.gcda").exists());
+}
+
+#[test]
+fn saved_temporaries_listings_and_stack_usage() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain(
+        "gcc -save-temps -c src/part.c; gcc -fstack-usage -c src/main.c; gcc -Wa,-adhln=part.lst -c src/part.c -o p2.o
+         gcc -fdump-tree-optimized -O1 -c src/part.c -o p3.o; gcc -Wl,-Map=prog.map -o prog main.o part.o",
+        1,
+    );
+}
+
+#[test]
+fn sanitizers_and_profiles() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain("gcc -g -fsanitize=address,undefined -c src/main.c src/part.c; gcc -fsanitize=address,undefined -o prog main.o part.o; gcc -pg -c src/part.c -o p.o", 3);
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Build systems: recursive and parallel make, Ninja, CMake, libtool's habits, plain scripts.
+
+use tests::{Expect, TestSpace};
+
+const FILES: &[(&str, &str)] = &[
+    ("lib/a.c", "int a(void) { return 40; }\n"),
+    ("lib/b.c", "int b(void) { return 2; }\n"),
+    (
+        "src/main.c",
+        "#include <stdio.h>\n#include \"ab.h\"\nint main(void) { printf(\"%d\\n\", a() + b()); return 0; }\n",
+    ),
+    ("include/ab.h", "int a(void);\nint b(void);\n"),
+];
+
+#[test]
+fn recursive_make_with_a_job_server() {
+    for jobs in ["-j1", "-j4"] {
+        let space = TestSpace::with(FILES);
+        space.write(
+            "Makefile",
+            "all:\n\t@$(MAKE) --no-print-directory -C lib\n\t@$(MAKE) --no-print-directory -C src\n",
+        );
+        space.write("lib/Makefile", "libab.a: a.o b.o\n\t@$(AR) rcs $@ $?\n%.o: %.c\n\t@$(CC) -c $<\n");
+        space.write("src/Makefile", "prog: main.o ../lib/libab.a\n\t@$(CC) -o $@ $^\nmain.o: main.c ../include/ab.h\n\t@$(CC) -I../include -c $<\n");
+        space.same_as_plain(&["make", jobs], Expect::make(5));
+        assert_eq!(space.run(&["src/prog"]).ok().out(), "42\n");
+    }
+}
+
+#[test]
+fn ninja_with_dependency_files() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "build.ninja",
+        "rule cc\n  command = gcc -Iinclude -MMD -MF $out.d -c $in -o $out\n  depfile = $out.d\n  deps = gcc\n\
+         rule ar\n  command = rm -f $out && ar rcs $out $in\nrule link\n  command = gcc -o $out @$out.rsp\n  rspfile = $out.rsp\n  rspfile_content = $in\n\
+         build a.o: cc lib/a.c\nbuild b.o: cc lib/b.c\nbuild main.o: cc src/main.c\nbuild libab.a: ar a.o b.o\nbuild prog: link main.o libab.a\ndefault prog\n",
+    );
+    let plain = space.run(&["ninja", "-v"]).ok();
+    let built = space.read("prog");
+    space.sh("rm -rf .ninja_log .ninja_deps *.o *.a prog").ok();
+    space.ggtrace(&["ninja", "-j1"]).ok();
+    assert!(space.shown().deferred >= 5, "{plain}");
+    space.force_all();
+    assert!(space.read("prog") == built);
+    assert!(space.run(&["ninja"]).ok().out().contains("no work to do"));
+    // It knows its headers, which it read from dependency files while recording.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("include/ab.h", "int a(void);\nint b(void); /* changed */\n");
+    let dry = space.run(&["ninja", "-n", "-v"]).ok();
+    assert!(dry.out().contains("src/main.c") && !dry.out().contains("lib/a.c"), "{dry}");
+}
+
+#[test]
+fn cmake_configured_plainly_and_built_recorded() {
+    for generator in ["Unix Makefiles", "Ninja"] {
+        let space = TestSpace::with(FILES);
+        space.write(
+            "CMakeLists.txt",
+            "cmake_minimum_required(VERSION 3.20)\nproject(t C)\ninclude_directories(include)\nadd_library(ab SHARED lib/a.c lib/b.c)\nadd_library(abs STATIC lib/a.c lib/b.c)\n\
+             add_executable(prog src/main.c)\ntarget_link_libraries(prog ab)\nadd_executable(progs src/main.c)\ntarget_link_libraries(progs abs)\n",
+        );
+        space.run(&["cmake", "-G", generator, "-S", ".", "-B", "build"]).ok();
+        space.keep();
+        let build: &[&str] = &["cmake", "--build", "build"];
+        space.run(build).ok();
+        let expected =
+            ["build/prog", "build/progs", "build/libab.so", "build/libabs.a"].map(|p| space.read(p));
+        space.restore();
+        space.ggtrace(build).ok();
+        assert!(space.shown().deferred >= 10, "{}", space.gg(&["show"]));
+        space.force_all();
+        let found = ["build/prog", "build/progs", "build/libab.so", "build/libabs.a"].map(|p| space.read(p));
+        assert!(expected == found, "{generator}: not as plainly built");
+        assert_eq!(space.run(&["build/prog"]).ok().out(), "42\n");
+        let again = space.run(&["cmake", "--build", "build", "--verbose"]).ok();
+        assert!(
+            !again.out().contains("Building") && !again.out().contains("Linking"),
+            "{generator}: {again}"
+        );
+    }
+}
+
+#[test]
+fn a_shell_script_as_the_build() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "build.sh",
+        "#!/bin/bash\nset -euo pipefail\nCC=${CC:-cc}\nobjects=()\nfor source in lib/*.c src/*.c; do\n  object=out/$(basename \"${source%.c}\").o\n  mkdir -p out\n\
+         \x20 if [[ ! -e $object || $source -nt $object ]]; then \"$CC\" -Iinclude -c \"$source\" -o \"$object\" & fi\n  objects+=(\"$object\")\ndone\nwait\n\"$CC\" -o out/prog \"${objects[@]}\"\nout/prog\n",
+    );
+    space.same_as_plain(&["./build.sh"], Expect::script(4));
+}
+
+#[test]
+fn libtool_s_double_objects_and_wrapper_scripts() {
+    TestSpace::with(FILES).script_same_as_plain(
+        "mkdir .libs
+         for n in a b; do gcc -fPIC -DPIC -c lib/$n.c -o .libs/$n.o; gcc -c lib/$n.c -o $n.o >/dev/null 2>&1; done
+         gcc -shared -fPIC -DPIC .libs/a.o .libs/b.o -Wl,-soname -Wl,libab.so.0 -o .libs/libab.so.0.0.0
+         (cd .libs && rm -f libab.so.0 && ln -s libab.so.0.0.0 libab.so.0); (cd .libs && ln -s libab.so.0.0.0 libab.so)
+         ar cr .libs/libab.a a.o b.o; ranlib .libs/libab.a; gcc -Iinclude -c src/main.c -o main.o; gcc -o .libs/prog main.o .libs/libab.so
+         printf '#!/bin/sh\\nLD_LIBRARY_PATH=%s/.libs exec %s/.libs/prog\\n' \"$PWD\" \"$PWD\" > prog; chmod +x prog; ./prog",
+        5,
+    );
+}
+
+#[test]
+fn installation_into_a_folder() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "Makefile",
+        "all: prog\nprog: src/main.c lib/a.c lib/b.c\n\t$(CC) -g -Iinclude -o $@ $^\ninstall: all\n\tmkdir -p $(DESTDIR)/bin $(DESTDIR)/include\n\tinstall -m 755 prog $(DESTDIR)/bin\n\
+         \tinstall -s -m 755 prog $(DESTDIR)/bin/stripped\n\tcp -p include/ab.h $(DESTDIR)/include\n\tln -sf prog $(DESTDIR)/bin/alias\n",
+    );
+    space.same_as_plain(&["make", "install", "DESTDIR=root"], Expect::script(1));
+}
+
+#[test]
+fn outputs_kept_only_if_they_changed() {
+    // move-if-change, as many builds have it.
+    TestSpace::with(FILES).script_same_as_plain(
+        "gcc -c lib/a.c -o a.new; if cmp -s a.new a.o; then rm a.new; else mv a.new a.o; fi; gcc -c lib/a.c -o a.new; if cmp -s a.new a.o; then rm a.new; echo same; else mv a.new a.o; fi",
+        2,
+    );
+}

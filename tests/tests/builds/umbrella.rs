@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `gg` with the verbs of the original.
+
+use tests::{Forced, Shown, TestSpace};
+
+use crate::calculator::{DEFERRED, calculator};
+
+#[test]
+fn infer_and_force_are_ggtrace_and_ggforce() {
+    let space = calculator();
+    space.gg(&["infer", "make", "-j2"]).ok();
+    assert_eq!(space.shown().deferred, DEFERRED);
+    let forced = Forced::of(&space.gg(&["force", "calc"]).ok());
+    assert_eq!(forced.run, DEFERRED);
+    assert_eq!(space.run(&["./calc"]).ok().out(), "42\n");
+}
+
+#[test]
+fn infer_and_force_hand_the_exit_code_on() {
+    let space = TestSpace::with(&[("bad.c", "int bad\n")]);
+    assert_eq!(space.gg(&["infer", "sh", "-c", "exit 7"]).code(), 7);
+    space.gg(&["infer", "gcc", "-c", "bad.c"]).ok();
+    space.gg(&["force", "bad.o"]).fails().says("bad.c:1:");
+}
+
+#[test]
+fn init_makes_a_store_that_is_found_from_below() {
+    let mut space = calculator();
+    space.set("GG_DIR", "");
+    space.gg(&["init"]).ok();
+    assert!(space.path(".gg").is_dir());
+    space.ggtrace(&["make"]).ok();
+    space.force_all();
+    assert!(!space.outside().join("home/.cache/gg/blobs").exists(), "the default store was used");
+    assert_eq!(space.run(&["./calc"]).ok().out(), "42\n");
+}
+
+#[test]
+fn hash_gives_the_object_s_name() {
+    let space = TestSpace::with(&[("empty", ""), ("abc", "abc")]);
+    // SHA-256 of nothing and of "abc", in base64url with '.' for '-', and the size.
+    assert_eq!(
+        space.gg(&["hash", "empty"]).ok().out().trim(),
+        "V47DEQpj8HBSa._TImW.5JCeuQeRkm5NMpJWZG3hSuFU00000000"
+    );
+    assert_eq!(
+        space.gg(&["hash", "abc"]).ok().out().trim(),
+        "Vungwv48Bz.pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa000000003"
+    );
+}
+
+#[test]
+fn describe_shows_a_thunk_by_placeholder_and_by_name() {
+    let space = TestSpace::with(&[("a.c", "int a;\n")]);
+    space.ggtrace(&["gcc", "-O2", "-DNAME=1", "-c", "a.c"]).ok();
+    let described = space.gg(&["describe", "a.o"]).ok().out();
+    for part in ["-DNAME=1", "a.c", "a.o", "gcc"] {
+        assert!(described.contains(part), "{part} is not in\n{described}");
+    }
+    let placeholder = thunk::Placeholder::read(&space.path("a.o")).expect("readable").expect("a placeholder");
+    let by_name = space.gg(&["describe", &placeholder.output.thunk.to_string()]).ok().out();
+    assert!(by_name.contains("-DNAME=1"), "{by_name}");
+}
+
+#[test]
+fn show_counts_and_explains() {
+    let space = TestSpace::with(&[("a.c", "int a;\n")]);
+    space.ggtrace_sh("gcc -c a.c; gcc --version > version; true; gcc -E a.c; cat version > /dev/null").ok();
+    let shown = space.gg(&["show"]).ok();
+    assert_eq!(Shown::of(&shown).deferred, 1, "{shown}");
+    let json = space.gg(&["show", "--json"]).ok().out();
+    assert!(
+        json.trim_start().starts_with('{')
+            && json.contains("\"deferred\":1")
+            && json.contains("\"commands\":["),
+        "{json}"
+    );
+    // Each command that a model declined has its reason there.
+    let declined = Shown::of(&shown).declined;
+    assert!(declined >= 1, "output to standard output is not deferred: {shown}");
+}
+
+#[test]
+fn help_and_mistakes() {
+    let space = TestSpace::new();
+    for program in ["ggtrace", "ggforce", "gg"] {
+        let help = space.program_reads(program, &["--help"], b"").ok();
+        assert!(help.out().contains("Usage"), "{help}");
+        let version = space.program_reads(program, &["--version"], b"").ok();
+        assert!(version.out().contains(env!("CARGO_PKG_VERSION")), "{version}");
+        space.program_reads(program, &["--no-such-option"], b"").fails().says("--no-such-option");
+    }
+    space.gg(&["no-such-verb"]).fails();
+    space.program_reads::<&str>("ggtrace", &[], b"").fails();
+}
