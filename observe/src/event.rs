@@ -104,7 +104,8 @@ pub enum Event {
     Removed(Place),
     /// It changed mode, owner, times or extended attributes.
     Attributes(PathBuf),
-    /// It started another process, which has this id.
+    /// It started another process, which has this id. Both run from then on, so this may come after the first events of
+    /// the new one.
     Forked(Pid),
     /// It ended.
     Ended(ExitStatus),

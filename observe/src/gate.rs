@@ -67,6 +67,8 @@ impl Stream {
 
 /// Makes a child wait for its tracer. Create it before `fork`; call [`Gate::enter`] in the child and
 /// [`Gate::follow`] in the parent.
+///
+/// Not from a `pre_exec` of [`std::process::Command`]: its `spawn` waits for the exec, which waits for `follow`.
 #[derive(Debug)]
 pub struct Gate {
     parent: OwnedFd,
