@@ -155,6 +155,7 @@ pub fn parse_for(
     let Some((_, args)) = argv.split_first() else { return Err(decline("no arguments")) };
     let (args, response_files) = response::expand(args, read_response_file)?;
     let mut parser = Parser {
+        read: read_response_file,
         compiler,
         line: CommandLine { response_files, ..CommandLine::default() },
         language: None,
@@ -172,7 +173,8 @@ pub fn parse_for(
     parser.finish()
 }
 
-struct Parser {
+struct Parser<'a> {
+    read: &'a mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
     compiler: Compiler,
     line: CommandLine,
     /// `-x` in force.
@@ -196,7 +198,7 @@ struct Rule {
     rest: Dependencies,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn word(&mut self, word: OsString, rest: &mut dyn Iterator<Item = OsString>) -> Result<(), Decline> {
         let bytes = word.as_bytes();
         match bytes {
@@ -275,17 +277,15 @@ impl Parser {
             M::AssemblerList => self.assembler.extend(passed::comma_separated(value)),
             M::AssemblerWord => self.assembler.push(value.to_owned()),
             M::LinkerList => {
-                for word in passed::comma_separated(value) {
-                    self.linker.word(&word)?;
-                }
+                self.linker_words(&passed::comma_separated(value))?;
             }
-            M::LinkerWord => self.linker.word(value)?,
+            M::LinkerWord => self.linker_words(&[value.to_owned()])?,
             M::Library => {
                 self.linker.boundary()?;
                 self.linker.found.items.push(LinkItem::Library(value.to_owned()));
             }
             M::LibraryDir => self.linker.found.dirs.push(directory(name, value)?),
-            M::LinkScript => self.linker.found.reads.push(value.into()),
+            M::LinkScript => self.linker.found.scripts.push(value.into()),
             M::Static => line.is_static = true,
             M::Shared => line.is_shared = true,
             M::Relocatable => line.is_relocatable = true,
@@ -308,6 +308,13 @@ impl Parser {
             M::LinkToolchain | M::LinkPlain => {}
         }
         Ok(())
+    }
+
+    /// Words for the linker, which has response files of its own.
+    fn linker_words(&mut self, words: &[OsString]) -> Result<(), Decline> {
+        let (words, files) = response::expand(words, self.read)?;
+        self.line.response_files.extend(files);
+        words.iter().try_for_each(|word| self.linker.word(word))
     }
 
     /// `-Wp,…`: the words go to the preprocessor. The Linux kernel gives its dependency file so.
@@ -352,6 +359,14 @@ impl Parser {
         };
         if line.mode == Mode::Query {
             return Ok(line);
+        }
+        let headers = line.sources.iter().filter(|source| source.language.is_header()).count();
+        if headers > 0 && line.mode == Mode::Link {
+            // With nothing but headers there is nothing to link.
+            if headers < line.sources.len() || !line.linker.items.is_empty() {
+                return Err(decline("a header among sources to link"));
+            }
+            line.mode = Mode::Object;
         }
         if verbose {
             return Err(decline("option -v: prints beside its work"));

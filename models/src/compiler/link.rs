@@ -11,7 +11,7 @@ use super::command_line::CommandLine;
 use super::passed::LinkItem;
 use super::probe::{environment, is_front, kept_words};
 use super::{decline, options::Meaning as M};
-use crate::libraries::{LibrarySearch, parse_gcc_search_dirs, parse_ld_search_dirs};
+use crate::libraries::{LibrarySearch, is_file, parse_gcc_search_dirs, parse_ld_search_dirs};
 use crate::{Decline, Invocation, Node, Question, World};
 
 /// A library that the toolchain finds without help.
@@ -74,12 +74,22 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
             }
         }
     }
+    for script in &line.linker.scripts {
+        roots.push(find_script(script, &link.dirs, at, world)?);
+    }
+    for file in &line.linker.reads {
+        let path = at.absolute(file);
+        if !is_file(&path, world) {
+            return Err(Decline::missing(&path));
+        }
+        link.inputs.insert(path);
+    }
     link.ends_static = search.is_static;
     search.is_static = line.is_static;
     // Objects lead nowhere: there is no need to look into each of them.
     let (objects, others): (Vec<_>, Vec<_>) = roots.into_iter().partition(|path| is_object(path));
     for path in objects {
-        if !matches!(world.node(&path), Some(Node::File | Node::Placeholder)) {
+        if !is_file(&path, world) {
             return Err(Decline::missing(&path));
         }
         link.inputs.insert(path);
@@ -95,6 +105,18 @@ impl Link {
             self.shared_libraries.push(path.to_owned());
         }
     }
+}
+
+/// A script is looked for in the working directory, then in the `-L` directories.
+fn find_script(
+    name: &Path,
+    dirs: &[PathBuf],
+    at: &Invocation,
+    world: &dyn World,
+) -> Result<PathBuf, Decline> {
+    let here = std::iter::once(at.absolute(name));
+    let mut candidates = here.chain(dirs.iter().map(|dir| dir.join(name)));
+    candidates.find(|path| is_file(path, world)).ok_or_else(|| Decline::missing(&at.absolute(name)))
 }
 
 fn is_object(path: &Path) -> bool {

@@ -128,6 +128,10 @@ fn side_suffixes(vendor: Vendor, line: &CommandLine) -> Result<[(&'static str, b
     if side.split_dwarf && line.mode == Mode::Assembly && vendor == Vendor::Clang {
         return Err(decline("split debug information of assembler text"));
     }
+    if line.mode == Mode::Link && line.lto && (side.split_dwarf || side.stack_usage || side.call_graph) {
+        // The compiler runs within the link and writes files for partitions that it chooses itself.
+        return Err(decline("side outputs of link-time optimisation"));
+    }
     Ok([
         ("gcno", compiles && side.coverage_notes),
         ("dwo", side.split_dwarf && matches!(line.mode, Mode::Object | Mode::Link)),

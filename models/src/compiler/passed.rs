@@ -30,7 +30,9 @@ pub struct LinkerWords {
     pub dirs: Vec<PathBuf>,
     /// `-rpath-link` and `-rpath` directories, in the order in which the linker tries them.
     pub rpath_link: Vec<PathBuf>,
-    /// Files that are read: linker scripts, version scripts, dynamic lists.
+    /// Linker scripts, which may name further files.
+    pub scripts: Vec<PathBuf>,
+    /// Other files that are read: version scripts, dynamic lists.
     pub reads: Vec<PathBuf>,
     /// Files that are written beside the program: maps, import libraries.
     pub writes: Vec<PathBuf>,
@@ -49,6 +51,7 @@ enum Ld {
     Library,
     RpathLink,
     Rpath,
+    Script,
     Reads,
     Writes,
     /// A word, with or without value, that the probe needs.
@@ -73,7 +76,7 @@ const LD: &[(&str, Ld)] = &[
     ("N", Ld::Flag),
     ("R", Ld::Reads),
     ("S", Ld::Flag),
-    ("T", Ld::Reads),
+    ("T", Ld::Script),
     ("Tbss", Ld::Value),
     ("Tdata", Ld::Value),
     ("Ttext", Ld::Value),
@@ -92,6 +95,7 @@ const LD: &[(&str, Ld)] = &[
     ("copy-dt-needed-entries", Ld::State),
     ("d", Ld::Flag),
     ("dc", Ld::Flag),
+    ("default-script", Ld::Script),
     ("default-symver", Ld::Flag),
     ("defsym", Ld::Value),
     ("demangle", Ld::Flag),
@@ -199,7 +203,7 @@ const LD: &[(&str, Ld)] = &[
     ("rpath", Ld::Rpath),
     ("rpath-link", Ld::RpathLink),
     ("s", Ld::Flag),
-    ("script", Ld::Reads),
+    ("script", Ld::Script),
     ("section-start", Ld::Value),
     ("shared", Ld::Flag),
     ("soname", Ld::Value),
@@ -247,7 +251,7 @@ const LD_JOINED: &[(u8, Ld)] = &[
     (b'O', Ld::Value),
     (b'z', Ld::Value),
     (b'm', Ld::KeptValue),
-    (b'T', Ld::Reads),
+    (b'T', Ld::Script),
     (b'u', Ld::Value),
     (b'h', Ld::Value),
     (b'R', Ld::Reads),
@@ -276,7 +280,7 @@ impl LinkerParser {
             [] => return Err(unknown()),
             b"-(" | b"-)" => return Ok(()),
             [b'@', name @ ..] if !name.is_empty() => {
-                return Err(about(word, "a response file for the linker"));
+                return Err(about(word, "a response file for the linker that cannot be read"));
             }
             [b'-', ..] => {}
             _ => {
@@ -323,7 +327,7 @@ impl LinkerParser {
                 let what =
                     LD_JOINED.iter().find(|row| row.0 == *letter).map(|row| row.1).ok_or_else(unknown)?;
                 // `-Tdata` and misspelt long options must not pass for a joined value.
-                if matches!(what, Ld::Reads) && !rest.contains(&b'.') && !rest.contains(&b'/') {
+                if matches!(what, Ld::Reads | Ld::Script) && !rest.contains(&b'.') && !rest.contains(&b'/') {
                     return Err(unknown());
                 }
                 self.take(what, OsStr::from_bytes(&bytes[..2]), OsStr::from_bytes(rest))
@@ -340,6 +344,7 @@ impl LinkerParser {
             Ld::Library => found.items.push(LinkItem::Library(value.to_owned())),
             Ld::RpathLink => found.rpath_link.extend(colon_separated(value)),
             Ld::Rpath => self.rpath.extend(colon_separated(value)),
+            Ld::Script => found.scripts.push(PathBuf::from(value)),
             Ld::Reads => found.reads.push(PathBuf::from(value)),
             Ld::Writes if value == "-" => return Err(about(name, "prints a linker map")),
             Ld::Writes => found.writes.push(PathBuf::from(value)),
@@ -436,8 +441,8 @@ const AS_PREFIXES: &[&str] = &[
     "--max-macro-nest",
     "--size-check=",
     "--sectname-subst",
-    "-march=",
-    "-mtune=",
+    "-gdwarf",
+    "-gstabs",
     "-m",
 ];
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::command_line::{CommandLine, Mode, parse_for};
 use super::includes::{self, Precompiled};
@@ -229,14 +229,17 @@ impl Planner<'_> {
                 return Err(decline("makes a precompiled header, which records times"));
             }
         }
-        let search = includes::search(self.vendor, line, self.at, self.world)?;
+        let mut search = includes::search(self.vendor, line, self.at, self.world)?;
         match includes::precompiled(self.vendor, line, &search, self.at, self.world) {
             Precompiled::None => {}
+            // gcc's preprocessor passes over precompiled headers, but for this option, which the compiler has on.
             Precompiled::File(path) if self.vendor == Vendor::Gnu => {
-                if !search.write_dependencies.is_empty() {
-                    return Err(decline("a precompiled header with a dependency file"));
+                if !matches!(line.mode, Mode::Rule | Mode::Preprocess) {
+                    plan.inputs.insert(path);
+                    if !search.write_dependencies.is_empty() {
+                        search.write_dependencies.insert(1, "-fpch-preprocess".into());
+                    }
                 }
-                plan.inputs.insert(path);
             }
             Precompiled::File(_) => return Err(decline("uses a precompiled header, which records times")),
             Precompiled::Directory(path) => {
@@ -253,9 +256,6 @@ impl Planner<'_> {
 
     fn add_link(&self, plan: &mut Plan) -> Result<(), Decline> {
         let link = link::resolve(self.line, self.at, self.world)?;
-        for path in &self.line.linker.reads {
-            self.add_script(plan, &link.dirs, path)?;
-        }
         plan.probes.push(probe::link_probe(self.line, &link, self.at, self.world));
         for dir in &link.dirs {
             self.directory(plan, dir);
@@ -263,17 +263,6 @@ impl Planner<'_> {
         plan.inputs.extend(link.inputs);
         plan.shared_libraries.extend(link.shared_libraries);
         Ok(())
-    }
-
-    /// A script is looked for in the working directory, then in the `-L` directories. What it names itself
-    /// (`INPUT`, `INCLUDE`) is found by the same rules as for a script that is given as a library.
-    fn add_script(&self, plan: &mut Plan, dirs: &[PathBuf], path: &Path) -> Result<(), Decline> {
-        let here = std::iter::once(self.at.absolute(path));
-        let found = here.chain(dirs.iter().map(|dir| dir.join(path))).find(|p| self.world.node(p).is_some());
-        match found {
-            Some(path) => self.input(plan, &path),
-            None => Err(Decline::missing(path)),
-        }
     }
 
     fn add_outputs(&self, plan: &mut Plan) -> Result<(), Decline> {
