@@ -9,6 +9,7 @@ pub mod elf;
 pub mod libraries;
 mod plan;
 pub mod recognise;
+pub mod scanner;
 #[cfg(test)]
 mod testing;
 

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Compares the include scanner with the compiler's own `-M`, by hand:
+//!
+//! ```text
+//! cargo run --release -p models --example scan -- gcc -Iinclude -c a.c -o a.o
+//! cargo run --release -p models --example scan -- --list FILE
+//! ```
+//!
+//! Each line of FILE is a directory and a compile command with its arguments, separated by tabs. For all commands
+//! it scans cold, scans again warm, asks the compiler, and prints each header that the scanner misses.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use models::compiler::{Vendor, plan};
+use models::scanner::{Closure, Disk, Scanner, Unsure};
+use models::{Answer, IncludeSearch, Invocation, Node, Question, Verdict, World};
+
+/// This machine, with every answer of a tool remembered.
+#[derive(Default)]
+struct Machine(std::sync::Mutex<std::collections::HashMap<Question, Arc<Answer>>>);
+
+impl World for Machine {
+    fn node(&self, path: &Path) -> Option<Node> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(match () {
+            () if meta.is_file() => Node::File,
+            () if meta.is_dir() => Node::Directory,
+            () => Node::Other,
+        })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+        std::fs::read(path).map(Arc::new)
+    }
+
+    fn linked_with(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        let mut known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(answer) = known.get(question) {
+            return Ok(answer.clone());
+        }
+        let mut command = Command::new(&question.program);
+        let output =
+            command.args(&question.argv[1..]).env_clear().envs(question.env.iter().cloned()).output()?;
+        let code = output.status.code().unwrap_or(-1);
+        let answer = Arc::new(Answer { code, stdout: output.stdout, stderr: output.stderr });
+        known.insert(question.clone(), answer.clone());
+        Ok(answer)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+}
+
+fn invocation(cwd: PathBuf, argv: Vec<OsString>) -> Option<(Vendor, Invocation)> {
+    let name = argv.first()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())?;
+    let clang = name.as_bytes().windows(5).any(|w| w == b"clang");
+    let vendor = if clang { Vendor::Clang } else { Vendor::Gnu };
+    let env = std::env::vars_os().filter(|(k, _)| k == "PATH").collect();
+    Some((vendor, Invocation { program: found, argv, env, cwd }))
+}
+
+/// The prerequisites of a makefile rule.
+fn prerequisites(rule: &[u8]) -> Vec<PathBuf> {
+    let text = String::from_utf8_lossy(rule).replace("\\\n", " ");
+    let Some((_, list)) = text.split_once(": ") else { return Vec::new() };
+    let words = list.lines().next().unwrap_or_default().replace("\\ ", "\0");
+    words
+        .split_whitespace()
+        .map(|w| PathBuf::from(w.replace('\0', " ").replace("$$", "$").replace("\\#", "#")))
+        .collect()
+}
+
+/// What makes two spellings of a path the same file for a compiler: the directory, and the name in it.
+fn key(path: &Path) -> Option<(u64, u64, OsString)> {
+    let dir = path.parent()?.metadata().ok()?;
+    Some((dir.dev(), dir.ino(), path.file_name()?.to_owned()))
+}
+
+fn files(result: &Result<Closure, Unsure>) -> &Closure {
+    match result {
+        Ok(closure) => closure,
+        Err(unsure) => &unsure.known,
+    }
+}
+
+fn commands() -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [flag, file] = &*arguments
+        && flag == "--list"
+    {
+        let text = std::fs::read(file)?;
+        let line = |line: &[u8]| {
+            let mut words = line.split(|&c| c == b'\t').map(|w| OsStr::from_bytes(w).to_owned());
+            Some((PathBuf::from(words.next()?), words.collect()))
+        };
+        return Ok(text.split(|&c| c == b'\n').filter(|l| !l.is_empty()).filter_map(line).collect());
+    }
+    Ok(vec![(std::env::current_dir()?, arguments)])
+}
+
+fn searches(machine: &Machine) -> io::Result<Vec<(PathBuf, Invocation, IncludeSearch)>> {
+    let mut searches = vec![];
+    for (cwd, argv) in commands()? {
+        let shown = OsString::from_vec(argv.join(OsStr::new(" ")).into_vec());
+        let Some((vendor, invocation)) = invocation(cwd.clone(), argv) else {
+            eprintln!("no such program: {}", shown.display());
+            continue;
+        };
+        match plan(vendor, &invocation, machine).1 {
+            Verdict::Defer(plan) => searches.extend(plan.includes.map(|search| (cwd, invocation, search))),
+            other => eprintln!("not planned: {}: {other:?}", shown.display()),
+        }
+    }
+    Ok(searches)
+}
+
+fn main() -> io::Result<ExitCode> {
+    let machine = Machine::default();
+    let searches = searches(&machine)?;
+    let scanner = Scanner::default();
+    let mut rounds = vec![];
+    for _ in 0..3 {
+        let start = Instant::now();
+        let results: Vec<_> =
+            searches.iter().map(|(cwd, _, search)| scanner.scan(search, cwd, &Disk)).collect();
+        rounds.push((start.elapsed(), results));
+    }
+    let mut out = io::stdout().lock();
+    let (mut listed, mut scanned, mut missed, mut failed, mut unsure) = (0, 0, 0, 0, 0);
+    let mut asking = Duration::ZERO;
+    let (_, results) = &rounds[2];
+    for ((cwd, invocation, search), result) in searches.iter().zip(results) {
+        let found: HashSet<_> = files(result).files.iter().filter_map(|f| key(&f.path)).collect();
+        let Some(arguments) = search.ask_compiler.get(1..) else { continue };
+        let start = Instant::now();
+        let answer = Command::new(&invocation.program).args(arguments).current_dir(cwd).output()?;
+        asking += start.elapsed();
+        if !answer.status.success() {
+            failed += 1;
+            continue;
+        }
+        let expected: HashSet<_> = prerequisites(&answer.stdout).iter().map(|p| cwd.join(p)).collect();
+        if let Err(reason) = result {
+            unsure += 1;
+            writeln!(out, "unsure: {}: {reason}", search.sources[0].display())?;
+        }
+        listed += expected.len();
+        scanned += found.len();
+        for path in expected.iter().filter(|p| !key(p).is_some_and(|k| found.contains(&k))) {
+            missed += usize::from(result.is_ok());
+            let word = if result.is_ok() { "MISSED" } else { "missed, but unsure" };
+            writeln!(out, "{word}: {}: {}", search.sources[0].display(), path.display())?;
+        }
+    }
+    let count = searches.len().max(1);
+    let each = |d: Duration| d.as_secs_f64() * 1e6 / count as f64;
+    writeln!(
+        out,
+        "{} commands, {failed} that -M fails on, {unsure} unsure, {missed} headers missed",
+        searches.len()
+    )?;
+    writeln!(out, "files per command: scanner {}, -M {}", scanned / count, listed / count)?;
+    writeln!(out, "ratio {:.2}", scanned as f64 / listed.max(1) as f64)?;
+    writeln!(
+        out,
+        "µs per command: cold {:.0}, warm {:.0}, {:.0}, -M {:.0}",
+        each(rounds[0].0),
+        each(rounds[1].0),
+        each(rounds[2].0),
+        each(asking)
+    )?;
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

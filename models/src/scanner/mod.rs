@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The include scanner: which files the C and C++ preprocessor or the assembler may read for a command, without
+//! running them.
+//!
+//! It reads directives and no conditions: every branch counts, so that the answer is a superset of what is read.
+//! For what would need more, it gives an [`Unsure`] and the compiler is asked. One [`Scanner`] lives as long as a
+//! recording and is shared by all threads: each text is read once, each name is searched for once per search path,
+//! and a scan is then little more than one `stat` for each directory and file that matters.
+//!
+//! ```text
+//! lexer       text → directive lines           search   (search path, name) → files; (search path, file) → files
+//! directives  lines → names, macros            walk     command → all files
+//! assembler   text → .include, .incbin         tree     directories and files that are known, and whether they changed
+//! ```
+//!
+//! What it does not know: the values of conditions, macros with parameters, `#undef`, modules (C++20 `import`,
+//! module maps), header maps, frameworks, `--embed-dir`. In strict C89 an identifier `R` right before a string
+//! literal would be misread as a raw string. Compilers that remember a directory's listing by other rules
+//! than gcc and clang do not exist for it.
+
+mod assembler;
+mod directives;
+mod disk;
+mod intern;
+mod lexer;
+mod search;
+mod tree;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use disk::{Disk, Files, Kind, Stamp};
+
+use crate::IncludeSearch;
+use search::Lists;
+use tree::Tree;
+use walk::Aim;
+
+/// A file that a command may read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Included {
+    /// Absolute, without `.` and `..` (but for one: a `..` right behind a symbolic link to a directory stays).
+    pub path: Arc<Path>,
+    /// Its state when the scan looked at it.
+    pub stamp: Stamp,
+}
+
+/// All that a command may read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// The files, the sources among them, each once; in an order that depends on nothing but the files.
+    pub files: Vec<Included>,
+    /// Directories that must exist although perhaps none of the files is in them: the `a` of `a/../b.h`. Sorted.
+    pub directories: Vec<Arc<Path>>,
+}
+
+/// Why a scan's answer may be too small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Why {
+    /// `#include MACRO` where the macro has parameters or is pasted together.
+    ComputedName,
+    /// `__has_include(MACRO)` of the same kind.
+    ComputedTest,
+    /// `.incbin` or `.include` with a name that is no literal.
+    AssemblerName,
+    /// A file cannot be read.
+    Unreadable,
+    /// Files vanish faster than they can be scanned.
+    Changing,
+}
+
+impl Why {
+    /// Does the compiler's own `-M` give the complete answer, together with [`Unsure::known`] and
+    /// [`Scanner::complete`]? If not, the command cannot be deferred.
+    #[must_use]
+    pub fn compiler_knows(self) -> bool {
+        matches!(self, Self::ComputedName | Self::Unreadable | Self::Changing)
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::ComputedName => "includes a file whose name a macro computes",
+            Self::ComputedTest => "tests for a file whose name a macro computes",
+            Self::AssemblerName => "has .incbin or .include of a computed name",
+            Self::Unreadable => "cannot be read",
+            Self::Changing => "includes files that change too fast",
+        }
+    }
+}
+
+/// The scanner cannot tell all that a command reads.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}:{line} {}", file.display(), why.text())]
+pub struct Unsure {
+    /// The file in which it got lost.
+    pub file: PathBuf,
+    /// The line, from 1; 0 where it is about the whole file.
+    pub line: u32,
+    /// The reason.
+    pub why: Why,
+    /// What it found nevertheless.
+    pub known: Closure,
+}
+
+/// All memory of the scanner: see the module's documentation.
+pub struct Scanner {
+    memory: RwLock<Arc<Memory>>,
+    limit: usize,
+}
+
+struct Memory {
+    tree: Tree,
+    lists: Lists,
+}
+
+impl Memory {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { tree: Tree::new(), lists: Lists::default() })
+    }
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new(512 << 20)
+    }
+}
+
+impl Scanner {
+    /// A scanner that forgets everything and starts afresh when it remembers more than about `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { memory: RwLock::new(Memory::new()), limit }
+    }
+
+    /// All files that the command with this search, run in the absolute directory `cwd`, may read.
+    ///
+    /// # Errors
+    /// It cannot be told: ask the compiler, if [`Why::compiler_knows`].
+    pub fn scan(&self, search: &IncludeSearch, cwd: &Path, files: &dyn Files) -> Result<Closure, Unsure> {
+        self.run(search, cwd, files, Aim::Everything)
+    }
+
+    /// The files that a command reads or tests for but its compiler's `-M` does not list: `__has_include`, `#embed`,
+    /// `.incbin`, precompiled headers. `listed` is what `-M` lists, as absolute paths; it is part of the answer.
+    ///
+    /// # Errors
+    /// It cannot be told, by nobody.
+    pub fn complete(
+        &self,
+        search: &IncludeSearch,
+        cwd: &Path,
+        listed: &[PathBuf],
+        files: &dyn Files,
+    ) -> Result<Closure, Unsure> {
+        self.run(search, cwd, files, Aim::Unlisted(listed))
+    }
+
+    fn run(
+        &self,
+        search: &IncludeSearch,
+        cwd: &Path,
+        files: &dyn Files,
+        aim: Aim<'_>,
+    ) -> Result<Closure, Unsure> {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let view = memory.tree.view(files);
+        let mut through = vec![];
+        let list = memory.lists.get(view, search, cwd, &mut through);
+        let result = walk::walk(view, &list, search, &through, aim);
+        if memory.tree.weight() > self.limit {
+            let mut current = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&current, &memory) {
+                *current = Memory::new();
+            }
+        }
+        result
+    }
+}

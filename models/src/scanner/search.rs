@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Search paths: which file a name means, seen from a file, and so which files one file may include. Kept for as
+//! long as the directories that the answers rest on give the same answers. Unaware of macros and of the walk.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::directives::{Form, NameId, Parsed, name_id};
+use super::intern::Fast;
+use super::tree::{DirId, FileId, Trail, View};
+use crate::IncludeSearch;
+
+/// The directories of one kind of command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Order {
+    cwd: DirId,
+    /// `-iquote`, `-I`, `-isystem`, `-idirafter`, in the order of the search.
+    all: Box<[DirId]>,
+    /// Where `<…>` begins in it.
+    angle: usize,
+    assembler: Box<[DirId]>,
+}
+
+/// A search order and what was found in it.
+pub(super) struct List {
+    order: Order,
+    /// For each directory, whether it comes again later in the order, perhaps by another name. Compilers drop one
+    /// of the two, by rules of their own, so that a match in it does not end the search.
+    repeated: Mutex<Arc<[bool]>>,
+    changed_at: AtomicU64,
+    names: RwLock<HashMap<(NameId, Form), Arc<Edges>, Fast>>,
+    edges: RwLock<HashMap<(FileId, bool), Arc<Edges>, Fast>>,
+}
+
+/// Where one file leads, or one name.
+#[derive(Default)]
+pub(super) struct Edges {
+    /// Number of the newest change when this was found out.
+    at: u64,
+    /// Good for one use only.
+    fleeting: bool,
+    /// [`Parsed::content`] of the file.
+    content: u64,
+    /// Files whose own directives count.
+    pub follow: Box<[FileId]>,
+    /// Files that are only tested for or read as data.
+    pub touch: Box<[FileId]>,
+    /// Directories that must exist.
+    pub through: Box<[DirId]>,
+    watch: Box<[DirId]>,
+}
+
+impl Edges {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + 48
+            + 4 * (self.follow.len() + self.touch.len() + self.through.len() + self.watch.len())
+    }
+}
+
+/// [`Edges`] in the making.
+#[derive(Default)]
+pub(super) struct Found {
+    pub follow: Vec<FileId>,
+    pub touch: Vec<FileId>,
+    pub trail: Trail,
+    /// Rests on more than the trail says.
+    fleeting: bool,
+}
+
+impl Found {
+    pub fn add(&mut self, files: &[FileId], leaf: bool) {
+        if leaf { &mut self.touch } else { &mut self.follow }.extend_from_slice(files);
+    }
+
+    fn finish(mut self, at: u64, content: u64) -> Edges {
+        for ids in [&mut self.trail.watch, &mut self.trail.through] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        let mut seen = std::collections::HashSet::<_, Fast>::default();
+        self.follow.retain(|&f| seen.insert((f, false)));
+        self.touch.retain(|&f| seen.insert((f, true)));
+        let Trail { watch, through } = self.trail;
+        Edges {
+            at,
+            fleeting: self.fleeting,
+            content,
+            follow: self.follow.into(),
+            touch: self.touch.into(),
+            through: through.into(),
+            watch: watch.into(),
+        }
+    }
+}
+
+/// All lists of a recording.
+#[derive(Default)]
+pub(super) struct Lists(RwLock<HashMap<Order, Arc<List>, Fast>>);
+
+impl Lists {
+    /// The list for a search, and the directories on the way to its directories.
+    pub fn get(
+        &self,
+        view: View<'_>,
+        search: &IncludeSearch,
+        cwd: &Path,
+        through: &mut Vec<DirId>,
+    ) -> Arc<List> {
+        let mut trail = Trail::default();
+        let mut ids = |paths: &[PathBuf], into: &mut Vec<DirId>| {
+            into.extend(paths.iter().filter_map(|p| view.directory(p.as_os_str().as_bytes(), &mut trail)));
+        };
+        let mut all = vec![];
+        ids(&search.quote, &mut all);
+        let angle = all.len();
+        ids(&search.bracket, &mut all);
+        ids(&search.system, &mut all);
+        ids(&search.after, &mut all);
+        let mut assembler = vec![];
+        ids(&search.assembler, &mut assembler);
+        let mut here = vec![];
+        ids(std::slice::from_ref(&cwd.to_path_buf()), &mut here);
+        let cwd = here.first().copied().or_else(|| view.directory(b"/", &mut trail)).unwrap_or(0);
+        through.append(&mut trail.through);
+        let order = Order { cwd, all: all.into(), angle, assembler: assembler.into() };
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&order).cloned();
+        let list = known.unwrap_or_else(|| {
+            let mut lists = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            view.tree.add_weight(512 + 4 * order.all.len());
+            let list = || Arc::new(List::new(order.clone()));
+            lists.entry(order.clone()).or_insert_with(list).clone()
+        });
+        list.mark_repeated(view);
+        list
+    }
+}
+
+impl List {
+    fn new(order: Order) -> Self {
+        Self {
+            repeated: Mutex::new(order.all.iter().map(|_| false).collect()),
+            order,
+            changed_at: AtomicU64::new(0),
+            names: RwLock::default(),
+            edges: RwLock::default(),
+        }
+    }
+
+    fn mark_repeated(&self, view: View<'_>) {
+        let mut seen = std::collections::HashSet::<_, Fast>::default();
+        let again = |&dir: &DirId| view.identity(dir).is_some_and(|identity| !seen.insert(identity));
+        let mut repeated: Vec<bool> = self.order.all.iter().rev().map(again).collect();
+        repeated.reverse();
+        let mut known = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
+        if **known != *repeated {
+            *known = repeated.into();
+            self.changed_at.store(view.tree.next_change(), SeqCst);
+        }
+    }
+
+    fn holds(&self, view: View<'_>, edges: &Edges) -> bool {
+        !edges.fleeting
+            && self.changed_at.load(SeqCst) <= edges.at
+            && edges.watch.iter().all(|&dir| {
+                view.verify(dir);
+                view.tree.changed_at(dir) <= edges.at
+            })
+    }
+
+    /// The files that a name can mean in the search order, for a form other than an assembler's.
+    fn search(&self, view: View<'_>, name: NameId, form: Form) -> Arc<Edges> {
+        let known = self.names.read().unwrap_or_else(PoisonError::into_inner).get(&(name, form)).cloned();
+        if let Some(edges) = known.filter(|edges| self.holds(view, edges)) {
+            return edges;
+        }
+        let at = view.tree.now();
+        let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = Found::default();
+        let from = if form == Form::Angle { self.order.angle } else { 0 };
+        for (&dir, &repeated) in self.order.all.iter().zip(&*repeated).skip(from) {
+            if let Some(file) = view.find(dir, name, &mut found.trail) {
+                found.follow.push(file);
+                if !repeated && form != Form::Any {
+                    break;
+                }
+            }
+        }
+        let edges = Arc::new(found.finish(at, 0));
+        view.tree.add_weight(edges.weight());
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.insert((name, form), edges.clone());
+        edges
+    }
+
+    /// Adds the files that a name can mean in a file of directory `here`.
+    pub fn resolve(
+        &self,
+        view: View<'_>,
+        here: DirId,
+        name: NameId,
+        form: Form,
+        leaf: bool,
+        found: &mut Found,
+    ) {
+        if view.tree.names.get(name).first() == Some(&b'/') {
+            let file = view.find(here, name, &mut found.trail);
+            found.add(file.as_slice(), leaf);
+            return;
+        }
+        if form != Form::Angle {
+            let beside = view.find(here, name, &mut found.trail);
+            found.add(beside.as_slice(), leaf);
+            if form == Form::Quote && beside.is_some() {
+                return;
+            }
+        }
+        if form == Form::Assembler {
+            for &dir in [self.order.cwd].iter().chain(&self.order.assembler) {
+                let file = view.find(dir, name, &mut found.trail);
+                found.add(file.as_slice(), leaf);
+            }
+            return;
+        }
+        let edges = self.search(view, name, form);
+        found.add(&edges.follow, leaf);
+        found.trail.watch.extend_from_slice(&edges.watch);
+        found.trail.through.extend_from_slice(&edges.through);
+    }
+
+    /// The files that `-include NAME` means: the working directory stands where an including file's would.
+    pub fn forced(&self, view: View<'_>, name: &[u8], found: &mut Found) {
+        let names = &view.tree.names;
+        self.resolve(view, self.order.cwd, name_id(names, name), Form::Quote, false, found);
+        self.precompiled(view, self.order.cwd, name, found);
+    }
+
+    /// Precompiled forms of a header, which a compiler prefers to the header itself.
+    pub fn precompiled(&self, view: View<'_>, here: DirId, name: &[u8], found: &mut Found) {
+        for suffix in [&b".gch"[..], b".pch"] {
+            let name = name_id(&view.tree.names, &[name, suffix].concat());
+            self.resolve(view, here, name, Form::Any, true, found);
+            // gcc tries all files in a directory of that name. Which there are, no directory's answers tell.
+            for &dir in [here].iter().chain(&self.order.all) {
+                let files = view.files_in(dir, name, &mut found.trail);
+                found.fleeting |= !files.is_empty();
+                found.add(&files, true);
+            }
+        }
+    }
+
+    /// Where a file leads. `first`: it is what the command compiles, so that what it includes may be precompiled.
+    pub fn edges(&self, view: View<'_>, file: FileId, parsed: &Parsed, first: bool) -> Arc<Edges> {
+        let known = self.edges.read().unwrap_or_else(PoisonError::into_inner).get(&(file, first)).cloned();
+        if let Some(edges) = known.filter(|e| e.content == parsed.content && self.holds(view, e)) {
+            return edges;
+        }
+        let at = view.tree.now();
+        let here = view.tree.file(file).dir;
+        let mut found = Found::default();
+        for include in &parsed.includes {
+            self.resolve(view, here, include.name, include.form, include.leaf, &mut found);
+            if first && !include.leaf {
+                let name = view.tree.names.get(include.name);
+                self.precompiled(view, here, name, &mut found);
+            }
+        }
+        let edges = Arc::new(found.finish(at, parsed.content));
+        view.tree.add_weight(edges.weight());
+        let mut all = self.edges.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert((file, first), edges.clone());
+        edges
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From the sources along all includes to the whole set of files. Unaware of how names are searched for and
+//! texts are read.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::directives::{self, Computed, Form, Parsed, Value};
+use super::intern::{Bits, Fast, hash};
+use super::search::{Found, List};
+use super::tree::{DirId, FileId, Trail, View};
+use super::{Closure, Included, Unsure, Why};
+use crate::IncludeSearch;
+
+/// How often a scan begins again because files vanish under it.
+const PATIENCE: u32 = 8;
+
+/// What a walk is for.
+#[derive(Clone, Copy)]
+pub(super) enum Aim<'a> {
+    /// All files.
+    Everything,
+    /// The compiler listed these: what it does not list.
+    Unlisted(&'a [PathBuf]),
+}
+
+/// Walks until no file vanishes on the way.
+pub(super) fn walk(
+    view: View<'_>,
+    list: &List,
+    search: &IncludeSearch,
+    through: &[DirId],
+    aim: Aim<'_>,
+) -> Result<Closure, Unsure> {
+    for _ in 0..PATIENCE {
+        let mut walk = Walk::new(view, list, &search.defines);
+        walk.through.extend_from_slice(through);
+        match walk.run(search, aim) {
+            Ok(()) => return walk.finish(),
+            Err(Vanished) => {}
+        }
+    }
+    let file = search.sources.first().cloned().unwrap_or_default();
+    Err(Unsure { file, line: 0, why: Why::Changing, known: Closure::default() })
+}
+
+/// A file was there and is no more: what led to it is void.
+struct Vanished;
+
+struct Walk<'a> {
+    view: View<'a>,
+    list: &'a List,
+    options: Vec<(u64, Value)>,
+    /// Files to follow, in the order of their discovery, and how far that is done.
+    queue: Vec<FileId>,
+    done: usize,
+    queued: Bits,
+    included: Vec<Included>,
+    touched: Vec<FileId>,
+    through: Vec<DirId>,
+    texts: Vec<Arc<Parsed>>,
+    /// Files with computed includes.
+    computed: Vec<(FileId, Arc<Parsed>)>,
+    unsure: Option<(PathBuf, u32, Why)>,
+    /// Only what a compiler does not list.
+    unlisted: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn new(view: View<'a>, list: &'a List, defines: &[OsString]) -> Self {
+        let names = &view.tree.names;
+        Self {
+            view,
+            list,
+            options: defines.iter().filter_map(|d| directives::parse_option(d.as_bytes(), names)).collect(),
+            queue: Vec::with_capacity(512),
+            done: 0,
+            queued: Bits::default(),
+            included: Vec::with_capacity(512),
+            touched: vec![],
+            through: vec![],
+            texts: Vec::with_capacity(512),
+            computed: vec![],
+            unsure: None,
+            unlisted: false,
+        }
+    }
+
+    fn run(&mut self, search: &IncludeSearch, aim: Aim<'_>) -> Result<(), Vanished> {
+        let forced = |walk: &mut Self| {
+            for name in &search.forced {
+                let mut found = Found::default();
+                walk.list.forced(walk.view, name.as_os_str().as_bytes(), &mut found);
+                walk.take(&found.follow, &found.touch, &found.trail.through);
+            }
+        };
+        let roots = search.sources.len();
+        match aim {
+            Aim::Everything => {
+                self.roots(&search.sources);
+                forced(self);
+            }
+            Aim::Unlisted(listed) => {
+                self.unlisted = true;
+                self.roots(&search.sources);
+                self.roots(listed);
+                forced(self);
+            }
+        }
+        loop {
+            while self.done < self.queue.len() {
+                let first = self.done < roots;
+                self.file(self.queue[self.done], first)?;
+                self.done += 1;
+            }
+            self.compute();
+            if self.done == self.queue.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn roots(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let mut trail = Trail::default();
+            let parent = path.parent().unwrap_or(Path::new("/")).as_os_str().as_bytes();
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let name = directives::name_id(&self.view.tree.names, name);
+            let dir = self.view.directory(parent, &mut trail);
+            match dir.and_then(|dir| self.view.find(dir, name, &mut trail)) {
+                Some(file) => self.take(&[file], &[], &trail.through),
+                None => self.doubt(path.clone(), 0, Why::Unreadable),
+            }
+        }
+    }
+
+    fn doubt(&mut self, file: PathBuf, line: u32, why: Why) {
+        // What the compiler cannot say either is the more important news.
+        if self.unsure.as_ref().is_none_or(|(_, _, old)| old.compiler_knows() && !why.compiler_knows()) {
+            self.unsure = Some((file, line, why));
+        }
+    }
+
+    fn take(&mut self, follow: &[FileId], touch: &[FileId], through: &[DirId]) {
+        self.queue.extend(follow.iter().filter(|&&f| self.queued.add(f)));
+        self.touched.extend_from_slice(touch);
+        self.through.extend_from_slice(through);
+    }
+
+    /// Takes in one file and what it leads to.
+    fn file(&mut self, file: FileId, first: bool) -> Result<(), Vanished> {
+        let stamp = self.view.check(file).ok_or(Vanished)?;
+        let path = &self.view.tree.file(file).path;
+        self.included.push(Included { path: path.clone(), stamp });
+        let Ok(parsed) = self.view.parsed(file) else {
+            self.doubt(path.to_path_buf(), 0, Why::Unreadable);
+            return Ok(());
+        };
+        if let Some((line, why)) = parsed.unsure {
+            self.doubt(path.to_path_buf(), line, why);
+        }
+        if self.unlisted {
+            self.unlisted_edges(file, &parsed, first);
+        } else {
+            let edges = self.list.edges(self.view, file, &parsed, first);
+            self.take(&edges.follow, &edges.touch, &edges.through);
+        }
+        if !parsed.computed.is_empty() {
+            self.computed.push((file, parsed.clone()));
+        }
+        self.texts.push(parsed);
+        Ok(())
+    }
+
+    fn unlisted_edges(&mut self, file: FileId, parsed: &Parsed, first: bool) {
+        let here = self.view.tree.file(file).dir;
+        let mut found = Found::default();
+        for include in &parsed.includes {
+            if include.leaf || include.form == Form::Assembler {
+                self.list.resolve(self.view, here, include.name, include.form, include.leaf, &mut found);
+            } else if first {
+                let name = self.view.tree.names.get(include.name);
+                self.list.precompiled(self.view, here, name, &mut found);
+            }
+        }
+        self.take(&found.follow, &found.touch, &found.trail.through);
+    }
+
+    /// Takes in what the computed includes lead to, as far as macros are known by now.
+    fn compute(&mut self) {
+        let pending = std::mem::take(&mut self.computed);
+        let mut known = HashMap::default();
+        let unlisted = self.unlisted;
+        for (file, parsed) in &pending {
+            for computed in parsed.computed.iter().filter(|c| c.leaf || !unlisted) {
+                self.compute_one(*file, computed, &mut known);
+            }
+        }
+        self.computed = pending;
+    }
+
+    fn compute_one(&mut self, file: FileId, computed: &Computed, known: &mut HashMap<u64, Vec<Value>, Fast>) {
+        let names = &self.view.tree.names;
+        let (mut stack, mut seen) = (vec![computed.value], HashSet::<Value, Fast>::default());
+        let mut found = Found::default();
+        let mut why = None;
+        while let Some(value) = stack.pop() {
+            if !seen.insert(value) {
+                continue;
+            }
+            let (name, form) = match value {
+                Value::Quote(name) => (name, Form::Quote),
+                Value::Angle(name) => {
+                    // Between angle brackets stand tokens, and tokens are expanded.
+                    let words =
+                        names.get(name).split(|&c| !super::lexer::is_word(c)).filter(|w| !w.is_empty());
+                    if words.map(hash).any(|word| !self.definitions(word, known).is_empty()) {
+                        why = Some(Why::ComputedName);
+                    }
+                    (name, Form::Angle)
+                }
+                Value::Alias(name) => {
+                    stack.extend_from_slice(self.definitions(hash(names.get(name)), known));
+                    continue;
+                }
+                // If nothing defines the name, it cannot be expanded: an error, so not in a live branch.
+                Value::Complex(name) => {
+                    if !self.definitions(hash(names.get(name)), known).is_empty() {
+                        why = Some(Why::ComputedName);
+                    }
+                    continue;
+                }
+                Value::Function | Value::Plain => continue,
+            };
+            let form = if computed.next { Form::Any } else { form };
+            let here = self.view.tree.file(file).dir;
+            self.list.resolve(self.view, here, name, form, computed.leaf, &mut found);
+        }
+        if let Some(why) = why {
+            let why = if computed.leaf { Why::ComputedTest } else { why };
+            self.doubt(self.view.tree.file(file).path.to_path_buf(), computed.line, why);
+        }
+        self.take(&found.follow, &found.touch, &found.trail.through);
+    }
+
+    /// All definitions of a macro in the files taken in so far and in the command.
+    fn definitions<'k>(&self, name: u64, known: &'k mut HashMap<u64, Vec<Value>, Fast>) -> &'k [Value] {
+        known.entry(name).or_insert_with(|| {
+            let options = self.options.iter().filter(|(n, _)| *n == name).map(|(_, v)| *v);
+            options.chain(self.texts.iter().flat_map(|t| t.definitions(name))).collect()
+        })
+    }
+
+    fn finish(mut self) -> Result<Closure, Unsure> {
+        let mut seen = Bits::default();
+        for &file in &self.touched {
+            if !self.queued.has(file)
+                && seen.add(file)
+                && let Some(stamp) = self.view.check(file)
+            {
+                self.included.push(Included { path: self.view.tree.file(file).path.clone(), stamp });
+            }
+        }
+        let mut directories: Vec<_> =
+            self.through.iter().map(|&dir| self.view.tree.dir(dir).path.clone()).collect();
+        directories.sort_unstable();
+        directories.dedup();
+        let known = Closure { files: self.included, directories };
+        match self.unsure {
+            None => Ok(known),
+            Some((file, line, why)) => Err(Unsure { file, line, why, known }),
+        }
+    }
+}
