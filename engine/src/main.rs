@@ -1,2 +1,114 @@
-//! engine
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! `ggforce`: computes what `ggtrace` deferred. Finds the placeholders, forces their thunks and all that these need, and
+//! puts the results in place.
+
+mod backend;
+mod force;
+mod graph;
+mod local;
+mod materialise;
+mod progress;
+mod protocol;
+mod targets;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use thunk::Store;
+
+use crate::force::{Options, Summary};
+use crate::local::Local;
+use crate::progress::Progress;
+use crate::targets::Targets;
+
+/// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
+#[derive(Parser)]
+#[command(name = "ggforce", version)]
+struct Arguments {
+    /// Files, or directories with everything in them.
+    targets: Vec<PathBuf>,
+    /// Run this many commands at once [default: one per processor].
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Go on after a failure with everything that does not need what failed.
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Say nothing but what commands say, and errors.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Force what this trace's build left to be computed.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Read targets from standard input, each ended by a NUL byte.
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    paths_from: Option<String>,
+    /// Called by ggtrace for what the build wants to look at.
+    #[arg(long, hide = true)]
+    on_demand: bool,
+    /// Serve as a worker with this store.
+    #[arg(long, hide = true, value_name = "STORE")]
+    worker: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.worker {
+        Some(store) => worker::serve(store).map(|()| ExitCode::SUCCESS),
+        None => run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ggforce: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let store = Store::open_default()?;
+    let quiet = arguments.quiet || arguments.on_demand;
+    let mut progress = Progress::new(quiet);
+    let mut targets = Targets::new(&store);
+    for path in &arguments.targets {
+        targets.add_named(path)?;
+    }
+    if arguments.paths_from.is_some() {
+        targets.add_list()?;
+    } else if arguments.targets.is_empty() || arguments.trace.is_some() {
+        targets.add_trace(arguments.trace.as_deref())?;
+    }
+    let jobs = match arguments.jobs {
+        Some(0) => bail!("-j 0: at least one command must run at once"),
+        Some(jobs) => jobs,
+        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let found = targets.found;
+    let summary = if found.is_empty() {
+        Summary::default()
+    } else {
+        let _ = sandbox::sweep(&store.root().join("sandbox"));
+        let options = Options { keep_going: arguments.keep_going, repeat_warnings: true };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the engine")?;
+        let local = Rc::new(Local::new(jobs, store.root()));
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, force::force(&store, found, local, options, &mut progress))?
+    };
+    store.files().flush();
+    let Summary { run, known, failed, .. } = summary;
+    progress.end(&format!(
+        "{} thunks: {run} run, {known} from reductions, {failed} failed in {:.1} s",
+        run + known + failed,
+        progress.elapsed().as_secs_f64()
+    ));
+    Ok(match summary {
+        Summary { interrupted: true, .. } => ExitCode::from(130),
+        Summary { failed: 0, unplaced: 0, .. } => ExitCode::SUCCESS,
+        Summary { code: 1..=255, .. } => ExitCode::from(summary.code as u8),
+        _ => ExitCode::FAILURE,
+    })
+}

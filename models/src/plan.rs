@@ -238,3 +238,16 @@ pub enum Kind {
     /// Asks a tool about itself (`--version`, `-print-search-dirs`).
     Query,
 }
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Compile => "compile",
+            Kind::Link => "link",
+            Kind::Archive => "archive",
+            Kind::Assemble => "assemble",
+            Kind::Object => "object",
+            Kind::Query => "query",
+        })
+    }
+}

@@ -41,6 +41,8 @@ pub struct Store {
     files: FileCache,
     /// Objects seen in the store by this process: saves a look at the disk for each input of each thunk.
     present: Mutex<HashSet<(ObjectName, bool)>>,
+    /// Objects whose content this process knows to be what their names say.
+    verified: Mutex<HashSet<(ObjectName, bool)>>,
 }
 
 /// The store's directory: `GG_DIR`; else the nearest `.gg` upwards from the current directory, as `gg init` makes it;
@@ -90,7 +92,7 @@ impl Store {
             Err(e) => return Err(Error::io("read", &version)(e)),
         }
         let files = FileCache::open(&root.join("cache/files"));
-        Ok(Self { root, files, present: Mutex::default() })
+        Ok(Self { root, files, present: Mutex::default(), verified: Mutex::default() })
     }
 
     /// Opens the default store.
@@ -155,19 +157,27 @@ impl Store {
         self.is_there(name, false) || self.is_there(name, true)
     }
 
-    /// A file with the object's content and the mode that is asked for: to be linked to, never written.
+    /// A file with the object's content and the mode that is asked for: to be linked to, never written. Its content is
+    /// checked, once for as long as the file stays the same.
     ///
     /// # Errors
-    /// The store does not hold it, or cannot make the second form.
+    /// The store does not hold it, holds something else under its name, or cannot make the second form.
     pub fn file(&self, name: &ObjectName, executable: bool) -> Result<PathBuf> {
         let path = self.slot(name, executable);
+        let key = (*name, executable);
+        if self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+            return Ok(path);
+        }
         if self.is_there(name, executable) {
+            self.check_file(name, &path)?;
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
             return Ok(path);
         }
         if !self.is_there(name, !executable) {
             return Err(Error::Missing { name: *name, store: self.root.clone() });
         }
         let source = self.slot(name, !executable);
+        self.check_file(name, &source)?;
         let mut from = File::open(&source).map_err(Error::io("read", &source))?;
         let mut to = self.temporary(executable)?;
         // Goes through copy_file_range: shares the data where the file system can.
@@ -175,6 +185,26 @@ impl Store {
         to.flush().map_err(Error::io("write", &path))?;
         self.install(to, name, executable)?;
         Ok(path)
+    }
+
+    /// Does the file hold what the name says? Read only if that is not known of it: hard links, which are made of store
+    /// files all the time, change the ctime and nothing else, so the mtime has to do.
+    fn check_file(&self, name: &ObjectName, path: &Path) -> Result<()> {
+        let failed = |e| Error::io("read", path)(e);
+        let mut file = File::open(path).map_err(failed)?;
+        let id = FileId { ctime: 0, ..FileId::of(&file.metadata().map_err(failed)?) };
+        let known = self.files.get(&id);
+        let actual = match known {
+            Some(known) => known,
+            None => hash_stream(&mut file, None).map_err(failed)?,
+        };
+        if actual.digest() != name.digest() || actual.size() != name.size() {
+            return Err(Error::Corrupt { path: path.to_path_buf(), actual });
+        }
+        if known.is_none() {
+            self.files.put(&id, &actual);
+        }
+        Ok(())
     }
 
     /// A file under construction, to be given to [`Store::install`].
@@ -467,6 +497,8 @@ mod tests {
         let path = store.find(&name).unwrap();
         fs::write(&path, "contenT").unwrap();
         assert!(matches!(store.read(&name), Err(Error::Corrupt { .. })));
+        assert!(matches!(store.file(&name, false), Err(Error::Corrupt { .. })));
+        assert!(matches!(store.file(&name, true), Err(Error::Corrupt { .. })));
         assert!(matches!(store.verify(&name), Err(Error::Corrupt { .. })));
         fs::write(&path, "con").unwrap();
         let again = Store::open(&dir.path().join("store")).unwrap();

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The interface between the engine and what runs thunks.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use thunk::{ObjectName, Reduction};
+
+use crate::protocol::Failed;
+
+/// What came of a thunk.
+#[derive(Debug)]
+pub enum Answer {
+    /// Its outputs are in the store.
+    Reduced(Reduction),
+    /// The command failed: it would fail again.
+    Failed(Failed),
+    /// The back end failed: somebody else may do better.
+    Broken(String),
+}
+
+/// An answer to come.
+pub type Forcing<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+
+/// Something that runs thunks.
+pub trait Backend {
+    /// For messages.
+    fn label(&self) -> &str;
+    /// How many thunks it takes at once.
+    fn job_count(&self) -> usize;
+    /// Runs a thunk whose inputs are all values. At most `job_count` at once.
+    fn force(&self, thunk: ObjectName) -> Forcing<'_>;
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The graph of thunks that are to be forced. It owns what is known of each; everybody else holds ids. Unaware of back
+//! ends, of files in the tree and of how long anything takes to arrive.
+//!
+//! ```text
+//!            all inputs reduced      dispatched           answered
+//!  Waiting ───────────────────▶ Ready ─────────▶ Running ─────────▶ Reduced
+//!     │                           │                  │
+//!     │ an input failed           │ known reduction  └────────────▶ Failed
+//!     └────────▶ Blocked          └────────▶ Reduced
+//! ```
+
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use anyhow::Result;
+use thunk::{ObjectName, Reduction, Store, Thunk};
+
+/// One thunk of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+/// Where a thunk is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Some of its inputs are not reduced yet.
+    Waiting,
+    /// All inputs are reduced; it can run.
+    Ready,
+    /// A back end has it.
+    Running,
+    /// Its outputs are in the store.
+    Reduced,
+    /// Its command failed.
+    Failed,
+    /// It needs something that failed.
+    Blocked,
+}
+
+struct Node {
+    name: ObjectName,
+    state: State,
+    /// Thunks that it needs and that are not reduced, while `Waiting`.
+    missing: u32,
+    /// Thunks that need it.
+    users: Vec<NodeId>,
+    /// Thunks that it needs.
+    needs: Vec<NodeId>,
+    /// Estimated time from its start to the end of everything that needs it, in microseconds.
+    remaining: u64,
+}
+
+/// How many thunks are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All thunks of the graph.
+    pub total: usize,
+    /// `Ready` ones.
+    pub ready: usize,
+    /// `Running` ones.
+    pub running: usize,
+    /// `Reduced` ones.
+    pub reduced: usize,
+    /// `Failed` ones.
+    pub failed: usize,
+    /// `Blocked` ones.
+    pub blocked: usize,
+}
+
+/// The graph.
+#[derive(Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    by_name: HashMap<ObjectName, NodeId>,
+    counts: Counts,
+    ready: BinaryHeap<(u64, std::cmp::Reverse<NodeId>)>,
+}
+
+/// What a run is taken to last where nothing is known of it.
+const USUAL: Duration = Duration::from_millis(200);
+
+impl Graph {
+    /// Adds a thunk and everything that it needs, as far as that is not reduced yet. `known` is called for each thunk that
+    /// is already reduced.
+    ///
+    /// # Errors
+    /// A thunk is not in the store, or is damaged.
+    pub fn add(
+        &mut self,
+        store: &Store,
+        name: ObjectName,
+        known: &mut dyn FnMut(ObjectName, Reduction),
+    ) -> Result<NodeId> {
+        if let Some(&id) = self.by_name.get(&name) {
+            return Ok(id);
+        }
+        // Depth first without recursion: chains of thunks can be long.
+        let root = self.insert(store, name, known);
+        let mut unread = vec![root];
+        while let Some(id) = unread.pop() {
+            if self.node(id).state != State::Waiting || !self.node(id).needs.is_empty() {
+                continue;
+            }
+            let thunk = store.thunk(&self.node(id).name)?;
+            let mut needs: Vec<ObjectName> = thunk.thunks.iter().map(|t| t.from.thunk).collect();
+            needs.sort_unstable();
+            needs.dedup();
+            for need in needs {
+                let (needed, new) = match self.by_name.get(&need) {
+                    Some(&needed) => (needed, false),
+                    None => (self.insert(store, need, known), true),
+                };
+                self.node_mut(id).needs.push(needed);
+                if self.node(needed).state != State::Reduced {
+                    self.node_mut(id).missing += 1;
+                    self.node_mut(needed).users.push(id);
+                }
+                if new {
+                    unread.push(needed);
+                }
+            }
+            if self.node(id).missing == 0 {
+                self.set(id, State::Ready);
+            }
+        }
+        Ok(root)
+    }
+
+    fn insert(
+        &mut self,
+        store: &Store,
+        name: ObjectName,
+        known: &mut dyn FnMut(ObjectName, Reduction),
+    ) -> NodeId {
+        let id = NodeId(self.nodes.len() as u32);
+        let reduction = store.reduction(&name);
+        let state = if reduction.is_some() { State::Reduced } else { State::Waiting };
+        self.nodes.push(Node { name, state, missing: 0, users: Vec::new(), needs: Vec::new(), remaining: 0 });
+        self.by_name.insert(name, id);
+        self.counts.total += 1;
+        if let Some(reduction) = reduction {
+            self.counts.reduced += 1;
+            known(name, reduction);
+        }
+        id
+    }
+
+    /// Once everything is added: longest remaining path first.
+    pub fn prioritise(&mut self, estimate: impl Fn(&ObjectName) -> Option<Duration>) {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut open: Vec<u32> = self.nodes.iter().map(|n| n.users.len() as u32).collect();
+        let mut last: Vec<usize> = (0..self.nodes.len()).filter(|&i| open[i] == 0).collect();
+        while let Some(index) = last.pop() {
+            order.push(index);
+            for need in &self.nodes[index].needs {
+                let need = need.0 as usize;
+                if open[need] > 0 {
+                    open[need] -= 1;
+                    if open[need] == 0 {
+                        last.push(need);
+                    }
+                }
+            }
+        }
+        for index in order {
+            let own = estimate(&self.nodes[index].name).unwrap_or(USUAL).as_micros() as u64;
+            let after = self.nodes[index].users.iter().map(|u| self.node(*u).remaining).max().unwrap_or(0);
+            self.nodes[index].remaining = own + after;
+        }
+        self.ready.clear();
+        for (index, node) in self.nodes.iter().enumerate() {
+            if node.state == State::Ready {
+                self.ready.push((node.remaining, std::cmp::Reverse(NodeId(index as u32))));
+            }
+        }
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// The thunk's name.
+    pub fn name(&self, id: NodeId) -> ObjectName {
+        self.node(id).name
+    }
+
+    /// How many thunks are in which state.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The most urgent `Ready` thunk, which is `Running` from now on.
+    pub fn next_ready(&mut self) -> Option<NodeId> {
+        while let Some((_, std::cmp::Reverse(id))) = self.ready.pop() {
+            if self.node(id).state == State::Ready {
+                self.set(id, State::Running);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// A `Running` thunk is `Reduced`: those that waited for it only are `Ready`.
+    pub fn reduced(&mut self, id: NodeId) {
+        self.set(id, State::Reduced);
+        for user in self.node(id).users.clone() {
+            if self.node(user).state == State::Waiting {
+                self.node_mut(user).missing -= 1;
+                if self.node(user).missing == 0 {
+                    self.set(user, State::Ready);
+                }
+            }
+        }
+    }
+
+    /// A `Running` thunk has `Failed`: all that need it are `Blocked`.
+    pub fn failed(&mut self, id: NodeId) {
+        self.set(id, State::Failed);
+        let mut blocked = self.node(id).users.clone();
+        while let Some(user) = blocked.pop() {
+            if self.node(user).state == State::Waiting {
+                self.set(user, State::Blocked);
+                blocked.extend(self.node(user).users.iter().copied());
+            }
+        }
+    }
+
+    /// A `Running` thunk did not get an answer, and is `Ready` again.
+    pub fn retry(&mut self, id: NodeId) {
+        self.set(id, State::Ready);
+    }
+
+    /// The one place where a state changes: keeps the counters and the queue.
+    fn set(&mut self, id: NodeId, state: State) {
+        let old = std::mem::replace(&mut self.node_mut(id).state, state);
+        debug_assert_ne!(old, state);
+        if let Some(count) = self.counter(old) {
+            *count -= 1;
+        }
+        if let Some(count) = self.counter(state) {
+            *count += 1;
+        }
+        if state == State::Ready {
+            self.ready.push((self.node(id).remaining, std::cmp::Reverse(id)));
+        }
+    }
+
+    fn counter(&mut self, state: State) -> Option<&mut usize> {
+        match state {
+            State::Waiting => None,
+            State::Ready => Some(&mut self.counts.ready),
+            State::Running => Some(&mut self.counts.running),
+            State::Reduced => Some(&mut self.counts.reduced),
+            State::Failed => Some(&mut self.counts.failed),
+            State::Blocked => Some(&mut self.counts.blocked),
+        }
+    }
+}
+
+/// The thunk with its thunk inputs replaced by the values that they gave. Two thunks whose inputs turn out the same are
+/// one thunk from here on.
+///
+/// # Errors
+/// An input gave no such output.
+pub fn resolve(
+    thunk: Thunk,
+    reduction_of: impl Fn(&ObjectName) -> Option<Reduction>,
+) -> std::result::Result<Thunk, String> {
+    let mut resolved = thunk;
+    let mut known: HashMap<ObjectName, Reduction> = HashMap::new();
+    for input in std::mem::take(&mut resolved.thunks) {
+        let name = input.from.thunk;
+        let reduction = match known.entry(name) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(reduction_of(&name).ok_or_else(|| format!("{name} is not reduced"))?)
+            }
+        };
+        let output = reduction.output(input.from.output.as_deref()).ok_or_else(|| {
+            format!("its input {} was not written by the command that should", input.path.display())
+        })?;
+        let list = if output.executable { &mut resolved.executables } else { &mut resolved.values };
+        list.push(thunk::Input { path: input.path, value: output.value });
+        if resolved.function == Some(name) {
+            resolved.function = Some(output.value);
+        }
+    }
+    resolved.canonicalise();
+    Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use thunk::{Input, ObjectKind, OutputRef, ReducedOutput, ThunkInput};
+
+    use super::*;
+
+    fn thunk(output: &str, needs: &[ObjectName]) -> Thunk {
+        Thunk {
+            function: Some(ObjectName::of(ObjectKind::Value, b"f")),
+            args: vec!["f".into()],
+            outputs: vec![output.into()],
+            thunks: needs
+                .iter()
+                .map(|name| ThunkInput {
+                    path: format!("/in/{name}").into(),
+                    from: OutputRef { thunk: *name, output: None },
+                })
+                .collect(),
+            workdir: Some("/w".into()),
+            program: Some("/bin/f".into()),
+            ..Thunk::default()
+        }
+    }
+
+    /// a, b → c → d
+    fn diamond(store: &Store) -> [ObjectName; 4] {
+        let a = store.put_thunk(&thunk("/a", &[])).unwrap();
+        let b = store.put_thunk(&thunk("/b", &[])).unwrap();
+        let c = store.put_thunk(&thunk("/c", &[a, b])).unwrap();
+        let d = store.put_thunk(&thunk("/d", &[c, a])).unwrap();
+        [a, b, c, d]
+    }
+
+    #[test]
+    fn thunks_become_ready_when_their_inputs_are_reduced() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let [a, b, _, d] = diamond(&store);
+        let mut graph = Graph::default();
+        let root = graph.add(&store, d, &mut |_, _| panic!("nothing is reduced")).unwrap();
+        graph.prioritise(|name| Some(Duration::from_secs(if *name == b { 9 } else { 1 })));
+        let first = graph.next_ready().unwrap();
+        assert_eq!(graph.name(first), b, "the longest path first");
+        let second = graph.next_ready().unwrap();
+        assert_eq!(graph.name(second), a);
+        assert_eq!(graph.next_ready(), None);
+        graph.reduced(first);
+        assert_eq!(graph.next_ready(), None);
+        graph.reduced(second);
+        let third = graph.next_ready().unwrap();
+        graph.retry(third);
+        assert_eq!(graph.next_ready(), Some(third));
+        graph.reduced(third);
+        assert_eq!(graph.next_ready(), Some(root));
+        graph.reduced(root);
+        assert_eq!(graph.counts(), Counts { total: 4, reduced: 4, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_failure_blocks_what_needs_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let [.., d] = diamond(&store);
+        let mut graph = Graph::default();
+        graph.add(&store, d, &mut |_, _| {}).unwrap();
+        graph.prioritise(|_| None);
+        let first = graph.next_ready().unwrap();
+        graph.failed(first);
+        let second = graph.next_ready().unwrap();
+        graph.reduced(second);
+        assert_eq!(graph.next_ready(), None);
+        assert_eq!(
+            graph.counts(),
+            Counts { total: 4, reduced: 1, failed: 1, blocked: 2, ..Counts::default() }
+        );
+    }
+
+    #[test]
+    fn what_is_reduced_is_not_looked_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let [.., c, d] = diamond(&store);
+        store.put_reduction(&c, &Reduction::default()).unwrap();
+        let mut graph = Graph::default();
+        let mut known = Vec::new();
+        graph.add(&store, d, &mut |name, _| known.push(name)).unwrap();
+        assert_eq!(known, [c]);
+        assert_eq!(graph.counts().total, 3, "b is not needed");
+    }
+
+    #[test]
+    fn a_thunk_from_another_is_resolved_to_values() {
+        let need = ObjectName::of(ObjectKind::Thunk, b"x");
+        let value = ObjectName::of(ObjectKind::Value, b"v");
+        let output = ReducedOutput { path: "/o".into(), value, executable: true };
+        let reduction = Reduction { outputs: vec![output], ..Reduction::default() };
+        let resolved = resolve(thunk("/d", &[need]), |_| Some(reduction.clone())).unwrap();
+        assert_eq!(resolved.executables, [Input { path: format!("/in/{need}").into(), value }]);
+        assert!(resolved.thunks.is_empty());
+        assert!(resolve(thunk("/d", &[need]), |_| Some(Reduction::default())).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The back end on this machine: one worker process per job slot, started when it is first needed, and again after it
+//! died. Knows how to talk to workers, not what they do.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+use prost::Message as _;
+use thunk::ObjectName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use crate::backend::{Answer, Backend, Forcing};
+use crate::protocol::{self, Done, Job};
+use crate::worker;
+
+/// Local workers.
+pub struct Local {
+    jobs: usize,
+    store: PathBuf,
+    idle: RefCell<Vec<Worker>>,
+}
+
+struct Worker {
+    stream: UnixStream,
+    /// Killed when it is dropped: a worker that is waited for no more has nothing to do.
+    _process: Child,
+}
+
+impl Local {
+    /// A back end that runs `jobs` commands at once.
+    pub fn new(jobs: usize, store: &Path) -> Self {
+        Self { jobs, store: store.into(), idle: RefCell::default() }
+    }
+
+    fn start(&self) -> Result<Worker> {
+        let (ours, theirs) = StdUnixStream::pair().context("cannot make a socket")?;
+        ours.set_nonblocking(true).context("cannot make a socket")?;
+        let program = std::env::current_exe().context("cannot find out where this program is")?;
+        let process = Command::new(&program)
+            .arg("--worker")
+            .arg(&self.store)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            // Ctrl-C is for the engine, which then ends its workers.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Worker { stream: UnixStream::from_std(ours).context("cannot make a socket")?, _process: process })
+    }
+
+    async fn ask(&self, name: &ObjectName) -> Result<Answer> {
+        let idle = self.idle.borrow_mut().pop();
+        let mut worker = match idle {
+            Some(worker) => worker,
+            None => self.start()?,
+        };
+        let lost = "the worker has died";
+        worker.stream.write_all(&protocol::frame(&Job { thunk: name.to_string() })).await.context(lost)?;
+        let mut head = [0u8; 4];
+        worker.stream.read_exact(&mut head).await.context(lost)?;
+        let mut body = vec![0u8; protocol::body_len(head)?];
+        worker.stream.read_exact(&mut body).await.context(lost)?;
+        let answer = worker::read_answer(name, Done::decode(body.as_slice())?);
+        self.idle.borrow_mut().push(worker);
+        Ok(match answer? {
+            Ok(reduction) => Answer::Reduced(reduction),
+            Err(failed) => Answer::Failed(failed),
+        })
+    }
+}
+
+impl Backend for Local {
+    fn label(&self) -> &str {
+        "local"
+    }
+
+    fn job_count(&self) -> usize {
+        self.jobs
+    }
+
+    fn force(&self, thunk: ObjectName) -> Forcing<'_> {
+        Box::pin(async move {
+            match self.ask(&thunk).await {
+                Ok(answer) => answer,
+                Err(error) => Answer::Broken(format!("{error:#}")),
+            }
+        })
+    }
+}

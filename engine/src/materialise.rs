@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Puts results where their placeholders stand: written beside, with the placeholder's mode and mtime, then renamed. So
+//! make sees a file that is as old as the command it replaced.
+
+use std::fs::{File, FileTimes};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use thunk::{AtomicFile, Hasher, OutputRef, Placeholder, ReducedOutput, Store};
+
+/// A placeholder that is to be replaced.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it stands, symbolic links resolved.
+    pub path: PathBuf,
+    /// What it stands for.
+    pub output: OutputRef,
+}
+
+/// Replaces the placeholder by the output; `None` removes it, where the command does not write the file. Nothing
+/// happens if something else stands there by now.
+///
+/// # Errors
+/// The file cannot be written (the placeholder stays), or the store's object is damaged.
+pub fn put(store: &Store, target: &Target, output: Option<&ReducedOutput>) -> Result<()> {
+    let path = &target.path;
+    let same = |p: Option<Placeholder>| p.is_some_and(|p| p.output == target.output);
+    if !same(Placeholder::read(path)?) {
+        return Ok(());
+    }
+    let Some(output) = output else {
+        return std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
+    };
+    let metadata = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut file = AtomicFile::create_in(directory, 0o600)?;
+    copy(store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
+    file.file().set_times(times)?;
+    // The build may go on while this runs.
+    if same(Placeholder::read(path)?) {
+        file.commit(path)?;
+    }
+    Ok(())
+}
+
+/// Copies and checks: what is not as its name says is not used.
+fn copy(store: &Store, output: &ReducedOutput, to: &mut AtomicFile) -> Result<()> {
+    let name = output.value;
+    let source = store.find(&name).with_context(|| format!("{name} is not in the store"))?;
+    let mut from = File::open(&source)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0u8; 1 << 17];
+    loop {
+        let n = from.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        to.write_all(&buffer[..n])?;
+    }
+    let actual = hasher.finish(name.kind());
+    if actual != name {
+        bail!("{}: content is not what its name says; remove the file and force again", source.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use thunk::{ObjectKind, ObjectName};
+
+    use super::*;
+
+    #[test]
+    fn a_result_takes_the_place_mode_and_time_of_its_placeholder() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s")).unwrap();
+        let value = store.put(ObjectKind::Value, b"object code").unwrap();
+        let output =
+            OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: Some("/a.o".into()) };
+        let path = dir.path().join("a.o");
+        let text = Placeholder { output: output.clone(), store: store.root().into() }
+            .encode(Path::new("/gg"))
+            .unwrap();
+        std::fs::write(&path, &text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let before = std::fs::metadata(&path).unwrap();
+        let target = Target { path: path.clone(), output };
+        let reduced = ReducedOutput { path: "/a.o".into(), value, executable: false };
+        put(&store, &target, Some(&reduced)).unwrap();
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"object code");
+        assert_eq!((before.mtime_nsec(), before.mode()), (after.mtime_nsec(), after.mode()));
+        // Nothing is done to what is no longer that placeholder.
+        std::fs::write(&path, "edited").unwrap();
+        put(&store, &target, Some(&reduced)).unwrap();
+        put(&store, &target, None).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"edited");
+        // A damaged object is not used.
+        std::fs::write(&path, &text).unwrap();
+        std::fs::write(store.find(&value).unwrap(), "object Code").unwrap();
+        assert!(put(&store, &target, Some(&reduced)).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What engine and worker say to each other over a stream: a length, then a protobuf message. The thunk travels by
+//! name: both sides have the store. Knows nothing of sockets or processes.
+
+use std::io::{self, Read, Write};
+
+use prost::Message;
+
+/// Larger messages are damage.
+const MAX: u32 = 1 << 30;
+
+/// What a worker is asked to do.
+#[derive(Clone, PartialEq, Message)]
+pub struct Job {
+    /// Name of a thunk whose inputs are all values.
+    #[prost(string, tag = "1")]
+    pub thunk: String,
+}
+
+/// What came of it.
+#[derive(Clone, PartialEq, Message)]
+pub struct Done {
+    /// One of these.
+    #[prost(oneof = "Result", tags = "1, 2, 3")]
+    pub result: Option<Result>,
+}
+
+/// One of three ends.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Result {
+    /// It gave this reduction (as stored).
+    #[prost(bytes, tag = "1")]
+    Reduced(Vec<u8>),
+    /// The command failed.
+    #[prost(message, tag = "2")]
+    Failed(Failed),
+    /// The worker could not do it: no fault of the command.
+    #[prost(string, tag = "3")]
+    Broken(String),
+}
+
+/// How a command failed.
+#[derive(Clone, PartialEq, Message)]
+pub struct Failed {
+    /// Its exit code; 128 plus the signal's number where a signal ended it.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    /// More about the end than the code says, or nothing.
+    #[prost(string, tag = "2")]
+    pub how: String,
+    /// What it wrote to standard output.
+    #[prost(bytes = "vec", tag = "3")]
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    #[prost(bytes = "vec", tag = "4")]
+    pub stderr: Vec<u8>,
+}
+
+/// The message as it goes over the stream.
+pub fn frame(message: &impl Message) -> Vec<u8> {
+    let body = message.encode_to_vec();
+    let mut out = (body.len() as u32).to_le_bytes().to_vec();
+    out.extend_from_slice(&body);
+    out
+}
+
+/// The length in a frame's head, if it is believable.
+///
+/// # Errors
+/// It is not.
+pub fn body_len(head: [u8; 4]) -> io::Result<usize> {
+    match u32::from_le_bytes(head) {
+        len if len <= MAX => Ok(len as usize),
+        len => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {len} bytes"))),
+    }
+}
+
+/// Reads one message; `None` at the end of the stream.
+///
+/// # Errors
+/// The stream ends within a message, or holds something else.
+pub fn read<M: Message + Default>(stream: &mut impl Read) -> io::Result<Option<M>> {
+    let mut head = [0u8; 4];
+    match stream.read_exact(&mut head) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(e) => return Err(e),
+    }
+    let mut body = vec![0u8; body_len(head)?];
+    stream.read_exact(&mut body)?;
+    M::decode(body.as_slice()).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// Writes one message.
+///
+/// # Errors
+/// The stream is closed.
+pub fn write(stream: &mut impl Write, message: &impl Message) -> io::Result<()> {
+    stream.write_all(&frame(message))
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What becomes of a request: an exec is deferred or runs, an open waits until its file is there. Everything a command
+//! needs to find where it looks is forced before it starts; what it opens later asks again.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use models::libraries::runtime_libraries;
+use models::recognise::{Builder, Executable, Program, strip_launcher};
+use models::{Invocation, Kind, Verdict, World as _};
+use thunk::trace::{Command, Disposition};
+use wire::reply_flags;
+
+use crate::context::{Role, Running};
+use crate::defer::{self, Deferred};
+use crate::programs::Facts;
+use crate::recorder::{OWN, Recorder};
+use crate::request::Exec;
+
+/// What to tell the interceptor.
+#[derive(Debug)]
+pub enum Answer {
+    /// Go on.
+    Run {
+        /// Id of the command, for what it starts.
+        command: u32,
+        /// See [`reply_flags`].
+        flags: u32,
+    },
+    /// The command is done, with this exit code.
+    Exit(i32),
+    /// The call fails.
+    Fail {
+        /// As the system call would.
+        errno: i32,
+        /// A line for standard error, or nothing if it has been said.
+        why: String,
+    },
+}
+
+/// A process is about to open a placeholder.
+pub fn open(recorder: &Recorder, path: &Path) -> Answer {
+    match recorder.forcer.force(&[path.to_path_buf()]) {
+        Ok(()) => Answer::Run { command: 0, flags: 0 },
+        Err(why) => Answer::Fail {
+            errno: libc::EIO,
+            why: format!("ggtrace: {} cannot be forced: {why}\n", path.display()),
+        },
+    }
+}
+
+/// A process is about to execute a program.
+pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
+    let asked = recorder.started.elapsed();
+    let program = &exec.invocation.program;
+    let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
+    if let Err(why) = recorder.forcer.force(&recorder.placeholders([program.as_path()].into_iter())) {
+        let why = format!("ggtrace: {} cannot be forced: {why}\n", program.display());
+        return Answer::Fail { errno: libc::EIO, why };
+    }
+    let Ok(facts) = recorder.programs.facts(program, name) else {
+        // The exec fails, and says why itself.
+        return Answer::Run { command: exec.parent, flags: 0 };
+    };
+    if exec.parent == OWN {
+        return Answer::Run { command: OWN, flags: flags(&facts, false) };
+    }
+    let parent = recorder.command(exec.parent);
+    let role = role(recorder, &facts, &exec.invocation);
+    if parent.inside_tool {
+        let command = recorder.start(parent.start(role, exec.fds.as_ref()));
+        return Answer::Run { command, flags: flags(&facts, false) };
+    }
+    let mut command = Command {
+        id: 0,
+        parent: exec.parent,
+        cwd: exec.invocation.cwd.clone(),
+        argv: exec.invocation.argv.clone(),
+        program: program.clone(),
+        kind: String::new(),
+        disposition: Disposition::Ran,
+        reason: String::new(),
+        thunk: None,
+        outputs: Vec::new(),
+        at_us: asked.as_micros() as u64,
+        took_us: 0,
+    };
+    if let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program) {
+        command.kind = kind.to_string();
+        match outcome {
+            Ok(deferred) => {
+                command.disposition = Disposition::Deferred;
+                command.thunk = Some(deferred.thunk);
+                command.outputs.clone_from(&deferred.outputs);
+                recorder.note_outputs(&deferred.outputs);
+            }
+            Err(reason) => {
+                command.disposition = Disposition::Declined;
+                command.reason = reason;
+            }
+        }
+    }
+    command.id = recorder.start(parent.start(role, exec.fds.as_ref()));
+    let carries = carries(&facts, &exec.invocation);
+    let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
+    if command.disposition == Disposition::Deferred {
+        answer = Answer::Exit(0);
+    } else if !carries
+        && let Err(why) =
+            recorder.forcer.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
+    {
+        let why = format!("ggtrace: what {} needs cannot be forced: {why}\n", program.display());
+        answer = Answer::Fail { errno: libc::EIO, why };
+    }
+    command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
+    if let Err(error) = recorder.record(&command) {
+        // A deferred command that no trace names would never be forced by `ggforce` alone.
+        eprintln!("ggtrace: {error}");
+        return Answer::Fail { errno: libc::EIO, why: String::new() };
+    }
+    answer
+}
+
+/// What its model makes of the command: deferred, or the reason why not. `None` where no model knows the program.
+fn model(
+    recorder: &Recorder,
+    exec: &Exec,
+    parent: &Running,
+    program: Program,
+) -> Option<(Kind, Result<Deferred, String>)> {
+    let invocation = &exec.invocation;
+    let mut behind = None;
+    let program = if program == Program::Launcher {
+        let look = |path: &Path| {
+            let name = path.file_name()?;
+            recorder.programs.facts(path, name).ok().map(|f| f.program)
+        };
+        let inner = strip_launcher(invocation, &look)?;
+        let facts = recorder.programs.facts(&inner.program, inner.argv.first()?).ok()?;
+        behind = Some(inner);
+        facts.program
+    } else {
+        program
+    };
+    let real = behind.as_ref().unwrap_or(invocation);
+    let (kind, verdict) = crate::models_of::plan(program, real, recorder)?;
+    let outcome = match verdict {
+        Verdict::Decline(reason) => Err(reason),
+        Verdict::Defer(_) if !parent.passes_on(exec.fds.as_ref()) => {
+            Err("somebody listens to its output".to_owned())
+        }
+        Verdict::Defer(mut plan) => {
+            plan.instead = behind.or(plan.instead);
+            let now = parent.driver == Role::Ninja;
+            defer::defer(recorder, invocation, *plan, exec.umask, now).map_err(|decline| decline.0)
+        }
+    };
+    Some((kind, outcome))
+}
+
+fn role(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> Role {
+    match facts.program {
+        Program::Builder(Builder::Make) => Role::Make,
+        Program::Builder(Builder::Ninja | Builder::Samurai) => Role::Ninja,
+        Program::Libtool => Role::Libtool,
+        Program::Compiler(_)
+        | Program::Ar(_)
+        | Program::Ranlib(_)
+        | Program::Ld(_)
+        | Program::As
+        | Program::Strip(_)
+        | Program::Objcopy(_)
+        | Program::Launcher => Role::Tool,
+        Program::Shell if runs_libtool(recorder, invocation) => Role::Libtool,
+        _ => Role::Other,
+    }
+}
+
+/// `sh ../libtool --mode=compile …`
+fn runs_libtool(recorder: &Recorder, invocation: &Invocation) -> bool {
+    let mut arguments = invocation.argv.iter().skip(1);
+    let script = arguments.find(|a| !a.as_bytes().starts_with(b"-") || a.as_bytes().contains(&b'c'));
+    script.is_some_and(|script| {
+        let path = invocation.absolute(script);
+        recorder.programs.facts(&path, script).is_ok_and(|f| f.program == Program::Libtool)
+    })
+}
+
+/// Does the program only move files, so that placeholders may stay what they are?
+fn carries(facts: &Facts, invocation: &Invocation) -> bool {
+    const MOVES: [&str; 9] = [
+        "cmake_symlink_executable",
+        "cmake_symlink_library",
+        "copy",
+        "create_hardlink",
+        "create_symlink",
+        "remove",
+        "rename",
+        "rm",
+        "touch",
+    ];
+    let argument = |n: usize| invocation.argv.get(n).and_then(|a| a.to_str()).unwrap_or_default();
+    match facts.program {
+        Program::Carrier => true,
+        Program::CMake => argument(1) == "-E" && MOVES.contains(&argument(2)),
+        _ => false,
+    }
+}
+
+fn flags(facts: &Facts, carries: bool) -> u32 {
+    let foreign = if facts.executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
+    foreign | if carries { reply_flags::CARRY } else { 0 }
+}
+
+/// The placeholders that a command which runs will look at where no hook can wait for them, and those that it most likely
+/// opens: forced together, in parallel.
+fn needed(
+    recorder: &Recorder,
+    facts: &Facts,
+    invocation: &Invocation,
+    disposition: Disposition,
+) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    match &facts.executable {
+        Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
+        // No hook sees what these open: everything that is pending must be there, unless they only start others.
+        Executable::Static | Executable::Foreign if !matches!(facts.program, Program::Builder(_)) => {
+            paths.extend(recorder.outputs());
+        }
+        Executable::Dynamic { .. } => {
+            // ld.so opens libraries before any hook exists.
+            let library_path = invocation.var("LD_LIBRARY_PATH").filter(|v| !v.is_empty());
+            if (facts.has_search_path || library_path.is_some())
+                && let Ok(content) = recorder.read(&facts.real)
+            {
+                paths.extend(runtime_libraries(&content, &facts.real, library_path, recorder));
+            }
+        }
+        _ => {}
+    }
+    let reads_arguments = match facts.program {
+        Program::Shell | Program::Libtool | Program::Builder(_) | Program::CMake => false,
+        _ => disposition != Disposition::Deferred,
+    };
+    if reads_arguments {
+        paths.extend(invocation.argv.iter().skip(1).map(|a| invocation.absolute(a)));
+    }
+    recorder.placeholders(paths.iter().map(PathBuf::as_path))
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a model's plan to a thunk in the store and placeholders in the tree. Everything the command needs is put into
+//! the store now: what happens to the files later makes no difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use models::{Decline, Invocation, Plan, Probe, Role};
+use thunk::{AtomicFile, Input, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
+
+use crate::footprint::{Footprint, Led};
+use crate::includes;
+use crate::recorder::Recorder;
+use crate::toolchain::{LOCALE, Toolchain, narrow_path};
+
+/// A command that was deferred.
+pub struct Deferred {
+    /// Its thunk.
+    pub thunk: ObjectName,
+    /// Where placeholders stand now.
+    pub outputs: Vec<PathBuf>,
+}
+
+/// Makes the thunk and puts the placeholders. `now` says that somebody will read a dependency file as soon as the
+/// command ends: it is made at once then, by the compiler without compiling.
+///
+/// # Errors
+/// A reason why the command must run after all; nothing has changed in the tree then.
+pub fn defer(
+    recorder: &Recorder,
+    asked: &Invocation,
+    plan: Plan,
+    umask: u32,
+    now: bool,
+) -> Result<Deferred, Decline> {
+    let invocation = plan.instead.as_ref().unwrap_or(asked);
+    let toolchains = toolchains(recorder, invocation, &plan)?;
+    let mut footprint = Footprint::default();
+
+    let Led::File(program) = footprint.add(&invocation.program).map_err(gone(&invocation.program))? else {
+        return Err(Decline(format!("{} is no file", invocation.program.display())));
+    };
+    footprint.add(&invocation.cwd).map_err(gone(&invocation.cwd))?;
+    for path in plan.inputs.iter().chain(&plan.directories) {
+        footprint.add(path).map_err(gone(path))?;
+    }
+    if let Some(search) = &plan.includes {
+        for path in includes::find(recorder, invocation, search)? {
+            // A superset may name what is no file: the compiler would not read it either.
+            let _ = footprint.add(&path);
+        }
+    }
+    let env = environment(invocation, &plan, &toolchains, &mut footprint);
+
+    let mut places = BTreeMap::new();
+    for output in &plan.outputs {
+        places.insert(output.path.clone(), footprint.add_place(&output.path).map_err(gone(&output.path))?);
+    }
+
+    let mut thunk = Thunk {
+        args: invocation.argv.clone(),
+        env,
+        workdir: Some(invocation.cwd.clone()),
+        program: Some(invocation.program.clone()),
+        umask: Some(umask),
+        trees: toolchains.iter().map(|t| t.tree).collect(),
+        links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
+        directories: footprint.directories.into_iter().collect(),
+        ..Thunk::default()
+    };
+    for (path, role) in plan.outputs.iter().map(|o| (&places[&o.path], o.role)) {
+        match role {
+            Role::Main | Role::Dependencies => thunk.outputs.push(path.clone()),
+            Role::Side => thunk.optional_outputs.push(path.clone()),
+        }
+    }
+    add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
+    thunk.canonicalise();
+    let name = recorder.store.put_thunk(&thunk).map_err(|e| Decline(e.to_string()))?;
+
+    let mut outputs = Vec::new();
+    let search = plan.includes.as_ref();
+    for output in &plan.outputs {
+        if output.role == Role::Dependencies && now {
+            if let Some(search) = search.filter(|s| !s.write_dependencies.is_empty()) {
+                includes::write_dependencies(recorder, invocation, search, &output.path)?;
+                continue;
+            }
+            return Err(Decline("its dependency file is read at once".into()));
+        }
+    }
+    for output in plan.outputs.iter().filter(|o| !(o.role == Role::Dependencies && now)) {
+        let place = &places[&output.path];
+        let mode = match std::fs::metadata(place) {
+            // What is changed in place keeps its mode.
+            Ok(metadata) if plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
+            _ if output.executable => 0o777 & !umask,
+            _ => 0o666 & !umask,
+        };
+        let output = OutputRef { thunk: name, output: Some(place.clone()) };
+        put_placeholder(recorder, place, output, mode).map_err(|e| Decline(e.to_string()))?;
+        outputs.push(place.clone());
+    }
+    Ok(Deferred { thunk: name, outputs })
+}
+
+fn toolchains(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    plan: &Plan,
+) -> Result<Vec<Arc<Toolchain>>, Decline> {
+    let mut found = Vec::new();
+    for probe in &plan.probes {
+        let mut env = probe.env.clone();
+        let surroundings = LOCALE.iter().copied().chain(["PATH"]);
+        for name in surroundings {
+            if let Some(value) = invocation.var(name) {
+                env.push((name.into(), value.into()));
+            }
+        }
+        let probe = Probe { env, ..probe.clone() };
+        found.push(recorder.toolchains.get(&probe, &recorder.store).map_err(Decline)?);
+    }
+    Ok(found)
+}
+
+/// The environment of the thunk: what matters to the program, what decides its language, and where it finds its parts.
+fn environment(
+    invocation: &Invocation,
+    plan: &Plan,
+    toolchains: &[Arc<Toolchain>],
+    footprint: &mut Footprint,
+) -> Vec<OsString> {
+    let mut env = Vec::new();
+    let mut push = |name: &str, value: &OsStr| {
+        let mut text = OsString::from(name);
+        text.push("=");
+        text.push(value);
+        env.push(text);
+    };
+    for name in plan.environment.iter().copied().chain(LOCALE) {
+        if let Some(value) = invocation.var(name) {
+            push(name, value);
+        }
+    }
+    if let Some(path) = invocation.var("PATH") {
+        let kept = narrow_path(path, toolchains);
+        for directory in &kept {
+            let _ = footprint.add(directory);
+        }
+        if let Ok(joined) = std::env::join_paths(&kept) {
+            push("PATH", &joined);
+        }
+    }
+    // Compilers write the working directory into debug information as PWD spells it, if that leads there.
+    if let Some(pwd) = invocation.var("PWD")
+        && same_directory(Path::new(pwd), &invocation.cwd)
+    {
+        let _ = footprint.add(Path::new(pwd));
+        push("PWD", pwd);
+    }
+    env
+}
+
+fn same_directory(a: &Path, b: &Path) -> bool {
+    match (std::fs::metadata(a), std::fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+/// Puts the files into the store and into the thunk: placeholders as what they stand for, the rest as values.
+fn add_files(
+    recorder: &Recorder,
+    thunk: &mut Thunk,
+    program: &Path,
+    files: BTreeSet<PathBuf>,
+    toolchains: &[Arc<Toolchain>],
+) -> Result<(), Decline> {
+    for path in files {
+        if let Some(placeholder) = Placeholder::read(&path).map_err(|e| Decline(e.to_string()))? {
+            if placeholder.store != recorder.store.root() {
+                return Err(Decline(format!(
+                    "{} is a placeholder of another store, {}",
+                    path.display(),
+                    placeholder.store.display()
+                )));
+            }
+            thunk.thunks.push(ThunkInput { path, from: placeholder.output });
+            continue;
+        }
+        let (value, executable) = recorder.store.put_file(&path).map_err(|e| Decline(e.to_string()))?;
+        if path == program {
+            thunk.function = Some(value);
+        }
+        if toolchains.iter().any(|t| t.contents.get(&path) == Some(&value)) {
+            continue;
+        }
+        let list = if executable { &mut thunk.executables } else { &mut thunk.values };
+        list.push(Input { path, value });
+    }
+    Ok(())
+}
+
+fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u32) -> thunk::Result<()> {
+    let content =
+        Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut file = AtomicFile::create_in(directory, 0o600)?;
+    let failed = |what, source| thunk::Error::Io { what, path: path.to_path_buf(), source };
+    file.write_all(&content).map_err(|e| failed("write the placeholder", e))?;
+    let permissions = std::fs::Permissions::from_mode(mode);
+    file.file().set_permissions(permissions).map_err(|e| failed("set the mode of", e))?;
+    file.commit(path)
+}
+
+fn gone(path: &Path) -> impl FnOnce(std::io::Error) -> Decline {
+    move |error| Decline(format!("{}: {error}", path.display()))
+}
+
+/// The command line of a question to the compiler, with the file it shall write appended.
+pub fn with_last(argv: &[OsString], last: &Path) -> Vec<OsString> {
+    let mut argv = argv.to_vec();
+    argv.push(OsString::from_vec(last.as_os_str().to_owned().into_vec()));
+    argv
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Forcing on demand, while recording: runs the engine's program on the placeholders that the build wants to look at.
+//! The recorder itself knows nothing of engines.
+
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Runs `ggforce`.
+#[derive(Debug)]
+pub struct Forcer {
+    program: PathBuf,
+    store: PathBuf,
+    /// One at a time: what two commands wait for is often the same, and one engine uses all processors already.
+    turn: Mutex<()>,
+}
+
+impl Forcer {
+    /// A forcer with this `ggforce` and store.
+    pub fn new(program: &Path, store: &Path) -> Self {
+        Self { program: program.into(), store: store.into(), turn: Mutex::new(()) }
+    }
+
+    /// Forces the placeholders among `paths`. On failure the engine has said why on standard error.
+    ///
+    /// # Errors
+    /// A clause that tells what to say.
+    pub fn force(&self, paths: &[PathBuf]) -> Result<(), String> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let cannot = |e: std::io::Error| format!("cannot run {}: {e}", self.program.display());
+        let mut command = Command::new(&self.program);
+        command.args(["--on-demand", "--paths-from", "-"]);
+        command.env("GG_DIR", &self.store).env_remove("LD_PRELOAD").env_remove(wire::SESSION_VARIABLE);
+        // Ctrl-C reaches the build, which then asks no more; the engine ends by itself.
+        command.process_group(0);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(cannot)?;
+        if let Some(mut input) = child.stdin.take() {
+            let mut list = Vec::new();
+            for path in paths {
+                list.extend_from_slice(path.as_os_str().as_bytes());
+                list.push(0);
+            }
+            // An engine that ended early has said why, and its exit code tells.
+            let _ = input.write_all(&list);
+        }
+        let status = child.wait().map_err(cannot)?;
+        if status.success() { Ok(()) } else { Err(format!("ggforce ended with {status}")) }
+    }
+}

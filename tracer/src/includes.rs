@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which files a compile includes: the scanner says, and where it cannot be sure, the compiler's own `-M`. Also makes
+//! dependency files ahead of the compile, for those who read them at once.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use models::scanner::{Closure, Disk, Files, Kind, Stamp};
+use models::{Decline, IncludeSearch, Invocation, World};
+use thunk::AtomicFile;
+
+use crate::recorder::Recorder;
+
+/// All files and directories that the compile may look at by inclusion.
+///
+/// # Errors
+/// Nobody can tell, or the compiler refuses: the command runs, so that it can say why.
+pub fn find(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    search: &IncludeSearch,
+) -> Result<Vec<PathBuf>, Decline> {
+    let files = Seen { recorder, project: &recorder.project };
+    let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files) {
+        Ok(closure) => return Ok(paths(closure)),
+        Err(unsure) => unsure,
+    };
+    if !unsure.why.compiler_knows() {
+        return Err(Decline(unsure.to_string()));
+    }
+    let output = ask(recorder, invocation, &search.ask_compiler)?;
+    let no_rule = || Decline("the compiler's -M gave no rule".into());
+    let listed = parse_rule(&output.stdout, &invocation.cwd).ok_or_else(no_rule)?;
+    let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files);
+    Ok(paths(closure.map_err(|unsure| Decline(unsure.to_string()))?))
+}
+
+fn paths(closure: Closure) -> Vec<PathBuf> {
+    let files = closure.files.into_iter().map(|f| f.path.to_path_buf());
+    files.chain(closure.directories.into_iter().map(|d| d.to_path_buf())).collect()
+}
+
+/// The file system as the scanner sees it: reading a placeholder forces it.
+struct Seen<'a> {
+    recorder: &'a Recorder,
+    project: &'a Path,
+}
+
+impl Files for Seen<'_> {
+    fn look(&self, path: &Path, follow: bool) -> Option<(Kind, Stamp)> {
+        Disk.look(path, follow)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+        World::read(self.recorder, path)
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        Disk.names(path)
+    }
+
+    fn fixed(&self, directory: &Path) -> bool {
+        // A build that installs into /usr while it compiles against it is none that we record.
+        directory.starts_with("/usr") && !directory.starts_with(self.project)
+    }
+}
+
+/// Makes the dependency file that the compile will write.
+///
+/// # Errors
+/// The compiler refuses, or the file cannot be written.
+pub fn write_dependencies(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    search: &IncludeSearch,
+    path: &Path,
+) -> Result<(), Decline> {
+    let failed = |e: thunk::Error| Decline(e.to_string());
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let file = AtomicFile::create_in(directory, 0o666).map_err(failed)?;
+    ask(recorder, invocation, &crate::defer::with_last(&search.write_dependencies, file.temporary_path()))?;
+    file.commit(path).map_err(failed)
+}
+
+/// Runs the compiler, as the command would have run, under the interceptor: placeholders that it opens are forced.
+fn ask(recorder: &Recorder, invocation: &Invocation, argv: &[OsString]) -> Result<Output, Decline> {
+    let mut command = Command::new(&invocation.program);
+    if let Some((name, arguments)) = argv.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command.env_clear().envs(invocation.env.iter().map(|(k, v)| (k, v)));
+    for (name, value) in recorder.environment() {
+        command.env(name, value);
+    }
+    let cannot = |e| Decline(format!("{} cannot be asked: {e}", invocation.program.display()));
+    let output = command.current_dir(&invocation.cwd).stdin(Stdio::null()).output().map_err(cannot)?;
+    if output.status.success() {
+        Ok(output)
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let line = said.lines().find(|l| l.contains("error")).unwrap_or("the compiler refuses it");
+        Err(Decline(line.to_owned()))
+    }
+}
+
+/// The prerequisites of the makefile rules in `text`, absolute. `\` before a blank or `#` quotes it, `$$` is a dollar.
+fn parse_rule(text: &[u8], cwd: &Path) -> Option<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        // The targets, up to a colon that ends a word.
+        let colon = (0..rest.len())
+            .find(|&i| rest[i] == b':' && rest.get(i + 1).is_none_or(|b| b" \t\n\\".contains(b)))?;
+        rest = &rest[colon + 1..];
+        let mut word = Vec::new();
+        let mut end = rest.len();
+        let mut i = 0;
+        while i < rest.len() {
+            let next = rest.get(i + 1).copied();
+            match rest[i] {
+                b'\\' if next == Some(b'\n') => {
+                    take(&mut word, &mut files, cwd);
+                    i += 1;
+                }
+                b'\\' if matches!(next, Some(b' ' | b'#' | b'\t')) => {
+                    word.extend(next);
+                    i += 1;
+                }
+                b'$' if next == Some(b'$') => {
+                    word.push(b'$');
+                    i += 1;
+                }
+                b' ' | b'\t' => take(&mut word, &mut files, cwd),
+                b'\n' => {
+                    end = i + 1;
+                    break;
+                }
+                byte => word.push(byte),
+            }
+            i += 1;
+        }
+        take(&mut word, &mut files, cwd);
+        rest = rest.get(end..).unwrap_or_default();
+        while rest.first() == Some(&b'\n') {
+            rest = &rest[1..];
+        }
+    }
+    Some(files)
+}
+
+fn take(word: &mut Vec<u8>, files: &mut Vec<PathBuf>, cwd: &Path) {
+    if !word.is_empty() {
+        files.push(cwd.join(OsStr::from_bytes(word)));
+        word.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_gives_its_prerequisites() {
+        let text = b"a.o: a.c \\\n  dir\\ x/b.h /usr/c.h $$d.h\n\nb.o: b.c\n";
+        let files = parse_rule(text, Path::new("/w")).unwrap();
+        let expected = ["/w/a.c", "/w/dir x/b.h", "/usr/c.h", "/w/$d.h", "/w/b.c"];
+        assert_eq!(files, expected.map(PathBuf::from));
+        assert_eq!(parse_rule(b"", Path::new("/w")), Some(vec![]));
+        assert_eq!(parse_rule(b"no rule", Path::new("/w")), None);
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What programs are, remembered for as long as their files stay the same. Knows nothing of what they are asked to do.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use models::elf::ElfFacts;
+use models::recognise::{self, Executable, Program};
+use thunk::FileId;
+
+use crate::recorder::lock;
+
+/// What is known of a program.
+#[derive(Debug)]
+pub struct Facts {
+    /// Its file, links resolved.
+    pub real: PathBuf,
+    /// What it is to the models.
+    pub program: Program,
+    /// How the kernel executes it.
+    pub executable: Executable,
+    /// Does it say itself where its shared libraries are?
+    pub has_search_path: bool,
+}
+
+/// All programs seen so far.
+#[derive(Debug, Default)]
+pub struct Programs {
+    known: Mutex<HashMap<(FileId, OsString), Arc<Facts>>>,
+}
+
+impl Programs {
+    /// What the program at `path` is when it is called `name`.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    pub fn facts(&self, path: &Path, name: &OsStr) -> io::Result<Arc<Facts>> {
+        let real = std::fs::canonicalize(path)?;
+        let name = Path::new(name).file_name().unwrap_or_default().to_os_string();
+        let key = (FileId::of(&std::fs::metadata(&real)?), name);
+        if let Some(facts) = lock(&self.known).get(&key) {
+            return Ok(Arc::clone(facts));
+        }
+        let content = Arc::new(std::fs::read(&real)?);
+        let program = recognise::recognise(&key.1, &real, &|| Ok(Arc::clone(&content)))?;
+        let has_search_path = ElfFacts::read(&content).is_some_and(|f| !f.own_search_path().is_empty());
+        let facts =
+            Arc::new(Facts { program, executable: recognise::executable(&content), has_search_path, real });
+        lock(&self.known).insert(key, Arc::clone(&facts));
+        Ok(facts)
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Asking tools about themselves, once: answers are remembered for this recording. Knows nothing of what the
+//! answers mean.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use models::{Answer, Question};
+
+/// Answers so far.
+#[derive(Debug)]
+pub struct Questions {
+    directory: PathBuf,
+    known: Mutex<HashMap<Question, Arc<Answer>>>,
+}
+
+impl Questions {
+    /// Questions are asked in `directory`, which is empty.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, known: Mutex::default() }
+    }
+
+    /// Asks, or remembers.
+    ///
+    /// # Errors
+    /// The tool cannot be run.
+    pub fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        if let Some(answer) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(question) {
+            return Ok(Arc::clone(answer));
+        }
+        let mut command = Command::new(&question.program);
+        if let Some((name, arguments)) = question.argv.split_first() {
+            command.arg0(name).args(arguments);
+        }
+        command.env_clear().envs(question.env.iter().map(|(k, v)| (k, v)));
+        let output = command.current_dir(&self.directory).stdin(Stdio::null()).output()?;
+        let answer = Arc::new(Answer {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: output.stderr,
+        });
+        // A tool that was killed has not answered.
+        if output.status.signal().is_none() {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(question.clone(), Arc::clone(&answer));
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all threads of a recording share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use models::scanner::Scanner;
+use models::{Answer, Node, Question, World};
+use thunk::{Placeholder, Store, trace};
+
+use crate::context::Running;
+use crate::force::Forcer;
+use crate::install::Install;
+use crate::programs::Programs;
+use crate::questions::Questions;
+use crate::toolchain::Toolchains;
+
+/// Id of the command in whose name the recorder runs compilers itself.
+pub const OWN: u32 = u32::MAX;
+
+/// One recording.
+pub struct Recorder {
+    /// The parts of this installation.
+    pub install: Install,
+    /// Where objects go.
+    pub store: Store,
+    /// The closures of tools.
+    pub toolchains: Toolchains,
+    /// What tools say of themselves.
+    pub questions: Questions,
+    /// Who forces on demand.
+    pub forcer: Forcer,
+    /// What programs are.
+    pub programs: Programs,
+    /// Who finds included files.
+    pub scanner: Scanner,
+    /// The trace.
+    pub trace: trace::Writer,
+    /// Where interceptors ask.
+    pub socket: PathBuf,
+    /// Where the build was started.
+    pub project: PathBuf,
+    /// When it began.
+    pub started: Instant,
+    /// Commands by id; 0 stands for the recorder.
+    commands: Mutex<Vec<Running>>,
+    /// Paths at which this recording put placeholders, or saw them put.
+    outputs: Mutex<BTreeMap<PathBuf, Known>>,
+    /// Deferred, declined, ran.
+    counts: Mutex<[u32; 3]>,
+}
+
+/// How a path of a placeholder came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// A deferred command's record names it.
+    Recorded,
+    /// A carrying program, a rename, or an earlier recording put something there.
+    Noted,
+}
+
+/// Locks; a thread that panicked while holding the lock left consistent data, since each update is one operation.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a recording is made of.
+pub struct Parts {
+    /// The parts of this installation.
+    pub install: Install,
+    /// Where objects go.
+    pub store: Store,
+    /// The trace.
+    pub trace: trace::Writer,
+    /// A directory of its own, for the socket and probes.
+    pub directory: PathBuf,
+    /// Where the build is started.
+    pub project: PathBuf,
+    /// What stands above the build.
+    pub root: Running,
+}
+
+impl Recorder {
+    /// A recording that has seen nothing yet.
+    ///
+    /// # Errors
+    /// The store or the session's directory cannot be written to.
+    pub fn new(parts: Parts) -> anyhow::Result<Self> {
+        let Parts { install, store, trace, directory, project, root } = parts;
+        let empty = directory.join("empty");
+        std::fs::create_dir(&empty)?;
+        Ok(Self {
+            toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
+            questions: Questions::new(empty),
+            forcer: Forcer::new(&install.ggforce, store.root()),
+            programs: Programs::default(),
+            scanner: Scanner::default(),
+            socket: directory.join("socket"),
+            project,
+            started: Instant::now(),
+            commands: Mutex::new(vec![root]),
+            outputs: Mutex::default(),
+            counts: Mutex::default(),
+            install,
+            store,
+            trace,
+        })
+    }
+
+    /// What is known of the command with this id.
+    pub fn command(&self, id: u32) -> Running {
+        let commands = lock(&self.commands);
+        let found = commands.get(id as usize).cloned();
+        found.unwrap_or_else(|| commands[0].start(crate::context::Role::Tool, None))
+    }
+
+    /// A new command; tells its id.
+    pub fn start(&self, running: Running) -> u32 {
+        let mut commands = lock(&self.commands);
+        commands.push(running);
+        (commands.len() - 1) as u32
+    }
+
+    /// Adds a command to the trace.
+    ///
+    /// # Errors
+    /// The trace cannot be written to.
+    pub fn record(&self, command: &trace::Command) -> thunk::Result<()> {
+        lock(&self.counts)[command.disposition as usize] += 1;
+        self.trace.command(command)
+    }
+
+    /// What became of the commands so far, for people.
+    pub fn counts(&self) -> String {
+        let [deferred, declined, ran] = *lock(&self.counts);
+        format!("{deferred} deferred, {declined} declined, {ran} ran")
+    }
+
+    /// Remembers where a deferred command's placeholders are.
+    pub fn note_outputs(&self, paths: &[PathBuf]) {
+        lock(&self.outputs).extend(paths.iter().map(|p| (p.clone(), Known::Recorded)));
+    }
+
+    /// Remembers that something that may be a placeholder stands at a path.
+    pub fn note_placed(&self, path: &Path, old: Option<&Path>, directory: bool) {
+        let Ok(path) = real_place(path) else { return };
+        let mut outputs = lock(&self.outputs);
+        if directory {
+            let Some(old) = old.and_then(|old| real_place(old).ok()) else { return };
+            let moved: Vec<PathBuf> = outputs
+                .keys()
+                .filter_map(|p| p.strip_prefix(&old).ok().map(|rest| path.join(rest)))
+                .collect();
+            outputs.extend(moved.into_iter().map(|p| (p, Known::Noted)));
+        } else {
+            outputs.entry(path).or_insert(Known::Noted);
+        }
+    }
+
+    /// Every path at which a placeholder of this recording may stand.
+    pub fn outputs(&self) -> Vec<PathBuf> {
+        lock(&self.outputs).keys().cloned().collect()
+    }
+
+    /// The noted paths at which placeholders really stand, for the end of the trace.
+    pub fn placed(&self) -> BTreeSet<PathBuf> {
+        let noted: Vec<PathBuf> =
+            lock(&self.outputs).iter().filter(|(_, k)| **k == Known::Noted).map(|(p, _)| p.clone()).collect();
+        noted.into_iter().filter(|p| matches!(Placeholder::read(p), Ok(Some(_)))).collect()
+    }
+
+    /// What to put into the environment of a process that the recorder itself starts under the interceptor.
+    pub fn environment(&self) -> Vec<(OsString, OsString)> {
+        self.environment_of(OWN, 0)
+    }
+
+    /// What to put into the environment of the command with this id.
+    pub fn environment_of(&self, id: u32, flags: u32) -> Vec<(OsString, OsString)> {
+        let mut session = OsString::from(format!("{id}:{flags}:"));
+        session.push(&self.install.standin);
+        session.push(":");
+        session.push(&self.socket);
+        vec![
+            ("LD_PRELOAD".into(), self.install.interceptor.clone().into_os_string()),
+            (wire::SESSION_VARIABLE.into(), session),
+        ]
+    }
+
+    /// The placeholders among these paths.
+    pub fn placeholders<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
+        paths.filter(|p| matches!(Placeholder::read(p), Ok(Some(_)))).map(Path::to_path_buf).collect()
+    }
+}
+
+/// A path with its directory resolved.
+fn real_place(path: &Path) -> io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok(std::fs::canonicalize(parent)?.join(name)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+impl World for Recorder {
+    fn node(&self, path: &Path) -> Option<Node> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(if metadata.is_dir() {
+            Node::Directory
+        } else if !metadata.is_file() {
+            Node::Other
+        } else if wire::size_may_be_placeholder(metadata.len())
+            && !matches!(Placeholder::read(path), Ok(None))
+        {
+            Node::Placeholder
+        } else {
+            Node::File
+        })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+        if self.node(path) == Some(Node::Placeholder) {
+            self.forcer.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
+        }
+        std::fs::read(path).map(Arc::new)
+    }
+
+    fn linked_with(&self, path: &Path) -> Vec<PathBuf> {
+        let Ok(Some(placeholder)) = Placeholder::read(path) else { return Vec::new() };
+        let Ok(thunk) = self.store.thunk(&placeholder.output.thunk) else { return Vec::new() };
+        let values = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
+        let made = thunk.thunks.iter().map(|i| &i.path);
+        values.chain(made).filter(|p| is_shared_library(p)).cloned().collect()
+    }
+
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        self.questions.ask(question)
+    }
+}
+
+/// By its name: `libx.so`, `libx.so.1.2`.
+fn is_shared_library(path: &Path) -> bool {
+    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.")
+}

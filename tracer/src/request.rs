@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an interceptor asked, taken apart. Requests come from processes of the build, which can send anything: lengths
+//! and counts are checked here.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use models::Invocation;
+use wire::{FdIdentity, Plain as _, request_flags, request_kind};
+
+/// The kernel takes no longer argument list; twice that is room enough.
+const MAX_PAYLOAD: u32 = 16 << 20;
+
+/// One request.
+#[derive(Debug)]
+pub enum Request {
+    /// A program is about to be executed.
+    Exec(Box<Exec>),
+    /// A placeholder is about to be read, or changed in place.
+    Open(PathBuf),
+    /// Something stands at a new path.
+    Placed {
+        /// Where it is now.
+        path: PathBuf,
+        /// Where it was, if it was moved.
+        old: Option<PathBuf>,
+        /// A whole directory.
+        directory: bool,
+    },
+}
+
+/// A program about to be executed.
+#[derive(Debug)]
+pub struct Exec {
+    /// Id of the command that executes it.
+    pub parent: u32,
+    /// The command.
+    pub invocation: Invocation,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Standard input, output, error; `None` where they could not be told.
+    pub fds: Option<[FdIdentity; 3]>,
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_owned())
+}
+
+/// Reads one request.
+///
+/// # Errors
+/// The stream ends, or holds no valid request.
+pub fn read(stream: &mut impl Read) -> io::Result<Request> {
+    let mut head = wire::Request::default();
+    stream.read_exact(head.as_bytes_mut())?;
+    if head.magic != wire::MAGIC {
+        return Err(invalid("a request of another version"));
+    }
+    if head.len > MAX_PAYLOAD {
+        return Err(invalid("a request that is too long"));
+    }
+    let mut payload = vec![0u8; head.len as usize];
+    stream.read_exact(&mut payload)?;
+    let mut strings = payload.split_inclusive(|&b| b == 0).map(|s| s.strip_suffix(b"\0"));
+    let mut next =
+        || strings.next().flatten().map(OsStr::from_bytes).ok_or_else(|| invalid("a request that is cut"));
+    let path = PathBuf::from(next()?);
+    let cwd = PathBuf::from(next()?);
+    if !cwd.is_absolute() {
+        return Err(invalid("a working directory that is not absolute"));
+    }
+    match head.kind {
+        request_kind::EXEC => {
+            let argv = (0..head.argc).map(|_| next().map(OsString::from)).collect::<io::Result<_>>()?;
+            let env = (0..head.envc).map(|_| next().map(split_variable)).collect::<io::Result<_>>()?;
+            let program = clean(&cwd.join(path));
+            Ok(Request::Exec(Box::new(Exec {
+                parent: head.command,
+                invocation: Invocation { program, argv, env, cwd },
+                umask: head.umask & 0o777,
+                fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),
+            })))
+        }
+        request_kind::OPEN => Ok(Request::Open(cwd.join(path))),
+        request_kind::PLACED => {
+            let old = next().ok().filter(|old| !old.is_empty()).map(|old| cwd.join(old));
+            let directory = head.flags & request_flags::DIRECTORY != 0;
+            Ok(Request::Placed { path: cwd.join(path), old, directory })
+        }
+        _ => Err(invalid("a request of unknown kind")),
+    }
+}
+
+fn split_variable(text: &OsStr) -> (OsString, OsString) {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|&b| b == b'=') {
+        Some(at) => (OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(&bytes[at + 1..]).into()),
+        None => (text.into(), OsString::new()),
+    }
+}
+
+/// Without `.` components and doubled slashes; `..` stays, since it depends on links.
+pub fn clean(path: &Path) -> PathBuf {
+    path.components().collect()
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Answers interceptors. Any number of threads wait on one listening socket; a request may take long (a placeholder
+//! is forced meanwhile, or a compiler asked that asks in turn), so there is always one more thread that waits.
+
+use std::io::{self, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wire::{Plain as _, Reply, reply_kind};
+
+use crate::decide::{self, Answer};
+use crate::recorder::Recorder;
+use crate::request::{self, Request};
+
+/// The server.
+pub struct Server {
+    recorder: Arc<Recorder>,
+    listener: UnixListener,
+    idle: AtomicUsize,
+}
+
+/// More idle threads than this end.
+const MAX_IDLE: usize = 8;
+/// A process of the build that connects and then says nothing does not hold a thread forever.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Server {
+    /// Starts to answer on the recorder's socket.
+    ///
+    /// # Errors
+    /// The socket or a thread cannot be made.
+    pub fn start(recorder: Arc<Recorder>) -> io::Result<()> {
+        let listener = UnixListener::bind(&recorder.socket)?;
+        let server = Arc::new(Self { recorder, listener, idle: AtomicUsize::new(0) });
+        server.add_thread()
+    }
+
+    fn add_thread(self: &Arc<Self>) -> io::Result<()> {
+        let server = Arc::clone(self);
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        let started = std::thread::Builder::new().name("answers".into()).spawn(move || server.work());
+        if started.is_err() {
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+        }
+        started.map(|_| ())
+    }
+
+    fn work(self: &Arc<Self>) {
+        loop {
+            let Ok((mut stream, _)) = self.listener.accept() else {
+                // Out of descriptors, most likely: others will close theirs.
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            };
+            if self.idle.fetch_sub(1, Ordering::SeqCst) == 1 && self.add_thread().is_err() {
+                // No further thread to be had: requests wait for this one.
+            }
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            // An error means that the process has gone: nobody waits for an answer.
+            let _ = serve(&self.recorder, &mut stream);
+            drop(stream);
+            if self.idle.fetch_add(1, Ordering::SeqCst) >= MAX_IDLE {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                return;
+            }
+        }
+    }
+}
+
+fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
+    let answer = match request::read(stream)? {
+        Request::Exec(exec) => decide::exec(recorder, &exec),
+        Request::Open(path) => decide::open(recorder, &path),
+        Request::Placed { path, old, directory } => {
+            recorder.note_placed(&path, old.as_deref(), directory);
+            Answer::Run { command: 0, flags: 0 }
+        }
+    };
+    let mut reply = Reply { magic: wire::MAGIC, ..Reply::default() };
+    let mut message = String::new();
+    match answer {
+        Answer::Run { command, flags } => {
+            reply.kind = reply_kind::RUN;
+            reply.command = command;
+            reply.flags = flags;
+        }
+        Answer::Exit(code) => {
+            reply.kind = reply_kind::EXIT;
+            reply.value = code;
+        }
+        Answer::Fail { errno, why } => {
+            reply.kind = reply_kind::FAIL;
+            reply.value = errno;
+            message = why;
+        }
+    }
+    reply.len = message.len() as u32;
+    let mut bytes = reply.as_bytes().to_vec();
+    bytes.extend_from_slice(message.as_bytes());
+    stream.write_all(&bytes)
+}

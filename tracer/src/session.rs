@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One recording from beginning to end: sets up the store, trace and socket, starts the build, waits for it, and ends
+//! as it ended.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use models::Invocation;
+use thunk::{Placeholder, Store, trace};
+use wire::FdIdentity;
+
+use crate::context::Running;
+use crate::decide::{self, Answer};
+use crate::install::Install;
+use crate::recorder::{Parts, Recorder};
+use crate::request::Exec;
+use crate::server::Server;
+
+/// Runs `argv` and records it.
+///
+/// # Errors
+/// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
+pub fn run(argv: Vec<OsString>, output: Option<PathBuf>, verbose: bool) -> Result<ExitCode> {
+    let install = Install::find()?;
+    let store = Store::open_default()?;
+    let cwd = std::env::current_dir().context("cannot tell the current directory")?;
+    let previous = trace::Trace::latest(&store, &cwd)?;
+    let trace = trace::Writer::create(&store, output.as_deref(), &cwd, &argv)?;
+    let directory = SessionDirectory::create()?;
+    let fds = [0, 1, 2].map(identity);
+    let recorder = Arc::new(Recorder::new(Parts {
+        install,
+        store,
+        trace,
+        directory: directory.path.clone(),
+        project: cwd.clone(),
+        root: Running::root(&fds),
+    })?);
+    // What an earlier recording left to be forced is still to be forced after this one.
+    if let Some(previous) = previous.and_then(|path| trace::Trace::read(&path).ok()) {
+        for path in previous.outputs() {
+            if matches!(Placeholder::read(&path), Ok(Some(_))) {
+                recorder.note_placed(&path, None, false);
+            }
+        }
+    }
+    Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
+
+    let status = build(&recorder, &argv, &cwd, fds)?;
+
+    for path in recorder.placed() {
+        recorder.trace.placed(&path)?;
+    }
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64)?;
+    recorder.store.files().flush();
+    drop(directory);
+    if verbose {
+        eprintln!(
+            "ggtrace: {} in {:.2} s; trace {}",
+            recorder.counts(),
+            recorder.started.elapsed().as_secs_f64(),
+            recorder.trace.path().display()
+        );
+    }
+    if let Some(signal) = status.signal() {
+        die_of(signal);
+    }
+    Ok(ExitCode::from(code as u8))
+}
+
+/// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
+fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<ExitStatus> {
+    let name = &argv[0];
+    let program = find_program(name, cwd)
+        .with_context(|| format!("{}: command not found", Path::new(name).display()))?;
+    // SAFETY: umask only exchanges a number; no other thread of this process makes files yet.
+    let umask = unsafe { libc::umask(0o022) };
+    // SAFETY: as above; put back at once.
+    unsafe { libc::umask(umask) };
+    let invocation = Invocation {
+        program: program.clone(),
+        argv: argv.to_vec(),
+        env: std::env::vars_os().collect(),
+        cwd: cwd.to_path_buf(),
+    };
+    let exec = Exec { parent: 0, invocation, umask, fds: Some(fds) };
+    let mut command = Command::new(&program);
+    match decide::exec(recorder, &exec) {
+        Answer::Exit(code) => return Ok(ExitStatus::from_raw((code & 0xff) << 8)),
+        Answer::Fail { errno, why } => {
+            return Err(std::io::Error::from_raw_os_error(errno))
+                .with_context(|| format!("{}: {why}", program.display()));
+        }
+        Answer::Run { command: id, flags } => {
+            for (variable, value) in recorder.environment_of(id, flags) {
+                let value = match std::env::var_os(&variable) {
+                    Some(foreign) if variable == "LD_PRELOAD" && !foreign.is_empty() => {
+                        joined(foreign, &value)
+                    }
+                    _ => value,
+                };
+                if variable != "LD_PRELOAD" || flags & wire::reply_flags::NO_PRELOAD == 0 {
+                    command.env(variable, value);
+                }
+            }
+        }
+    }
+    command.arg0(name).args(&argv[1..]);
+    // SAFETY: between fork and exec only async-signal-safe calls are made: signal().
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGQUIT] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+    // Ctrl-C is the build's: it ends, and what was recorded so far is kept.
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: ignoring a signal touches no memory of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+    forward_termination(child.id());
+    child.wait().context("cannot wait for the build")
+}
+
+/// `SIGTERM` and `SIGHUP` sent to the recorder go on to the build; the recorder ends after it.
+fn forward_termination(child: u32) {
+    use std::sync::atomic::{AtomicI32, Ordering};
+    static CHILD: AtomicI32 = AtomicI32::new(0);
+    extern "C" fn forward(signal: libc::c_int) {
+        // SAFETY: kill is async-signal-safe; the child is not reaped before the recorder's last steps.
+        unsafe { libc::kill(CHILD.load(Ordering::Relaxed), signal) };
+    }
+    CHILD.store(child as i32, Ordering::Relaxed);
+    for signal in [libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: the handler only calls kill.
+        unsafe { libc::signal(signal, forward as *const () as libc::sighandler_t) };
+    }
+}
+
+fn die_of(signal: i32) -> ! {
+    // SAFETY: restores the default action and ends this process by the signal that ended the build.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::kill(libc::getpid(), signal);
+    }
+    std::process::exit(128 + signal)
+}
+
+fn joined(mut foreign: OsString, own: &OsStr) -> OsString {
+    foreign.push(":");
+    foreign.push(own);
+    foreign
+}
+
+fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let usable = |path: PathBuf| {
+        std::fs::metadata(&path)
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            .then_some(path)
+    };
+    if name.as_bytes().contains(&b'/') {
+        return usable(cwd.join(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    std::env::split_paths(&path).find_map(|directory| usable(cwd.join(directory).join(name)))
+}
+
+fn identity(fd: i32) -> FdIdentity {
+    let file = PathBuf::from(format!("/proc/self/fd/{fd}"));
+    std::fs::metadata(file).map_or_else(
+        |_| FdIdentity::default(),
+        |m| FdIdentity {
+            dev: m.dev(),
+            ino: m.ino(),
+            rdev: m.rdev(),
+            mode: m.mode(),
+            nlink: m.nlink() as u32,
+        },
+    )
+}
+
+/// A directory that only this user can enter, removed at the end.
+struct SessionDirectory {
+    path: PathBuf,
+}
+
+impl SessionDirectory {
+    fn create() -> Result<Self> {
+        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
+        // A socket's path must be short, and is a field in a list with colons.
+        let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
+        let base = base.unwrap_or_else(|| "/tmp".into());
+        let random = std::fs::File::open("/dev/urandom")
+            .and_then(|mut f| {
+                let mut bytes = [0u8; 8];
+                std::io::Read::read_exact(&mut f, &mut bytes)?;
+                Ok(u64::from_ne_bytes(bytes))
+            })
+            .context("cannot read /dev/urandom")?;
+        let path = base.join(format!("ggtrace-{random:016x}"));
+        std::fs::DirBuilder::new()
+            .recursive(false)
+            .create(&path)
+            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)))
+            .with_context(|| format!("cannot make the session's directory {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for SessionDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The closure of a tool: all that it reads or executes when it does its job on a tiny input, found by observing it
+//! once (never from a list), stored as a tree that thunks share. Remembered on disk for as long as every file that was read is
+//! the same, and every path that was looked for in vain still leads nowhere.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use models::Probe;
+use observe::Use;
+use thunk::{FileId, ObjectKind, ObjectName, Store, Tree, TreeEntry, TreeNode};
+
+use crate::footprint::{Footprint, Led};
+
+/// A tool's closure.
+#[derive(Debug)]
+pub struct Toolchain {
+    /// The tree in the store.
+    pub tree: ObjectName,
+    /// What stands at which real path of it.
+    pub contents: HashMap<PathBuf, ObjectName>,
+    /// The real directories in which it has a file or link.
+    directories: HashSet<PathBuf>,
+}
+
+/// All closures that this recording has needed.
+#[derive(Debug)]
+pub struct Toolchains {
+    directory: PathBuf,
+    scratch: PathBuf,
+    known: Mutex<HashMap<Probe, Arc<Mutex<Option<Found>>>>>,
+}
+
+type Found = Result<Arc<Toolchain>, String>;
+
+const HEADER: &str = "gg-toolchain 1";
+/// A job on a tiny input that takes longer does not end at all.
+const LIMIT: Duration = Duration::from_secs(120);
+
+impl Toolchains {
+    /// Closures are kept in `directory`; probes run in directories made in `scratch`.
+    pub fn new(directory: PathBuf, scratch: PathBuf) -> Self {
+        Self { directory, scratch, known: Mutex::default() }
+    }
+
+    /// The closure that this probe finds.
+    ///
+    /// # Errors
+    /// A clause that says why there is none.
+    pub fn get(&self, probe: &Probe, store: &Store) -> Found {
+        let cell = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(probe.clone()).or_default())
+        };
+        // Others that want the same closure wait here; those that want another one do not.
+        let mut found = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &*found {
+            return found.clone();
+        }
+        let result = self.load_or_observe(probe, store).map(Arc::new);
+        *found = Some(result.clone());
+        result
+    }
+
+    fn load_or_observe(&self, probe: &Probe, store: &Store) -> Result<Toolchain, String> {
+        let record = self.directory.join(key(probe));
+        if let Ok(content) = std::fs::read(&record)
+            && let Some(touched) = Touched::decode(&content)
+            && touched.still_holds()
+        {
+            return build(&touched, store);
+        }
+        let touched = self.observe(probe)?;
+        let toolchain = build(&touched, store)?;
+        // Without the record the next recording observes again.
+        let _ = thunk::write_atomically(&record, &touched.encode(), 0o644);
+        Ok(toolchain)
+    }
+
+    fn observe(&self, probe: &Probe) -> Result<Touched, String> {
+        static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let directory = self.scratch.join(format!("probe-{serial}"));
+        let trouble =
+            |e: std::io::Error| format!("the toolchain probe cannot run in {}: {e}", directory.display());
+        std::fs::create_dir_all(&directory).map_err(trouble)?;
+        for (name, content) in &probe.files {
+            let mut file = std::fs::File::create(directory.join(name)).map_err(trouble)?;
+            file.write_all(content).map_err(trouble)?;
+        }
+        let mut env = probe.env.clone();
+        env.push(("TMPDIR".into(), directory.clone().into_os_string()));
+        let command = observe::Command {
+            argv: probe.argv.clone(),
+            env,
+            cwd: directory.clone(),
+            ..observe::Command::new(&probe.program)
+        };
+        let options = observe::Options { timeout: Some(LIMIT), rest: observe::Rest::Kill };
+        let result = observe::observe(&command, &options);
+        let _ = std::fs::remove_dir_all(&directory);
+        let observation = result.map_err(|e| format!("the toolchain probe failed: {e}"))?;
+        if !observation.status.success() {
+            let said = String::from_utf8_lossy(&observation.stderr);
+            let line =
+                said.lines().find(|l| l.contains("error")).or(said.lines().next()).unwrap_or("no message");
+            return Err(format!("the toolchain probe failed: {line}"));
+        }
+        let mut touched = Touched::default();
+        for (path, touch) in observation.touches.iter() {
+            if path.starts_with(&directory) || is_virtual(path) {
+                continue;
+            }
+            if touch.has(Use::Missing) && touch.existed == Some(false) {
+                touched.missing.insert(path.to_path_buf());
+            } else if touch.existed != Some(false) && !touch.special {
+                touched.found.insert(path.to_path_buf());
+            }
+        }
+        Ok(touched)
+    }
+}
+
+/// Not files: what the kernel makes up, and what a sandbox brings itself.
+fn is_virtual(path: &Path) -> bool {
+    ["/proc", "/dev", "/sys", "/run"].iter().any(|p| path.starts_with(p)) || path == Path::new("/tmp")
+}
+
+fn key(probe: &Probe) -> String {
+    let mut text = Vec::new();
+    let mut push = |part: &OsStr| {
+        text.extend_from_slice(part.as_bytes());
+        text.push(0);
+    };
+    push(probe.program.as_os_str());
+    probe.argv.iter().for_each(|a| push(a));
+    for (name, value) in &probe.env {
+        push(name);
+        push(value);
+    }
+    for (name, content) in &probe.files {
+        push(OsStr::new(name));
+        push(OsStr::from_bytes(content));
+    }
+    ObjectName::of(ObjectKind::Value, &text).to_string()
+}
+
+/// The tree of what was touched, its files in the store.
+fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
+    let mut footprint = Footprint::default();
+    for path in &touched.found {
+        // What is gone by now was a temporary file, or the record would not hold.
+        if let Ok(Led::Special(special)) = footprint.add(path) {
+            return Err(format!("the toolchain uses {}, which is no file", special.display()));
+        }
+    }
+    let mut entries = Vec::new();
+    let mut contents = HashMap::new();
+    let mut directories = HashSet::new();
+    for path in footprint.files.iter().chain(footprint.links.keys()) {
+        directories.extend(path.parent().map(Path::to_path_buf));
+    }
+    for path in footprint.files {
+        let (value, executable) = store.put_file(&path).map_err(|e| e.to_string())?;
+        contents.insert(path.clone(), value);
+        entries.push(TreeEntry { path, node: TreeNode::File { value, executable } });
+    }
+    for (path, target) in footprint.links {
+        entries.push(TreeEntry { path, node: TreeNode::Link(target) });
+    }
+    for path in footprint.directories {
+        entries.push(TreeEntry { path, node: TreeNode::Directory });
+    }
+    let tree = store.put_tree(&Tree::new(entries)).map_err(|e| e.to_string())?;
+    Ok(Toolchain { tree, contents, directories })
+}
+
+/// What a probe touched.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Touched {
+    found: BTreeSet<PathBuf>,
+    missing: BTreeSet<PathBuf>,
+}
+
+/// How a file is recognised again. Of directories only the existence counts.
+fn identity(path: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if metadata.is_dir() {
+        return Some("d".into());
+    }
+    let id = FileId::of(&metadata);
+    Some(format!("{}.{}.{}.{}.{}", id.dev, id.ino, id.size, id.mtime, id.ctime))
+}
+
+impl Touched {
+    /// One line per path: how it is recognised (`-`: it is missing), a blank, the path with `%XX` escapes.
+    fn encode(&self) -> Vec<u8> {
+        let mut text = String::new();
+        for path in &self.found {
+            if let Some(identity) = identity(path) {
+                let _ = writeln!(text, "{identity} {}", thunk::encode_path(path));
+            }
+        }
+        for path in &self.missing {
+            let _ = writeln!(text, "- {}", thunk::encode_path(path));
+        }
+        let check = ObjectName::of(ObjectKind::Value, text.as_bytes());
+        format!("{HEADER} {check}\n{text}").into_bytes()
+    }
+
+    /// The inverse of [`Touched::encode`]; `None` if the record is damaged or what it says of a found file no longer holds.
+    fn decode(content: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(content).ok()?;
+        let (header, body) = text.split_once('\n')?;
+        let check = header.strip_prefix(HEADER)?.trim_start();
+        if check.parse::<ObjectName>().ok()? != ObjectName::of(ObjectKind::Value, body.as_bytes()) {
+            return None;
+        }
+        let mut touched = Self::default();
+        for line in body.lines() {
+            let (wanted, path) = line.split_once(' ')?;
+            let path = thunk::decode_path(path.as_bytes())?;
+            if wanted == "-" {
+                touched.missing.insert(path);
+            } else if identity(&path).as_deref() == Some(wanted) {
+                touched.found.insert(path);
+            } else {
+                return None;
+            }
+        }
+        Some(touched)
+    }
+
+    fn still_holds(&self) -> bool {
+        !self.missing.iter().any(|path| path.exists())
+    }
+}
+
+/// The variables of an environment that decide in which language a tool speaks.
+pub const LOCALE: [&str; 9] = [
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_COLLATE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "LOCPATH",
+];
+
+/// `PATH` without the directories that hold nothing of these tools: whether they exist makes no difference to the
+/// command, and the thunks of users with different paths are the same.
+pub fn narrow_path(path: &OsStr, toolchains: &[Arc<Toolchain>]) -> Vec<PathBuf> {
+    let useful = |directory: &Path| {
+        std::fs::canonicalize(directory)
+            .is_ok_and(|real| toolchains.iter().any(|t| t.directories.contains(&real)))
+    };
+    std::env::split_paths(path).filter(|directory| directory.is_absolute() && useful(directory)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_holds_only_while_its_files_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tool");
+        std::fs::write(&file, "1").unwrap();
+        let touched = Touched {
+            found: [file.clone(), dir.path().to_path_buf()].into(),
+            missing: [dir.path().join("no such\nfile")].into(),
+        };
+        let record = touched.encode();
+        assert_eq!(Touched::decode(&record), Some(Touched { ..touched }));
+        let again = Touched::decode(&record).unwrap();
+        assert!(again.still_holds());
+        std::fs::write(dir.path().join("no such\nfile"), "").unwrap();
+        assert!(!again.still_holds());
+        std::fs::write(&file, "22").unwrap();
+        assert_eq!(Touched::decode(&record), None);
+        assert_eq!(Touched::decode(&record[..record.len() - 2]), None);
+    }
+}
