@@ -7,9 +7,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::assembler::{self, AssemblerWords};
 use super::language::{ByName, Language};
 use super::options::{self, Meaning as M, Row, Shape};
-use super::passed::{self, AssemblerWords, LinkItem, LinkerParser, LinkerWords};
+use super::passed::{self, LinkItem, LinkerParser, LinkerWords};
 use super::{Compiler, Vendor, about, decline, response};
 use crate::Decline;
 
@@ -160,7 +161,7 @@ pub fn parse_for(
         line: CommandLine { response_files, ..CommandLine::default() },
         language: None,
         linker: LinkerParser::default(),
-        assembler: Vec::new(),
+        assembler_words: Vec::new(),
         rule: Rule::default(),
         query: false,
         verbose: false,
@@ -180,7 +181,7 @@ struct Parser<'a> {
     /// `-x` in force.
     language: Option<Language>,
     linker: LinkerParser,
-    assembler: Vec<OsString>,
+    assembler_words: Vec<OsString>,
     rule: Rule,
     query: bool,
     verbose: bool,
@@ -274,8 +275,8 @@ impl Parser<'_> {
             M::FrontFile => line.reads.push(value.into()),
             M::ToolPrefix => line.tool_prefixes.push(value.into()),
             M::PreprocessorList => self.preprocessor_list(value)?,
-            M::AssemblerList => self.assembler.extend(passed::comma_separated(value)),
-            M::AssemblerWord => self.assembler.push(value.to_owned()),
+            M::AssemblerList => self.assembler_words.extend(passed::comma_separated(value)),
+            M::AssemblerWord => self.assembler_words.push(value.to_owned()),
             M::LinkerList => {
                 self.linker_words(&passed::comma_separated(value))?;
             }
@@ -346,9 +347,9 @@ impl Parser<'_> {
     }
 
     fn finish(self) -> Result<CommandLine, Decline> {
-        let Parser { mut line, linker, assembler, rule, stops, query, verbose, .. } = self;
+        let Parser { mut line, linker, assembler_words, rule, stops, query, verbose, .. } = self;
         line.linker = linker.finish()?;
-        line.assembler = passed::assembler_words(&assembler)?;
+        line.assembler = assembler::assembler_words(&assembler_words)?;
         let first = |mode| stops.contains(&mode).then_some(mode);
         line.mode = if query || verbose && line.sources.is_empty() && line.linker.items.is_empty() {
             Mode::Query

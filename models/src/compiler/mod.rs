@@ -6,6 +6,7 @@
 //! programs, libraries and start files of the toolchain are not known here: the plan's probes make the toolchain show
 //! them. Which headers a source includes is not known here either, only where they are looked for.
 
+mod assembler;
 mod command_line;
 mod includes;
 mod language;
@@ -26,9 +27,10 @@ use std::os::unix::ffi::OsStrExt;
 use crate::Decline;
 use crate::recognise::Driver;
 
+pub use assembler::AssemblerWords;
 pub use command_line::{CommandLine, Dependencies, Input, Mode, SideOutputs, parse, parse_for};
 pub use language::Language;
-pub use passed::{AssemblerWords, LinkItem, LinkerWords};
+pub use passed::{LinkItem, LinkerWords};
 pub use planning::{plan, plan_for};
 
 /// Whose driver it is: they share most options, but not all, and differ in the names of some outputs.
