@@ -117,7 +117,7 @@ fn sources_that_the_build_changes_after_their_command() {
     let space = TestSpace::with(&[("x.h", "#define X 1\n")]);
     let script = "
         for n in 1 2 3; do
-            echo \"int x = X + $n;\" > x.c; echo \"#define X $n\" > x.h
+            echo \"#include \\\"x.h\\\"\" > x.c; echo \"int x = X + $n;\" >> x.c; echo \"#define X $n\" > x.h
             gcc -c x.c -o x$n.o
         done
         rm x.c x.h";

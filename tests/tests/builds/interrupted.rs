@@ -126,7 +126,9 @@ fn an_interrupted_engine_leaves_nothing_half_written() {
     let space = calculator();
     let expected = plain_result(&space);
     space.ggtrace(&["make"]).ok();
-    let engine = space.start_program::<&str>("ggforce", &["-j1"]);
+    let ggforce = TestSpace::program("ggforce");
+    let engine =
+        space.start(&["env", "--default-signal=INT", ggforce.to_str().expect("a path of ours"), "-j1"]);
     sleep(Duration::from_millis(60));
     engine.signal_all(Signal::SIGINT);
     let ended = engine.wait();

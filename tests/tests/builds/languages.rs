@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! C++, assembler with a preprocessor, and binary data.
 
-use tests::TestSpace;
+use tests::{Expect, TestSpace};
 
 #[test]
 fn cxx_with_its_library() {
@@ -78,11 +78,9 @@ fn precompiled_headers() {
         ("main.c", "#include \"all.h\"\nint main(void) { printf(\"%d\\n\", VALUE); return 0; }\n"),
         ("more.c", "int more(void) { return VALUE; }\n"),
     ]);
-    space.script_same_as_plain(
-        "gcc -O1 -x c-header all.h -o all.h.gch
-         gcc -O1 -Winvalid-pch -c main.c -o main.o; gcc -O1 -include all.h -c more.c -o more.o; gcc -o prog main.o more.o; ./prog",
-        4,
-    );
+    let script = "gcc -O1 -x c-header all.h -o all.h.gch
+         gcc -O1 -Winvalid-pch -c main.c -o main.o; gcc -O1 -include all.h -c more.c -o more.o; gcc -o prog main.o more.o; ./prog";
+    space.same_as_plain(&["sh", "-ec", script], Expect::script(4).varying(&["all.h.gch"]));
 }
 
 #[test]
@@ -91,8 +89,6 @@ fn a_precompiled_header_is_used_even_if_its_source_is_gone() {
         ("all.hpp", "#include <vector>\ninline int size() { return (int) std::vector<int>(42).size(); }\n"),
         ("main.cpp", "int main() { return size() - 42; }\n"),
     ]);
-    space.script_same_as_plain(
-        "g++ all.hpp -o pch.hpp.gch; mv all.hpp kept; g++ -include pch.hpp -c main.cpp; g++ -o prog main.o; ./prog; mv kept all.hpp",
-        3,
-    );
+    let script = "g++ all.hpp -o pch.hpp.gch; mv all.hpp kept; g++ -include pch.hpp -c main.cpp; g++ -o prog main.o; ./prog; mv kept all.hpp";
+    space.same_as_plain(&["sh", "-ec", script], Expect::script(3).varying(&["pch.hpp.gch"]));
 }

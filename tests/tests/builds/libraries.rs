@@ -32,7 +32,7 @@ fn a_chain_of_shared_libraries() {
         "gcc -fPIC -c a.c b.c; gcc -c main.c
          gcc -shared -Wl,-soname,liba.so.1 -o liba.so.1.0 a.o; ln -sf liba.so.1.0 liba.so.1; ln -sf liba.so.1 liba.so
          gcc -shared -Wl,-soname,libb.so -o libb.so b.o -L. -la
-         gcc -o prog main.o -L. -lb -Wl,-rpath-link,.; gcc -o own main.o -L. -lb -Wl,-rpath,'$ORIGIN' -Wl,-rpath-link,$PWD
+         gcc -o prog main.o -L. -lb -Wl,-rpath-link,.; gcc -o own main.o -L. -lb -Wl,--disable-new-dtags,-rpath,'$ORIGIN' -Wl,-rpath-link,$PWD
          LD_LIBRARY_PATH=. ./prog > out; ./own >> out",
         6,
     );
