@@ -38,7 +38,12 @@ impl Failure {
 ///
 /// # Safety
 /// The arguments are as `execve` wants them.
-pub(crate) unsafe fn by_path(session: &Session, path: *const c_char, argv: Array, envp: Array) -> Result<c_int, Errno> {
+pub(crate) unsafe fn by_path(
+    session: &Session,
+    path: *const c_char,
+    argv: Array,
+    envp: Array,
+) -> Result<c_int, Errno> {
     // SAFETY: as the caller promises.
     let (name, argv, envp) = unsafe { (string(path), Strings::new(argv), Strings::new(envp)) };
     Err(match name {
@@ -51,7 +56,12 @@ pub(crate) unsafe fn by_path(session: &Session, path: *const c_char, argv: Array
 ///
 /// # Safety
 /// The arguments are as `execvpe` wants them.
-pub(crate) unsafe fn by_search(session: &Session, file: *const c_char, argv: Array, envp: Array) -> Result<c_int, Errno> {
+pub(crate) unsafe fn by_search(
+    session: &Session,
+    file: *const c_char,
+    argv: Array,
+    envp: Array,
+) -> Result<c_int, Errno> {
     // SAFETY: as the caller promises.
     let (name, argv, envp) = unsafe { (string(file), Strings::new(argv), Strings::new(envp)) };
     let Some(name) = name else {
@@ -75,7 +85,9 @@ pub(crate) unsafe fn by_search(session: &Session, file: *const c_char, argv: Arr
                 denied = true;
                 None
             }
-            Failure::Kernel(Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT) => None,
+            Failure::Kernel(Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT) => {
+                None
+            }
             failure => Some(failure.errno()),
         }
     })
@@ -214,7 +226,13 @@ fn obey(
 
 /// Its own function so that its buffer is off the stack when the program is executed.
 #[inline(never)]
-fn ask(session: &Session, path: Located<'_>, argv: Strings, envp: Strings, fds: [FdIdentity; 3]) -> Option<Reply> {
+fn ask(
+    session: &Session,
+    path: Located<'_>,
+    argv: Strings,
+    envp: Strings,
+    fds: [FdIdentity; 3],
+) -> Option<Reply> {
     let mut buffer = [0; PATH_MAX];
     let cwd = sys::getcwd(&mut buffer);
     let [folder, slash, name] = path.parts();

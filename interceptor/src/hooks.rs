@@ -153,6 +153,7 @@ hooks! {
 
     fn popen(command: Path, mode: Path) -> *mut File => |session, call| Ok(shells(session, call));
     fn system(command: Path) -> c_int => |session, call| Ok(shells(session, call));
+    skip __libc_system: "glibc's own name, for its own libraries";
     skip fopencookie: "opens no file";
     skip wordexp: "its shell only expands words";
 
@@ -170,10 +171,7 @@ hooks! {
         => |session, call| opens(session, &call, AT_FDCWD, path, O_CREAT | O_TRUNC | O_WRONLY);
     skip __open: "glibc's own name, for its own libraries";
     skip __open64: "as __open";
-    skip __open64_nocancel: "as __open";
     skip __open_nocancel: "as __open";
-    skip __libc_open: "as __open";
-    skip __libc_open64: "as __open";
     skip open_by_handle_at: "takes a handle, no path; no build tool uses it";
 
     fn fopen(path: Path, mode: Path) -> *mut File => |session, call| opens_stream(session, &call, path, mode);
@@ -181,13 +179,8 @@ hooks! {
     fn freopen(path: Path, mode: Path, stream: *mut File) -> *mut File => |session, call| opens_stream(session, &call, path, mode);
     fn freopen64(path: Path, mode: Path, stream: *mut File) -> *mut File => |session, call| opens_stream(session, &call, path, mode);
     skip fdopen: "the descriptor is open already";
-    skip _IO_fdopen: "as fdopen";
     skip _IO_fopen: "the name that programs of before 1999 were linked with";
-    skip _IO_file_fopen: "as _IO_fopen";
     skip _IO_popen: "as _IO_fopen";
-    skip _IO_proc_open: "as _IO_fopen";
-    skip _IO_file_open: "as _IO_fopen";
-    skip _IO_file_close: "as _IO_fopen";
 
     before fn dlopen(path: Path) => |session| prepare_library(session, path);
     skip dlmopen: "libraries of another namespace come from outside of a build";

@@ -43,7 +43,7 @@ const fn version() -> [u8; VERSION_LENGTH] {
 #[used]
 pub static gg_interceptor_version: [u8; VERSION_LENGTH] = version();
 
-// `cargo test` builds dependencies of tests with unwinding, for which there is only std's own handler; nobody loads that build.
+// `cargo test` builds what tests depend on with unwinding, for which there is only std's own handler; nobody loads that build.
 #[cfg(panic = "abort")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

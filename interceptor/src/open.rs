@@ -162,7 +162,9 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
     if !sys::stat_at(dirfd, path, flags).is_ok_and(|stat| may_be(&stat)) {
         return false;
     }
-    let Ok(fd) = sys::open_at(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) else { return false };
+    let Ok(fd) = sys::open_at(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) else {
+        return false;
+    };
     let found = has_head(fd);
     sys::close(fd);
     found

@@ -27,7 +27,11 @@ impl<'a> Located<'a> {
     ///
     /// # Safety
     /// `path` is null or a string that stays for `'a`.
-    pub(crate) unsafe fn at(dirfd: c_int, path: *const c_char, buffer: &'a mut [u8; PATH_MAX]) -> Option<Self> {
+    pub(crate) unsafe fn at(
+        dirfd: c_int,
+        path: *const c_char,
+        buffer: &'a mut [u8; PATH_MAX],
+    ) -> Option<Self> {
         // SAFETY: as the caller promises.
         let name = unsafe { string(path) }?;
         if dirfd == AT_FDCWD || name.to_bytes().starts_with(b"/") {

@@ -52,7 +52,8 @@ fn report(session: &Session, new: At, old: At, flags: u32) {
     let mut old_folder = [0; PATH_MAX];
     let mut buffer = [0; PATH_MAX];
     // SAFETY: the kernel has just used both names, so they are strings.
-    let located = unsafe { (Located::at(new.0, new.1, &mut new_folder), Located::at(old.0, old.1, &mut old_folder)) };
+    let located =
+        unsafe { (Located::at(new.0, new.1, &mut new_folder), Located::at(old.0, old.1, &mut old_folder)) };
     let (Some(new), old) = located else { return };
     let cwd = sys::getcwd(&mut buffer);
     let [folder, slash, name] = new.parts();

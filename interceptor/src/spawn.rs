@@ -16,14 +16,8 @@ use crate::text::{Array, Strings, Text, string};
 use wire::{Reply, reply_kind, request_flags, request_kind};
 
 /// The prototype of both.
-pub(crate) type Spawn = unsafe extern "C" fn(
-    *mut c_int,
-    *const c_char,
-    *const c_void,
-    *const c_void,
-    Array,
-    Array,
-) -> c_int;
+pub(crate) type Spawn =
+    unsafe extern "C" fn(*mut c_int, *const c_char, *const c_void, *const c_void, Array, Array) -> c_int;
 
 /// The arguments of both.
 #[derive(Clone, Copy)]
@@ -64,7 +58,12 @@ impl Arguments {
 ///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them; `function` is the one that was called.
-pub(crate) unsafe fn spawn(session: &Session, function: &Next<Spawn>, search: bool, arguments: Arguments) -> c_int {
+pub(crate) unsafe fn spawn(
+    session: &Session,
+    function: &Next<Spawn>,
+    search: bool,
+    arguments: Arguments,
+) -> c_int {
     // SAFETY: as the caller promises.
     let (reply, only_exits) = match unsafe { ask(session, search, &arguments) } {
         Some(answer) => answer,

@@ -227,7 +227,9 @@ impl Effects {
         for (fd, identity) in (0..).zip(&mut fds) {
             match self.get(fd) {
                 Source::Closed => {}
-                Source::Parent(fd) => *identity = sys::fstat(fd).map(|stat| stat.identity()).unwrap_or_default(),
+                Source::Parent(fd) => {
+                    *identity = sys::fstat(fd).map(|stat| stat.identity()).unwrap_or_default()
+                }
                 Source::Opened(opened) => *identity = opened,
                 Source::Unknown => self.known = false,
             }

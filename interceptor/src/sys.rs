@@ -69,23 +69,20 @@ fn check(raw: isize) -> Result<usize, Errno> {
     if (-4095..0).contains(&raw) { Err(Errno(-raw as c_int)) } else { Ok(raw as usize) }
 }
 
-/// The arguments of a system call, with zeros for those that it does not have.
-#[inline(always)]
-fn six<const N: usize>(given: [usize; N]) -> [usize; 6] {
-    let mut all = [0; 6];
-    for (slot, value) in all.iter_mut().zip(given) {
-        *slot = value;
-    }
-    all
-}
-
-/// A system call whose pointers are only looked at by the kernel, which checks them.
+/// A system call of up to six arguments; those that it does not have are zero. Its pointers are only looked at by the kernel,
+/// which checks them.
 macro_rules! call {
-    ($nr:expr $(, $arg:expr)*) => {{
-        let args = six([$($arg as usize),*]);
+    ($nr:expr $(,)?) => { call!(@ $nr, 0, 0, 0, 0, 0, 0) };
+    ($nr:expr, $a:expr) => { call!(@ $nr, $a, 0, 0, 0, 0, 0) };
+    ($nr:expr, $a:expr, $b:expr) => { call!(@ $nr, $a, $b, 0, 0, 0, 0) };
+    ($nr:expr, $a:expr, $b:expr, $c:expr) => { call!(@ $nr, $a, $b, $c, 0, 0, 0) };
+    ($nr:expr, $a:expr, $b:expr, $c:expr, $d:expr) => { call!(@ $nr, $a, $b, $c, $d, 0, 0) };
+    ($nr:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => { call!(@ $nr, $a, $b, $c, $d, $e, 0) };
+    ($nr:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr) => { call!(@ $nr, $a, $b, $c, $d, $e, $f) };
+    (@ $nr:expr, $($arg:expr),*) => {
         // SAFETY: every wrapper in this file passes buffers with their true length, and strings with their NUL.
-        check(unsafe { syscall($nr, args) })
-    }};
+        check(unsafe { syscall($nr, [$($arg as usize),*]) })
+    };
 }
 
 pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
@@ -132,7 +129,9 @@ pub(crate) fn readlink<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8]
 pub(crate) fn getcwd(buffer: &mut [u8]) -> &[u8] {
     match call!(nr::GETCWD, buffer.as_mut_ptr(), buffer.len()) {
         // "(unreachable)/…" is what the kernel says of a directory outside of our root.
-        Ok(length) if buffer.first() == Some(&b'/') => buffer.get(..length.saturating_sub(1)).unwrap_or_default(),
+        Ok(length) if buffer.first() == Some(&b'/') => {
+            buffer.get(..length.saturating_sub(1)).unwrap_or_default()
+        }
         _ => &[],
     }
 }
@@ -168,6 +167,7 @@ pub(crate) fn exit_group(code: c_int) -> ! {
 }
 
 /// Ends the process as `abort` would.
+#[cfg(panic = "abort")]
 pub(crate) fn abort() -> ! {
     const SIGABRT: c_int = 6;
     let _ = call!(nr::KILL, getpid(), SIGABRT);

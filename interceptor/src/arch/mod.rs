@@ -9,4 +9,6 @@ mod x86_64;
 pub(crate) use x86_64::*;
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-compile_error!("the interceptor is written for Linux on x86-64; another architecture needs a file in src/arch");
+compile_error!(
+    "the interceptor is written for Linux on x86-64; another architecture needs a file in src/arch"
+);
