@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The worker's side of one command: makes everything ready, starts the sandbox's init process, listens to the
+//! command's output, kills it when its time is up, and waits until nothing of it is left.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::child::{self, CArray, Plan, Verdict};
+use crate::{
+    Error, ExecFailure, Job, Layer, Outcome, Result, Sandbox, Status, Stdin, Tree, Upper, Usage, sys,
+};
+
+impl Sandbox {
+    /// Runs one command on the files of the last [`Sandbox::sync`]. When this returns, no process of it is left.
+    ///
+    /// # Errors
+    /// The sandbox could not be set up. Whatever the command itself does, even if it cannot be executed, is no
+    /// error but an [`Outcome`].
+    pub fn run(&mut self, job: &Job) -> Result<Outcome> {
+        let start = Instant::now();
+        let layer = match job.layer {
+            Layer::Memory if self.support.memory_layer => "mem",
+            _ => "disk",
+        };
+        self.count += 1;
+        let number = self.count.to_string();
+        let directory = self.directory.join(layer);
+        let mut upper = Upper::create(&directory, &number, Arc::clone(self.tree.shape()))?;
+        prepare(job, &self.tree, &mut upper)?;
+
+        let stdin = self.stdin(&job.stdin)?;
+        let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
+        let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
+        let scratch = c_string(job, self.directory.as_os_str().as_bytes().to_vec())?;
+        let plan = Plan {
+            memory: &self.memory,
+            worker: self.worker.as_fd(),
+            scratch: &scratch,
+            overlay_options: overlay_options(layer, &number, self.support.user_namespace)?,
+            user_namespace: self.support.user_namespace,
+            standard: [stdin.as_fd(), out_write.as_fd(), err_write.as_fd()],
+            program: c_string(job, job.program.as_os_str().as_bytes().to_vec())?,
+            argv: CArray::new(
+                job.argv.iter().map(|a| c_string(job, a.as_bytes().to_vec())).collect::<Result<_>>()?,
+            ),
+            env: CArray::new(
+                job.env
+                    .iter()
+                    .map(|(k, v)| c_string(job, [k.as_bytes(), b"=", v.as_bytes()].concat()))
+                    .collect::<Result<_>>()?,
+            ),
+            cwd: c_string(job, job.cwd.as_os_str().as_bytes().to_vec())?,
+            umask: job.umask & 0o777,
+        };
+        self.memory.report().reset();
+        let running = Running::start(&plan, job.isolate_network)?;
+        drop((stdin, out_write, err_write));
+
+        let deadline = job.timeout.map(|timeout| start + timeout);
+        let mut output = Output::new(out_read, err_read, job.output_limit)?;
+        let killed = running.listen(&mut output, deadline)?;
+        running.wait()?;
+        output.drain()?;
+        let (status, mut usage) = match killed {
+            Some(status) => (status, Usage::default()),
+            None => judge(self.memory.report().verdict())?,
+        };
+        let [stdout, stderr] = output.bytes;
+        usage.wall = start.elapsed();
+        Ok(Outcome { status, stdout, stderr, usage, upper })
+    }
+
+    /// A descriptor of standard input, by which the command can change nothing: not even with `/proc/self/fd/0`, or as
+    /// root. A read-only mount sees to that.
+    fn stdin(&self, stdin: &Stdin) -> Result<OwnedFd> {
+        let opened = match stdin {
+            Stdin::Null => sys::openat(self.scratch.as_fd(), c"dev/null", libc::O_RDONLY)
+                .map_err(|e| Error::file("cannot open", Path::new("/dev/null"), e)),
+            Stdin::File(path) => open_read_only(path).map_err(|e| Error::file("cannot read", path, e)),
+        };
+        sys::above_standard(opened?).map_err(|e| Error::setup("set up descriptors", e))
+    }
+}
+
+fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
+    let mount = sys::clone_mount(&sys::cstr(path)?)?;
+    if sys::file_type(&sys::fstat(&mount)?) != libc::S_IFREG {
+        return Err(io::Error::other("is no regular file"));
+    }
+    sys::make_read_only(mount.as_fd(), false)?;
+    let link = sys::cstr(format!("/proc/self/fd/{}", mount.as_raw_fd()))?;
+    sys::openat(sys::CWD, &link, libc::O_RDONLY)
+}
+
+/// Makes the directories that the job needs.
+fn prepare(job: &Job, tree: &Tree, upper: &mut Upper) -> Result<()> {
+    let bad = |reason| Err(Error::BadJob { program: job.program.clone(), reason });
+    if !job.program.is_absolute() {
+        return bad("its path is not absolute");
+    }
+    if job.argv.is_empty() {
+        return bad("it has no arguments, not even its name");
+    }
+    upper.prepare(tree, &job.cwd, 0o755)?;
+    for directory in &job.directories {
+        upper.prepare(tree, directory, 0o755)?;
+    }
+    if let Some((_, directory)) = job.env.iter().find(|(name, _)| name == "TMPDIR") {
+        // One that is no proper absolute path is the program's business, as outside.
+        match upper.prepare(tree, Path::new(directory), 0o1777) {
+            Err(Error::BadPath { .. }) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn c_string(job: &Job, bytes: Vec<u8>) -> Result<CString> {
+    let reason = "it has a NUL byte in its path, arguments, environment or directory";
+    CString::new(bytes).map_err(|_| Error::BadJob { program: job.program.clone(), reason })
+}
+
+/// Options of the overlay. Paths are relative to the scratch directory, and need no quoting.
+///
+/// `volatile`: without it, the end of the mount would wait for all of the disk's unwritten data. Links between layers
+/// (redirect_dir, metacopy) are off everywhere, since they are in user namespaces: renaming an input directory
+/// fails with EXDEV, and mv copies, as between file systems.
+fn overlay_options(layer: &str, number: &str, user_namespace: bool) -> Result<CString> {
+    let mode = if user_namespace { "userxattr" } else { "redirect_dir=off,metacopy=off" };
+    let volatile = if layer == "disk" { ",volatile" } else { "" };
+    let directories = format!("upperdir={layer}/{number}/upper,workdir={layer}/{number}/work");
+    sys::cstr(format!("lowerdir=tree,{directories},index=off,{mode}{volatile}"))
+        .map_err(|e| Error::setup("mount an overlay", e))
+}
+
+fn judge(verdict: Verdict) -> Result<(Status, Usage)> {
+    let failed = |failure| Ok((Status::NotStarted(failure), Usage::default()));
+    match verdict {
+        Verdict::Ended { status, user, system, max_rss } => {
+            let status = ExitStatus::from_raw(status);
+            let status = match (status.code(), status.signal()) {
+                (Some(code), _) => Status::Exited(code),
+                (None, signal) => Status::Signaled(signal.unwrap_or(libc::SIGKILL)),
+            };
+            let time = |[seconds, micros]: [i64; 2]| {
+                Duration::from_secs(seconds.try_into().unwrap_or(0))
+                    + Duration::from_micros(micros.try_into().unwrap_or(0))
+            };
+            let max_rss = max_rss.try_into().unwrap_or(0);
+            Ok((status, Usage { user: time(user), system: time(system), wall: Duration::ZERO, max_rss }))
+        }
+        Verdict::NoDirectory => failed(ExecFailure::BadDirectory),
+        Verdict::NotExecuted { errno, interpreter_missing } => failed(match errno {
+            libc::ENOENT if interpreter_missing => ExecFailure::InterpreterMissing,
+            libc::ENOENT | libc::ENOTDIR => ExecFailure::Missing,
+            libc::EACCES | libc::EPERM | libc::EISDIR => ExecFailure::NotPermitted,
+            libc::ENOEXEC | libc::ELIBBAD => ExecFailure::BadFormat,
+            libc::E2BIG => ExecFailure::TooLarge,
+            errno => ExecFailure::Other(errno),
+        }),
+        Verdict::SetupFailed { step, error } => {
+            let hint = match (step, error.raw_os_error()) {
+                ("mount an overlay", Some(libc::EPERM | libc::EINVAL | libc::ENODEV)) => {
+                    "; overlayfs in a user namespace needs Linux 5.11 and, for the scratch directory, a file system with \
+                     user.* attributes (ext4, xfs, btrfs)"
+                }
+                _ => "",
+            };
+            Err(Error::Setup { step, source: error, hint: hint.to_owned() })
+        }
+        Verdict::Killed => Err(Error::Killed),
+    }
+}
+
+/// A started sandbox. Dropped before its end, it is killed.
+struct Running {
+    pid: libc::pid_t,
+    process: OwnedFd,
+    waited: bool,
+}
+
+impl Running {
+    fn start(plan: &Plan<'_>, isolate_network: bool) -> Result<Running> {
+        let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_PIDFD | libc::SIGCHLD;
+        if isolate_network {
+            flags |= libc::CLONE_NEWNET;
+        }
+        let mut pidfd: libc::c_int = -1;
+        let none = std::ptr::null_mut::<libc::c_int>();
+        // SAFETY: as fork: the child has a copy of all memory, and does nothing but system calls until it exits. The
+        // kernel stores the pidfd through the third argument, in the parent.
+        let pid =
+            unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) } as libc::pid_t;
+        if pid == 0 {
+            child::init(plan);
+        }
+        let pid = sys::check(pid).map_err(|e| Error::setup("start its init process", e))?;
+        // SAFETY: clone succeeded, so this is a new descriptor that is ours.
+        let process = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        Ok(Running { pid, process, waited: false })
+    }
+
+    /// Collects output until the sandbox ends, or must be killed: then says why.
+    fn listen(&self, output: &mut Output, deadline: Option<Instant>) -> Result<Option<Status>> {
+        loop {
+            let timeout = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if timeout == Some(Duration::ZERO) {
+                self.kill();
+                return Ok(Some(Status::TimedOut));
+            }
+            let [out, err] = output.descriptors();
+            let mut polled = [self.process.as_raw_fd(), out, err].map(|fd| libc::pollfd {
+                fd,
+                events: libc::POLLIN,
+                revents: 0,
+            });
+            let millis =
+                timeout.map_or(-1, |t| t.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX));
+            // SAFETY: three pollfds; poll passes over those with a negative descriptor.
+            if unsafe { libc::poll(polled.as_mut_ptr(), 3, millis) } < 0 {
+                match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => continue,
+                    error => return Err(Error::setup("wait for the command", error)),
+                }
+            }
+            if polled[1].revents != 0 {
+                output.read(0)?;
+            }
+            if polled[2].revents != 0 {
+                output.read(1)?;
+            }
+            if output.is_over() {
+                self.kill();
+                return Ok(Some(Status::OutputLimit));
+            }
+            if polled[0].revents != 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn kill(&self) {
+        // The one error there can be is that it has ended already.
+        sys::kill(self.process.as_fd()).ok();
+    }
+
+    fn wait(mut self) -> Result<()> {
+        self.reap().map_err(|e| Error::setup("wait for the command", e))
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        self.waited = true;
+        loop {
+            // SAFETY: our own child; nobody wants its status.
+            match sys::check(unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) }) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.waited {
+            self.kill();
+            self.reap().ok();
+        }
+    }
+}
+
+/// Standard output and standard error on their way into memory.
+struct Output {
+    pipes: [Option<File>; 2],
+    bytes: [Vec<u8>; 2],
+    limit: usize,
+}
+
+impl Output {
+    fn new(out: OwnedFd, err: OwnedFd, limit: usize) -> Result<Output> {
+        let nonblocking =
+            |fd: BorrowedFd<'_>| sys::set_nonblocking(fd).map_err(|e| Error::setup("set up descriptors", e));
+        nonblocking(out.as_fd())?;
+        nonblocking(err.as_fd())?;
+        Ok(Output { pipes: [out, err].map(|fd| Some(File::from(fd))), bytes: Default::default(), limit })
+    }
+
+    /// For poll: −1 where there is nothing more to come.
+    fn descriptors(&self) -> [libc::c_int; 2] {
+        [0, 1].map(|i| self.pipes[i].as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes.iter().map(Vec::len).sum::<usize>() > self.limit
+    }
+
+    /// Reads what is there, up to the capacity of a pipe.
+    fn read(&mut self, which: usize) -> Result<bool> {
+        let Some(pipe) = &mut self.pipes[which] else { return Ok(false) };
+        let bytes = &mut self.bytes[which];
+        let old = bytes.len();
+        bytes.resize(old + 64 * 1024, 0);
+        let result = pipe.read(&mut bytes[old..]);
+        bytes.truncate(old + result.as_ref().map_or(0, |n| *n));
+        match result {
+            Ok(0) => self.pipes[which] = None,
+            Ok(_) => return Ok(true),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(Error::setup("read the command's output", error)),
+        }
+        Ok(false)
+    }
+
+    /// Takes what the pipes still hold when all writers are gone.
+    fn drain(&mut self) -> Result<()> {
+        for which in [0, 1] {
+            while self.read(which)? {}
+        }
+        Ok(())
+    }
+}
