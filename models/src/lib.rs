@@ -4,6 +4,7 @@
 //! `parse` functions are pure: argv into a struct. `plan` functions ask the [`World`]. What a model does not fully
 //! understand it declines: a wrong plan is a bug, a declined command is not. Knows no process, no store, no thunk.
 
+pub mod binutils;
 pub mod compiler;
 pub mod elf;
 pub mod libraries;

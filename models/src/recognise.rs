@@ -146,7 +146,7 @@ fn script_head(line: &[u8]) -> Executable {
     let Some(line) = line.get(start..line.len() - stop).filter(|line| !line.is_empty()) else {
         return Executable::NotExecutable;
     };
-    let end = line.iter().position(|b| blank(b)).unwrap_or(line.len());
+    let end = line.iter().position(blank).unwrap_or(line.len());
     let argument = line[end..].iter().position(|b| !blank(b)).map(|at| &line[end + at..]);
     Executable::Script {
         interpreter: PathBuf::from(OsStr::from_bytes(&line[..end])),

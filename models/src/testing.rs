@@ -19,9 +19,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// A world with files of no particular content.
+    /// A world with files that are no text.
     pub fn with(files: &[&str]) -> Memory {
-        files.iter().fold(Memory::default(), |world, path| world.file(path, b"x"))
+        files.iter().fold(Memory::default(), |world, path| world.file(path, b"\x7fELF"))
     }
 
     pub fn file(mut self, path: &str, content: &[u8]) -> Memory {

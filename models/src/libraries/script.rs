@@ -45,12 +45,11 @@ pub fn may_be_script(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn parse(text: &[u8]) -> Script {
     let mut script = Script::default();
-    let mut tokens = Tokens { rest: text };
-    // Names of the open parentheses and braces, innermost last; `None` for those that mean nothing here.
+    // What the open parentheses belong to, innermost last; `None` for those that mean nothing here.
     let mut open: Vec<Option<Command>> = Vec::new();
     let mut last: Option<Command> = None;
     let mut braces = 0usize;
-    while let Some(token) = tokens.next() {
+    for token in (Tokens { rest: text }) {
         match token {
             Token::Open => {
                 // `AS_NEEDED (` counts as what it is written in: both are inputs.
@@ -96,10 +95,11 @@ impl Script {
             }),
             Some(Command::SearchDir) => self.search_dirs.push(word()),
             Some(Command::OutputFormat) if self.output_format.is_none() => self.output_format = Some(word()),
-            _ if in_braces && text.iter().any(u8::is_ascii_alphanumeric) => {
-                if !text.iter().any(|b| b"*?[".contains(b)) {
-                    self.mentioned.push(word());
-                }
+            _ if in_braces
+                && text.iter().any(u8::is_ascii_alphanumeric)
+                && !text.iter().any(|b| b"*?[".contains(b)) =>
+            {
+                self.mentioned.push(word());
             }
             _ => {}
         }

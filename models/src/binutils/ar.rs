@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ar` and `ranlib`: GNU's, gcc's wrappers around them, LLVM's.
+//!
+//! Understood are the operations that make or change an archive. What prints or extracts runs; so does what depends on times
+//! of files (`u` with an existing archive) or records them (`U`), and everything about thin archives, which stay
+//! tied to their members. An archive that exists is an input as well, since it is changed.
+
+use super::draft::{Draft, decline};
+use super::options::{Item, Row, Style, Takes, parse as parse_options};
+use super::{Planned, Request, sample};
+use crate::recognise::Flavour;
+use crate::{Decline, Node, Question, Role};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// What an `ar` command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArJob {
+    /// The operation: one of `d`, `m`, `q`, `r`, and `s` where it stands alone.
+    pub operation: u8,
+    /// The modifiers, as bytes.
+    pub modifiers: Vec<u8>,
+    /// The archive, as written.
+    pub archive: OsString,
+    /// The files, or for `d` and `m` the names of members, as written.
+    pub members: Vec<OsString>,
+}
+
+impl ArJob {
+    fn has(&self, modifier: u8) -> bool {
+        self.modifiers.contains(&modifier)
+    }
+}
+
+/// Parses the arguments of `ar`, `argv[0]` excluded.
+///
+/// # Errors
+/// An operation or an option that this model does not understand.
+pub fn parse_ar(args: &[OsString]) -> Result<Request<ArJob>, Decline> {
+    if args.iter().any(|arg| ["--version", "--help", "-V", "-h"].iter().any(|query| arg == query)) {
+        return Ok(Request::Query);
+    }
+    // Keys are letters in the first argument, or options anywhere; only the first ones can do without a dash.
+    let mut keys: Vec<u8> = Vec::new();
+    let mut names = Vec::new();
+    for (index, arg) in args.iter().enumerate() {
+        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(arg.as_os_str());
+        match bytes {
+            b"--" => {
+                names.extend(args[index + 1..].iter().cloned());
+                break;
+            }
+            [b'-', b'-', ..] => return Err(decline!("option {}", arg.to_string_lossy())),
+            [b'-', letters @ ..] if !letters.is_empty() => keys.extend(letters),
+            letters if index == 0 => keys.extend(letters),
+            _ => names.push(arg.clone()),
+        }
+    }
+    let mut operation = None;
+    let mut modifiers = Vec::new();
+    for key in keys {
+        match key {
+            b'd' | b'm' | b'q' | b'r' => match operation.replace(key) {
+                Some(other) if other != key => return Err(decline!("two operations")),
+                _ => {}
+            },
+            b'p' | b't' | b'x' => return Err(decline!("operation {} of ar", char::from(key))),
+            b'a' | b'b' | b'c' | b'D' | b'f' | b'i' | b'N' | b'o' | b'P' | b's' | b'S' | b'u' => {
+                modifiers.push(key)
+            }
+            b'T' => return Err(decline!("thin archive")),
+            b'U' => return Err(decline!("modifier U: records the times of files")),
+            b'v' => return Err(decline!("verbose output")),
+            b'V' | b'h' => return Ok(Request::Query),
+            _ => return Err(decline!("modifier {} of ar", char::from(key))),
+        }
+    }
+    let operation = match operation {
+        Some(operation) => operation,
+        None if modifiers.contains(&b's') => b's',
+        None => return Err(decline!("ar without an operation")),
+    };
+    let mut names = names.into_iter();
+    let relative = modifiers.iter().any(|m| b"abi".contains(m));
+    if relative && names.next().is_none() || modifiers.contains(&b'N') && names.next().is_none() {
+        return Err(decline!("ar without an archive"));
+    }
+    let archive = names.next().ok_or_else(|| decline!("ar without an archive"))?;
+    Ok(Request::Job(ArJob { operation, modifiers, archive, members: names.collect() }))
+}
+
+pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
+    let args = draft.arguments()?;
+    let Request::Job(job) = parse_ar(&args)? else { return Ok(Request::Query) };
+    let archive = draft.path(&job.archive);
+    let exists = draft.world.node(&archive).is_some();
+    if exists {
+        refuse_thin(draft, &archive)?;
+        if job.has(b'u') {
+            return Err(decline!("modifier u: compares the times of files"));
+        }
+        draft.in_place(archive)?;
+    } else {
+        if !matches!(job.operation, b'q' | b'r') {
+            return Err(Decline::missing(&archive));
+        }
+        if !job.has(b'c') {
+            return Err(decline!("without modifier c ar says that it creates the archive"));
+        }
+        draft.output(archive, false, Role::Main)?;
+    }
+    if matches!(job.operation, b'q' | b'r') {
+        for member in &job.members {
+            let member = draft.path(member);
+            draft.input(&member)?;
+        }
+    }
+    if !job.has(b'D') {
+        require_deterministic(draft)?;
+    }
+    wrapper_environment(draft, flavour);
+    // Objects make ar load every plugin that it has; an existing archive is read by the same code.
+    draft.probe(&["qcs", "probe.a", "probe.o"], vec![("probe.o", sample::object())]);
+    Ok(Request::Job(()))
+}
+
+/// What an option of `ranlib` means.
+#[derive(Clone, Copy)]
+enum Ranlib {
+    Deterministic,
+    Times,
+    Query,
+}
+
+const RANLIB: &[Row<Ranlib>] = &[
+    Row { long: &[], short: "D", takes: Takes::Nothing, effect: Ranlib::Deterministic },
+    Row { long: &[], short: "Ut", takes: Takes::Nothing, effect: Ranlib::Times },
+    Row { long: &["help", "version"], short: "hHvV", takes: Takes::Nothing, effect: Ranlib::Query },
+];
+
+/// What a `ranlib` command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RanlibJob {
+    /// `-D`.
+    pub deterministic: bool,
+    /// The archives, as written.
+    pub archives: Vec<OsString>,
+}
+
+/// Parses the arguments of `ranlib`, `argv[0]` excluded.
+///
+/// # Errors
+/// An option that this model does not understand.
+pub fn parse_ranlib(args: &[OsString]) -> Result<Request<RanlibJob>, Decline> {
+    let mut job = RanlibJob { deterministic: false, archives: Vec::new() };
+    for item in parse_options(args, RANLIB, Style::Long)? {
+        match item {
+            Item::Operand(archive) => job.archives.push(archive),
+            Item::Option(Ranlib::Deterministic, _) => job.deterministic = true,
+            Item::Option(Ranlib::Times, _) => return Err(decline!("index with times of files")),
+            Item::Option(Ranlib::Query, _) => return Ok(Request::Query),
+        }
+    }
+    if job.archives.is_empty() {
+        return Err(decline!("ranlib without an archive"));
+    }
+    Ok(Request::Job(job))
+}
+
+pub(super) fn plan_ranlib(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
+    let args = draft.arguments()?;
+    let Request::Job(job) = parse_ranlib(&args)? else { return Ok(Request::Query) };
+    for archive in &job.archives {
+        let archive = draft.path(archive);
+        refuse_thin(draft, &archive)?;
+        draft.in_place(archive)?;
+    }
+    if !job.deterministic {
+        require_deterministic(draft)?;
+    }
+    wrapper_environment(draft, flavour);
+    draft.probe(&["probe.a"], vec![("probe.a", sample::archive())]);
+    Ok(Request::Job(()))
+}
+
+/// A thin archive holds the names of its members only: they would be inputs as well.
+fn refuse_thin(draft: &Draft<'_>, archive: &Path) -> Result<(), Decline> {
+    if draft.world.node(archive) != Some(Node::File) {
+        return Ok(());
+    }
+    let bytes =
+        draft.world.read(archive).map_err(|e| decline!("{} cannot be read: {e}", archive.display()))?;
+    if bytes.starts_with(b"!<thin>") { Err(decline!("thin archive")) } else { Ok(()) }
+}
+
+/// Without `D` an archive holds the times and owners of its members, unless the tool was built to leave them out, as
+/// distributions do. It says so in its help, in the same words in GNU and LLVM.
+fn require_deterministic(draft: &Draft<'_>) -> Result<(), Decline> {
+    let invocation = draft.invocation;
+    let name = invocation.argv.first().cloned().unwrap_or_default();
+    let kept = |name: &OsString| name == "PATH" || draft.plan.environment.iter().any(|known| name == known);
+    let mut env: Vec<(OsString, OsString)> =
+        invocation.env.iter().filter(|(name, _)| kept(name)).cloned().collect();
+    env.push(("LC_ALL".into(), "C".into()));
+    let question = Question { program: invocation.program.clone(), argv: vec![name, "--help".into()], env };
+    let answer = draft
+        .world
+        .ask(&question)
+        .map_err(|e| decline!("{} cannot be asked for its help: {e}", invocation.program.display()))?;
+    let says = |line: &[u8]| {
+        let line = line.trim_ascii_start();
+        (line.starts_with(b"[D]") || line.starts_with(b"-D")) && line.ends_with(b"(default)")
+    };
+    if answer.stdout.split(|&b| b == b'\n').any(says) {
+        Ok(())
+    } else {
+        Err(decline!("this {} records the times of files", super::base_name(&invocation.program)))
+    }
+}
+
+/// gcc's wrappers look for the tool that they wrap.
+fn wrapper_environment(draft: &mut Draft<'_>, flavour: Flavour) {
+    if flavour == Flavour::GccWrapper {
+        draft.plan.environment.extend(["GCC_EXEC_PREFIX", "COMPILER_PATH"]);
+    }
+}

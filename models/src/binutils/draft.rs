@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A plan in the making: checks each file against the world as it is added. Knows no tool.
+
+use crate::{Decline, Invocation, Node, Output, Plan, Probe, Role, World};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// A [`Decline`] with a formatted reason.
+macro_rules! decline {
+    ($($format:tt)*) => { $crate::Decline(format!($($format)*)) };
+}
+pub(super) use decline;
+
+/// See the module.
+pub(super) struct Draft<'a> {
+    pub invocation: &'a Invocation,
+    pub world: &'a dyn World,
+    pub plan: Plan,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(invocation: &'a Invocation, world: &'a dyn World, environment: &[&'static str]) -> Draft<'a> {
+        let plan = Plan { environment: environment.to_vec(), ..Plan::default() };
+        Draft { invocation, world, plan }
+    }
+
+    /// The arguments without `argv[0]`, with the contents of `@FILE`s in place of these; the files become inputs.
+    ///
+    /// # Errors
+    /// Response files that cannot be followed.
+    pub fn arguments(&mut self) -> Result<Vec<OsString>, Decline> {
+        /// libiberty stops at 2000; nobody means more than this.
+        const MAX_FILES: usize = 200;
+        let mut result = Vec::new();
+        let mut files = 0;
+        let mut stack: Vec<OsString> = self.invocation.argv.iter().skip(1).rev().cloned().collect();
+        while let Some(arg) = stack.pop() {
+            let file = arg
+                .as_bytes()
+                .strip_prefix(b"@")
+                .map(|name| self.invocation.absolute(OsStr::from_bytes(name)));
+            // What is no file is taken as it stands, as the tools do.
+            let Some(file) = file.filter(|path| self.world.node(path).is_some()) else {
+                result.push(arg);
+                continue;
+            };
+            files += 1;
+            if files > MAX_FILES {
+                return Err(decline!("more than {MAX_FILES} response files"));
+            }
+            if self.world.node(&file) != Some(Node::File) {
+                return Err(decline!("response file {} is not a plain file", file.display()));
+            }
+            let text =
+                self.world.read(&file).map_err(|e| decline!("{} cannot be read: {e}", file.display()))?;
+            self.plan.inputs.insert(file);
+            stack.extend(split_words(&text).into_iter().rev());
+        }
+        Ok(result)
+    }
+
+    /// The absolute path of a file that an argument names.
+    pub fn path(&self, name: &OsStr) -> PathBuf {
+        self.invocation.absolute(name)
+    }
+
+    /// Adds a file that is read.
+    ///
+    /// # Errors
+    /// There is no such regular file.
+    pub fn input(&mut self, path: &Path) -> Result<(), Decline> {
+        match self.world.node(path) {
+            None => Err(Decline::missing(path)),
+            Some(Node::File | Node::Placeholder) => {
+                self.plan.inputs.insert(path.to_path_buf());
+                Ok(())
+            }
+            Some(Node::Directory | Node::Other) => Err(decline!("{} is not a regular file", path.display())),
+        }
+    }
+
+    /// Adds a file that is written.
+    ///
+    /// # Errors
+    /// Something else stands there, or there is no directory for it.
+    pub fn output(&mut self, path: PathBuf, executable: bool, role: Role) -> Result<(), Decline> {
+        let dir = path.parent().ok_or_else(|| decline!("output to {}", path.display()))?;
+        match self.world.node(dir) {
+            Some(Node::Directory) => {}
+            _ => return Err(decline!("{} is not a directory", dir.display())),
+        }
+        match self.world.node(&path) {
+            None | Some(Node::File | Node::Placeholder) => {}
+            Some(_) => return Err(decline!("output {} is not a regular file", path.display())),
+        }
+        if self.plan.outputs.iter().any(|output| output.path == path) {
+            return Err(decline!("{} is written twice", path.display()));
+        }
+        self.plan.outputs.push(Output { path, executable, role });
+        Ok(())
+    }
+
+    /// Adds a file that is changed in place; it keeps its mode.
+    ///
+    /// # Errors
+    /// See [`Draft::input`] and [`Draft::output`].
+    pub fn in_place(&mut self, path: PathBuf) -> Result<(), Decline> {
+        self.input(&path)?;
+        let executable = self.world.executable(&path);
+        self.output(path, executable, Role::Main)
+    }
+
+    /// Adds a directory that is searched, if it exists.
+    pub fn directory(&mut self, path: PathBuf) {
+        if self.world.node(&path) == Some(Node::Directory) {
+            self.plan.directories.insert(path);
+        }
+    }
+
+    /// Adds a probe: the same program and name, with other arguments.
+    pub fn probe(&mut self, args: &[&str], files: Vec<(&str, Vec<u8>)>) {
+        let name = self.invocation.argv.first().cloned().unwrap_or_default();
+        let argv = std::iter::once(name).chain(args.iter().map(OsString::from)).collect();
+        let matters = |name: &OsString| self.plan.environment.iter().any(|known| name == known);
+        let env = self.invocation.env.iter().filter(|(name, _)| matters(name)).cloned().collect();
+        let files = files.into_iter().map(|(name, content)| (name.to_owned(), content)).collect();
+        self.plan.probes.push(Probe { program: self.invocation.program.clone(), argv, env, files });
+    }
+}
+
+/// The words of a response file, by libiberty's rules: blanks separate, quotes of both kinds group, a backslash
+/// takes the next byte as it is, everywhere.
+fn split_words(text: &[u8]) -> Vec<OsString> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote = None;
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match (byte, quote) {
+            (b'\\', _) => word.get_or_insert_default().extend(bytes.next()),
+            (_, Some(open)) if byte == open => quote = None,
+            (_, Some(_)) => word.get_or_insert_default().push(byte),
+            (b'"' | b'\'', None) => {
+                word.get_or_insert_default();
+                quote = Some(byte);
+            }
+            _ if byte.is_ascii_whitespace() || byte == 0x0b => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(byte),
+        }
+    }
+    words.extend(word);
+    words.into_iter().map(OsString::from_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Memory, command};
+    use proptest::prelude::*;
+
+    #[test]
+    fn response_files_hold_words_and_other_response_files() {
+        let world = Memory::default()
+            .file("/w/objects.rsp", b"a.o 'b c.o'\n\"d\\\"e.o\" @more.rsp f\\ g.o\n")
+            .file("/w/more.rsp", b"h.o @gone.rsp");
+        let invocation = command("ar cr x.a @objects.rsp @none");
+        let mut draft = Draft::new(&invocation, &world, &[]);
+        let expected = ["cr", "x.a", "a.o", "b c.o", "d\"e.o", "h.o", "@gone.rsp", "f g.o", "@none"];
+        assert_eq!(draft.arguments().unwrap(), expected.map(OsString::from));
+        assert_eq!(draft.plan.inputs.len(), 2);
+    }
+
+    #[test]
+    fn response_files_without_end_are_declined() {
+        let world = Memory::default().file("/w/x", b"a @x");
+        let invocation = command("ar cr x.a @x");
+        assert!(Draft::new(&invocation, &world, &[]).arguments().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_split(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = split_words(&text);
+        }
+
+        #[test]
+        fn quoted_words_come_back(words in prop::collection::vec("[ -~]{0,10}", 0..6)) {
+            let text: String = words.iter().map(|w| {
+                format!("\"{}\" ", w.replace('\\', "\\\\").replace('"', "\\\""))
+            }).collect();
+            let expected: Vec<OsString> = words.iter().map(OsString::from).collect();
+            prop_assert_eq!(split_words(text.as_bytes()), expected);
+        }
+    }
+}
