@@ -34,7 +34,7 @@ pub fn strip_launcher(
 
 fn strip_one(invocation: &Invocation, look: &dyn Fn(&Path) -> Option<Program>) -> Option<Invocation> {
     // These name other compilers or other programs to run them with.
-    const REDIRECTIONS: [&str; 4] = ["CCACHE_COMPILER", "CCACHE_PREFIX", "CCACHE_CC", "SCCACHE_RECACHE"];
+    const REDIRECTIONS: [&str; 4] = ["CCACHE_COMPILER", "CCACHE_CC", "CCACHE_PREFIX", "CCACHE_PREFIX_CPP"];
     if REDIRECTIONS.iter().any(|name| invocation.var(name).is_some()) {
         return None;
     }
