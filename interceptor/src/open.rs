@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The functions that open a file. Where it is a placeholder, the caller waits until the tracer has put the real file in its place, and
-//! gets that. Any other file costs one `fstat`.
+//! gets that. Any other file costs two `lseek`.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -144,10 +144,12 @@ pub(crate) fn may_be(stat: &Stat) -> bool {
     stat.is_file() && u64::try_from(stat.size).is_ok_and(wire::size_may_be_placeholder)
 }
 
-/// Is this open file a placeholder?
+/// Is this file, just opened, a placeholder?
 #[inline]
 fn is_placeholder(fd: c_int) -> bool {
-    sys::fstat(fd).is_ok_and(|stat| may_be(&stat)) && has_head(fd)
+    sys::end_of(fd).is_some_and(wire::size_may_be_placeholder)
+        && sys::fstat(fd).is_ok_and(|stat| may_be(&stat))
+        && has_head(fd)
 }
 
 #[cold]
