@@ -270,10 +270,23 @@ impl Lexer<'_> {
         if at == 0 || !inside(self.text[at - 1]) || !self.text.get(at + 1).is_some_and(|&c| inside(c)) {
             return false;
         }
-        let number = |&&c: &&u8| is_word(c) || c == b'.' || c == b'\'';
-        let start = at - self.text[..at].iter().rev().take(128).take_while(number).count();
-        let digits = &self.text[start..at];
-        digits[0].is_ascii_digit() || (digits[0] == b'.' && digits.get(1).is_some_and(u8::is_ascii_digit))
+        let near = |&&c: &&u8| is_word(c) || c == b'.' || c == b'\'';
+        let mut from = at - self.text[..at].iter().rev().take(128).take_while(near).count();
+        // Tokens from there on: which one is the apostrophe in?
+        while from < at {
+            let word = &self.text[from..at];
+            let number = match word {
+                [b'.', rest @ ..] => rest.first().is_some_and(u8::is_ascii_digit),
+                _ => word[0].is_ascii_digit(),
+            };
+            let part = |&c: &u8| is_word(c) || (number && (c == b'.' || c == b'\''));
+            match word.iter().position(|c| !part(c)) {
+                None => return number,
+                Some(0) if word[0] == b'\'' => from = self.quoted(from),
+                Some(length) => from += length.max(1),
+            }
+        }
+        false
     }
 
     /// Skips blanks, continuations and comments.

@@ -238,6 +238,12 @@ impl List {
         self.precompiled(view, self.order.cwd, name, found);
     }
 
+    /// The header that gcc includes before everything else, where the C library has it.
+    pub fn implied(&self, view: View<'_>, found: &mut Found) {
+        let name = name_id(&view.tree.names, b"stdc-predef.h");
+        self.resolve(view, self.order.cwd, name, Form::Angle, false, found);
+    }
+
     /// Precompiled forms of a header, which a compiler prefers to the header itself.
     pub fn precompiled(&self, view: View<'_>, here: DirId, name: &[u8], found: &mut Found) {
         for suffix in [&b".gch"[..], b".pch"] {

@@ -243,6 +243,28 @@ impl View<'_> {
 
     /// The file that `name`, seen from a directory, names; if it is a regular file. Absolute names have their own start.
     pub fn find(&self, start: DirId, name: NameId, trail: &mut Trail) -> Option<FileId> {
+        let (dir, last) = self.descend(start, name, trail)?;
+        trail.watch.push(dir);
+        (self.slot(dir, last) == Slot::File).then(|| self.file_of(dir, last))
+    }
+
+    /// The files in the directory that `name`, seen from another directory, names; if it is one.
+    pub fn files_in(&self, start: DirId, name: NameId, trail: &mut Trail) -> Vec<FileId> {
+        let Some((dir, last)) = self.descend(start, name, trail) else { return vec![] };
+        trail.watch.push(dir);
+        if matches!(self.slot(dir, last), Slot::Absent | Slot::File) {
+            return vec![];
+        }
+        let Some(dir) = self.step(dir, self.tree.names.get(last), trail) else { return vec![] };
+        trail.watch.push(dir);
+        let mut names = self.files.names(&self.tree.dir(dir).path).unwrap_or_default();
+        names.sort_unstable();
+        let ids = names.iter().map(|n| name_id(&self.tree.names, n.as_bytes()));
+        ids.filter_map(|id| self.find(dir, id, trail)).collect()
+    }
+
+    /// The directory that the last part of a name is in, and that part.
+    fn descend(&self, start: DirId, name: NameId, trail: &mut Trail) -> Option<(DirId, NameId)> {
         let text = self.tree.names.get(name);
         let (mut dir, mut last) = (start, name);
         if memchr::memchr(b'/', text).is_some() {
@@ -257,25 +279,8 @@ impl View<'_> {
             }
             last = name_id(&self.tree.names, part);
         }
-        if matches!(&**self.tree.names.get(last), b"" | b"." | b"..") {
-            return None;
-        }
-        trail.watch.push(dir);
-        (self.slot(dir, last) == Slot::File).then(|| self.file_of(dir, last))
-    }
-
-    /// The files in the directory that `name`, seen from another directory, names; if it is one.
-    pub fn files_in(&self, start: DirId, name: NameId, trail: &mut Trail) -> Vec<FileId> {
-        let path = self.tree.dir(start).path.join(OsStr::from_bytes(self.tree.names.get(name)));
-        let Some(dir) = self.directory(path.as_os_str().as_bytes(), trail) else { return vec![] };
-        trail.watch.push(dir);
-        if !self.exists(dir) {
-            return vec![];
-        }
-        let mut names = self.files.names(&path).unwrap_or_default();
-        names.sort_unstable();
-        let ids = names.iter().map(|n| name_id(&self.tree.names, n.as_bytes()));
-        ids.filter_map(|id| self.find(dir, id, trail)).collect()
+        let possible = !matches!(&**self.tree.names.get(last), b"" | b"." | b"..");
+        possible.then_some((dir, last))
     }
 
     /// Is it the same directory as the other, under whatever name? `None` where there is none.

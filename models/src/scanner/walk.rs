@@ -90,25 +90,23 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self, search: &IncludeSearch, aim: Aim<'_>) -> Result<(), Vanished> {
-        let forced = |walk: &mut Self| {
-            for name in &search.forced {
-                let mut found = Found::default();
-                walk.list.forced(walk.view, name.as_os_str().as_bytes(), &mut found);
-                walk.take(&found.follow, &found.touch, &found.trail.through);
-            }
-        };
         let roots = search.sources.len();
+        self.roots(&search.sources);
         match aim {
             Aim::Everything => {
-                self.roots(&search.sources);
-                forced(self);
+                let mut found = Found::default();
+                self.list.implied(self.view, &mut found);
+                self.take(&found.follow, &found.touch, &found.trail.through);
             }
             Aim::Unlisted(listed) => {
                 self.unlisted = true;
-                self.roots(&search.sources);
                 self.roots(listed);
-                forced(self);
             }
+        }
+        for name in &search.forced {
+            let mut found = Found::default();
+            self.list.forced(self.view, name.as_os_str().as_bytes(), &mut found);
+            self.take(&found.follow, &found.touch, &found.trail.through);
         }
         loop {
             while self.done < self.queue.len() {
