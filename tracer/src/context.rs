@@ -32,6 +32,9 @@ enum Sink {
     None,
 }
 
+/// `/dev/null`.
+const NULL: Sink = Sink::Device(libc::makedev(1, 3));
+
 fn sink(fd: &FdIdentity) -> Sink {
     match fd.mode & libc::S_IFMT {
         0 => Sink::None,
@@ -72,6 +75,14 @@ impl Running {
         fds.is_some_and(|fds| fds[1..].iter().all(|fd| self.allows(fd)))
     }
 
+    /// The same for a command that nobody starts to see whether it works: `ranlib x.a >/dev/null 2>&1` in a makefile just
+    /// hides what it says. A compiler whose messages are thrown away may be a test of the compiler.
+    pub fn passes_on_or_discards(&self, fds: Option<&[FdIdentity; 3]>) -> bool {
+        let built = self.driver != Role::Other && !self.captured;
+        let discards = |fd: &FdIdentity| built && sink(fd) == NULL;
+        fds.is_some_and(|fds| fds[1..].iter().all(|fd| self.allows(fd) || discards(fd)))
+    }
+
     fn allows(&self, fd: &FdIdentity) -> bool {
         let sink = sink(fd);
         if self.audience.contains(&sink) {
@@ -84,7 +95,7 @@ impl Running {
             Role::Ninja => fd.mode & libc::S_IFMT == libc::S_IFIFO,
             // `make -O` collects output in an unlinked temporary file.
             Role::Make => fd.mode & libc::S_IFMT == libc::S_IFREG && fd.nlink == 0,
-            Role::Libtool => matches!(sink, Sink::Device(rdev) if rdev == libc::makedev(1, 3)),
+            Role::Libtool => sink == NULL,
             Role::Tool | Role::Other => false,
         }
     }
@@ -128,6 +139,9 @@ mod tests {
         assert!(!make.passes_on(Some(&[tty, pipe, tty])), "$(shell …)");
         assert!(!make.passes_on(Some(&[tty, tty, log])), "configure");
         assert!(!make.passes_on(Some(&[tty, null, null])));
+        assert!(make.passes_on_or_discards(Some(&[tty, null, null])));
+        assert!(!root.passes_on_or_discards(Some(&[tty, null, null])), "a script tries something");
+        assert!(!make.passes_on_or_discards(Some(&[tty, pipe, null])));
         assert!(!make.passes_on(None));
         let libtool = make.start(Role::Libtool, Some(&[tty, tty, tty]));
         assert!(libtool.passes_on(Some(&[tty, null, null])));

@@ -62,6 +62,11 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         // The exec fails, and says why itself.
         return Answer::Run { command: exec.parent, flags: 0 };
     };
+    let facts = match (facts.program, exec.invocation.argv.get(1)) {
+        // `busybox cp …`
+        (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
+        _ => facts,
+    };
     if exec.parent == OWN {
         return Answer::Run { command: OWN, flags: flags(&facts, false) };
     }
@@ -146,9 +151,7 @@ fn model(
     let (kind, verdict) = crate::models_of::plan(program, real, recorder)?;
     let outcome = match verdict {
         Verdict::Decline(reason) => Err(reason),
-        Verdict::Defer(_) if !parent.passes_on(exec.fds.as_ref()) => {
-            Err("somebody listens to its output".to_owned())
-        }
+        Verdict::Defer(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),
         Verdict::Defer(mut plan) => {
             plan.instead = behind.or(plan.instead);
             let now = parent.driver == Role::Ninja;
@@ -156,6 +159,13 @@ fn model(
         }
     };
     Some((kind, outcome))
+}
+
+fn is_heard(parent: &Running, kind: Kind, exec: &Exec) -> bool {
+    match kind {
+        Kind::Archive | Kind::Object => !parent.passes_on_or_discards(exec.fds.as_ref()),
+        _ => !parent.passes_on(exec.fds.as_ref()),
+    }
 }
 
 fn role(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> Role {

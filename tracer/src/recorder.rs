@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -226,6 +227,14 @@ impl World for Recorder {
             self.forcer.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
         }
         std::fs::read(path).map(Arc::new)
+    }
+
+    fn executable(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        std::fs::read_dir(directory)?.map(|entry| entry.map(|e| e.file_name())).collect()
     }
 
     fn linked_with(&self, path: &Path) -> Vec<PathBuf> {
