@@ -2,6 +2,7 @@
 //! What a worker process does once, before its first command: namespaces of its own, and in them a template of /dev
 //! and a tmpfs for the commands' writes. Knows no command.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,7 +11,8 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::child::Memory;
-use crate::{Error, Job, Result, Tree, remove, sys};
+use crate::run::Running;
+use crate::{Entry, Error, Job, Layer, Result, SyncStats, Tree, remove, sys};
 
 /// What this machine offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Sandbox {
     pub(crate) support: Support,
     /// Commands so far: the name of the next one's layer.
     pub(crate) count: u64,
+    /// Sandboxes whose processes are gone and whose mounts are not yet.
+    pub(crate) ending: VecDeque<Running>,
 }
 
 const PREFIX: &str = "sandbox-";
@@ -81,7 +85,17 @@ impl Sandbox {
             .map_err(|e| Error::setup("watch over the worker", e))?;
         let tree = Tree::create(&directory.join("tree"))?;
         let support = Support { user_namespace, memory_layer };
-        Ok(Sandbox { directory, scratch, _lock: lock, tree, memory, worker, support, count: 0 })
+        Ok(Sandbox {
+            directory,
+            scratch,
+            _lock: lock,
+            tree,
+            memory,
+            worker,
+            support,
+            count: 0,
+            ending: VecDeque::new(),
+        })
     }
 
     /// What this sandbox can do.
@@ -94,16 +108,14 @@ impl Sandbox {
     ///
     /// # Errors
     /// As [`Tree::sync`].
-    pub fn sync(
-        &mut self,
-        wanted: &std::collections::BTreeMap<PathBuf, crate::Entry>,
-    ) -> Result<crate::SyncStats> {
+    pub fn sync(&mut self, wanted: &BTreeMap<PathBuf, Entry>) -> Result<SyncStats> {
         self.tree.sync(wanted)
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.reap_ended(0).ok();
         for mount in ["dev", "mem"] {
             if let Ok(path) = sys::cstr(self.directory.join(mount)) {
                 // SAFETY: the path is NUL-terminated.
@@ -327,7 +339,7 @@ pub fn check(scratch: &Path) -> Result<Support> {
 /// Runs a command that does not exist: everything before its start has worked then.
 fn attempt(scratch: &Path) -> Result<Support> {
     let mut sandbox = Sandbox::enter(scratch)?;
-    for layer in [crate::Layer::Memory, crate::Layer::Disk] {
+    for layer in [Layer::Memory, Layer::Disk] {
         let job = Job { layer, ..Job::new("/program", vec!["program".into()], "/") };
         sandbox.run(&job)?;
     }

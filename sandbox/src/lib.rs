@@ -8,8 +8,8 @@
 //!     │  sync     Tree: a directory of hard links that persists, brought to the wanted content by difference
 //!     │  run      one clone(NEWNS | NEWPID) per command:
 //!     ▼
-//!   init stub (pid 1)   overlay(lower = tree, upper = fresh)  +  /proc  +  /dev,  pivot_root
-//!     ▼                 its death kills every process that the command left behind
+//!   init stub (pid 1)   overlay(lower = tree, upper = fresh)  +  /proc  +  /dev  =  new root
+//!     ▼                 kills every process that the command leaves behind; its own death kills all
 //!   command (pid 2)     sees plain files under their real paths; whatever it writes goes to the upper layer
 //! ```
 //!

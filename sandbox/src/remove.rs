@@ -117,10 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_levels_are_removed() {
+    fn more_levels_than_descriptors_are_removed() {
         let space = tempfile::tempdir().unwrap();
         let mut at = sys::open_dir(space.path()).unwrap();
-        for _ in 0..10_000 {
+        for _ in 0..2_000 {
             sys::mkdir(at.as_fd(), c"d", 0o755).unwrap();
             at = sys::openat(at.as_fd(), c"d", libc::O_PATH).unwrap();
         }

@@ -26,6 +26,7 @@ impl Sandbox {
     /// error but an [`Outcome`].
     pub fn run(&mut self, job: &Job) -> Result<Outcome> {
         let start = Instant::now();
+        self.reap_ended(MOST_ENDING)?;
         let layer = match job.layer {
             Layer::Memory if self.support.memory_layer => "mem",
             _ => "disk",
@@ -39,6 +40,7 @@ impl Sandbox {
         let stdin = self.stdin(&job.stdin)?;
         let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
         let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
+        let (done, done_write) = pipe()?;
         let scratch = c_string(job, self.directory.as_os_str().as_bytes().to_vec())?;
         let plan = Plan {
             memory: &self.memory,
@@ -47,6 +49,7 @@ impl Sandbox {
             overlay_options: overlay_options(layer, &number, self.support.user_namespace)?,
             user_namespace: self.support.user_namespace,
             standard: [stdin.as_fd(), out_write.as_fd(), err_write.as_fd()],
+            done: done_write.as_fd(),
             program: c_string(job, job.program.as_os_str().as_bytes().to_vec())?,
             argv: CArray::new(
                 job.argv.iter().map(|a| c_string(job, a.as_bytes().to_vec())).collect::<Result<_>>()?,
@@ -62,20 +65,36 @@ impl Sandbox {
         };
         self.memory.report().reset();
         let running = Running::start(&plan, job.isolate_network)?;
-        drop((stdin, out_write, err_write));
+        drop((stdin, out_write, err_write, done_write));
 
         let deadline = job.timeout.map(|timeout| start + timeout);
         let mut output = Output::new(out_read, err_read, job.output_limit)?;
-        let killed = running.listen(&mut output, deadline)?;
-        running.wait()?;
+        let killed = running.listen(&mut output, done.as_fd(), deadline)?;
+        let verdict = self.memory.report().verdict();
+        if killed.is_some() || matches!(verdict, Verdict::Killed) {
+            running.wait()?;
+        } else {
+            self.ending.push_back(running);
+        }
         output.drain()?;
         let (status, mut usage) = match killed {
             Some(status) => (status, Usage::default()),
-            None => judge(self.memory.report().verdict())?,
+            None => judge(verdict)?,
         };
         let [stdout, stderr] = output.bytes;
         usage.wall = start.elapsed();
         Ok(Outcome { status, stdout, stderr, usage, upper })
+    }
+
+    /// Forgets the sandboxes that have ended; waits for the oldest ones if there are more than `most` others.
+    pub(crate) fn reap_ended(&mut self, most: usize) -> Result<()> {
+        while let Some(oldest) = self.ending.front_mut() {
+            if !oldest.has_ended() && self.ending.len() <= most {
+                break;
+            }
+            self.ending.pop_front().map_or(Ok(()), Running::wait)?;
+        }
+        Ok(())
     }
 
     /// A descriptor of standard input, by which the command can change nothing: not even with `/proc/self/fd/0`, or as
@@ -89,6 +108,9 @@ impl Sandbox {
         sys::above_standard(opened?).map_err(|e| Error::setup("set up descriptors", e))
     }
 }
+
+/// So many sandboxes without a process may still be on their way out.
+const MOST_ENDING: usize = 4;
 
 fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
     let mount = sys::clone_mount(&sys::cstr(path)?)?;
@@ -181,7 +203,8 @@ fn judge(verdict: Verdict) -> Result<(Status, Usage)> {
 }
 
 /// A started sandbox. Dropped before its end, it is killed.
-struct Running {
+#[derive(Debug)]
+pub(crate) struct Running {
     pid: libc::pid_t,
     process: OwnedFd,
     waited: bool,
@@ -209,7 +232,12 @@ impl Running {
     }
 
     /// Collects output until the sandbox ends, or must be killed: then says why.
-    fn listen(&self, output: &mut Output, deadline: Option<Instant>) -> Result<Option<Status>> {
+    fn listen(
+        &self,
+        output: &mut Output,
+        done: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Status>> {
         loop {
             let timeout = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             if timeout == Some(Duration::ZERO) {
@@ -217,11 +245,8 @@ impl Running {
                 return Ok(Some(Status::TimedOut));
             }
             let [out, err] = output.descriptors();
-            let mut polled = [self.process.as_raw_fd(), out, err].map(|fd| libc::pollfd {
-                fd,
-                events: libc::POLLIN,
-                revents: 0,
-            });
+            let mut polled =
+                [done.as_raw_fd(), out, err].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
             let millis =
                 timeout.map_or(-1, |t| t.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX));
             // SAFETY: three pollfds; poll passes over those with a negative descriptor.
@@ -252,12 +277,20 @@ impl Running {
         sys::kill(self.process.as_fd()).ok();
     }
 
+    fn has_ended(&mut self) -> bool {
+        // SAFETY: our own child; nobody wants its status.
+        self.waited = unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::WNOHANG) } == self.pid;
+        self.waited
+    }
+
     fn wait(mut self) -> Result<()> {
         self.reap().map_err(|e| Error::setup("wait for the command", e))
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        self.waited = true;
+        if std::mem::replace(&mut self.waited, true) {
+            return Ok(());
+        }
         loop {
             // SAFETY: our own child; nobody wants its status.
             match sys::check(unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) }) {

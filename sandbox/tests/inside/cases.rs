@@ -342,6 +342,7 @@ fn what_it_leaves_running_is_killed() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(read(&file), before);
     space.run(&["orphans"]);
+    drop(space.sandbox);
     assert_eq!(children_of(std::process::id()), Vec::<u32>::new());
 }
 
