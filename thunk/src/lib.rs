@@ -3,9 +3,11 @@
 //! placeholders and traces. Knows no process: nothing here runs, waits for or observes a command.
 
 mod atomic;
+mod completion;
 mod digest;
 mod error;
 mod file_cache;
+mod footprint;
 mod framed;
 mod name;
 mod path;
@@ -20,6 +22,7 @@ pub use atomic::{AtomicFile, write_atomically};
 pub use digest::Hasher;
 pub use error::{Error, Result};
 pub use file_cache::{FileCache, FileId};
+pub use footprint::{Footprint, Led};
 pub use name::{ObjectKind, ObjectName};
 pub use path::{decode_path, encode_path};
 pub use placeholder::{OutputRef, Placeholder};

@@ -7,6 +7,7 @@
 //!         blobs/NAME     objects; mode 0644, so that a hard link looks like an ordinary file
 //!         exec/NAME      the same content with mode 0755, for executables: one of the two is enough
 //!         reductions/T…  see `reduction`
+//!         completions/T… see `completion`
 //!         traces/…       see `trace`
 //!         cache/…        what can be computed again: file hashes, toolchains
 //!         tmp/           files that are being written
@@ -72,7 +73,7 @@ impl Store {
     /// # Errors
     /// It cannot be made or written to, or is of another version.
     pub fn open(root: &Path) -> Result<Self> {
-        for directory in ["blobs", "exec", "reductions", "traces", "cache", "tmp", "sandbox"] {
+        for directory in ["blobs", "exec", "reductions", "completions", "traces", "cache", "tmp", "sandbox"] {
             let path = root.join(directory);
             if !path.is_dir() {
                 fs::create_dir_all(&path).map_err(Error::io("make the store's directory", &path))?;

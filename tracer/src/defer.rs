@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::{Decline, Invocation, Plan, Probe, Role};
-use thunk::{AtomicFile, Input, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
+use thunk::{AtomicFile, Footprint, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
 
-use crate::footprint::{Footprint, Led};
 use crate::includes;
 use crate::recorder::Recorder;
 use crate::toolchain::{LOCALE, Toolchain, narrow_path};

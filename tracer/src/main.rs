@@ -5,7 +5,6 @@
 mod context;
 mod decide;
 mod defer;
-mod footprint;
 mod force;
 mod includes;
 mod install;

@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use models::Probe;
 use observe::Use;
-use thunk::{FileId, ObjectKind, ObjectName, Store, Tree, TreeEntry, TreeNode};
-
-use crate::footprint::{Footprint, Led};
+use thunk::{FileId, Footprint, Led, ObjectKind, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
 /// A tool's closure.
 #[derive(Debug)]
