@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use libc::{c_char, c_int, c_ulong, c_void};
 
-use crate::sys;
+use crate::{Gate, sys};
 
 /// Steps that can fail, in their order; [`STEPS`] says what each of them is.
 #[derive(Clone, Copy)]
@@ -28,10 +28,11 @@ enum Step {
     Limits,
     Privileges,
     Directory,
+    Gate,
     Exec,
 }
 
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     "start its init process",
     "watch over the worker",
     "enter its scratch directory",
@@ -44,6 +45,7 @@ const STEPS: [&str; 13] = [
     "set limits",
     "give up privileges",
     "enter the working directory",
+    "pass the gate",
     "execute the program",
 ];
 
@@ -208,6 +210,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) env: CArray,
     pub(crate) cwd: CString,
     pub(crate) umask: libc::mode_t,
+    pub(crate) gate: Option<&'a dyn Gate>,
 }
 
 /// Directory names within the scratch directory.
@@ -215,7 +218,7 @@ pub(crate) const ROOT: &CStr = c"root";
 pub(crate) const DEV: &CStr = c"dev";
 
 /// The number that [`Plan::done`] gets.
-const DONE: c_int = 3;
+pub(crate) const DONE: c_int = 3;
 
 type Failure = (Step, c_int);
 
@@ -285,14 +288,28 @@ fn set_up(plan: &Plan<'_>) -> Result<(), Failure> {
         call(Step::Descriptors, unsafe { libc::dup3(plan.done.as_raw_fd(), DONE, libc::O_CLOEXEC) })?;
     }
     // Whatever else the worker has open must be gone before the command can look into /proc/1.
-    // SAFETY: integers; nothing here uses a descriptor above DONE any more.
-    unsafe {
-        call(
-            Step::Descriptors,
-            libc::syscall(libc::SYS_close_range, DONE + 1, libc::c_uint::MAX, 0) as c_int,
-        )?;
-        call(Step::Privileges, libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0))?;
+    match plan.gate.map(Gate::fd) {
+        None => close_range(DONE + 1, c_int::MAX)?,
+        Some(gate) => {
+            if gate > DONE + 1 {
+                close_range(DONE + 1, gate - 1)?;
+            }
+            close_range(gate + 1, c_int::MAX)?;
+        }
     }
+    if plan.gate.is_none() {
+        // Whoever waits at a gate may want to trace the command's process, which shares this one's memory. The
+        // capabilities that the command lacks keep it from doing the same to this process.
+        // SAFETY: prctl with integers.
+        call(Step::Privileges, unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+    }
+    Ok(())
+}
+
+/// Closes descriptors that nothing here uses any more.
+fn close_range(first: c_int, last: c_int) -> Result<(), Failure> {
+    // SAFETY: integers.
+    call(Step::Descriptors, unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) as c_int })?;
     Ok(())
 }
 
@@ -336,6 +353,10 @@ fn watch(plan: &Plan<'_>) -> Result<(), Failure> {
     // Else a command could be kept waiting for the end of a pipe that this process holds open.
     // SAFETY: these descriptors are not used any more.
     unsafe { libc::syscall(libc::SYS_close_range, 0, DONE - 1, 0) };
+    if let Some(gate) = plan.gate {
+        // SAFETY: integers; this process does not pass the gate.
+        unsafe { libc::close(gate.fd()) };
+    }
     loop {
         let mut status = 0;
         // SAFETY: rusage is plain integers, for which zeros are valid.
@@ -402,6 +423,9 @@ fn execute(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
         call(Step::Privileges, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
         libc::umask(plan.umask);
         call(Step::Directory, libc::chdir(plan.cwd.as_ptr()))?;
+        if let Some(gate) = plan.gate {
+            gate.enter().map_err(|e| (Step::Gate, e.raw_os_error().unwrap_or(libc::EIO)))?;
+        }
         libc::execve(plan.program.as_ptr(), plan.argv.pointers.as_ptr(), plan.env.pointers.as_ptr());
         let errno = errno();
         if errno == libc::ENOENT && libc::access(plan.program.as_ptr(), libc::F_OK) == 0 {

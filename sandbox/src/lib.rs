@@ -22,6 +22,7 @@
 mod child;
 mod enter;
 mod error;
+mod gate;
 mod job;
 mod place;
 mod remove;
@@ -32,6 +33,7 @@ mod upper;
 
 pub use enter::{Sandbox, Support, check, sweep};
 pub use error::Error;
+pub use gate::Gate;
 pub use job::{ExecFailure, Job, Layer, Outcome, Status, Stdin, Usage};
 pub use tree::{Entry, SyncStats, Tree};
 pub use upper::{Change, ChangeKind, Upper};

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::{self, CArray, Plan, Verdict};
 use crate::{
-    Error, ExecFailure, Job, Layer, Outcome, Result, Sandbox, Status, Stdin, Tree, Upper, Usage, sys,
+    Error, ExecFailure, Gate, Job, Layer, Outcome, Result, Sandbox, Status, Stdin, Tree, Upper, Usage, sys,
 };
 
 impl Sandbox {
@@ -25,6 +25,18 @@ impl Sandbox {
     /// The sandbox could not be set up. Whatever the command itself does, even if it cannot be executed, is no
     /// error but an [`Outcome`].
     pub fn run(&mut self, job: &Job) -> Result<Outcome> {
+        self.start(job, None)
+    }
+
+    /// As [`Sandbox::run`]; the command's process passes a gate before it executes its program.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`]; or the process did not get through.
+    pub fn run_through(&mut self, gate: &dyn Gate, job: &Job) -> Result<Outcome> {
+        self.start(job, Some(gate))
+    }
+
+    fn start(&mut self, job: &Job, gate: Option<&dyn Gate>) -> Result<Outcome> {
         let start = Instant::now();
         self.reap_ended(MOST_ENDING)?;
         let layer = match job.layer {
@@ -62,10 +74,17 @@ impl Sandbox {
             ),
             cwd: c_string(job, job.cwd.as_os_str().as_bytes().to_vec())?,
             umask: job.umask & 0o777,
+            gate,
         };
+        if gate.is_some_and(|gate| gate.fd() <= child::DONE) {
+            return Err(Error::setup("set up descriptors", io::Error::from_raw_os_error(libc::EBADF)));
+        }
         self.memory.report().reset();
         let running = Running::start(&plan, job.isolate_network)?;
         drop((stdin, out_write, err_write, done_write));
+        if let Some(gate) = gate {
+            gate.started();
+        }
 
         let deadline = job.timeout.map(|timeout| start + timeout);
         let mut output = Output::new(out_read, err_read, job.output_limit)?;

@@ -3,13 +3,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sandbox::{ChangeKind, Entry, ExecFailure, Job, Layer, Sandbox, Status, Stdin};
+use sandbox::{ChangeKind, Entry, ExecFailure, Gate, Job, Layer, Sandbox, Status, Stdin};
 
 use super::space::{PROGRAM, Space, read, said};
 
@@ -39,6 +41,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("layers_are_removed", layers_are_removed),
     ("this_machine_is_supported", this_machine_is_supported),
     ("gcc_compiles", gcc_compiles),
+    ("a_gate_is_passed_or_not", a_gate_is_passed_or_not),
 ];
 
 fn only_inputs_are_visible() {
@@ -217,7 +220,7 @@ fn nothing_outside_can_be_reached() {
     // A descriptor that the worker has open and forgot to close at exec.
     let directory = fs::File::open("/").expect("root");
     // SAFETY: duplicates an open descriptor.
-    assert!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&directory), 100) } == 100);
+    assert!(unsafe { libc::dup2(directory.as_raw_fd(), 100) } == 100);
     space.run(&["escape", outside.to_str().expect("UTF-8")]);
 }
 
@@ -525,4 +528,49 @@ fn gcc_compiles() {
     let again = space.run_job(&job);
     let object_again = again.upper.file(Path::new("/work/out/a.o")).expect("upper").expect("an object");
     assert_eq!(fs::read(object_again).expect("object"), object);
+}
+
+/// Tells who comes by, and lets them pass or not.
+struct Turnstile {
+    said: io::PipeWriter,
+    open: bool,
+    started: std::cell::Cell<bool>,
+}
+
+impl Gate for Turnstile {
+    fn fd(&self) -> RawFd {
+        self.said.as_raw_fd()
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        (&self.said).write_all(b"here")?;
+        if self.open { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    }
+
+    fn started(&self) {
+        self.started.set(true);
+    }
+}
+
+fn a_gate_is_passed_or_not() {
+    let mut space = Space::new();
+    for open in [true, false] {
+        space.sandbox.sync(&space.wanted).expect("sync");
+        let (mut told, said) = io::pipe().expect("pipe");
+        let gate = Turnstile { said, open, started: false.into() };
+        let outcome = space.sandbox.run_through(&gate, &space.job(&["exit", "7"]));
+        assert!(gate.started.get());
+        match outcome {
+            Ok(outcome) => assert!(open && outcome.status == Status::Exited(7)),
+            Err(error) => {
+                assert!(!open);
+                assert!(error.to_string().contains("pass the gate"), "{error}");
+            }
+        }
+        drop(gate);
+        // Nobody else holds the pipe open any more, or this would not end.
+        let mut text = String::new();
+        told.read_to_string(&mut text).expect("read");
+        assert_eq!(text, "here");
+    }
 }
