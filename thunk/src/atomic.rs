@@ -32,8 +32,8 @@ impl AtomicFile {
                 Ok(file) => return Ok(Self { file, temporary, committed: false }),
                 // A name left by a dead process with the same id: take the next one.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => {
-                    return Err(Error::Io { what: "create a file there", path: directory.into(), source });
+                Err(error) => {
+                    return Err(Error::Io { what: "create a file there", path: directory.into(), error });
                 }
             }
         }

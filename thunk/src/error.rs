@@ -13,14 +13,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An operation of the file system failed.
-    #[error("{}: cannot {what}: {source}", path.display())]
+    #[error("{}: cannot {what}: {error}", path.display())]
     Io {
         /// What was tried, as an infinitive: "write the blob".
         what: &'static str,
         /// On which file.
         path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
+        /// Why it failed. Not called `source`: it is part of the message, and whoever prints a chain would print it twice.
+        error: io::Error,
     },
     /// A string that should be an object name is none.
     #[error("\"{0}\" is not an object name")]
@@ -71,7 +71,7 @@ pub enum Error {
 impl Error {
     /// For `map_err`: wraps an I/O error with what was tried, on which file.
     pub(crate) fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Io { what, path: path.as_ref().to_path_buf(), source }
+        move |error| Error::Io { what, path: path.as_ref().to_path_buf(), error }
     }
 
     pub(crate) fn malformed(

@@ -5,8 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+
+use crate::file_cache::FileId;
 
 /// As many as the kernel follows.
 const MAX_LINKS: u32 = 40;
@@ -14,14 +18,31 @@ const MAX_LINKS: u32 = 40;
 /// Files, links and directories, each at its real path.
 #[derive(Debug, Default)]
 pub struct Footprint {
-    /// Regular files.
-    pub files: BTreeSet<PathBuf>,
+    /// Regular files, as they were when they were looked at.
+    pub files: BTreeMap<PathBuf, FileFacts>,
     /// Symbolic links and what they say.
     pub links: BTreeMap<PathBuf, PathBuf>,
     /// Directories that must exist, beside the parents of everything else.
     pub directories: BTreeSet<PathBuf>,
     /// Directory as named → its real path.
     known: HashMap<PathBuf, PathBuf>,
+}
+
+/// What is known of a regular file from one look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Its identity.
+    pub id: FileId,
+    /// May anybody execute it?
+    pub executable: bool,
+}
+
+impl FileFacts {
+    /// What `stat` tells.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { id: FileId::of(metadata), executable: metadata.mode() & 0o111 != 0 }
+    }
 }
 
 /// Where a path led.
@@ -32,6 +53,13 @@ pub enum Led {
     /// To the directory at this real path.
     Directory(PathBuf),
     /// To a device, pipe or socket.
+    Special(PathBuf),
+}
+
+/// [`Led`], with what the look told.
+enum Step {
+    File(PathBuf, FileFacts),
+    Directory(PathBuf),
     Special(PathBuf),
 }
 
@@ -48,13 +76,17 @@ impl Footprint {
             return Ok(Led::Directory(real));
         };
         let real = self.directory(parent, 0)?;
-        let led = self.enter(&real, name, 0)?;
-        match &led {
-            Led::File(file) => self.files.insert(file.clone()),
-            Led::Directory(directory) => self.directories.insert(directory.clone()),
-            Led::Special(_) => false,
-        };
-        Ok(led)
+        Ok(match self.enter(&real, name, 0)? {
+            Step::File(file, facts) => {
+                self.files.insert(file.clone(), facts);
+                Led::File(file)
+            }
+            Step::Directory(directory) => {
+                self.directories.insert(directory.clone());
+                Led::Directory(directory)
+            }
+            Step::Special(path) => Led::Special(path),
+        })
     }
 
     /// The real path of the directory of `path`, and `path` there: for files that are to be made. The directory is added.
@@ -88,7 +120,7 @@ impl Footprint {
                         above.parent().unwrap_or(Path::new("/")).to_path_buf()
                     }
                     Component::Normal(name) => match self.enter(&above, name, depth)? {
-                        Led::Directory(real) => real,
+                        Step::Directory(real) => real,
                         _ => return Err(io::ErrorKind::NotADirectory.into()),
                     },
                     _ => above,
@@ -100,17 +132,17 @@ impl Footprint {
     }
 
     /// One step: `name` in the real directory `above`.
-    fn enter(&mut self, above: &Path, name: &OsStr, depth: u32) -> io::Result<Led> {
+    fn enter(&mut self, above: &Path, name: &OsStr, depth: u32) -> io::Result<Step> {
         let here = above.join(name);
         let metadata = std::fs::symlink_metadata(&here)?;
         if metadata.is_dir() {
-            return Ok(Led::Directory(here));
+            return Ok(Step::Directory(here));
         }
         if metadata.is_file() {
-            return Ok(Led::File(here));
+            return Ok(Step::File(here, FileFacts::of(&metadata)));
         }
         if !metadata.is_symlink() {
-            return Ok(Led::Special(here));
+            return Ok(Step::Special(here));
         }
         if depth >= MAX_LINKS {
             return Err(io::Error::from_raw_os_error(libc::ELOOP));
@@ -120,7 +152,7 @@ impl Footprint {
         self.links.insert(here, target);
         let (Some(parent), Some(Component::Normal(last))) = (goal.parent(), goal.components().next_back())
         else {
-            return Ok(Led::Directory(self.directory(&goal, depth + 1)?));
+            return Ok(Step::Directory(self.directory(&goal, depth + 1)?));
         };
         let real = self.directory(parent, depth + 1)?;
         self.enter(&real, last, depth + 1)

@@ -22,7 +22,7 @@ pub use atomic::{AtomicFile, write_atomically};
 pub use digest::Hasher;
 pub use error::{Error, Result};
 pub use file_cache::{FileCache, FileId};
-pub use footprint::{Footprint, Led};
+pub use footprint::{FileFacts, Footprint, Led};
 pub use name::{ObjectKind, ObjectName};
 pub use path::{decode_path, encode_path};
 pub use placeholder::{OutputRef, Placeholder};

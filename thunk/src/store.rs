@@ -20,7 +20,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -28,6 +28,7 @@ use crate::atomic::{AtomicFile, write_atomically};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::file_cache::{FileCache, FileId};
+use crate::footprint::FileFacts;
 use crate::name::{ObjectKind, ObjectName};
 use crate::reduction::Reduction;
 use crate::thunk::Thunk;
@@ -268,19 +269,26 @@ impl Store {
     /// # Errors
     /// It cannot be read, is no regular file, changes while it is read, or the store cannot be written to.
     pub fn put_file(&self, path: &Path) -> Result<(ObjectName, bool)> {
-        let metadata = fs::metadata(path).map_err(Error::io("look at", path))?;
-        let executable = metadata.mode() & 0o111 != 0;
-        let id = FileId::of(&metadata);
-        if let Some(name) = self.files.get(&id)
+        let facts = FileFacts::of(&fs::metadata(path).map_err(Error::io("look at", path))?);
+        Ok((self.put_seen(path, &facts)?, facts.executable))
+    }
+
+    /// [`Store::put_file`] for a file that was looked at just now.
+    ///
+    /// # Errors
+    /// As [`Store::put_file`].
+    pub fn put_seen(&self, path: &Path, facts: &FileFacts) -> Result<ObjectName> {
+        let executable = facts.executable;
+        if let Some(name) = self.files.get(&facts.id)
             && self.is_there(&name, executable)
         {
-            return Ok((name, executable));
+            return Ok(name);
         }
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let before = file.metadata().map_err(Error::io("look at", path))?;
         if !before.is_file() {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-            return Err(Error::Io { what: "store", path: path.into(), source });
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+            return Err(Error::Io { what: "store", path: path.into(), error });
         }
         // Small files, nearly all, are hashed first and written only if they are new.
         const SMALL: u64 = 8 << 20;
@@ -304,26 +312,26 @@ impl Store {
         };
         let after = file.metadata().map_err(Error::io("look at", path))?;
         if FileId::of(&before) != FileId::of(&after) || after.len() != name.size() {
-            let source = io::Error::other("it changed while it was read");
-            return Err(Error::Io { what: "store", path: path.into(), source });
+            let error = io::Error::other("it changed while it was read");
+            return Err(Error::Io { what: "store", path: path.into(), error });
         }
         self.files.put(&FileId::of(&after), &name);
-        Ok((name, executable))
+        Ok(name)
     }
 
     /// Moves a regular file that nobody else can write to any more into the store: no copy where both are on one
-    /// file system.
+    /// file system. A damaged object of the same name is replaced.
     ///
     /// # Errors
     /// It cannot be read, or the store cannot be written to.
     pub fn adopt(&self, path: &Path, executable: bool) -> Result<ObjectName> {
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let name = hash_stream(&mut file, None).map_err(Error::io("read", path))?;
-        if !self.is_there(&name, executable) {
+        let slot = self.slot(&name, executable);
+        if !self.is_there(&name, executable) || self.check_file(&name, &slot).is_err() {
             let mode = if executable { 0o755 } else { 0o644 };
             file.set_permissions(fs::Permissions::from_mode(mode))
                 .map_err(Error::io("set the mode of", path))?;
-            let slot = self.slot(&name, executable);
             match fs::rename(path, &slot) {
                 Ok(()) => self.note(&name, executable),
                 Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
@@ -485,7 +493,7 @@ mod tests {
         assert!(executable);
         for (wanted, mode) in [(true, 0o755), (false, 0o644)] {
             let file = store.file(&name, wanted).unwrap();
-            assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, mode);
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, mode);
         }
         fs::write(&path, "#!/bin/zsh\n").unwrap();
         assert_ne!(store.put_file(&path).unwrap().0, name);
@@ -506,6 +514,17 @@ mod tests {
         assert!(!again.contains(&name));
         again.put(ObjectKind::Value, b"content").unwrap();
         assert_eq!(again.read(&name).unwrap(), b"content");
+    }
+
+    #[test]
+    fn what_is_computed_again_replaces_what_was_damaged() {
+        let (dir, store) = store();
+        let name = store.put(ObjectKind::Value, b"content").unwrap();
+        fs::write(store.find(&name).unwrap(), "contenT").unwrap();
+        let made = dir.path().join("made");
+        fs::write(&made, "content").unwrap();
+        assert_eq!(store.adopt(&made, false).unwrap(), name);
+        assert_eq!(store.read(&name).unwrap(), b"content");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! From a model's plan to a thunk in the store and placeholders in the tree. Everything the command needs is put into
 //! the store now: what happens to the files later makes no difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::{Decline, Invocation, Plan, Probe, Role};
-use thunk::{AtomicFile, Footprint, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
+use thunk::{
+    AtomicFile, FileFacts, Footprint, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
+};
 
 use crate::includes;
 use crate::recorder::Recorder;
-use crate::toolchain::{LOCALE, Toolchain, narrow_path};
+use crate::toolchain::{LOCALE, Toolchain};
 
 /// A command that was deferred.
 pub struct Deferred {
@@ -54,7 +56,7 @@ pub fn defer(
             let _ = footprint.add(&path);
         }
     }
-    let env = environment(invocation, &plan, &toolchains, &mut footprint);
+    let env = environment(recorder, invocation, &plan, &toolchains, &mut footprint);
 
     let mut places = BTreeMap::new();
     for output in &plan.outputs {
@@ -130,6 +132,7 @@ fn toolchains(
 
 /// The environment of the thunk: what matters to the program, what decides its language, and where it finds its parts.
 fn environment(
+    recorder: &Recorder,
     invocation: &Invocation,
     plan: &Plan,
     toolchains: &[Arc<Toolchain>],
@@ -148,11 +151,11 @@ fn environment(
         }
     }
     if let Some(path) = invocation.var("PATH") {
-        let kept = narrow_path(path, toolchains);
-        for directory in &kept {
+        let kept = recorder.toolchains.narrow_path(path, toolchains);
+        for directory in kept.iter() {
             let _ = footprint.add(directory);
         }
-        if let Ok(joined) = std::env::join_paths(&kept) {
+        if let Ok(joined) = std::env::join_paths(kept.iter()) {
             push("PATH", &joined);
         }
     }
@@ -178,11 +181,13 @@ fn add_files(
     recorder: &Recorder,
     thunk: &mut Thunk,
     program: &Path,
-    files: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, FileFacts>,
     toolchains: &[Arc<Toolchain>],
 ) -> Result<(), Decline> {
-    for path in files {
-        if let Some(placeholder) = Placeholder::read(&path).map_err(|e| Decline(e.to_string()))? {
+    for (path, facts) in files {
+        if wire::size_may_be_placeholder(facts.id.size)
+            && let Some(placeholder) = Placeholder::read(&path).map_err(|e| Decline(e.to_string()))?
+        {
             if placeholder.store != recorder.store.root() {
                 return Err(Decline(format!(
                     "{} is a placeholder of another store, {}",
@@ -193,14 +198,14 @@ fn add_files(
             thunk.thunks.push(ThunkInput { path, from: placeholder.output });
             continue;
         }
-        let (value, executable) = recorder.store.put_file(&path).map_err(|e| Decline(e.to_string()))?;
+        let value = recorder.store.put_seen(&path, &facts).map_err(|e| Decline(e.to_string()))?;
         if path == program {
             thunk.function = Some(value);
         }
         if toolchains.iter().any(|t| t.contents.get(&path) == Some(&value)) {
             continue;
         }
-        let list = if executable { &mut thunk.executables } else { &mut thunk.values };
+        let list = if facts.executable { &mut thunk.executables } else { &mut thunk.values };
         list.push(Input { path, value });
     }
     Ok(())
@@ -211,7 +216,7 @@ fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u3
         Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = AtomicFile::create_in(directory, 0o600)?;
-    let failed = |what, source| thunk::Error::Io { what, path: path.to_path_buf(), source };
+    let failed = |what, error| thunk::Error::Io { what, path: path.to_path_buf(), error };
     file.write_all(&content).map_err(|e| failed("write the placeholder", e))?;
     let permissions = std::fs::Permissions::from_mode(mode);
     file.file().set_permissions(permissions).map_err(|e| failed("set the mode of", e))?;

@@ -26,7 +26,7 @@ pub fn find(
     search: &IncludeSearch,
 ) -> Result<Vec<PathBuf>, Decline> {
     let files = Seen { recorder, project: &recorder.project };
-    let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files) {
+    let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files, recorder.scanner.now()) {
         Ok(closure) => return Ok(paths(closure)),
         Err(unsure) => unsure,
     };
@@ -36,7 +36,7 @@ pub fn find(
     let output = ask(recorder, invocation, &search.ask_compiler)?;
     let no_rule = || Decline("the compiler's -M gave no rule".into());
     let listed = parse_rule(&output.stdout, &invocation.cwd).ok_or_else(no_rule)?;
-    let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files);
+    let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files, recorder.scanner.now());
     Ok(paths(closure.map_err(|unsure| Decline(unsure.to_string()))?))
 }
 

@@ -4,7 +4,7 @@
 //! the same, and every path that was looked for in vain still leads nowhere.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -33,6 +33,7 @@ pub struct Toolchains {
     directory: PathBuf,
     scratch: PathBuf,
     known: Mutex<HashMap<Probe, Arc<Mutex<Option<Found>>>>>,
+    paths: Mutex<HashMap<(OsString, Vec<ObjectName>), Arc<[PathBuf]>>>,
 }
 
 type Found = Result<Arc<Toolchain>, String>;
@@ -44,7 +45,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 impl Toolchains {
     /// Closures are kept in `directory`; probes run in directories made in `scratch`.
     pub fn new(directory: PathBuf, scratch: PathBuf) -> Self {
-        Self { directory, scratch, known: Mutex::default() }
+        Self { directory, scratch, known: Mutex::default(), paths: Mutex::default() }
     }
 
     /// The closure that this probe finds.
@@ -64,6 +65,21 @@ impl Toolchains {
         let result = self.load_or_observe(probe, store).map(Arc::new);
         *found = Some(result.clone());
         result
+    }
+
+    /// `PATH` without the directories that hold nothing of these tools: whether they exist makes no difference to the
+    /// command, and the thunks of users with different paths are the same.
+    pub fn narrow_path(&self, path: &OsStr, toolchains: &[Arc<Toolchain>]) -> Arc<[PathBuf]> {
+        let key = (path.to_os_string(), toolchains.iter().map(|t| t.tree).collect::<Vec<_>>());
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let narrowed = paths.entry(key).or_insert_with(|| {
+            let useful = |directory: &Path| {
+                std::fs::canonicalize(directory)
+                    .is_ok_and(|real| toolchains.iter().any(|t| t.directories.contains(&real)))
+            };
+            std::env::split_paths(path).filter(|d| d.is_absolute() && useful(d)).collect()
+        });
+        Arc::clone(narrowed)
     }
 
     fn load_or_observe(&self, probe: &Probe, store: &Store) -> Result<Toolchain, String> {
@@ -161,13 +177,13 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
     let mut entries = Vec::new();
     let mut contents = HashMap::new();
     let mut directories = HashSet::new();
-    for path in footprint.files.iter().chain(footprint.links.keys()) {
+    for path in footprint.files.keys().chain(footprint.links.keys()) {
         directories.extend(path.parent().map(Path::to_path_buf));
     }
-    for path in footprint.files {
-        let (value, executable) = store.put_file(&path).map_err(|e| e.to_string())?;
+    for (path, facts) in footprint.files {
+        let value = store.put_seen(&path, &facts).map_err(|e| e.to_string())?;
         contents.insert(path.clone(), value);
-        entries.push(TreeEntry { path, node: TreeNode::File { value, executable } });
+        entries.push(TreeEntry { path, node: TreeNode::File { value, executable: facts.executable } });
     }
     for (path, target) in footprint.links {
         entries.push(TreeEntry { path, node: TreeNode::Link(target) });
@@ -252,16 +268,6 @@ pub const LOCALE: [&str; 9] = [
     "LC_TIME",
     "LOCPATH",
 ];
-
-/// `PATH` without the directories that hold nothing of these tools: whether they exist makes no difference to the
-/// command, and the thunks of users with different paths are the same.
-pub fn narrow_path(path: &OsStr, toolchains: &[Arc<Toolchain>]) -> Vec<PathBuf> {
-    let useful = |directory: &Path| {
-        std::fs::canonicalize(directory)
-            .is_ok_and(|real| toolchains.iter().any(|t| t.directories.contains(&real)))
-    };
-    std::env::split_paths(path).filter(|directory| directory.is_absolute() && useful(directory)).collect()
-}
 
 #[cfg(test)]
 mod tests {
