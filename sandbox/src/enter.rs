@@ -289,9 +289,9 @@ fn make_dev(directory: &Path) -> io::Result<()> {
 }
 
 /// The error of a step that the machine's settings may forbid, with what to do about it.
-fn with_hint(step: &'static str, source: io::Error) -> Error {
+fn with_hint(step: &'static str, error: io::Error) -> Error {
     let setting = |path: &str| fs::read_to_string(path).map(|s| s.trim().to_owned()).unwrap_or_default();
-    let hint = if source.raw_os_error() == Some(libc::EINVAL) {
+    let hint = if error.raw_os_error() == Some(libc::EINVAL) {
         "; the process must have one thread when it enters"
     } else if setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
         "; as root: sysctl kernel.unprivileged_userns_clone=1"
@@ -302,7 +302,7 @@ fn with_hint(step: &'static str, source: io::Error) -> Error {
     } else {
         "; in a container, it must be allowed to use unshare, mount and pivot_root (seccomp and AppArmor profiles)"
     };
-    Error::Setup { step, source, hint: hint.to_owned() }
+    Error::Setup { step, error, hint: hint.to_owned() }
 }
 
 /// Can this machine run sandboxes with `scratch` as their directory? Tries it in a child process.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A path that was asked for cannot exist in a sandbox.
-    #[error("{path:?} cannot be in a sandbox: {reason}")]
+    #[error("{} cannot be in a sandbox: {reason}", path.display())]
     BadPath {
         /// The path as it was given.
         path: PathBuf,
@@ -17,7 +17,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A job has something that cannot be passed to a program.
-    #[error("cannot run {program:?}: {reason}")]
+    #[error("cannot run {}: {reason}", program.display())]
     BadJob {
         /// The program that was to run.
         program: PathBuf,
@@ -25,22 +25,23 @@ pub enum Error {
         reason: &'static str,
     },
     /// A file could not be made, linked, read or removed.
-    #[error("{action} {path:?}: {source}")]
+    #[error("{action} {}: {error}", path.display())]
     File {
         /// What was being done.
         action: &'static str,
         /// To which file.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Not called `source`: it is part of the message, and whoever prints a chain would print it
+        /// twice.
+        error: io::Error,
     },
     /// The kernel refused a step of setting up the namespaces.
-    #[error("sandbox: cannot {step}: {source}{hint}")]
+    #[error("sandbox: cannot {step}: {error}{hint}")]
     Setup {
         /// The step.
         step: &'static str,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
         /// What to do about it: empty, or a clause that begins with a semicolon.
         hint: String,
     },
@@ -54,12 +55,12 @@ pub enum Error {
 
 impl Error {
     /// An error of a call on `path`.
-    pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::File { action, path: path.to_owned(), source }
+    pub(crate) fn file(action: &'static str, path: &Path, error: io::Error) -> Error {
+        Error::File { action, path: path.to_owned(), error }
     }
 
     /// An error of a step that needs no path to be understood.
-    pub(crate) fn setup(step: &'static str, source: io::Error) -> Error {
-        Error::Setup { step, source, hint: String::new() }
+    pub(crate) fn setup(step: &'static str, error: io::Error) -> Error {
+        Error::Setup { step, error, hint: String::new() }
     }
 }

@@ -215,7 +215,7 @@ fn judge(verdict: Verdict) -> Result<(Status, Usage)> {
                 }
                 _ => "",
             };
-            Err(Error::Setup { step, source: error, hint: hint.to_owned() })
+            Err(Error::Setup { step, error, hint: hint.to_owned() })
         }
         Verdict::Killed => Err(Error::Killed),
     }
