@@ -31,13 +31,14 @@ mod walk;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use disk::{Disk, Files, Kind, Stamp};
 
 use crate::IncludeSearch;
 use search::Lists;
-use tree::Tree;
+use tree::{Tree, View};
 use walk::Aim;
 
 /// A file that a command may read.
@@ -110,7 +111,12 @@ pub struct Unsure {
 pub struct Scanner {
     memory: RwLock<Arc<Memory>>,
     limit: usize,
+    moments: AtomicU64,
 }
+
+/// A point in time: see [`Scanner::now`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
 
 struct Memory {
     tree: Tree,
@@ -133,15 +139,28 @@ impl Scanner {
     /// A scanner that forgets everything and starts afresh when it remembers more than about `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { memory: RwLock::new(Memory::new()), limit }
+        Self { memory: RwLock::new(Memory::new()), limit, moments: AtomicU64::new(0) }
+    }
+
+    /// This moment. A scan `since` a moment does not look again at what was looked at after it: whoever knows that
+    /// no file changed between two commands gives both the same. Nearly all of a warm scan is looking.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment(self.moments.fetch_add(1, SeqCst) + 1)
     }
 
     /// All files that the command with this search, run in the absolute directory `cwd`, may read.
     ///
     /// # Errors
     /// It cannot be told: ask the compiler, if [`Why::compiler_knows`].
-    pub fn scan(&self, search: &IncludeSearch, cwd: &Path, files: &dyn Files) -> Result<Closure, Unsure> {
-        self.run(search, cwd, files, Aim::Everything)
+    pub fn scan(
+        &self,
+        search: &IncludeSearch,
+        cwd: &Path,
+        files: &dyn Files,
+        since: Moment,
+    ) -> Result<Closure, Unsure> {
+        self.run(search, cwd, files, since, Aim::Everything)
     }
 
     /// The files that a command reads or tests for but its compiler's `-M` does not list: `__has_include`, `#embed`,
@@ -155,8 +174,9 @@ impl Scanner {
         cwd: &Path,
         listed: &[PathBuf],
         files: &dyn Files,
+        since: Moment,
     ) -> Result<Closure, Unsure> {
-        self.run(search, cwd, files, Aim::Unlisted(listed))
+        self.run(search, cwd, files, since, Aim::Unlisted(listed))
     }
 
     fn run(
@@ -164,10 +184,11 @@ impl Scanner {
         search: &IncludeSearch,
         cwd: &Path,
         files: &dyn Files,
+        since: Moment,
         aim: Aim<'_>,
     ) -> Result<Closure, Unsure> {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let view = memory.tree.view(files);
+        let view = View { tree: &memory.tree, files, epoch: since.0 };
         let mut through = vec![];
         let list = memory.lists.get(view, search, cwd, &mut through);
         let result = walk::walk(view, &list, search, &through, aim);

@@ -155,7 +155,8 @@ fn names(closure: &Closure) -> Vec<String> {
 }
 
 fn scan(fake: &Fake, search: &IncludeSearch) -> Result<Closure, Unsure> {
-    Scanner::default().scan(search, Path::new("/w"), fake)
+    let scanner = Scanner::default();
+    scanner.scan(search, Path::new("/w"), fake, scanner.now())
 }
 
 /// What the scan of `/w/a.c` finds.

@@ -2,8 +2,8 @@
 //! Directories and files as far as they were asked about: which names exist, and what the files contain.
 //! Unaware of search paths.
 //!
-//! Files come and go while a build runs. Each scan has an epoch, and nothing that was checked before the scan
-//! began is believed: a directory is looked at once per epoch, and if its stamp is no longer the same, every name
+//! Files come and go while a build runs. Each scan has an epoch, and nothing that was checked in an earlier one is
+//! believed: a directory is looked at once per epoch, and if its stamp is no longer the same, every name
 //! that was missing in it is asked for again. (A listing would be dearer: in an in-tree build each compile
 //! adds an object file to a directory of thousands.) Only when an answer really changes does the directory's
 //! `changed_at` move on, and with it what was concluded from the old answer is void.
@@ -86,7 +86,6 @@ pub(super) struct Tree {
     contents: Mutex<HashMap<Stamp, Arc<Parsed>, Fast>>,
     /// The number of the newest change.
     changes: AtomicU64,
-    epochs: AtomicU64,
     weight: AtomicUsize,
 }
 
@@ -119,13 +118,8 @@ impl Tree {
             files: Table::new(),
             contents: Mutex::default(),
             changes: AtomicU64::new(1),
-            epochs: AtomicU64::new(0),
             weight: AtomicUsize::new(0),
         }
-    }
-
-    pub fn view<'a>(&'a self, files: &'a dyn Files) -> View<'a> {
-        View { tree: self, files, epoch: self.epochs.fetch_add(1, SeqCst) + 1 }
     }
 
     /// About how many bytes all this takes.

@@ -38,9 +38,8 @@ pub(super) fn walk(
     for _ in 0..PATIENCE {
         let mut walk = Walk::new(view, list, &search.defines);
         walk.through.extend_from_slice(through);
-        match walk.run(search, aim) {
-            Ok(()) => return walk.finish(),
-            Err(Vanished) => {}
+        if let Ok(()) = walk.run(search, aim) {
+            return walk.finish();
         }
     }
     let file = search.sources.first().cloned().unwrap_or_default();

@@ -17,7 +17,7 @@ impl Session {
     }
 
     fn scan(&self) -> Vec<String> {
-        names(&self.scanner.scan(&self.search, Path::new("/w"), &self.fake).unwrap())
+        names(&self.scanner.scan(&self.search, Path::new("/w"), &self.fake, self.scanner.now()).unwrap())
     }
 
     /// Looks and reads of one scan.
@@ -97,6 +97,21 @@ fn a_warm_scan_looks_once_at_what_matters_and_reads_nothing() {
 }
 
 #[test]
+fn within_one_moment_nothing_is_looked_at_twice() {
+    let s = Session::new(FILES, &["/i", "/j"]);
+    let scan = |moment| names(&s.scanner.scan(&s.search, Path::new("/w"), &s.fake, moment).unwrap());
+    let moment = s.scanner.now();
+    let first = scan(moment);
+    let before = s.fake.looks.load(SeqCst);
+    s.fake.write("/w/gen.h", "");
+    assert_eq!(scan(moment), first);
+    assert_eq!(s.fake.looks.load(SeqCst), before);
+    assert_ne!(scan(s.scanner.now()), first);
+    // Not even an older moment brings the old answer back.
+    assert_ne!(scan(moment), first);
+}
+
+#[test]
 fn what_is_fixed_is_looked_at_once() {
     struct Fixed(Fake);
     impl Files for Fixed {
@@ -114,7 +129,7 @@ fn what_is_fixed_is_looked_at_once() {
         }
     }
     let (files, scanner) = (Fixed(Fake::with(FILES)), Scanner::default());
-    let scan = || scanner.scan(&search(&["/i", "/j"]), Path::new("/w"), &files).unwrap();
+    let scan = || scanner.scan(&search(&["/i", "/j"]), Path::new("/w"), &files, scanner.now()).unwrap();
     let first = scan();
     let before = files.0.looks.load(SeqCst);
     assert_eq!(scan(), first);

@@ -163,7 +163,7 @@ fn compare(compiler: &str, language: &str, extension: &str, headers: &[&str]) {
         let Some(expected) = reference(compiler, &["-x", language], &source) else { continue };
         let search =
             IncludeSearch { sources: vec![source], system: system.clone(), ..IncludeSearch::default() };
-        let closure = scanner.scan(&search, dir.path(), &Disk).unwrap();
+        let closure = scanner.scan(&search, dir.path(), &Disk, scanner.now()).unwrap();
         let found: BTreeSet<_> = closure.files.iter().map(|f| key(&f.path)).collect();
         for path in &expected {
             assert!(found.contains(&key(path)), "{compiler}: <{header}> reads {}", path.display());
@@ -241,7 +241,8 @@ fn subtle_orders_are_covered() {
             system,
             ..IncludeSearch::default()
         };
-        let closure = Scanner::default().scan(&search, dir.path(), &Disk).unwrap();
+        let scanner = Scanner::default();
+        let closure = scanner.scan(&search, dir.path(), &Disk, scanner.now()).unwrap();
         let found: BTreeSet<_> = closure.files.iter().map(|f| key(&f.path)).collect();
         let local = expected.iter().filter(|p| p.starts_with(dir.path()));
         for path in local {

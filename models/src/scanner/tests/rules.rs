@@ -218,7 +218,8 @@ fn what_the_compiler_does_not_list_is_added_to_its_list() {
     ];
     let fake = Fake::with(&files);
     let listed = paths(&["/w/a.c", "/w/x.h"]);
-    let closure = Scanner::default().complete(&search(&[]), Path::new("/w"), &listed, &fake).unwrap();
+    let scanner = Scanner::default();
+    let closure = scanner.complete(&search(&[]), Path::new("/w"), &listed, &fake, scanner.now()).unwrap();
     assert_eq!(names(&closure), ["/w/a.c", "/w/x.h", "/w/t.h", "/w/b.bin"]);
 }
 
