@@ -4,13 +4,14 @@
 //! leaves a trace that can be read up to that point.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 use crate::framed;
 use crate::name::{ObjectKind, ObjectName};
@@ -278,20 +279,6 @@ impl Writer {
     /// The file cannot be made.
     pub fn create(store: &Store, path: Option<&Path>, cwd: &Path, argv: &[OsString]) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let path = match path {
-            Some(path) => path.to_path_buf(),
-            None => {
-                let name = format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id());
-                store.root().join("traces").join(name)
-            }
-        };
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(Error::io("write the trace", &path))?;
-        let writer = Self { path, file: Mutex::new(file) };
         let begin = wire::Begin {
             cwd: cwd.as_os_str().as_bytes().to_vec(),
             argv: argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
@@ -299,8 +286,26 @@ impl Writer {
         };
         let mut bytes = MAGIC.to_vec();
         framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Begin(begin)) });
-        writer.append(&bytes)?;
-        Ok(writer)
+        let (file, path) = match path {
+            Some(path) => {
+                let failed = || Error::io("write the trace", path);
+                let mut file = File::create(path).map_err(failed())?;
+                file.write_all(&bytes).map_err(failed())?;
+                (file, path.to_path_buf())
+            }
+            // A trace that does not even begin would hide the one before it.
+            None => {
+                let directory = store.root().join("traces");
+                let name = format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id());
+                let path = directory.join(name);
+                let mut begun = AtomicFile::create_in(&directory, 0o644)?;
+                begun.write_all(&bytes).map_err(Error::io("write the trace", &path))?;
+                let file = begun.file().try_clone().map_err(Error::io("write the trace", &path))?;
+                begun.commit(&path)?;
+                (file, path)
+            }
+        };
+        Ok(Self { path, file: Mutex::new(file) })
     }
 
     /// Where the trace is.
@@ -359,7 +364,16 @@ impl Writer {
 
     fn append(&self, bytes: &[u8]) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.write_all(bytes).map_err(Error::io("write the trace", &self.path))
+        let start = file.stream_position();
+        file.write_all(bytes).map_err(|error| {
+            // A full disk takes a part of the record: what comes after that would not be read any more.
+            if let Ok(start) = start
+                && file.set_len(start).is_ok()
+            {
+                let _ = file.seek(SeekFrom::Start(start));
+            }
+            Error::io("write the trace", &self.path)(error)
+        })
     }
 }
 
@@ -402,6 +416,17 @@ mod tests {
         assert_eq!((trace.end, &trace.cut), (Some((0, 99)), &None));
         assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
         assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_trace_that_cannot_be_begun_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let full = Writer::create(&store, Some(Path::new("/dev/full")), Path::new("/w"), &[]);
+        assert!(full.unwrap_err().to_string().starts_with("/dev/full: cannot write the trace: "));
+        fs::remove_dir(dir.path().join("traces")).unwrap();
+        fs::write(dir.path().join("traces"), "").unwrap();
+        assert!(Writer::create(&store, None, Path::new("/w"), &[]).is_err());
     }
 
     #[test]
