@@ -2,6 +2,7 @@
 //! The interface between the engine and what runs thunks.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use thunk::{ObjectName, Reduction};
@@ -12,7 +13,12 @@ use crate::protocol::Failed;
 #[derive(Debug)]
 pub enum Answer {
     /// Its outputs are in the store.
-    Reduced(Reduction),
+    Reduced {
+        /// They are these.
+        reduction: Reduction,
+        /// Paths that were added to the inputs: the reduction is that of another thunk then.
+        completed: Vec<PathBuf>,
+    },
     /// The command failed: it would fail again.
     Failed(Failed),
     /// The back end failed: somebody else may do better.

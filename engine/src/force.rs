@@ -5,7 +5,8 @@
 //! become values), looked up again (an unchanged input may make a changed thunk one that is known), and given to a
 //! back end. Answers come back through a set of tasks; each makes others ready. Nothing waits but the loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use thunk::{ObjectName, Reduction, Store};
 use tokio::task::JoinSet;
 
 use crate::backend::{Answer, Backend};
+use crate::escapes::{self, Known};
 use crate::graph::{Graph, NodeId, resolve};
 use crate::materialise::{self, Target};
 use crate::progress::{Numbers, Progress};
@@ -56,6 +58,10 @@ struct Engine<'a> {
     waiting: HashMap<ObjectName, Vec<Target>>,
     /// Reductions of this run, which others' inputs come from.
     reductions: HashMap<ObjectName, Reduction>,
+    /// Those of them that depend on more than the thunk says, by a completion somewhere below. They are not stored.
+    passing: HashSet<ObjectName>,
+    /// Commands of this run whose inputs were completed, and a path that one of them looked for.
+    completed: (usize, Option<PathBuf>),
     summary: Summary,
     tries: HashMap<NodeId, u32>,
     stopping: bool,
@@ -79,12 +85,15 @@ pub async fn force(
         graph: Graph::default(),
         waiting: HashMap::new(),
         reductions: HashMap::new(),
+        passing: HashSet::new(),
+        completed: (0, None),
         summary: Summary::default(),
         tries: HashMap::new(),
         stopping: false,
     };
     engine.load(targets)?;
     engine.run(backend).await?;
+    engine.tell_completed();
     Ok(engine.summary)
 }
 
@@ -95,13 +104,16 @@ impl Engine<'_> {
             let mut known = Vec::new();
             let context = || format!("{} cannot be forced", target.path.display());
             self.graph
-                .add(self.store, thunk, &mut |name, reduction| known.push((name, reduction)))
+                .add(self.store, thunk, &mut |name, found| known.push((name, found)))
                 .with_context(context)?;
             self.waiting.entry(thunk).or_default().push(target);
-            for (name, reduction) in known {
+            for (name, Known { reduction, completed }) in known {
                 self.summary.known += 1;
                 if self.options.repeat_warnings {
                     self.progress.command_said(&reduction.stdout, &reduction.stderr);
+                }
+                if completed {
+                    self.passing.insert(name);
                 }
                 self.reductions.insert(name, reduction);
             }
@@ -165,12 +177,12 @@ impl Engine<'_> {
             }
         };
         let resolved = self.store.put_thunk(&resolved)?;
-        if let Some(reduction) = self.store.reduction(&resolved) {
+        if let Some(Known { reduction, completed }) = escapes::known(self.store, &resolved) {
             self.summary.known += 1;
             if self.options.repeat_warnings {
                 self.progress.command_said(&reduction.stdout, &reduction.stderr);
             }
-            self.reduced(id, reduction)?;
+            self.reduced(id, reduction, completed)?;
             return Ok(None);
         }
         Ok(Some(resolved))
@@ -178,10 +190,15 @@ impl Engine<'_> {
 
     fn answered(&mut self, id: NodeId, resolved: ObjectName, answer: Answer, label: &str) -> Result<()> {
         match answer {
-            Answer::Reduced(reduction) => {
+            Answer::Reduced { reduction, completed } => {
                 self.summary.run += 1;
                 self.progress.command_said(&reduction.stdout, &reduction.stderr);
-                self.reduced(id, reduction)
+                if !completed.is_empty() {
+                    self.completed.0 += 1;
+                    let example = completed.iter().find(|path| path.is_file()).or(completed.first());
+                    self.completed.1 = self.completed.1.take().or(example.cloned());
+                }
+                self.reduced(id, reduction, !completed.is_empty())
             }
             Answer::Failed(failed) => {
                 let thunk = self.store.thunk(&resolved)?;
@@ -203,13 +220,31 @@ impl Engine<'_> {
         }
     }
 
-    fn reduced(&mut self, id: NodeId, reduction: Reduction) -> Result<()> {
+    fn reduced(&mut self, id: NodeId, reduction: Reduction, completed: bool) -> Result<()> {
         let name = self.graph.name(id);
-        self.store.put_reduction(&name, &reduction)?;
+        if completed || self.graph.needs(id).any(|need| self.passing.contains(&need)) {
+            self.passing.insert(name);
+        } else {
+            self.store.put_reduction(&name, &reduction)?;
+        }
         self.reductions.insert(name, reduction);
         self.graph.reduced(id);
         self.place(&name);
         Ok(())
+    }
+
+    /// Once per run: models should have known.
+    fn tell_completed(&mut self) {
+        let (count, Some(example)) = &self.completed else { return };
+        let (commands, model, inputs) = if *count == 1 {
+            ("command", "its model", "its inputs")
+        } else {
+            ("commands", "their models", "their inputs")
+        };
+        self.progress.note(&format!(
+            "{count} {commands} looked at files that {model} did not name (for example {}); {inputs} were completed",
+            example.display()
+        ));
     }
 
     fn fail(&mut self, id: NodeId, code: i32) {

@@ -16,6 +16,8 @@ use std::time::Duration;
 use anyhow::Result;
 use thunk::{ObjectName, Reduction, Store, Thunk};
 
+use crate::escapes::{self, Known};
+
 /// One thunk of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
@@ -89,7 +91,7 @@ impl Graph {
         &mut self,
         store: &Store,
         name: ObjectName,
-        known: &mut dyn FnMut(ObjectName, Reduction),
+        known: &mut dyn FnMut(ObjectName, Known),
     ) -> Result<NodeId> {
         if let Some(&id) = self.by_name.get(&name) {
             return Ok(id);
@@ -130,10 +132,10 @@ impl Graph {
         &mut self,
         store: &Store,
         name: ObjectName,
-        known: &mut dyn FnMut(ObjectName, Reduction),
+        known: &mut dyn FnMut(ObjectName, Known),
     ) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
-        let reduction = store.reduction(&name);
+        let reduction = escapes::known(store, &name);
         let state = if reduction.is_some() { State::Reduced } else { State::Waiting };
         self.nodes.push(Node { name, state, missing: 0, users: Vec::new(), needs: Vec::new(), remaining: 0 });
         self.by_name.insert(name, id);
@@ -186,6 +188,11 @@ impl Graph {
     /// The thunk's name.
     pub fn name(&self, id: NodeId) -> ObjectName {
         self.node(id).name
+    }
+
+    /// The thunks that it needs.
+    pub fn needs(&self, id: NodeId) -> impl Iterator<Item = ObjectName> {
+        self.node(id).needs.iter().map(|&need| self.name(need))
     }
 
     /// How many thunks are in which state.

@@ -69,10 +69,7 @@ impl Local {
         worker.stream.read_exact(&mut body).await.context(lost)?;
         let answer = worker::read_answer(name, Done::decode(body.as_slice())?);
         self.idle.borrow_mut().push(worker);
-        Ok(match answer? {
-            Ok(reduction) => Answer::Reduced(reduction),
-            Err(failed) => Answer::Failed(failed),
-        })
+        answer
     }
 }
 

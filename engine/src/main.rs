@@ -3,10 +3,12 @@
 //! puts the results in place.
 
 mod backend;
+mod escapes;
 mod force;
 mod graph;
 mod local;
 mod materialise;
+mod observed;
 mod progress;
 mod protocol;
 mod targets;

@@ -85,6 +85,13 @@ impl Progress {
         eprintln!("ggforce: {text}");
     }
 
+    /// A line of our own that no result depends on.
+    pub fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
     /// What a successful command wrote.
     pub fn command_said(&mut self, stdout: &[u8], stderr: &[u8]) {
         if !stdout.is_empty() || !stderr.is_empty() {

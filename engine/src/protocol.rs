@@ -23,6 +23,15 @@ pub struct Done {
     /// One of these.
     #[prost(oneof = "Result", tags = "1, 2, 3")]
     pub result: Option<Result>,
+    /// Paths that were looked for in vain and were added to the inputs: the reduction is that of another thunk then.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub completed: Vec<Vec<u8>>,
+}
+
+impl From<Result> for Done {
+    fn from(result: Result) -> Self {
+        Self { result: Some(result), completed: Vec::new() }
+    }
 }
 
 /// One of three ends.
@@ -54,6 +63,15 @@ pub struct Failed {
     /// What it wrote to standard error.
     #[prost(bytes = "vec", tag = "4")]
     pub stderr: Vec<u8>,
+}
+
+impl Failed {
+    /// The same failure, with more about it.
+    #[must_use]
+    pub fn and(self, more: &str) -> Self {
+        let how = if self.how.is_empty() { format!("exit code {}", self.code) } else { self.how };
+        Self { how: format!("{how}; {more}"), ..self }
+    }
 }
 
 /// The message as it goes over the stream.

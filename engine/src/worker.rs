@@ -2,10 +2,10 @@
 //! The worker: takes thunks, runs each in the sandbox, stores its outputs, answers. One process with one thread, so that
 //! it can enter namespaces and fork freely. Unaware of the graph, of other workers and of the tree in which results end up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,6 +15,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use sandbox::{Entry, Layer, Outcome, Sandbox, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
+use crate::backend::Answer;
+use crate::escapes::{self, Completed};
+use crate::observed;
 use crate::protocol::{self, Done, Failed, Job};
 
 /// Where commands see the files of gg's own thunks, which name them without a directory.
@@ -37,19 +40,31 @@ pub fn serve(store_root: &Path) -> Result<()> {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
                 let result = protocol::Result::Broken(format!("{error:#}"));
-                protocol::write(&mut stream, &Done { result: Some(result) })?;
+                protocol::write(&mut stream, &Done::from(result))?;
             }
             return Ok(());
         }
     };
     while let Some(job) = protocol::read::<Job>(&mut stream)? {
-        let result = match worker.run(&job) {
-            Ok(result) => result,
-            Err(error) => protocol::Result::Broken(format!("{error:#}")),
-        };
-        protocol::write(&mut stream, &Done { result: Some(result) })?;
+        let done =
+            worker.run(&job).unwrap_or_else(|error| protocol::Result::Broken(format!("{error:#}")).into());
+        protocol::write(&mut stream, &done)?;
     }
     Ok(())
+}
+
+/// How often inputs are completed for one thunk. Each time at least one file is added; the dynamic loader asks for one library
+/// at a time.
+const ROUNDS: u32 = 32;
+
+/// How a command ended.
+enum Ended {
+    Reduced(Reduction),
+    /// `lacking`: perhaps for want of a file.
+    Failed {
+        failed: Failed,
+        lacking: bool,
+    },
 }
 
 struct Worker {
@@ -60,28 +75,117 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self, job: &Job) -> Result<protocol::Result> {
+    fn run(&mut self, job: &Job) -> Result<Done> {
         let name: ObjectName = job.thunk.parse()?;
         let thunk = self.store.thunk(&name)?;
         if !thunk.thunks.is_empty() {
             bail!("{name} has inputs that are not reduced");
         }
-        let layout = Layout::of(&thunk);
-        let wanted = self.wanted(&thunk, &layout)?;
-        self.sandbox.sync(&wanted)?;
-        let outcome = self.sandbox.run(&self.job(&thunk, &layout)?)?;
-        if outcome.status == Status::Exited(0) {
-            let reduction = self.collect(&thunk, &layout, outcome)?;
-            match reduction {
-                Ok(reduction) => {
-                    self.store.put_reduction(&name, &reduction)?;
-                    Ok(protocol::Result::Reduced(reduction.encode()))
-                }
-                Err(failed) => Ok(protocol::Result::Failed(failed)),
-            }
-        } else {
-            Ok(protocol::Result::Failed(failure(outcome)))
+        // gg's own thunks name all they need without a directory: there is nothing to look for outside.
+        let ours = thunk.workdir.is_some();
+        let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
+        let completed = escapes::complete(&self.store, &thunk, &known)?;
+        if !completed.paths.is_empty() {
+            return self.run_completed(&name, &thunk, completed, None);
         }
+        match self.run_once(&thunk)? {
+            Ended::Failed { failed, lacking: true } if ours => {
+                self.run_completed(&name, &thunk, completed, Some(failed))
+            }
+            ended => self.finish(&name, &thunk, completed, ended),
+        }
+    }
+
+    fn run_once(&mut self, thunk: &Thunk) -> Result<Ended> {
+        let layout = Layout::of(thunk);
+        let wanted = self.wanted(thunk, &layout)?;
+        self.sandbox.sync(&wanted)?;
+        let outcome = self.sandbox.run(&self.job(thunk, &layout)?)?;
+        self.judge(thunk, &layout, outcome)
+    }
+
+    fn judge(&self, thunk: &Thunk, layout: &Layout, outcome: Outcome) -> Result<Ended> {
+        match outcome.status {
+            Status::Exited(0) => self.collect(thunk, layout, outcome),
+            Status::TimedOut | Status::OutputLimit => {
+                Ok(Ended::Failed { failed: failure(outcome), lacking: false })
+            }
+            _ => Ok(Ended::Failed { failed: failure(outcome), lacking: true }),
+        }
+    }
+
+    /// Runs under observation, adds what the command looked for in vain to the inputs, and runs again, until it
+    /// has found everything. `first`: how the thunk as it is failed, if it ran already.
+    fn run_completed(
+        &mut self,
+        name: &ObjectName,
+        thunk: &Thunk,
+        start: Completed,
+        first: Option<Failed>,
+    ) -> Result<Done> {
+        let mut current = start;
+        let mut first = first;
+        for _ in 0..ROUNDS {
+            let layout = Layout::of(&current.thunk);
+            let wanted = self.wanted(&current.thunk, &layout)?;
+            self.sandbox.sync(&wanted)?;
+            let job = self.job(&current.thunk, &layout)?;
+            let (outcome, touches) = match observed::run(&mut self.sandbox, &job) {
+                Ok(seen) => seen,
+                Err(observed::Error::Sandbox(error)) => return Err(error.into()),
+                Err(observed::Error::Observe(error)) => {
+                    let why = format!("whether it lacked a file could not be found out: {error}");
+                    let ended = match first {
+                        Some(failed) => Ended::Failed { failed: failed.and(&why), lacking: false },
+                        None => self.run_once(&current.thunk)?,
+                    };
+                    return self.finish(name, thunk, current, ended);
+                }
+            };
+            let mut paths = current.paths.clone();
+            paths.extend(escapes::looked_for(&touches));
+            let next = escapes::complete(&self.store, thunk, &paths)?;
+            if next.thunk == current.thunk {
+                let ended = match first {
+                    // It fails for reasons of its own, and has said so.
+                    Some(failed) => Ended::Failed { failed, lacking: false },
+                    None => self.judge(&current.thunk, &layout, outcome)?,
+                };
+                return self.finish(name, thunk, next, ended);
+            }
+            first = None;
+            current = next;
+        }
+        let how = format!("it looked for yet more files after its inputs had been completed {ROUNDS} times");
+        let failed = Failed { code: 1, how, ..Failed::default() };
+        self.finish(name, thunk, current, Ended::Failed { failed, lacking: false })
+    }
+
+    /// Stores what came of a thunk, under the name of the thunk that it came of.
+    fn finish(&self, name: &ObjectName, thunk: &Thunk, of: Completed, ended: Ended) -> Result<Done> {
+        let completed = of.thunk != *thunk;
+        let ran = if completed { self.store.put_thunk(&of.thunk)? } else { *name };
+        if completed {
+            self.store.put_completion(name, &of.paths)?;
+        }
+        let withheld = of.withheld.first().map(|file| format!("it looked for {file}"));
+        let failed = match (ended, withheld) {
+            (Ended::Reduced(reduction), None) => {
+                self.store.put_reduction(&ran, &reduction)?;
+                return Ok(Done {
+                    result: Some(protocol::Result::Reduced(reduction.encode())),
+                    completed: of.paths.into_iter().map(|path| path.into_os_string().into_vec()).collect(),
+                });
+            }
+            // It ended well without a file that it would have found: nobody knows what it had made of that.
+            (Ended::Reduced(reduction), Some(why)) => {
+                let Reduction { stdout, stderr, .. } = reduction;
+                Failed { code: 1, how: why, stdout, stderr }
+            }
+            (Ended::Failed { failed, .. }, None) => failed,
+            (Ended::Failed { failed, .. }, Some(why)) => failed.and(&why),
+        };
+        Ok(protocol::Result::Failed(failed).into())
     }
 
     /// Everything that exists where the command runs.
@@ -169,13 +273,8 @@ impl Worker {
         Ok(job)
     }
 
-    /// Moves the outputs into the store. The inner error is the command's: it ended well but did not do its work.
-    fn collect(
-        &self,
-        thunk: &Thunk,
-        layout: &Layout,
-        outcome: Outcome,
-    ) -> Result<std::result::Result<Reduction, Failed>> {
+    /// Moves the outputs into the store. The command may have ended well without doing its work.
+    fn collect(&self, thunk: &Thunk, layout: &Layout, outcome: Outcome) -> Result<Ended> {
         let mut outputs = Vec::new();
         for (path, optional) in
             thunk.outputs.iter().map(|p| (p, false)).chain(thunk.optional_outputs.iter().map(|p| (p, true)))
@@ -199,12 +298,12 @@ impl Worker {
                     let mut failed = failure(outcome);
                     failed.how = format!("it ended well, but did not write {}", place.display());
                     failed.code = 1;
-                    return Ok(Err(failed));
+                    return Ok(Ended::Failed { failed, lacking: true });
                 }
             }
         }
         let usage = outcome.usage;
-        Ok(Ok(Reduction {
+        Ok(Ended::Reduced(Reduction {
             outputs,
             stdout: outcome.stdout,
             stderr: outcome.stderr,
@@ -278,10 +377,13 @@ impl Layout {
 ///
 /// # Errors
 /// The worker could not do it, or answered something else than a worker would.
-pub fn read_answer(name: &ObjectName, done: Done) -> Result<std::result::Result<Reduction, Failed>> {
+pub fn read_answer(name: &ObjectName, done: Done) -> Result<Answer> {
     match done.result {
-        Some(protocol::Result::Reduced(bytes)) => Ok(Ok(Reduction::decode(&name.to_string(), &bytes)?)),
-        Some(protocol::Result::Failed(failed)) => Ok(Err(failed)),
+        Some(protocol::Result::Reduced(bytes)) => Ok(Answer::Reduced {
+            reduction: Reduction::decode(&name.to_string(), &bytes)?,
+            completed: done.completed.into_iter().map(|path| OsString::from_vec(path).into()).collect(),
+        }),
+        Some(protocol::Result::Failed(failed)) => Ok(Answer::Failed(failed)),
         Some(protocol::Result::Broken(why)) => Err(anyhow!(why)),
         None => Err(anyhow!("the worker answered nothing")),
     }
