@@ -15,6 +15,7 @@ use thunk::{ObjectName, Reduction, Store};
 use tokio::task::JoinSet;
 
 use crate::backend::{Answer, Backend};
+use crate::durations::Durations;
 use crate::escapes::{self, Known};
 use crate::graph::{Graph, NodeId, resolve};
 use crate::materialise::{self, Target};
@@ -64,6 +65,7 @@ struct Engine<'a> {
     completed: (usize, Option<PathBuf>),
     summary: Summary,
     tries: HashMap<NodeId, u32>,
+    durations: Durations,
     stopping: bool,
 }
 
@@ -89,6 +91,7 @@ pub async fn force(
         completed: (0, None),
         summary: Summary::default(),
         tries: HashMap::new(),
+        durations: Durations::open(store.root().join("cache/durations")),
         stopping: false,
     };
     engine.load(targets)?;
@@ -99,12 +102,15 @@ pub async fn force(
 
 impl Engine<'_> {
     fn load(&mut self, targets: Vec<Target>) -> Result<()> {
+        let durations = &self.durations;
         for target in targets {
             let thunk = target.output.thunk;
             let mut known = Vec::new();
             let context = || format!("{} cannot be forced", target.path.display());
             self.graph
-                .add(self.store, thunk, &mut |name, found| known.push((name, found)))
+                .add(self.store, thunk, &|thunk| durations.get(thunk), &mut |name, found| {
+                    known.push((name, found))
+                })
                 .with_context(context)?;
             self.waiting.entry(thunk).or_default().push(target);
             for (name, Known { reduction, completed }) in known {
@@ -118,7 +124,7 @@ impl Engine<'_> {
                 self.reductions.insert(name, reduction);
             }
         }
-        self.graph.prioritise(|_| None);
+        self.graph.prioritise();
         let ready: Vec<ObjectName> =
             self.waiting.keys().filter(|name| self.reductions.contains_key(name)).copied().collect();
         for name in ready {
@@ -192,6 +198,7 @@ impl Engine<'_> {
         match answer {
             Answer::Reduced { reduction, completed } => {
                 self.summary.run += 1;
+                self.durations.put(&self.store.thunk(&resolved)?, reduction.wall);
                 self.progress.command_said(&reduction.stdout, &reduction.stderr);
                 if !completed.is_empty() {
                     self.completed.0 += 1;

@@ -48,6 +48,8 @@ struct Node {
     users: Vec<NodeId>,
     /// Thunks that it needs.
     needs: Vec<NodeId>,
+    /// Estimated time that it takes, in microseconds.
+    own: u64,
     /// Estimated time from its start to the end of everything that needs it, in microseconds.
     remaining: u64,
 }
@@ -83,7 +85,7 @@ const USUAL: Duration = Duration::from_millis(200);
 
 impl Graph {
     /// Adds a thunk and everything that it needs, as far as that is not reduced yet. `known` is called for each thunk that
-    /// is already reduced.
+    /// is already reduced; `estimate` tells how long one that is not may take.
     ///
     /// # Errors
     /// A thunk is not in the store, or is damaged.
@@ -91,6 +93,7 @@ impl Graph {
         &mut self,
         store: &Store,
         name: ObjectName,
+        estimate: &dyn Fn(&Thunk) -> Option<Duration>,
         known: &mut dyn FnMut(ObjectName, Known),
     ) -> Result<NodeId> {
         if let Some(&id) = self.by_name.get(&name) {
@@ -104,6 +107,7 @@ impl Graph {
                 continue;
             }
             let thunk = store.thunk(&self.node(id).name)?;
+            self.node_mut(id).own = estimate(&thunk).unwrap_or(USUAL).as_micros() as u64;
             let mut needs: Vec<ObjectName> = thunk.thunks.iter().map(|t| t.from.thunk).collect();
             needs.sort_unstable();
             needs.dedup();
@@ -137,7 +141,15 @@ impl Graph {
         let id = NodeId(self.nodes.len() as u32);
         let reduction = escapes::known(store, &name);
         let state = if reduction.is_some() { State::Reduced } else { State::Waiting };
-        self.nodes.push(Node { name, state, missing: 0, users: Vec::new(), needs: Vec::new(), remaining: 0 });
+        self.nodes.push(Node {
+            name,
+            state,
+            missing: 0,
+            users: Vec::new(),
+            needs: Vec::new(),
+            own: 0,
+            remaining: 0,
+        });
         self.by_name.insert(name, id);
         self.counts.total += 1;
         if let Some(reduction) = reduction {
@@ -148,7 +160,7 @@ impl Graph {
     }
 
     /// Once everything is added: longest remaining path first.
-    pub fn prioritise(&mut self, estimate: impl Fn(&ObjectName) -> Option<Duration>) {
+    pub fn prioritise(&mut self) {
         let mut order = Vec::with_capacity(self.nodes.len());
         let mut open: Vec<u32> = self.nodes.iter().map(|n| n.users.len() as u32).collect();
         let mut last: Vec<usize> = (0..self.nodes.len()).filter(|&i| open[i] == 0).collect();
@@ -165,9 +177,8 @@ impl Graph {
             }
         }
         for index in order {
-            let own = estimate(&self.nodes[index].name).unwrap_or(USUAL).as_micros() as u64;
             let after = self.nodes[index].users.iter().map(|u| self.node(*u).remaining).max().unwrap_or(0);
-            self.nodes[index].remaining = own + after;
+            self.nodes[index].remaining = self.nodes[index].own + after;
         }
         self.ready.clear();
         for (index, node) in self.nodes.iter().enumerate() {
@@ -304,6 +315,8 @@ pub fn resolve(
 mod tests {
     use thunk::{Input, ObjectKind, OutputRef, ReducedOutput, ThunkInput};
 
+    use std::path::Path;
+
     use super::*;
 
     fn thunk(output: &str, needs: &[ObjectName]) -> Thunk {
@@ -339,8 +352,10 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let [a, b, _, d] = diamond(&store);
         let mut graph = Graph::default();
-        let root = graph.add(&store, d, &mut |_, _| panic!("nothing is reduced")).unwrap();
-        graph.prioritise(|name| Some(Duration::from_secs(if *name == b { 9 } else { 1 })));
+        let estimate =
+            |t: &Thunk| Some(Duration::from_secs(if t.outputs[0] == Path::new("/b") { 9 } else { 1 }));
+        let root = graph.add(&store, d, &estimate, &mut |_, _| panic!("nothing is reduced")).unwrap();
+        graph.prioritise();
         let first = graph.next_ready().unwrap();
         assert_eq!(graph.name(first), b, "the longest path first");
         let second = graph.next_ready().unwrap();
@@ -364,8 +379,8 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let [.., d] = diamond(&store);
         let mut graph = Graph::default();
-        graph.add(&store, d, &mut |_, _| {}).unwrap();
-        graph.prioritise(|_| None);
+        graph.add(&store, d, &|_| None, &mut |_, _| {}).unwrap();
+        graph.prioritise();
         let first = graph.next_ready().unwrap();
         graph.failed(first);
         let second = graph.next_ready().unwrap();
@@ -385,7 +400,7 @@ mod tests {
         store.put_reduction(&c, &Reduction::default()).unwrap();
         let mut graph = Graph::default();
         let mut known = Vec::new();
-        graph.add(&store, d, &mut |name, _| known.push(name)).unwrap();
+        graph.add(&store, d, &|_| None, &mut |name, _| known.push(name)).unwrap();
         assert_eq!(known, [c]);
         assert_eq!(graph.counts().total, 3, "b is not needed");
     }

@@ -3,6 +3,7 @@
 //! puts the results in place.
 
 mod backend;
+mod durations;
 mod escapes;
 mod force;
 mod graph;
