@@ -16,6 +16,8 @@
 //! - Only commands that fail are looked into (`worker`), and those whose completion is known. One that does without
 //!   what it does not find, and ends well, is taken at its word.
 //! - The files are taken as they stand now, and not as they stood when the command was recorded.
+//! - A file that others may not read, outside of where the command works, is not put into a store, which may be shared; nor
+//!   can a placeholder be added whose thunk is not reduced. A run that looked for one of these fails, and says so.
 //! - What a command would have found by listing a directory, and never asks for, is not missed.
 
 use std::collections::BTreeSet;
@@ -100,7 +102,7 @@ pub fn complete(store: &Store, thunk: &Thunk, paths: &BTreeSet<PathBuf>) -> Resu
         for file in &new {
             match content(store, &place, file)? {
                 Ok(input) => files.push(input),
-                Err(why) => completed.withheld.push(format!("{} {why}", file.display())),
+                Err(why) => completed.withheld.push(format!("{}, which {why}", file.display())),
             }
         }
         if files.len() < new.len() {
@@ -371,7 +373,11 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let completed = complete(&store, &thunk, &of(&[&path])).unwrap();
         assert_eq!(completed.thunk, thunk);
-        assert!(completed.withheld[0].contains("gen.h is not computed yet"), "{:?}", completed.withheld);
+        assert!(
+            completed.withheld[0].contains("gen.h, which is not computed yet"),
+            "{:?}",
+            completed.withheld
+        );
         let value = store.put(ObjectKind::Value, b"#define N 1").unwrap();
         let outputs = vec![ReducedOutput { path: path.clone(), value, executable: false }];
         store.put_reduction(&name, &Reduction { outputs, ..Reduction::default() }).unwrap();

@@ -7,21 +7,11 @@ use std::io;
 use std::os::fd::RawFd;
 use std::thread::JoinHandle;
 
+use anyhow::Result;
 use observe::Touches;
 use sandbox::{Job, Outcome, Sandbox};
 
-/// Why a command could not be observed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The sandbox could not be set up.
-    #[error(transparent)]
-    Sandbox(sandbox::Error),
-    /// The command could not be traced.
-    #[error(transparent)]
-    Observe(observe::Error),
-}
-
-type Follower = JoinHandle<Result<Touches, observe::Error>>;
+type Follower = JoinHandle<std::result::Result<Touches, observe::Error>>;
 
 /// The gate at which the tracer waits for the command's process.
 struct Door {
@@ -59,24 +49,18 @@ impl sandbox::Gate for Door {
 ///
 /// # Errors
 /// As [`Sandbox::run`]; or the command cannot be traced.
-pub fn run(sandbox: &mut Sandbox, job: &Job) -> Result<(Outcome, Touches), Error> {
-    let gate = observe::Gate::new().map_err(Error::Observe)?;
+pub fn run(sandbox: &mut Sandbox, job: &Job) -> Result<(Outcome, Touches)> {
+    let gate = observe::Gate::new()?;
     let door = Door { fd: gate.child_fd(), gate: Some(gate).into(), follower: Cell::new(None) };
     let outcome = sandbox.run_through(&door, job);
     let Some(follower) = door.follower.take() else {
         // It did not get as far as having a process; that there is no error then cannot be.
-        return outcome.map(|outcome| (outcome, Touches::new())).map_err(Error::Sandbox);
+        return Ok((outcome?, Touches::new()));
     };
     let followed = follower
         .map_err(observe::Error::Thread)
         .and_then(|thread| thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)));
-    match (outcome, followed) {
-        (Ok(outcome), Ok(touches)) => Ok((outcome, touches)),
-        // Without a tracer, the process does not get through the gate. The cause counts, not what came of it.
-        (Err(_), Err(error @ (observe::Error::Attach { .. } | observe::Error::Thread(_)))) => {
-            Err(Error::Observe(error))
-        }
-        (Err(error), _) => Err(Error::Sandbox(error)),
-        (Ok(_), Err(error)) => Err(Error::Observe(error)),
-    }
+    // Without a tracer, the process does not get through the gate: the cause counts, not what came of it.
+    let touches = followed?;
+    Ok((outcome?, touches))
 }

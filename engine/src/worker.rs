@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The worker: takes thunks, runs each in the sandbox, stores its outputs, answers. One process with one thread, so that
+//! The worker: takes thunks, runs each in the sandbox, stores its outputs, answers. What fails runs again under
+//! observation, in case it lacked a file ([`crate::escapes`]). One process with one thread (but while it observes), so that
 //! it can enter namespaces and fork freely. Unaware of the graph, of other workers and of the tree in which results end up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -132,8 +133,8 @@ impl Worker {
             let job = self.job(&current.thunk, &layout)?;
             let (outcome, touches) = match observed::run(&mut self.sandbox, &job) {
                 Ok(seen) => seen,
-                Err(observed::Error::Sandbox(error)) => return Err(error.into()),
-                Err(observed::Error::Observe(error)) => {
+                // Where tracing is forbidden, commands that fail must still do so as ever.
+                Err(error) => {
                     let why = format!("whether it lacked a file could not be found out: {error}");
                     let ended = match first {
                         Some(failed) => Ended::Failed { failed: failed.and(&why), lacking: false },
