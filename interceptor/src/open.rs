@@ -59,18 +59,10 @@ pub(crate) fn opens(
             if fd < 0 || !is_placeholder(fd) {
                 return Ok(fd);
             }
-            match force(session, dirfd, path, 0) {
-                // The file under this name is another one now.
-                Ok(true) => {
-                    sys::close(fd);
-                    Ok(call())
-                }
-                Ok(false) => Ok(fd),
-                Err(errno) => {
-                    sys::close(fd);
-                    Err(errno)
-                }
-            }
+            let forced = force(session, dirfd, path, 0);
+            sys::close(fd);
+            // The file under this name is another one now.
+            forced.map(|()| call())
         }
         Intent::Change => {
             prepare(session, dirfd, path, request_flags::WRITE)?;
@@ -136,7 +128,7 @@ pub(crate) unsafe fn prepare_library(session: &Session, path: *const c_char) {
 
 /// Forces what is at `path` if it is a placeholder.
 fn prepare(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
-    if placeholder_at(dirfd, path, 0) { force(session, dirfd, path, flags).map(|_| ()) } else { Ok(()) }
+    if placeholder_at(dirfd, path, 0) { force(session, dirfd, path, flags) } else { Ok(()) }
 }
 
 /// Could this file be a placeholder?
@@ -172,14 +164,14 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
     found
 }
 
-/// Asks for the real file. `false`: no tracer answers, everything stays as it is.
+/// Asks for the real file. Where no tracer answers, the open fails: what stands there is not what anybody wants to read.
 #[cold]
 #[inline(never)]
-fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<bool, Errno> {
+fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
     let mut folder = [0; PATH_MAX];
     let mut buffer = [0; PATH_MAX];
     // SAFETY: the kernel has just opened a file by this name, so it is a string.
-    let Some(located) = (unsafe { Located::at(dirfd, path, &mut folder) }) else { return Ok(false) };
+    let Some(located) = (unsafe { Located::at(dirfd, path, &mut folder) }) else { return Err(Errno::IO) };
     let cwd = sys::getcwd(&mut buffer);
     let [folder, slash, name] = located.parts();
     let reply = Request {
@@ -195,7 +187,7 @@ fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Re
     .ask(session);
     match reply {
         Some(reply) if reply.kind == reply_kind::FAIL => Err(Errno(reply.value)),
-        Some(_) => Ok(true),
-        None => Ok(false),
+        Some(_) => Ok(()),
+        None => Err(Errno::IO),
     }
 }

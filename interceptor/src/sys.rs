@@ -13,6 +13,7 @@ pub(crate) struct Errno(pub(crate) c_int);
 impl Errno {
     pub(crate) const NOENT: Self = Self(2);
     pub(crate) const INTR: Self = Self(4);
+    pub(crate) const IO: Self = Self(5);
     pub(crate) const TOOBIG: Self = Self(7);
     pub(crate) const NOEXEC: Self = Self(8);
     pub(crate) const ACCES: Self = Self(13);

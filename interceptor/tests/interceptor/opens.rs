@@ -142,6 +142,18 @@ fn a_file_that_cannot_be_forced_cannot_be_opened() {
 }
 
 #[test]
+fn without_a_tracer_a_placeholder_is_not_taken_for_the_file() {
+    let tracer = Tracer::new(|_| run());
+    write_placeholder(&tracer.folder().join("x.o"));
+    for way in READS {
+        let mut command = tracer.command(program("cc", "opens"), 0);
+        command.env(wire::SESSION_VARIABLE, "5:0:/none:/nowhere/socket").args([way, "x.o"]);
+        let output = command.current_dir(tracer.folder()).output().unwrap();
+        assert_eq!(text(&output.stdout), "errno 5\n", "{way}");
+    }
+}
+
+#[test]
 fn a_carrying_program_reads_placeholders_and_tells_what_it_creates() {
     let tracer = forcing();
     write_placeholder(&tracer.folder().join("x.o"));
