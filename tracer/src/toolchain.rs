@@ -128,7 +128,8 @@ impl Toolchains {
         }
         let mut touched = Touched::default();
         for (path, touch) in observation.touches.iter() {
-            if path.starts_with(&directory) || is_virtual(path) {
+            // Nor what is above: the session's directory has another name every time, and the tree would as well.
+            if path.starts_with(&directory) || directory.starts_with(path) || is_virtual(path) {
                 continue;
             }
             if touch.has(Use::Missing) && touch.existed == Some(false) {
