@@ -76,8 +76,8 @@ fuzz_target!(|data: &[u8]| {
             ..IncludeSearch::default()
         };
         let scanner = Scanner::default();
-        let first = scanner.scan(&search, Path::new("/w"), &tree);
-        let second = scanner.scan(&search, Path::new("/w"), &tree);
+        let first = scanner.scan(&search, Path::new("/w"), &tree, scanner.now());
+        let second = scanner.scan(&search, Path::new("/w"), &tree, scanner.now());
         match (&first, &second) {
             (Ok(first), Ok(second)) => assert_eq!(first, second),
             (Err(first), Err(second)) => assert_eq!((first.why, &first.known), (second.why, &second.known)),
