@@ -9,6 +9,7 @@ mod compilers;
 mod environment;
 mod failures;
 mod generators;
+mod hostile;
 mod incremental;
 mod interrupted;
 mod languages;
