@@ -26,7 +26,7 @@ pub enum Error {
     #[error("\"{0}\" is not an object name")]
     BadName(String),
     /// The store does not hold the object.
-    #[error("{name} is not in the store {}; record the build again or fetch the object from where it was made", store.display())]
+    #[error("{name} is not in the store {}; remove the placeholders that need it (make clean) and record the build again", store.display())]
     Missing {
         /// What was asked for.
         name: ObjectName,

@@ -155,7 +155,7 @@ fn model(
         Verdict::Defer(mut plan) => {
             plan.instead = behind.or(plan.instead);
             let now = parent.driver == Role::Ninja;
-            defer::defer(recorder, invocation, *plan, exec.umask, now).map_err(|decline| decline.0)
+            defer::defer(recorder, invocation, &plan, exec.umask, now).map_err(|decline| decline.0)
         }
     };
     Some((kind, outcome))

@@ -35,12 +35,12 @@ pub struct Deferred {
 pub fn defer(
     recorder: &Recorder,
     asked: &Invocation,
-    plan: Plan,
+    plan: &Plan,
     umask: u32,
     now: bool,
 ) -> Result<Deferred, Decline> {
     let invocation = plan.instead.as_ref().unwrap_or(asked);
-    let toolchains = toolchains(recorder, invocation, &plan)?;
+    let toolchains = toolchains(recorder, invocation, plan)?;
     let mut footprint = Footprint::default();
 
     let Led::File(program) = footprint.add(&invocation.program).map_err(gone(&invocation.program))? else {
@@ -56,7 +56,7 @@ pub fn defer(
             let _ = footprint.add(&path);
         }
     }
-    let env = environment(recorder, invocation, &plan, &toolchains, &mut footprint);
+    let env = environment(recorder, invocation, plan, &toolchains, &mut footprint);
 
     let mut places = BTreeMap::new();
     for output in &plan.outputs {
@@ -117,9 +117,11 @@ fn toolchains(
 ) -> Result<Vec<Arc<Toolchain>>, Decline> {
     let mut found = Vec::new();
     for probe in &plan.probes {
+        let surroundings = || LOCALE.iter().copied().chain(["PATH"]);
+        // In the language of the command: its messages are part of what it gives.
         let mut env = probe.env.clone();
-        let surroundings = LOCALE.iter().copied().chain(["PATH"]);
-        for name in surroundings {
+        env.retain(|(name, _)| !surroundings().any(|s| name == s));
+        for name in surroundings() {
             if let Some(value) = invocation.var(name) {
                 env.push((name.into(), value.into()));
             }

@@ -41,7 +41,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match session::run(arguments.command, arguments.output, arguments.verbose) {
+    match session::run(&arguments.command, arguments.output.as_deref(), arguments.verbose) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ggtrace: {error:#}");

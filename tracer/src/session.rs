@@ -25,12 +25,12 @@ use crate::server::Server;
 ///
 /// # Errors
 /// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
-pub fn run(argv: Vec<OsString>, output: Option<PathBuf>, verbose: bool) -> Result<ExitCode> {
+pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<ExitCode> {
     let install = Install::find()?;
     let store = Store::open_default()?;
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
     let previous = trace::Trace::latest(&store, &cwd)?;
-    let trace = trace::Writer::create(&store, output.as_deref(), &cwd, &argv)?;
+    let trace = trace::Writer::create(&store, output, &cwd, argv)?;
     let directory = SessionDirectory::create()?;
     let fds = [0, 1, 2].map(identity);
     let recorder = Arc::new(Recorder::new(Parts {
@@ -51,7 +51,7 @@ pub fn run(argv: Vec<OsString>, output: Option<PathBuf>, verbose: bool) -> Resul
     }
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
 
-    let status = build(&recorder, &argv, &cwd, fds)?;
+    let status = build(&recorder, argv, &cwd, fds)?;
 
     for path in recorder.placed() {
         recorder.trace.placed(&path)?;

@@ -33,8 +33,11 @@ pub struct Toolchains {
     directory: PathBuf,
     scratch: PathBuf,
     known: Mutex<HashMap<Probe, Arc<Mutex<Option<Found>>>>>,
-    paths: Mutex<HashMap<(OsString, Vec<ObjectName>), Arc<[PathBuf]>>>,
+    paths: Mutex<HashMap<PathAndTools, Arc<[PathBuf]>>>,
 }
+
+/// A `PATH`, and the trees of the tools that are looked for along it.
+type PathAndTools = (OsString, Vec<ObjectName>);
 
 type Found = Result<Arc<Toolchain>, String>;
 
