@@ -18,7 +18,9 @@ fn check(content: &[u8]) {
             assert!(wire::size_may_be_placeholder(text.len() as u64) && wire::head_is_placeholder(&text));
         }
     }
-    assert_eq!(wire::head_is_placeholder(content), !matches!(decoded, Ok(None)));
+    // One that is cut may be told from another file where the interceptor does not look, never the other way round.
+    assert!(!wire::head_is_placeholder(content) || !matches!(decoded, Ok(None)));
+    assert!(wire::head_is_placeholder(content) || !matches!(decoded, Ok(Some(_))));
 }
 
 fuzz_target!(|data: &[u8]| {

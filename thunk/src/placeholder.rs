@@ -90,8 +90,15 @@ impl Placeholder {
             return Ok(None);
         }
         let Some(newline) = content.iter().position(|&b| b == b'\n') else { return Ok(None) };
-        let Some(rest) = content[newline..].strip_prefix(MARK.as_bytes()) else { return Ok(None) };
+        let (first, rest) = content.split_at(newline);
         let bad = |why: &str| Error::malformed(subject.display().to_string(), "placeholder", why);
+        let Some(rest) = rest.strip_prefix(MARK.as_bytes()) else {
+            // Cut off within the mark; no other script ends with its first line.
+            if first.ends_with(b" force-and-run") && MARK.as_bytes().starts_with(rest) {
+                return Err(bad("it was cut; remove the file and record the build again"));
+            }
+            return Ok(None);
+        };
         if content.len() % BLOCK != REST || content.len() >= MAX || content.last() != Some(&b'\n') {
             return Err(bad(
                 "its size is wrong: it was cut or appended to; remove the file and record the build again",
@@ -178,7 +185,11 @@ mod tests {
         let text = sample("/a.o").encode(Path::new("/usr/bin/gg")).unwrap();
         assert!(Placeholder::decode(Path::new("p"), b"#!/bin/sh\necho\n").unwrap().is_none());
         assert!(Placeholder::decode(Path::new("p"), b"").unwrap().is_none());
-        assert!(Placeholder::decode(Path::new("p"), &text[..500]).is_err());
+        let line = text.iter().position(|&b| b == b'\n').unwrap() + 1;
+        for cut in [line, line + 1, line + 18, 500, text.len() - 1] {
+            assert!(Placeholder::decode(Path::new("p"), &text[..cut]).is_err(), "cut at {cut}");
+        }
+        assert!(Placeholder::decode(Path::new("p"), &text[..line - 1]).unwrap().is_none());
         let flipped = String::from_utf8(text).unwrap().replace("output T", "output V").into_bytes();
         assert!(Placeholder::decode(Path::new("p"), &flipped).is_err());
     }

@@ -74,12 +74,13 @@ fn forcing_where_nothing_was_recorded() {
 fn a_truncated_placeholder() {
     let space = recorded();
     let whole = space.read("a.o");
-    for length in [40, 60, 100, whole.len() - 1] {
+    let line = whole.iter().position(|&b| b == b'\n').expect("its first line names a program") + 1;
+    for length in [line - 1, line, line + 10, line + 40, whole.len() - 1] {
         space.write("a.o", &whole[..length]);
         let before = space.read("a.o");
         let ran = space.ggforce(&["a.o"]);
-        // Cut off before its mark, it is an ordinary file.
-        if length >= 60 {
+        // Cut off within its first line, it is an ordinary script.
+        if length >= line {
             one_line(ran).says("a.o");
         }
         assert!(before == space.read("a.o"), "it was changed");
