@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use models::compiler::{Vendor, plan};
+use models::compiler::{self, Compiler, Vendor};
 use models::scanner::{Closure, Disk, Scanner, Unsure};
 use models::{Answer, IncludeSearch, Invocation, Node, Question, Verdict, World};
 
@@ -64,14 +64,15 @@ impl World for Machine {
     }
 }
 
-fn invocation(cwd: PathBuf, argv: Vec<OsString>) -> Option<(Vendor, Invocation)> {
+fn invocation(cwd: PathBuf, argv: Vec<OsString>) -> Option<(Compiler, Invocation)> {
     let name = argv.first()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())?;
-    let clang = name.as_bytes().windows(5).any(|w| w == b"clang");
-    let vendor = if clang { Vendor::Clang } else { Vendor::Gnu };
+    let has = |part: &[u8]| name.as_bytes().windows(part.len()).any(|w| w == part);
+    let vendor = if has(b"clang") { Vendor::Clang } else { Vendor::Gnu };
+    let compiler = Compiler { vendor, cxx: has(b"++") };
     let env = std::env::vars_os().filter(|(k, _)| k == "PATH").collect();
-    Some((vendor, Invocation { program: found, argv, env, cwd }))
+    Some((compiler, Invocation { program: found, argv, env, cwd }))
 }
 
 /// The prerequisites of a makefile rule.
@@ -123,11 +124,11 @@ fn searches(machine: &Machine) -> io::Result<Vec<(PathBuf, Invocation, IncludeSe
     let mut searches = vec![];
     for (cwd, argv) in commands()? {
         let shown = OsString::from_vec(argv.join(OsStr::new(" ")).into_vec());
-        let Some((vendor, invocation)) = invocation(cwd.clone(), argv) else {
+        let Some((compiler, invocation)) = invocation(cwd.clone(), argv) else {
             eprintln!("no such program: {}", shown.display());
             continue;
         };
-        match plan(vendor, &invocation, machine).1 {
+        match compiler::plan(compiler, &invocation, machine).1 {
             Verdict::Defer(plan) => searches.extend(plan.includes.map(|search| (cwd, invocation, search))),
             other => eprintln!("not planned: {}: {other:?}", shown.display()),
         }

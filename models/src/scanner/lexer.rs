@@ -5,6 +5,8 @@
 //!
 //! Between interesting bytes (`/`, `"`, `'`, `#`, `%`) the text is not looked at. Trigraphs are the caller's business.
 
+use std::cell::Cell;
+
 use memchr::{memchr, memchr2, memchr3, memmem};
 
 /// The directives that this scanner wants to see.
@@ -64,7 +66,7 @@ pub(super) fn lex(
     directive: &mut dyn FnMut(usize, Keyword, &[u8]),
     comment: &mut dyn FnMut(std::ops::Range<usize>),
 ) {
-    let lexer = Lexer { text };
+    let lexer = Lexer { text, literal: Cell::new(0) };
     let mut line = Vec::with_capacity(128);
     let mut at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     // Up to here the logical line holds only blanks and comments.
@@ -116,6 +118,8 @@ pub(super) fn lex(
 
 struct Lexer<'a> {
     text: &'a [u8],
+    /// The end of the last literal.
+    literal: Cell<usize>,
 }
 
 impl Lexer<'_> {
@@ -215,18 +219,20 @@ impl Lexer<'_> {
     }
 
     /// The end of the string or character literal that begins at `at`: after its closing quote, or at the newline.
-    fn quoted(&self, at: usize) -> usize {
-        let quote = self.text[at];
-        let mut at = at + 1;
+    fn quoted(&self, start: usize) -> usize {
+        let quote = self.text[start];
+        let mut at = start + 1;
         while let Some(&c) = self.text.get(at) {
             if c == quote {
-                return at + 1;
+                at += 1;
+                break;
             }
             if is_newline(c) {
-                return at;
+                break;
             }
             at = if c == b'\\' { self.escape(at) } else { at + 1 };
         }
+        self.literal.set(at);
         at
     }
 
@@ -267,26 +273,41 @@ impl Lexer<'_> {
     /// Is the apostrophe at `at` inside a number, as in `1'000`?
     fn separates_digits(&self, at: usize) -> bool {
         let inside = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
-        if at == 0 || !inside(self.text[at - 1]) || !self.text.get(at + 1).is_some_and(|&c| inside(c)) {
+        if !self.text.get(self.skip_splices(at + 1)).is_some_and(|&c| inside(c)) {
             return false;
         }
-        let near = |&&c: &&u8| is_word(c) || c == b'.' || c == b'\'';
-        let mut from = at - self.text[..at].iter().rev().take(128).take_while(near).count();
-        // Tokens from there on: which one is the apostrophe in?
-        while from < at {
-            let word = &self.text[from..at];
-            let number = match word {
-                [b'.', rest @ ..] => rest.first().is_some_and(u8::is_ascii_digit),
-                _ => word[0].is_ascii_digit(),
-            };
-            let part = |&c: &u8| is_word(c) || (number && (c == b'.' || c == b'\''));
-            match word.iter().position(|c| !part(c)) {
-                None => return number,
-                Some(0) if word[0] == b'\'' => from = self.quoted(from),
-                Some(length) => from += length.max(1),
+        // The words and numbers before it, back to the last literal at most.
+        let mut before = vec![];
+        let mut from = at;
+        while from > self.literal.get() && before.len() < 128 {
+            let c = self.text[from - 1];
+            if is_word(c) || c == b'.' || c == b'\'' {
+                before.push(c);
+                from -= 1;
+            } else if let Some(backslash) = is_newline(c).then(|| self.spliced_before(from)).flatten() {
+                from = backslash;
+            } else {
+                break;
             }
         }
-        false
+        before.reverse();
+        if !before.last().is_some_and(|&c| inside(c)) {
+            return false;
+        }
+        // Which of them does the apostrophe follow?
+        let mut rest = &before[..];
+        loop {
+            let number = match rest {
+                [b'.', after @ ..] => after.first().is_some_and(u8::is_ascii_digit),
+                [first, ..] => first.is_ascii_digit(),
+                [] => return false,
+            };
+            let part = |c: u8| is_word(c) || (number && (c == b'.' || c == b'\''));
+            match rest.iter().position(|&c| !part(c)) {
+                None => return number,
+                Some(length) => rest = &rest[length.max(1)..],
+            }
+        }
     }
 
     /// Skips blanks, continuations and comments.

@@ -14,9 +14,8 @@
 //! ```
 //!
 //! What it does not know: the values of conditions, macros with parameters, `#undef`, modules (C++20 `import`,
-//! module maps), header maps, frameworks, `--embed-dir`. In strict C89 an identifier `R` right before a string
-//! literal would be misread as a raw string. Compilers that remember a directory's listing by other rules
-//! than gcc and clang do not exist for it.
+//! module maps), header maps, frameworks, `--embed-dir`, a macro's name as the argument of a macro that wraps
+//! `__has_include`. In strict C89, an identifier `R` right before a string literal is misread as a raw string.
 
 mod assembler;
 mod directives;

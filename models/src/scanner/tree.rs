@@ -397,8 +397,10 @@ impl View<'_> {
         {
             return Ok(parsed.clone());
         }
-        // A file under several names is read once. A young stamp gets no entry there.
+        // A file under several names is read once. A young stamp gets no entry there, nor does an assembler text:
+        // under another name, it could be read as C.
         if let Some(stamp) = state.stamp
+            && !file.assembler
             && let Some(parsed) = locked(&self.tree.contents).get(&stamp)
         {
             state.parsed = Some((stamp, parsed.clone()));
@@ -419,7 +421,7 @@ impl View<'_> {
         };
         if let Some(stamp) = state.stamp {
             state.parsed = Some((stamp, parsed.clone()));
-            if !state.young {
+            if !state.young && !file.assembler {
                 locked(&self.tree.contents).insert(stamp, parsed.clone());
                 self.tree.add_weight(80);
             }

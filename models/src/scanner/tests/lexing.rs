@@ -131,7 +131,7 @@ mod plain {
         fn directive(&self, at: usize) -> (Option<(Keyword, Vec<u8>)>, usize) {
             let at = self.space(at);
             let mut end = at;
-            while end < self.bytes.len() && is_word(self.get(end)) {
+            while end < self.bytes.len() && is_word(self.get(end)) && !self.get(at).is_ascii_digit() {
                 end += 1;
             }
             let keyword = Keyword::of(&self.copy(at, end));
