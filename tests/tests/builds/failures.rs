@@ -21,8 +21,13 @@ fn project() -> TestSpace {
 fn a_syntax_error_shows_when_it_is_forced_with_the_compiler_s_words_and_the_command() {
     let space = project();
     space.ggtrace(&["make"]).ok();
-    let failed =
-        space.ggforce(&["bad.o"]).fails().says("bad.c:2:").says("error: expected").says("gcc").says("bad.o");
+    let failed = space
+        .ggforce(&["bad.o"])
+        .fails()
+        .says("bad.c:2:")
+        .says("error: expected")
+        .says("-c bad.c")
+        .says("bad.o");
     let told = failed.err().lines().filter(|l| l.contains("bad.c:2:") && l.contains("error:")).count();
     assert_eq!(told, 1, "the compiler's message is shown once:\n{failed}");
     assert_eq!(Forced::of(&failed).failed, 1, "{failed}");

@@ -45,7 +45,7 @@ fn hash_gives_the_object_s_name() {
     );
     assert_eq!(
         space.gg(&["hash", "abc"]).ok().out().trim(),
-        "Vungwv48Bz.pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa000000003"
+        "VungWv48Bz.pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa000000003"
     );
 }
 
