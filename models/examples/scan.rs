@@ -128,7 +128,7 @@ fn searches(machine: &Machine) -> io::Result<Vec<(PathBuf, Invocation, IncludeSe
             eprintln!("no such program: {}", shown.display());
             continue;
         };
-        match compiler::plan(compiler, &invocation, machine).1 {
+        match compiler::plan_for(compiler, &invocation, machine).1 {
             Verdict::Defer(plan) => searches.extend(plan.includes.map(|search| (cwd, invocation, search))),
             other => eprintln!("not planned: {}: {other:?}", shown.display()),
         }
