@@ -18,7 +18,7 @@ use crate::backend::{Answer, Backend};
 use crate::durations::Durations;
 use crate::escapes::{self, Known};
 use crate::graph::{Graph, NodeId, resolve};
-use crate::materialise::{self, Target};
+use crate::materialise::{Placer, Target};
 use crate::progress::{Numbers, Progress};
 
 /// How to force.
@@ -55,6 +55,7 @@ struct Engine<'a> {
     options: Options,
     progress: &'a mut Progress,
     graph: Graph,
+    placer: Placer<'a>,
     /// Targets by the thunk they wait for.
     waiting: HashMap<ObjectName, Vec<Target>>,
     /// Reductions of this run, which others' inputs come from.
@@ -85,6 +86,7 @@ pub async fn force(
         options,
         progress,
         graph: Graph::default(),
+        placer: Placer::new(store),
         waiting: HashMap::new(),
         reductions: HashMap::new(),
         passing: HashSet::new(),
@@ -268,7 +270,7 @@ impl Engine<'_> {
         let Some(reduction) = self.reductions.get(name) else { return };
         for target in self.waiting.remove(name).unwrap_or_default() {
             let output = reduction.output(target.output.output.as_deref());
-            if let Err(error) = materialise::put(self.store, &target, output) {
+            if let Err(error) = self.placer.put(&target, output) {
                 self.summary.unplaced += 1;
                 self.progress.say(&format!("{}: {error:#}", target.path.display()));
             }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use prost::Message as _;
@@ -29,7 +30,7 @@ pub struct Local {
 struct Worker {
     stream: UnixStream,
     /// Killed when it is dropped: a worker that is waited for no more has nothing to do.
-    _process: Child,
+    process: Child,
 }
 
 impl Local {
@@ -52,7 +53,17 @@ impl Local {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Worker { stream: UnixStream::from_std(ours).context("cannot make a socket")?, _process: process })
+        Ok(Worker { stream: UnixStream::from_std(ours).context("cannot make a socket")?, process })
+    }
+
+    /// Ends the workers and waits for them: what they used is counted as this process's.
+    pub async fn finish(&self) {
+        let workers = std::mem::take(&mut *self.idle.borrow_mut());
+        for Worker { stream, mut process } in workers {
+            drop(stream);
+            // A worker that does not end by itself is killed when it is dropped.
+            let _ = tokio::time::timeout(Duration::from_secs(5), process.wait()).await;
+        }
     }
 
     async fn ask(&self, name: &ObjectName) -> Result<Answer> {

@@ -99,7 +99,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .context("cannot start the engine")?;
         let local = Rc::new(Local::new(jobs, store.root()));
         let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, force::force(&store, found, local, options, &mut progress))?
+        tasks.block_on(&runtime, async {
+            let backend = Rc::clone(&local);
+            let summary = force::force(&store, found, backend, options, &mut progress).await;
+            local.finish().await;
+            summary
+        })?
     };
     store.files().flush();
     let Summary { run, known, failed, .. } = summary;

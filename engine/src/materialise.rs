@@ -2,9 +2,10 @@
 //! Puts results where their placeholders stand: written beside, with the placeholder's mode and mtime, then renamed. So
 //! make sees a file that is as old as the command it replaced.
 
+use std::collections::HashMap;
 use std::fs::{File, FileTimes};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,33 +20,58 @@ pub struct Target {
     pub output: OutputRef,
 }
 
-/// Replaces the placeholder by the output; `None` removes it, where the command does not write the file. Nothing
-/// happens if something else stands there by now.
-///
-/// # Errors
-/// The file cannot be written (the placeholder stays), or the store's object is damaged.
-pub fn put(store: &Store, target: &Target, output: Option<&ReducedOutput>) -> Result<()> {
-    let path = &target.path;
-    let same = |p: Option<Placeholder>| p.is_some_and(|p| p.output == target.output);
-    if !same(Placeholder::read(path)?) {
-        return Ok(());
+/// Puts results in place.
+pub struct Placer<'a> {
+    store: &'a Store,
+    /// Placeholders with several names that were replaced under one of them: by device and inode, that name. The other
+    /// names stay names of the same file.
+    linked: HashMap<(u64, u64), PathBuf>,
+}
+
+impl<'a> Placer<'a> {
+    /// Nothing placed yet.
+    pub fn new(store: &'a Store) -> Self {
+        Self { store, linked: HashMap::new() }
     }
-    let Some(output) = output else {
-        return std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
-    };
-    let metadata = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = AtomicFile::create_in(directory, 0o600)?;
-    copy(store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
-    file.file().set_times(times)?;
-    // The build may go on while this runs.
-    if same(Placeholder::read(path)?) {
-        file.commit(path)?;
+
+    /// Replaces the placeholder by the output; `None` removes it, where the command does not write the file. Nothing
+    /// happens if something else stands there by now.
+    ///
+    /// # Errors
+    /// The file cannot be written (the placeholder stays), or the store's object is damaged.
+    pub fn put(&mut self, target: &Target, output: Option<&ReducedOutput>) -> Result<()> {
+        let path = &target.path;
+        let same = |p: Option<Placeholder>| p.is_some_and(|p| p.output == target.output);
+        if !same(Placeholder::read(path)?) {
+            return Ok(());
+        }
+        let Some(output) = output else {
+            return std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
+        };
+        let metadata =
+            std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        let inode = (metadata.dev(), metadata.ino());
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        if let Some(first) = self.linked.get(&inode)
+            && let Ok(file) = AtomicFile::link_in(directory, first)
+        {
+            return Ok(file.commit(path)?);
+        }
+        let mut file = AtomicFile::create_in(directory, 0o600)?;
+        copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
+        file.file().set_times(times)?;
+        // The build may go on while this runs.
+        if same(Placeholder::read(path)?) {
+            file.commit(path)?;
+            if metadata.nlink() > 1 {
+                self.linked.insert(inode, path.clone());
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Copies and checks: what is not as its name says is not used.
@@ -72,8 +98,6 @@ fn copy(store: &Store, output: &ReducedOutput, to: &mut AtomicFile) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use thunk::{ObjectKind, ObjectName};
 
     use super::*;
@@ -93,20 +117,42 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let before = std::fs::metadata(&path).unwrap();
         let target = Target { path: path.clone(), output };
+        let mut placer = Placer::new(&store);
         let reduced = ReducedOutput { path: "/a.o".into(), value, executable: false };
-        put(&store, &target, Some(&reduced)).unwrap();
+        placer.put(&target, Some(&reduced)).unwrap();
         let after = std::fs::metadata(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"object code");
         assert_eq!((before.mtime_nsec(), before.mode()), (after.mtime_nsec(), after.mode()));
         // Nothing is done to what is no longer that placeholder.
         std::fs::write(&path, "edited").unwrap();
-        put(&store, &target, Some(&reduced)).unwrap();
-        put(&store, &target, None).unwrap();
+        placer.put(&target, Some(&reduced)).unwrap();
+        placer.put(&target, None).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"edited");
         // A damaged object is not used.
         std::fs::write(&path, &text).unwrap();
         std::fs::write(store.find(&value).unwrap(), "object Code").unwrap();
-        assert!(put(&store, &target, Some(&reduced)).is_err());
+        assert!(placer.put(&target, Some(&reduced)).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn names_of_one_placeholder_become_names_of_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let store = Store::open(&root.join("s")).unwrap();
+        let value = store.put(ObjectKind::Value, b"program").unwrap();
+        let output = OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: None };
+        let text = Placeholder { output: output.clone(), store: store.root().into() }
+            .encode(Path::new("/gg"))
+            .unwrap();
+        std::fs::write(root.join("git"), &text).unwrap();
+        std::fs::hard_link(root.join("git"), root.join("git-add")).unwrap();
+        let reduced = ReducedOutput { path: "/git".into(), value, executable: true };
+        let mut placer = Placer::new(&store);
+        for name in ["git", "git-add"] {
+            placer.put(&Target { path: root.join(name), output: output.clone() }, Some(&reduced)).unwrap();
+        }
+        let [a, b] = ["git", "git-add"].map(|name| std::fs::metadata(root.join(name)).unwrap());
+        assert_eq!((a.ino(), a.nlink(), a.len()), (b.ino(), 2, 7));
     }
 }

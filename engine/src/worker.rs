@@ -214,9 +214,7 @@ impl Worker {
             }
         }
         for directory in &thunk.directories {
-            if directory != Path::new("/") {
-                insert(&mut wanted, directory.clone(), Entry::Directory);
-            }
+            insert(&mut wanted, directory.clone(), Entry::Directory);
         }
         for link in &thunk.links {
             insert(&mut wanted, layout.place(&link.path), Entry::Symlink(link.target.clone()));
@@ -316,6 +314,9 @@ impl Worker {
 
 /// Files count more than links, links more than bare directories, where several say what stands at a path.
 fn insert(wanted: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
+    if path == Path::new("/") {
+        return;
+    }
     match wanted.get(&path) {
         Some(Entry::File { .. } | Entry::Symlink(_)) if entry == Entry::Directory => {}
         _ => {

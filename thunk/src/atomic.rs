@@ -39,6 +39,18 @@ impl AtomicFile {
         }
     }
 
+    /// Another name for an existing file, in `directory`, to be committed in the place of something else.
+    ///
+    /// # Errors
+    /// The file cannot be linked there.
+    pub fn link_in(directory: &Path, existing: &Path) -> Result<Self> {
+        let file = File::open(existing).map_err(Error::io("read", existing))?;
+        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = directory.join(format!(".gg-tmp-{}-{serial}", std::process::id()));
+        std::fs::hard_link(existing, &temporary).map_err(Error::io("link a file there", directory))?;
+        Ok(Self { file, temporary, committed: false })
+    }
+
     /// The open file.
     #[must_use]
     pub fn file(&self) -> &File {

@@ -148,7 +148,7 @@ fn model(
         program
     };
     let real = behind.as_ref().unwrap_or(invocation);
-    let (kind, verdict) = crate::models_of::plan(program, real, recorder)?;
+    let (kind, verdict) = models::plan(program, real, recorder)?;
     let outcome = match verdict {
         Verdict::Decline(reason) => Err(reason),
         Verdict::Defer(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),

@@ -8,7 +8,6 @@ mod defer;
 mod force;
 mod includes;
 mod install;
-mod models_of;
 mod programs;
 mod questions;
 mod recorder;
@@ -45,8 +44,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ggtrace: {error:#}");
-            // As the shell does for a command that cannot be run.
-            ExitCode::from(126)
+            // As the shell does for a command that does not exist, or cannot be run.
+            ExitCode::from(if error.is::<session::NotFound>() { 127 } else { 126 })
         }
     }
 }

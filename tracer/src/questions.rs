@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use models::{Answer, Question};
 
+use crate::toolchain::settled;
+
 /// Answers so far.
 #[derive(Debug)]
 pub struct Questions {
@@ -33,7 +35,8 @@ impl Questions {
             return Ok(Arc::clone(answer));
         }
         let mut command = Command::new(&question.program);
-        if let Some((name, arguments)) = question.argv.split_first() {
+        let argv = settled(&question.argv, &question.program);
+        if let Some((name, arguments)) = argv.split_first() {
             command.arg0(name).args(arguments);
         }
         command.env_clear().envs(question.env.iter().map(|(k, v)| (k, v)));

@@ -242,12 +242,32 @@ impl World for Recorder {
         let Ok(thunk) = self.store.thunk(&placeholder.output.thunk) else { return Vec::new() };
         let values = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
         let made = thunk.thunks.iter().map(|i| &i.path);
-        values.chain(made).filter(|p| is_shared_library(p)).cloned().collect()
+        let given = values.chain(made).filter(|p| is_shared_library(p));
+        // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
+        given.flat_map(|p| names_of(p)).chain(names_of(path)).filter(|p| p != path).collect()
     }
 
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         self.questions.ask(question)
     }
+}
+
+/// The names of a library in its directory: its own, and the links that lead there (`libx.so.1` → `libx.so.1.0`).
+fn names_of(library: &Path) -> Vec<PathBuf> {
+    let mut names = vec![library.to_path_buf()];
+    let Ok(real) = std::fs::canonicalize(library) else { return names };
+    let Some(directory) = library.parent() else { return names };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if is_shared_library(&path)
+            && path != *library
+            && entry.file_type().is_ok_and(|kind| kind.is_symlink())
+            && std::fs::canonicalize(&path).is_ok_and(|target| target == real)
+        {
+            names.push(path);
+        }
+    }
+    names
 }
 
 /// By its name: `libx.so`, `libx.so.1.2`.

@@ -21,6 +21,18 @@ use crate::recorder::{Parts, Recorder};
 use crate::request::Exec;
 use crate::server::Server;
 
+/// The build's command does not exist.
+#[derive(Debug)]
+pub struct NotFound(PathBuf);
+
+impl std::fmt::Display for NotFound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: command not found", self.0.display())
+    }
+}
+
+impl std::error::Error for NotFound {}
+
 /// Runs `argv` and records it.
 ///
 /// # Errors
@@ -77,8 +89,7 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
 fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<ExitStatus> {
     let name = &argv[0];
-    let program = find_program(name, cwd)
-        .with_context(|| format!("{}: command not found", Path::new(name).display()))?;
+    let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     // SAFETY: umask only exchanges a number; no other thread of this process makes files yet.
     let umask = unsafe { libc::umask(0o022) };
     // SAFETY: as above; put back at once.

@@ -114,7 +114,7 @@ impl Toolchains {
         let mut env = probe.env.clone();
         env.push(("TMPDIR".into(), directory.clone().into_os_string()));
         let command = observe::Command {
-            argv: probe.argv.clone(),
+            argv: settled(&probe.argv, &probe.program),
             env,
             cwd: directory.clone(),
             ..observe::Command::new(&probe.program)
@@ -143,6 +143,18 @@ impl Toolchains {
         }
         Ok(touched)
     }
+}
+
+/// The arguments for running the program elsewhere than where the command runs: programs that find their parts from
+/// `argv[0]` must not find them, or find others, because of that.
+pub fn settled(argv: &[OsString], program: &Path) -> Vec<OsString> {
+    let mut argv = argv.to_vec();
+    if let Some(name) = argv.first_mut()
+        && name.as_bytes().contains(&b'/')
+    {
+        *name = program.into();
+    }
+    argv
 }
 
 /// Not files: what the kernel makes up, and what a sandbox brings itself.
@@ -192,7 +204,7 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
     for (path, target) in footprint.links {
         entries.push(TreeEntry { path, node: TreeNode::Link(target) });
     }
-    for path in footprint.directories {
+    for path in footprint.directories.into_iter().filter(|d| d != Path::new("/")) {
         entries.push(TreeEntry { path, node: TreeNode::Directory });
     }
     let tree = store.put_tree(&Tree::new(entries)).map_err(|e| e.to_string())?;
