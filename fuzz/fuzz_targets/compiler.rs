@@ -6,16 +6,23 @@ use std::path::Path;
 
 use fuzz::{Everything, check_plan, halves, invocation, words};
 use libfuzzer_sys::fuzz_target;
-use models::compiler::{Vendor, parse, plan};
+use models::compiler::{Compiler, parse};
+use models::plan;
+use models::recognise::{Driver, Program};
 
 fuzz_target!(|data: &[u8]| {
     let (line, text) = halves(data);
     let argv = words(line);
     let world = Everything(text);
-    for (vendor, program) in [(Vendor::Gnu, "/usr/bin/gcc"), (Vendor::Clang, "/usr/bin/clang++")] {
+    for (driver, program) in [(Driver::Gcc, "/usr/bin/gcc"), (Driver::Clang, "/usr/bin/clang++")] {
         let mut read = |_: &Path| Ok(text.to_vec());
-        let _ = parse(vendor, &argv, &mut read);
-        let (kind, verdict) = plan(vendor, &invocation(program, argv.clone()), &world);
-        check_plan(kind, &verdict, &world);
+        if let Some(compiler) = Compiler::of(driver, program.as_ref()) {
+            let _ = parse(compiler, &argv, &mut read);
+        }
+        if let Some((kind, verdict)) =
+            plan(Program::Compiler(driver), &invocation(program, argv.clone()), &world)
+        {
+            check_plan(kind, &verdict, &world);
+        }
     }
 });

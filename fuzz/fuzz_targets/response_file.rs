@@ -9,13 +9,13 @@ use std::path::Path;
 
 use fuzz::{quoted, words};
 use libfuzzer_sys::fuzz_target;
-use models::compiler::{CommandLine, Vendor, parse};
+use models::compiler::{CommandLine, Compiler, Vendor, parse};
 
 fn line(argv: &[OsString], file: &[u8]) -> Option<CommandLine> {
     let mut read = |path: &Path| {
         if path == Path::new("file.rsp") { Ok(file.to_vec()) } else { Err(io::ErrorKind::NotFound.into()) }
     };
-    let mut parsed = parse(Vendor::Gnu, argv, &mut read).ok()?;
+    let mut parsed = parse(Compiler { vendor: Vendor::Gnu, cxx: false }, argv, &mut read).ok()?;
     parsed.response_files.clear();
     Some(parsed)
 }

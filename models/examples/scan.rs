@@ -19,60 +19,22 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use models::compiler::{self, Compiler, Vendor};
+use models::recognise::{Program, recognise};
 use models::scanner::{Closure, Disk, Scanner, Unsure};
 use models::{Answer, IncludeSearch, Invocation, Node, Question, Verdict, World};
 
-/// This machine, with every answer of a tool remembered.
-#[derive(Default)]
-struct Machine(std::sync::Mutex<std::collections::HashMap<Question, Arc<Answer>>>);
+#[path = "../src/testing/disk.rs"]
+mod disk;
 
-impl World for Machine {
-    fn node(&self, path: &Path) -> Option<Node> {
-        let meta = std::fs::metadata(path).ok()?;
-        Some(match () {
-            () if meta.is_file() => Node::File,
-            () if meta.is_dir() => Node::Directory,
-            () => Node::Other,
-        })
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
-        std::fs::read(path).map(Arc::new)
-    }
-
-    fn linked_with(&self, _: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        let mut known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(answer) = known.get(question) {
-            return Ok(answer.clone());
-        }
-        let mut command = Command::new(&question.program);
-        let output =
-            command.args(&question.argv[1..]).env_clear().envs(question.env.iter().cloned()).output()?;
-        let code = output.status.code().unwrap_or(-1);
-        let answer = Arc::new(Answer { code, stdout: output.stdout, stderr: output.stderr });
-        known.insert(question.clone(), answer.clone());
-        Ok(answer)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
-    }
-}
-
-fn invocation(cwd: PathBuf, argv: Vec<OsString>) -> Option<(Compiler, Invocation)> {
+/// The program and what it is.
+fn invocation(cwd: PathBuf, argv: Vec<OsString>) -> Option<(Program, Invocation)> {
     let name = argv.first()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())?;
-    let has = |part: &[u8]| name.as_bytes().windows(part.len()).any(|w| w == part);
-    let vendor = if has(b"clang") { Vendor::Clang } else { Vendor::Gnu };
-    let compiler = Compiler { vendor, cxx: has(b"++") };
+    let real = found.canonicalize().ok()?;
+    let program = recognise(name, &real, &|| std::fs::read(&real).map(Arc::new)).ok()?;
     let env = std::env::vars_os().filter(|(k, _)| k == "PATH").collect();
-    Some((compiler, Invocation { program: found, argv, env, cwd }))
+    Some((program, Invocation { program: found, argv, env, cwd }))
 }
 
 /// The prerequisites of a makefile rule.
@@ -120,16 +82,18 @@ fn commands() -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
     Ok(vec![(std::env::current_dir()?, arguments)])
 }
 
-fn searches(machine: &Machine) -> io::Result<Vec<(PathBuf, Invocation, IncludeSearch)>> {
+fn searches(machine: &disk::Disk) -> io::Result<Vec<(PathBuf, Invocation, IncludeSearch)>> {
     let mut searches = vec![];
     for (cwd, argv) in commands()? {
         let shown = OsString::from_vec(argv.join(OsStr::new(" ")).into_vec());
-        let Some((compiler, invocation)) = invocation(cwd.clone(), argv) else {
+        let Some((program, invocation)) = invocation(cwd.clone(), argv) else {
             eprintln!("no such program: {}", shown.display());
             continue;
         };
-        match compiler::plan_for(compiler, &invocation, machine).1 {
-            Verdict::Defer(plan) => searches.extend(plan.includes.map(|search| (cwd, invocation, search))),
+        match models::plan(program, &invocation, machine) {
+            Some((_, Verdict::Defer(plan))) => {
+                searches.extend(plan.includes.map(|search| (cwd, invocation, search)))
+            }
             other => eprintln!("not planned: {}: {other:?}", shown.display()),
         }
     }
@@ -137,7 +101,7 @@ fn searches(machine: &Machine) -> io::Result<Vec<(PathBuf, Invocation, IncludeSe
 }
 
 fn main() -> io::Result<ExitCode> {
-    let machine = Machine::default();
+    let machine = disk::Disk::default();
     let searches = searches(&machine)?;
     let scanner = Scanner::default();
     let mut rounds = vec![];

@@ -10,6 +10,7 @@ pub mod elf;
 pub mod libraries;
 mod plan;
 pub mod recognise;
+mod response;
 pub mod scanner;
 #[cfg(test)]
 mod testing;
@@ -17,3 +18,19 @@ mod testing;
 pub use plan::{
     Answer, Decline, IncludeSearch, Invocation, Kind, Node, Output, Plan, Probe, Question, Role, Verdict, World,
 };
+
+use std::ffi::OsStr;
+
+use compiler::Compiler;
+use recognise::Program;
+
+/// What its model makes of a command of this program; `None` where no model knows it.
+#[must_use]
+pub fn plan(program: Program, invocation: &Invocation, world: &dyn World) -> Option<(Kind, Verdict)> {
+    let Program::Compiler(driver) = program else { return binutils::plan(program, invocation, world) };
+    let called = invocation.argv.first().map_or(OsStr::new(""), |name| name.as_os_str());
+    Some(match Compiler::of(driver, called) {
+        Some(compiler) => compiler::plan(compiler, invocation, world),
+        None => (Kind::Compile, Verdict::Decline("a compiler of another language".into())),
+    })
+}

@@ -14,7 +14,7 @@ mod directories;
 mod runtime;
 pub mod script;
 
-pub use directories::{linker_search_dirs, parse_gcc_search_dirs, parse_ld_search_dirs};
+pub(crate) use directories::{linker_search_dirs, parse_gcc_search_dirs, parse_ld_search_dirs};
 pub use runtime::runtime_libraries;
 
 use crate::elf::{ElfFacts, ElfKind, Target, split_colons};
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 /// Where one link looks for libraries. All directories are absolute.
 #[derive(Clone, Debug, Default)]
-pub struct LibrarySearch {
+pub(crate) struct LibrarySearch {
     /// `-L`, in order; see [`LibrarySearch::directory`].
     pub dirs: Vec<PathBuf>,
     /// Where the driver and the linker look by themselves, after `dirs`.
@@ -54,7 +54,7 @@ pub struct LibrarySearch {
 
 /// A library that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Its path: absolute, not normalised, symbolic links not resolved.
     pub path: PathBuf,
     /// It was found in one of [`LibrarySearch::system_dirs`].
@@ -112,12 +112,6 @@ impl LibrarySearch {
     /// Looks for what follows `-l`: `NAME`, or `:FILE`.
     #[must_use]
     pub fn find(&self, name: &OsStr, world: &dyn World) -> Option<Found> {
-        self.find_as(name, self.is_static, world)
-    }
-
-    /// [`LibrarySearch::find`], for a place in the command line where `-Bstatic` and `-Bdynamic` say otherwise.
-    #[must_use]
-    pub fn find_as(&self, name: &OsStr, is_static: bool, world: &dyn World) -> Option<Found> {
         let library = |suffix: &str| {
             let mut file = OsString::from("lib");
             file.push(name);
@@ -126,7 +120,7 @@ impl LibrarySearch {
         };
         let files = match name.as_bytes().strip_prefix(b":") {
             Some(exact) => vec![OsStr::from_bytes(exact).to_os_string()],
-            None if is_static => vec![library(".a")],
+            None if self.is_static => vec![library(".a")],
             None => vec![library(".so"), library(".a")],
         };
         let own = self.dirs.iter().map(|dir| (dir, false));
@@ -140,6 +134,17 @@ impl LibrarySearch {
             }
         }
         None
+    }
+
+    /// The path of a `-T` script: as written, else along `-L` and the linker's own directories.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn find_script(&self, name: &OsStr, world: &dyn World) -> Result<PathBuf, Decline> {
+        let here = self.cwd.join(name);
+        let dirs = self.dirs.iter().chain(&self.system_dirs).map(|dir| dir.join(name));
+        let mut candidates = std::iter::once(here.clone()).chain(dirs);
+        candidates.find(|path| world.node(path).is_some()).ok_or_else(|| Decline::missing(&here))
     }
 
     /// Is the library for the machine that is linked for? What cannot be told fits.
@@ -363,6 +368,12 @@ fn damaged(path: &Path) -> Decline {
 /// Is there a regular file, computed or not?
 pub(crate) fn is_file(path: &Path, world: &dyn World) -> bool {
     matches!(world.node(path), Some(Node::File | Node::Placeholder))
+}
+
+/// Does the name say that it is a shared library: `libx.so`, `libx.so.1.2`?
+pub(crate) fn is_shared_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some()
 }
 
 fn after_sysroot_mark(path: &OsStr) -> Option<&OsStr> {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two worlds for tests: one in memory, and this machine's own file system.
 
+mod disk;
+
+pub(crate) use disk::Disk;
+
 use crate::{Answer, Invocation, Node, Question, World};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 /// A file system in memory. `.` and `..` in paths are resolved by name.
@@ -93,42 +96,6 @@ impl World for Memory {
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let inside = self.files.keys().filter(|file| file.parent() == Some(path));
         Ok(inside.filter_map(|file| file.file_name()).map(OsString::from).collect())
-    }
-}
-
-/// This machine.
-pub(crate) struct Disk;
-
-impl World for Disk {
-    fn node(&self, path: &Path) -> Option<Node> {
-        let meta = std::fs::metadata(path).ok()?;
-        Some(match () {
-            () if meta.is_file() => Node::File,
-            () if meta.is_dir() => Node::Directory,
-            () => Node::Other,
-        })
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
-        std::fs::read(path).map(Arc::new)
-    }
-
-    fn linked_with(&self, _: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        let output = Command::new(&question.program)
-            .args(&question.argv[1..])
-            .env_clear()
-            .envs(question.env.iter().cloned())
-            .output()?;
-        let code = output.status.code().unwrap_or(-1);
-        Ok(Arc::new(Answer { code, stdout: output.stdout, stderr: output.stderr }))
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 }
 

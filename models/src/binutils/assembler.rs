@@ -100,8 +100,16 @@ pub struct AsJob {
 /// Parses the arguments of `as`, `argv[0]` excluded.
 ///
 /// # Errors
-/// An option that this model does not understand, or output to standard output.
+/// An option that this model does not understand, no source, or output to standard output.
 pub fn parse_as(args: &[OsString]) -> Result<Request<AsJob>, Decline> {
+    match read_as_words(args)? {
+        Request::Job(job) if job.sources.is_empty() => Err(decline!("source from standard input")),
+        request => Ok(request),
+    }
+}
+
+/// What these arguments say, be they all, or only what a compiler hands on (`-Wa,`).
+pub(crate) fn read_as_words(args: &[OsString]) -> Result<Request<AsJob>, Decline> {
     let mut job = AsJob::default();
     let mut others = Vec::new();
     for arg in args {
@@ -127,9 +135,6 @@ pub fn parse_as(args: &[OsString]) -> Result<Request<AsJob>, Decline> {
             Item::Option(Effect::Mri, _) => return Err(decline!("MRI mode")),
             Item::Option(Effect::Query, _) => return Ok(Request::Query),
         }
-    }
-    if job.sources.is_empty() {
-        return Err(decline!("source from standard input"));
     }
     Ok(Request::Job(job))
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A plan in the making: checks each file against the world as it is added. Knows no tool.
 
-use crate::{Decline, Invocation, Node, Output, Plan, Probe, Role, World};
+use crate::{Decline, Invocation, Node, Output, Plan, Probe, Role, World, response};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// A [`Decline`] with a formatted reason.
@@ -30,34 +29,22 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// Response files that cannot be followed.
     pub fn arguments(&mut self) -> Result<Vec<OsString>, Decline> {
-        /// libiberty stops at 2000; nobody means more than this.
-        const MAX_FILES: usize = 200;
-        let mut result = Vec::new();
-        let mut files = 0;
-        let mut stack: Vec<OsString> = self.invocation.argv.iter().skip(1).rev().cloned().collect();
-        while let Some(arg) = stack.pop() {
-            let file = arg
-                .as_bytes()
-                .strip_prefix(b"@")
-                .map(|name| self.invocation.absolute(OsStr::from_bytes(name)));
-            // What is no file is taken as it stands, as the tools do.
-            let Some(file) = file.filter(|path| self.world.node(path).is_some()) else {
-                result.push(arg);
-                continue;
-            };
-            files += 1;
-            if files > MAX_FILES {
-                return Err(decline!("more than {MAX_FILES} response files"));
+        let Draft { invocation, world, .. } = *self;
+        let mut read = |name: &Path| {
+            let file = invocation.absolute(name);
+            match world.node(&file) {
+                // What is no file is taken as it stands, as the tools do.
+                None => Ok(None),
+                Some(Node::File) => match world.read(&file) {
+                    Ok(text) => Ok(Some(text.to_vec())),
+                    Err(e) => Err(decline!("{} cannot be read: {e}", file.display())),
+                },
+                Some(_) => Err(decline!("response file {} is not a plain file", file.display())),
             }
-            if self.world.node(&file) != Some(Node::File) {
-                return Err(decline!("response file {} is not a plain file", file.display()));
-            }
-            let text =
-                self.world.read(&file).map_err(|e| decline!("{} cannot be read: {e}", file.display()))?;
-            self.plan.inputs.insert(file);
-            stack.extend(split_words(&text).into_iter().rev());
-        }
-        Ok(result)
+        };
+        let (words, files) = response::expand(invocation.argv.get(1..).unwrap_or_default(), &mut read)?;
+        self.plan.inputs.extend(files.iter().map(|file| invocation.absolute(file)));
+        Ok(words)
     }
 
     /// The absolute path of a file that an argument names.
@@ -129,35 +116,10 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The words of a response file, by libiberty's rules: blanks separate, quotes of both kinds group, a backslash
-/// takes the next byte as it is, everywhere.
-fn split_words(text: &[u8]) -> Vec<OsString> {
-    let mut words = Vec::new();
-    let mut word: Option<Vec<u8>> = None;
-    let mut quote = None;
-    let mut bytes = text.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match (byte, quote) {
-            (b'\\', _) => word.get_or_insert_default().extend(bytes.next()),
-            (_, Some(open)) if byte == open => quote = None,
-            (_, Some(_)) => word.get_or_insert_default().push(byte),
-            (b'"' | b'\'', None) => {
-                word.get_or_insert_default();
-                quote = Some(byte);
-            }
-            _ if byte.is_ascii_whitespace() || byte == 0x0b => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(byte),
-        }
-    }
-    words.extend(word);
-    words.into_iter().map(OsString::from_vec).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{Memory, command};
-    use proptest::prelude::*;
 
     #[test]
     fn response_files_hold_words_and_other_response_files() {
@@ -176,21 +138,5 @@ mod tests {
         let world = Memory::default().file("/w/x", b"a @x");
         let invocation = command("ar cr x.a @x");
         assert!(Draft::new(&invocation, &world, &[]).arguments().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_split(text in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = split_words(&text);
-        }
-
-        #[test]
-        fn quoted_words_come_back(words in prop::collection::vec("[ -~]{0,10}", 0..6)) {
-            let text: String = words.iter().map(|w| {
-                format!("\"{}\" ", w.replace('\\', "\\\\").replace('"', "\\\""))
-            }).collect();
-            let expected: Vec<OsString> = words.iter().map(OsString::from).collect();
-            prop_assert_eq!(split_words(text.as_bytes()), expected);
-        }
     }
 }

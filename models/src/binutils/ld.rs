@@ -1,248 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ld`, run directly: GNU ld and gold. lld has options of its own, and is declined.
-//!
-//! [`classify_ld_option`] is the table for others: a compiler passes the same options on (`-Wl,`, `-Xlinker`).
 
 use super::draft::{Draft, decline};
-use super::options::{Item, Row, Style, Takes, parse as parse_options, parse_one};
+use super::ld_options::{LdEffect, LdItem, Linker, classify};
 use super::{Planned, Request, sample};
 use crate::elf::{ElfFacts, ElfKind};
-use crate::libraries::{LibrarySearch, linker_search_dirs, runtime_libraries, script};
+use crate::libraries::{LibrarySearch, is_shared_name, linker_search_dirs, runtime_libraries, script};
 use crate::recognise::Flavour;
 use crate::{Decline, Node, Role};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-
-/// What an argument of the linker means to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LdEffect {
-    /// Nothing: no file, and no change to which files are found.
-    Nothing,
-    /// The value is a file that is read: a version script, a list of symbols.
-    Reads,
-    /// The value is a linker script, searched for along `-L` as well; it can name other files.
-    Script,
-    /// The value is a file whose symbols are taken, or a directory, which then is an `-rpath`.
-    JustSymbols,
-    /// The value is a plugin.
-    Plugin,
-    /// The value is an argument for the plugin.
-    PluginOption,
-    /// The value is the main output.
-    Output,
-    /// The value is a file that is written along with the output: a map.
-    WritesSide,
-    /// The value is a makefile fragment that is written.
-    WritesDependencies,
-    /// The value is what follows `-l`.
-    Library,
-    /// The value is a directory of libraries.
-    LibraryDir,
-    /// The value is a search path, for needed libraries too.
-    Rpath,
-    /// The value is a search path for needed libraries.
-    RpathLink,
-    /// Libraries after this are static ones.
-    Static,
-    /// Libraries after this may be shared.
-    Dynamic,
-    /// Saves static or dynamic.
-    PushState,
-    /// Restores it.
-    PopState,
-    /// The value is the system root.
-    Sysroot,
-    /// The value is an emulation.
-    Emulation,
-    /// The value is the format of the inputs after this.
-    Format,
-    /// The output is relocatable.
-    Relocatable,
-    /// The linker's own directories do not count.
-    NoSystemDirs,
-    /// Prints about the link.
-    Prints,
-    /// Asks the linker about itself.
-    Query,
-    /// Reads or writes what no model follows.
-    Unmodelled,
-}
-
-/// One argument, or an option with its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LdItem {
-    /// An option. The value is empty where there is none.
-    Option(LdEffect, OsString),
-    /// A file.
-    File(OsString),
-}
-
-use LdEffect as L;
-use Takes::{Attached, Value};
-
-const fn flag(long: &'static [&'static str], short: &'static str, effect: L) -> Row<L> {
-    Row { long, short, takes: Takes::Nothing, effect }
-}
-
-const fn with(long: &'static [&'static str], short: &'static str, effect: L) -> Row<L> {
-    Row { long, short, takes: Value, effect }
-}
-
-const fn maybe(long: &'static [&'static str], short: &'static str, effect: L) -> Row<L> {
-    Row { long, short, takes: Attached, effect }
-}
-
-const TABLE: &[Row<L>] = &[
-    // Files.
-    with(&["library"], "l", L::Library),
-    with(&["library-path"], "L", L::LibraryDir),
-    with(&["output"], "o", L::Output),
-    with(&["script"], "T", L::Script),
-    with(&["default-script", "dT"], "", L::Script),
-    with(
-        &["version-script", "dynamic-list", "export-dynamic-symbol-list", "retain-symbols-file"],
-        "",
-        L::Reads,
-    ),
-    with(&["just-symbols"], "R", L::JustSymbols),
-    with(&["plugin"], "", L::Plugin),
-    with(&["plugin-opt"], "", L::PluginOption),
-    with(&["rpath"], "", L::Rpath),
-    with(&["rpath-link"], "", L::RpathLink),
-    with(&["sysroot"], "", L::Sysroot),
-    with(&["Map"], "", L::WritesSide),
-    with(&["dependency-file"], "", L::WritesDependencies),
-    with(&["out-implib"], "", L::WritesSide),
-    with(&["mri-script"], "c", L::Unmodelled),
-    with(&["error-handling-script", "base_file", "output-def"], "", L::Unmodelled),
-    with(
-        &["section-ordering-file", "symbol-ordering-file", "remap-inputs-file", "remap-inputs"],
-        "",
-        L::Unmodelled,
-    ),
-    with(&[], "Y", L::Unmodelled),
-    // How files are found and read.
-    flag(&["Bstatic", "dn", "non_shared", "static"], "", L::Static),
-    flag(&["Bdynamic", "dy", "call_shared"], "", L::Dynamic),
-    flag(&["push-state"], "", L::PushState),
-    flag(&["pop-state"], "", L::PopState),
-    flag(&["nostdlib"], "", L::NoSystemDirs),
-    with(&[], "m", L::Emulation),
-    with(&["format"], "b", L::Format),
-    flag(&["relocatable", "Ur"], "ri", L::Relocatable),
-    // What is printed.
-    flag(&["print-map"], "M", L::Prints),
-    flag(&["trace", "cref", "stats", "print-gc-sections", "print-memory-usage"], "t", L::Prints),
-    with(&["trace-symbol"], "y", L::Prints),
-    maybe(&["verbose"], "", L::Prints),
-    flag(&["version", "help", "target-help", "print-output-format", "print-sysroot"], "vV", L::Query),
-    // The rest changes the output only.
-    flag(&["start-group", "end-group"], "()", L::Nothing),
-    flag(&["as-needed", "no-as-needed", "whole-archive", "no-whole-archive"], "", L::Nothing),
-    flag(&["shared", "Bshareable", "pie", "pic-executable", "no-pie"], "", L::Nothing),
-    flag(&["Bsymbolic", "Bsymbolic-functions", "Bno-symbolic", "Bgroup"], "", L::Nothing),
-    flag(&["EB", "EL", "dc", "dp", "qmagic", "Qy"], "dgnN", L::Nothing),
-    flag(&["nmagic", "omagic", "no-omagic"], "", L::Nothing),
-    flag(&["export-dynamic", "no-export-dynamic"], "E", L::Nothing),
-    flag(&["emit-relocs"], "q", L::Nothing),
-    flag(&["strip-all"], "s", L::Nothing),
-    flag(&["strip-debug"], "S", L::Nothing),
-    flag(&["discard-all"], "x", L::Nothing),
-    flag(&["discard-locals"], "X", L::Nothing),
-    flag(&["discard-none", "strip-discarded", "no-strip-discarded"], "", L::Nothing),
-    flag(&["no-warnings"], "w", L::Nothing),
-    with(&["entry"], "e", L::Nothing),
-    with(&["undefined"], "u", L::Nothing),
-    with(&["soname"], "h", L::Nothing),
-    with(&["dynamic-linker"], "I", L::Nothing),
-    with(&["gpsize"], "G", L::Nothing),
-    with(&["auxiliary"], "f", L::Nothing),
-    with(&["filter"], "F", L::Nothing),
-    with(&["architecture"], "A", L::Nothing),
-    with(&[], "az", L::Nothing),
-    maybe(&[], "O", L::Nothing),
-    flag(&["no-dynamic-linker", "force-group-allocation", "eh-frame-hdr", "no-eh-frame-hdr"], "", L::Nothing),
-    flag(&["enable-non-contiguous-regions", "enable-non-contiguous-regions-warnings"], "", L::Nothing),
-    with(&["require-defined", "defsym", "init", "fini", "assert", "hash-style", "wrap"], "", L::Nothing),
-    with(
-        &["section-start", "Tbss", "Tdata", "Ttext", "Ttext-segment", "Trodata-segment", "Tldata-segment"],
-        "",
-        L::Nothing,
-    ),
-    with(
-        &["oformat", "sort-section", "spare-dynamic-tags", "hash-size", "max-cache-size", "task-link"],
-        "",
-        L::Nothing,
-    ),
-    with(&["export-dynamic-symbol", "ignore-unresolved-symbol", "version-exports-section"], "", L::Nothing),
-    with(&["unresolved-symbols", "ctf-share-types", "exclude-libs", "image-base"], "", L::Nothing),
-    maybe(
-        &["build-id", "package-metadata", "compress-debug-sections", "sort-common", "unique", "demangle"],
-        "",
-        L::Nothing,
-    ),
-    maybe(&["split-by-file", "split-by-reloc", "orphan-handling", "icf"], "", L::Nothing),
-    maybe(&["flto", "flto-partition", "fuse-ld"], "", L::Nothing),
-    flag(&["no-demangle", "accept-unknown-input-arch", "no-accept-unknown-input-arch"], "", L::Nothing),
-    flag(
-        &["check-sections", "no-check-sections", "copy-dt-needed-entries", "no-copy-dt-needed-entries"],
-        "",
-        L::Nothing,
-    ),
-    flag(
-        &["add-needed", "no-add-needed", "gc-sections", "no-gc-sections", "gc-keep-exported"],
-        "",
-        L::Nothing,
-    ),
-    flag(&["no-print-gc-sections", "embedded-relocs", "no-define-common", "no-keep-memory"], "", L::Nothing),
-    flag(&["fatal-warnings", "no-fatal-warnings", "no-undefined", "allow-shlib-undefined"], "", L::Nothing),
-    flag(&["no-allow-shlib-undefined", "allow-multiple-definition", "undefined-version"], "", L::Nothing),
-    flag(&["no-undefined-version", "default-symver", "default-imported-symver"], "", L::Nothing),
-    flag(
-        &["no-warn-mismatch", "no-warn-search-mismatch", "noinhibit-exec", "reduce-memory-overheads"],
-        "",
-        L::Nothing,
-    ),
-    flag(
-        &["relax", "no-relax", "traditional-format", "enable-new-dtags", "disable-new-dtags"],
-        "",
-        L::Nothing,
-    ),
-    flag(&["dynamic-list-data", "dynamic-list-cpp-new", "dynamic-list-cpp-typeinfo"], "", L::Nothing),
-    flag(&["warn-common", "warn-constructors", "warn-execstack", "no-warn-execstack"], "", L::Nothing),
-    flag(&["warn-rwx-segments", "no-warn-rwx-segments", "warn-multiple-gp", "warn-once"], "", L::Nothing),
-    flag(
-        &["warn-section-align", "warn-textrel", "warn-alternate-em", "warn-unresolved-symbols"],
-        "",
-        L::Nothing,
-    ),
-    flag(&["error-unresolved-symbols", "print-map-discarded", "no-print-map-discarded"], "", L::Nothing),
-    flag(&["ctf-variables", "no-ctf-variables", "map-whole-files", "no-map-whole-files"], "", L::Nothing),
-    flag(
-        &["ld-generated-unwind-info", "no-ld-generated-unwind-info", "disable-multiple-abs-defs"],
-        "",
-        L::Nothing,
-    ),
-    // gold's own.
-    flag(&["threads", "no-threads", "gdb-index", "no-gdb-index", "fix-cortex-a53-843419"], "", L::Nothing),
-    with(&["thread-count"], "", L::Nothing),
-];
-
-/// What the first argument of `arg`, `next` means, and how many of the two it takes. `None`: an option that is not
-/// known, or whose value is missing.
-#[must_use]
-pub fn classify_ld_option(arg: &OsStr, next: Option<&OsStr>) -> Option<(LdItem, usize)> {
-    if !arg.as_bytes().starts_with(b"-") {
-        return Some((LdItem::File(arg.to_os_string()), 1));
-    }
-    let args: Vec<OsString> = std::iter::once(arg).chain(next).map(OsStr::to_os_string).collect();
-    let (items, words) = parse_one(&args, TABLE, Style::Linker).ok()?;
-    match items.into_iter().next()? {
-        Item::Option(effect, value) => Some((LdItem::Option(effect, value), words)),
-        Item::Operand(name) => Some((LdItem::File(name), words)),
-    }
-}
+use std::path::{Path, PathBuf};
 
 /// What a link asks for: everything on the command line, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,16 +25,19 @@ pub struct LdJob {
 /// An option that this model does not understand.
 pub fn parse_ld(args: &[OsString]) -> Result<Request<LdJob>, Decline> {
     let mut items = Vec::with_capacity(args.len());
-    for item in parse_options(args, TABLE, Style::Linker)? {
-        items.push(match item {
-            Item::Option(LdEffect::Query, _) => return Ok(Request::Query),
-            Item::Option(LdEffect::Prints, _) => return Err(decline!("prints about the link")),
-            Item::Option(LdEffect::Unmodelled, value) => {
+    let mut rest = args;
+    while let Some(arg) = rest.first() {
+        let (item, words) = classify(Linker::Gnu, arg, rest.get(1).map(OsString::as_os_str))
+            .map_err(|unread| unread.decline(arg))?;
+        match &item {
+            LdItem::Option(LdEffect::Query, _) => return Ok(Request::Query),
+            LdItem::Option(LdEffect::Prints, _) => return Err(decline!("prints about the link")),
+            LdItem::Option(LdEffect::Unmodelled, value) => {
                 return Err(decline!("linker option with {}", value.to_string_lossy()));
             }
-            Item::Option(effect, value) => LdItem::Option(effect, value),
-            Item::Operand(name) => LdItem::File(name),
-        });
+            LdItem::Option(..) | LdItem::File(_) => items.push(item),
+        }
+        rest = &rest[words..];
     }
     Ok(Request::Job(LdJob { items }))
 }
@@ -413,7 +184,7 @@ impl Link {
                 draft.input(&path)?;
             }
             LdEffect::Script => {
-                let path = self.find_script(draft, value)?;
+                let path = self.search.find_script(value, draft.world)?;
                 draft.input(&path)?;
                 self.has_input = true;
                 self.roots.push(path);
@@ -465,10 +236,9 @@ impl Link {
                 self.note_shared(&found.path);
                 self.roots.push(found.path);
             }
-            LdEffect::Static => self.search.is_static = true,
-            LdEffect::Dynamic => self.search.is_static = false,
-            LdEffect::PushState => self.states.push(self.search.is_static),
-            LdEffect::PopState => self.search.is_static = self.states.pop().unwrap_or(self.search.is_static),
+            LdEffect::Static | LdEffect::Dynamic | LdEffect::PushState | LdEffect::PopState => {
+                effect.switch(&mut self.search.is_static, &mut self.states);
+            }
             LdEffect::Format => self.format_is_binary = value == "binary",
             LdEffect::Relocatable => self.relocatable = true,
             LdEffect::Nothing
@@ -485,20 +255,8 @@ impl Link {
         Ok(())
     }
 
-    /// The path of a `-T` script: as written, else along `-L`.
-    fn find_script(&self, draft: &Draft<'_>, name: &OsStr) -> Result<PathBuf, Decline> {
-        let here = draft.path(name);
-        if draft.world.node(&here).is_some() || name.as_bytes().starts_with(b"/") {
-            return Ok(here);
-        }
-        let dirs = self.search.dirs.iter().chain(&self.search.system_dirs);
-        let found = dirs.map(|dir| dir.join(name)).find(|path| draft.world.node(path).is_some());
-        found.ok_or_else(|| Decline::missing(&here))
-    }
-
-    fn note_shared(&mut self, path: &std::path::Path) {
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        if name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some() {
+    fn note_shared(&mut self, path: &Path) {
+        if is_shared_name(path) {
             self.shared.push(path.to_path_buf());
         }
     }

@@ -9,14 +9,19 @@ mod ar;
 mod assembler;
 mod draft;
 mod ld;
+mod ld_options;
 mod objects;
 mod options;
 mod sample;
 
 pub use ar::{ArJob, RanlibJob, parse_ar, parse_ranlib};
+pub(crate) use assembler::read_as_words;
 pub use assembler::{AsJob, parse_as};
-pub use ld::{LdEffect, LdItem, LdJob, classify_ld_option, parse_ld};
+pub use ld::{LdJob, parse_ld};
+pub(crate) use ld_options::{Linker, classify};
+pub use ld_options::{LdEffect, LdItem};
 pub use objects::{ObjectJob, parse_objcopy, parse_strip};
+pub(crate) use options::Unread;
 
 use crate::recognise::{Flavour, Program};
 use crate::{Decline, Invocation, Kind, Verdict, World};
@@ -39,8 +44,7 @@ type Planned = Result<Request<()>, Decline>;
 const ENVIRONMENT: &[&str] = &["GNUTARGET", "SOURCE_DATE_EPOCH", "LD_LIBRARY_PATH"];
 
 /// Makes a plan for a command of one of these tools; `None` where `program` is none of them.
-#[must_use]
-pub fn plan(program: Program, invocation: &Invocation, world: &dyn World) -> Option<(Kind, Verdict)> {
+pub(crate) fn plan(program: Program, invocation: &Invocation, world: &dyn World) -> Option<(Kind, Verdict)> {
     type Planner = fn(&mut Draft<'_>, Flavour) -> Planned;
     let (kind, flavour, planner): (Kind, Flavour, Planner) = match program {
         Program::Ar(flavour) => (Kind::Archive, flavour, ar::plan_ar),

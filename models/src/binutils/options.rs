@@ -16,6 +16,10 @@ pub(super) enum Takes {
     Nothing,
     /// Yes: attached, or the next argument.
     Value,
+    /// The same, but to a letter it is not believed to be attached: `-entire` may be a long option that is not known.
+    ValueApart,
+    /// Yes, attached: tools differ on whether the next argument counts.
+    Joined,
     /// Only if it is attached: `--build-id=none`, `-O2`.
     Attached,
 }
@@ -52,12 +56,27 @@ pub(super) enum Item<E> {
     Operand(OsString),
 }
 
-/// One option was read from the beginning of `args`.
-struct Read<E> {
-    items: Vec<Item<E>>,
-    /// How many arguments it took.
-    words: usize,
+/// Why an option could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is not in the table.
+    Unknown,
+    /// Its value would be the next argument, and there is none.
+    WithoutValue,
 }
+
+impl Unread {
+    /// The reason, for this argument.
+    pub(crate) fn decline(self, arg: &OsStr) -> Decline {
+        match self {
+            Unread::Unknown => decline!("option {}", arg.to_string_lossy()),
+            Unread::WithoutValue => decline!("option {} without its value", arg.to_string_lossy()),
+        }
+    }
+}
+
+/// What an argument says (several items where letters stand together), and how many arguments that took.
+type Read<E> = Result<(Vec<Item<E>>, usize), Unread>;
 
 /// Takes `args` (without `argv[0]`) apart.
 ///
@@ -71,7 +90,7 @@ pub(super) fn parse<E: Copy>(
     let mut items = Vec::with_capacity(args.len());
     let mut rest = args;
     while let Some(arg) = rest.first() {
-        if arg == "--" && style != Style::Linker {
+        if arg == "--" {
             items.extend(rest[1..].iter().cloned().map(Item::Operand));
             break;
         }
@@ -80,93 +99,80 @@ pub(super) fn parse<E: Copy>(
             rest = &rest[1..];
             continue;
         }
-        let read = read_option(rest, table, style)?;
-        items.extend(read.items);
-        rest = &rest[read.words..];
+        let (read, words) = read(rest, &[table], style).map_err(|unread| unread.decline(arg))?;
+        items.extend(read);
+        rest = &rest[words..];
     }
     Ok(items)
 }
 
-/// Reads the first option of `args`, alone.
+/// Reads the first option of `args`, by the first row of any table that fits it.
 ///
 /// # Errors
 /// See [`parse`].
-pub(super) fn parse_one<E: Copy>(
-    args: &[OsString],
-    table: &[Row<E>],
-    style: Style,
-) -> Result<(Vec<Item<E>>, usize), Decline> {
-    let read = read_option(args, table, style)?;
-    Ok((read.items, read.words))
-}
-
-fn read_option<E: Copy>(args: &[OsString], table: &[Row<E>], style: Style) -> Result<Read<E>, Decline> {
-    let arg = args[0].as_bytes();
-    let unknown = || Err(decline!("option {}", args[0].to_string_lossy()));
+pub(super) fn read<E: Copy>(args: &[OsString], tables: &[&[Row<E>]], style: Style) -> Read<E> {
+    let arg = args.first().ok_or(Unread::Unknown)?.as_bytes();
     let two_dashes = arg.starts_with(b"--");
     let long_allowed = match style {
         Style::Long => two_dashes,
         Style::LongOnly => true,
-        Style::Linker => two_dashes || !arg.starts_with(b"-o"),
+        Style::Linker => two_dashes || !(arg.starts_with(b"-o") || arg.starts_with(b"-l")),
     };
-    if long_allowed
-        && let Some(read) = read_long(args, if two_dashes { &arg[2..] } else { &arg[1..] }, table)?
-    {
-        return Ok(read);
+    let body = if two_dashes { &arg[2..] } else { arg.get(1..).unwrap_or_default() };
+    if long_allowed && let Some(read) = read_long(args, body, tables) {
+        return read;
     }
-    if two_dashes { unknown() } else { read_letters(args, table, style).unwrap_or_else(unknown) }
+    if two_dashes { Err(Unread::Unknown) } else { read_letters(args, tables, style) }
 }
 
-fn read_long<E: Copy>(args: &[OsString], body: &[u8], table: &[Row<E>]) -> Result<Option<Read<E>>, Decline> {
+/// `None` where no long option has this name and takes such a value.
+fn read_long<E: Copy>(args: &[OsString], body: &[u8], tables: &[&[Row<E>]]) -> Option<Read<E>> {
     let (name, value) = match memchr::memchr(b'=', body) {
         Some(at) => (&body[..at], Some(OsStr::from_bytes(&body[at + 1..]).to_os_string())),
         None => (body, None),
     };
-    let Some(row) = table.iter().find(|row| row.long.iter().any(|long| long.as_bytes() == name)) else {
-        return Ok(None);
+    let fits = |row: &&Row<E>| {
+        row.long.iter().any(|long| long.as_bytes() == name)
+            && !(row.takes == Takes::Nothing && value.is_some())
     };
+    let row = tables.iter().copied().flatten().find(fits)?;
     let (value, words) = match (row.takes, value) {
-        (Takes::Nothing, Some(_)) => return Ok(None),
-        (Takes::Nothing | Takes::Attached, None) => (OsString::new(), 1),
         (_, Some(value)) => (value, 1),
-        (Takes::Value, None) => match args.get(1) {
+        (Takes::Nothing | Takes::Attached, None) => (OsString::new(), 1),
+        (Takes::Joined, None) => return Some(Err(Unread::Unknown)),
+        (Takes::Value | Takes::ValueApart, None) => match args.get(1) {
             Some(next) => (next.clone(), 2),
-            None => return Err(decline!("option {} without its value", args[0].to_string_lossy())),
+            None => return Some(Err(Unread::WithoutValue)),
         },
     };
-    Ok(Some(Read { items: vec![Item::Option(row.effect, value)], words }))
+    Some(Ok((vec![Item::Option(row.effect, value)], words)))
 }
 
-/// `None` where a letter is unknown.
-fn read_letters<E: Copy>(
-    args: &[OsString],
-    table: &[Row<E>],
-    style: Style,
-) -> Option<Result<Read<E>, Decline>> {
+fn read_letters<E: Copy>(args: &[OsString], tables: &[&[Row<E>]], style: Style) -> Read<E> {
     let mut items = Vec::new();
-    let mut letters = &args[0].as_bytes()[1..];
+    let mut letters = args[0].as_bytes().get(1..).unwrap_or_default();
     while let Some((letter, rest)) = letters.split_first() {
-        let row = table.iter().find(|row| row.short.as_bytes().contains(letter))?;
+        let mut rows = tables.iter().copied().flatten();
+        let row = rows.find(|row| row.short.as_bytes().contains(letter)).ok_or(Unread::Unknown)?;
         match row.takes {
-            Takes::Nothing if style == Style::Linker && !rest.is_empty() => return None,
+            Takes::Nothing if style == Style::Linker && !rest.is_empty() => return Err(Unread::Unknown),
             Takes::Nothing => {
                 items.push(Item::Option(row.effect, OsString::new()));
                 letters = rest;
             }
-            Takes::Value if rest.is_empty() => {
-                let Some(value) = args.get(1) else {
-                    return Some(Err(decline!("option {} without its value", args[0].to_string_lossy())));
-                };
+            Takes::Value | Takes::ValueApart if rest.is_empty() => {
+                let value = args.get(1).ok_or(Unread::WithoutValue)?;
                 items.push(Item::Option(row.effect, value.clone()));
-                return Some(Ok(Read { items, words: 2 }));
+                return Ok((items, 2));
             }
-            Takes::Value | Takes::Attached => {
+            Takes::ValueApart => return Err(Unread::Unknown),
+            Takes::Value | Takes::Attached | Takes::Joined => {
                 items.push(Item::Option(row.effect, OsStr::from_bytes(rest).to_os_string()));
                 break;
             }
         }
     }
-    Some(Ok(Read { items, words: 1 }))
+    Ok((items, 1))
 }
 
 #[cfg(test)]

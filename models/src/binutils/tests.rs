@@ -250,9 +250,9 @@ fn linker_options_for_others() {
     use LdEffect as L;
     let of = |words: &[&str]| {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        classify_ld_option(&words[0], words.get(1).map(OsString::as_os_str))
+        classify(Linker::Gnu, &words[0], words.get(1).map(OsString::as_os_str))
     };
-    let option = |effect, value: &str, words| Some((LdItem::Option(effect, value.into()), words));
+    let option = |effect, value: &str, words| Ok((LdItem::Option(effect, value.into()), words));
     assert_eq!(of(&["--version-script=x.map"]), option(L::Reads, "x.map", 1));
     assert_eq!(of(&["--version-script", "x.map"]), option(L::Reads, "x.map", 2));
     assert_eq!(of(&["-Map=out"]), option(L::WritesSide, "out", 1));
@@ -267,9 +267,17 @@ fn linker_options_for_others() {
     assert_eq!(of(&["--omagic"]), option(L::Nothing, "", 1));
     assert_eq!(of(&["-omagic"]), option(L::Output, "magic", 1));
     assert_eq!(of(&["-("]), option(L::Nothing, "", 1));
-    assert_eq!(of(&["x.o"]), Some((LdItem::File("x.o".into()), 1)));
-    assert_eq!(of(&["--secret"]), None);
-    assert_eq!(of(&["--soname"]), None);
+    assert_eq!(of(&["x.o"]), Ok((LdItem::File("x.o".into()), 1)));
+    assert_eq!(of(&["--secret"]), Err(Unread::Unknown));
+    assert_eq!(of(&["--soname"]), Err(Unread::WithoutValue));
+    // Not what they look like, or not for sure.
+    assert_eq!(of(&["-lto-O2"]), option(L::Library, "to-O2", 1));
+    assert_eq!(of(&["-R", "x"]), option(L::JustSymbols, "x", 2));
+    for word in
+        ["-Tdat", "-Rx", "-entire", "-flavour=x", "--gc-sections=x", "--icf", "--symbol-ordering-file=x", "-"]
+    {
+        assert_eq!(of(&[word, "x"]), Err(Unread::Unknown), "{word}");
+    }
 }
 
 #[test]
@@ -351,7 +359,8 @@ fn a_real_link_reads_and_writes_what_is_planned() {
     let line = "ld -shared --version-script=map -o out.so probe.o --no-as-needed -lc --dependency-file=out.d";
     let mut invocation = command(line);
     invocation.cwd = dir.path().to_path_buf();
-    let Some((Kind::Link, Verdict::Defer(made))) = plan(LD, &invocation, &crate::testing::Disk) else {
+    let Some((Kind::Link, Verdict::Defer(made))) = plan(LD, &invocation, &crate::testing::Disk::default())
+    else {
         panic!("declined")
     };
     let status =

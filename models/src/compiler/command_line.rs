@@ -7,12 +7,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::assembler::{self, AssemblerWords};
 use super::language::{ByName, Language};
 use super::options::{self, Meaning as M, Row, Shape};
-use super::passed::{self, LinkItem, LinkerParser, LinkerWords};
-use super::{Compiler, Vendor, about, decline, response};
-use crate::Decline;
+use super::passed::{self, AssemblerWords, LinkItem, LinkerParser, LinkerWords};
+use super::{Compiler, about, decline};
+use crate::{Decline, response};
 
 /// Where the driver stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,30 +130,17 @@ pub struct CommandLine {
     pub(super) parts: Vec<Part>,
 }
 
-/// Takes a command line apart, where only its first word tells whether it is a C++ driver's.
-///
-/// # Errors
-/// As [`parse_for`].
-pub fn parse(
-    vendor: Vendor,
-    argv: &[OsString],
-    read_response_file: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
-) -> Result<CommandLine, Decline> {
-    let called = argv.first().map_or(OsStr::new(""), OsString::as_os_str);
-    parse_for(Compiler::named(vendor, called), argv, read_response_file)
-}
-
 /// Takes a command line apart.
 ///
 /// # Errors
 /// What the model does not know: an option, a language, a combination.
-pub fn parse_for(
+pub fn parse(
     compiler: Compiler,
     argv: &[OsString],
     read_response_file: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<CommandLine, Decline> {
     let Some((_, args)) = argv.split_first() else { return Err(decline("no arguments")) };
-    let (args, response_files) = response::expand(args, read_response_file)?;
+    let (args, response_files) = response::expand(args, &mut |path| Ok(read_response_file(path).ok()))?;
     let mut parser = Parser {
         read: read_response_file,
         compiler,
@@ -313,7 +299,7 @@ impl Parser<'_> {
 
     /// Words for the linker, which has response files of its own.
     fn linker_words(&mut self, words: &[OsString]) -> Result<(), Decline> {
-        let (words, files) = response::expand(words, self.read)?;
+        let (words, files) = response::expand(words, &mut |path| Ok((self.read)(path).ok()))?;
         self.line.response_files.extend(files);
         words.iter().try_for_each(|word| self.linker.word(word))
     }
@@ -349,7 +335,7 @@ impl Parser<'_> {
     fn finish(self) -> Result<CommandLine, Decline> {
         let Parser { mut line, linker, assembler_words, rule, stops, query, verbose, .. } = self;
         line.linker = linker.finish()?;
-        line.assembler = assembler::assembler_words(&assembler_words)?;
+        line.assembler = passed::assembler_words(&assembler_words)?;
         let first = |mode| stops.contains(&mode).then_some(mode);
         line.mode = if query || verbose && line.sources.is_empty() && line.linker.items.is_empty() {
             Mode::Query

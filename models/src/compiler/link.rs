@@ -11,7 +11,7 @@ use super::command_line::CommandLine;
 use super::passed::LinkItem;
 use super::probe::{environment, is_front, kept_words};
 use super::{decline, options::Meaning as M};
-use crate::libraries::{LibrarySearch, is_file, parse_gcc_search_dirs, parse_ld_search_dirs};
+use crate::libraries::{LibrarySearch, is_file, is_shared_name, parse_gcc_search_dirs, parse_ld_search_dirs};
 use crate::{Decline, Invocation, Node, Question, World};
 
 /// A library that the toolchain finds without help.
@@ -51,7 +51,7 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
     search.is_static = line.is_static;
     for item in &line.linker.items {
         match item {
-            LinkItem::State(word) => set_state(&mut search.is_static, &mut states, word),
+            LinkItem::State(effect) => effect.switch(&mut search.is_static, &mut states),
             LinkItem::File(path) => {
                 let path = at.absolute(path);
                 link.note_shared(&path);
@@ -75,7 +75,7 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
         }
     }
     for script in &line.linker.scripts {
-        roots.push(find_script(script, &link.dirs, at, world)?);
+        roots.push(search.find_script(script.as_os_str(), world)?);
     }
     for file in &line.linker.reads {
         let path = at.absolute(file);
@@ -100,39 +100,14 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
 
 impl Link {
     fn note_shared(&mut self, path: &Path) {
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        if name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.") {
+        if is_shared_name(path) {
             self.shared_libraries.push(path.to_owned());
         }
     }
 }
 
-/// A script is looked for in the working directory, then in the `-L` directories.
-fn find_script(
-    name: &Path,
-    dirs: &[PathBuf],
-    at: &Invocation,
-    world: &dyn World,
-) -> Result<PathBuf, Decline> {
-    let here = std::iter::once(at.absolute(name));
-    let mut candidates = here.chain(dirs.iter().map(|dir| dir.join(name)));
-    candidates.find(|path| is_file(path, world)).ok_or_else(|| Decline::missing(&at.absolute(name)))
-}
-
 fn is_object(path: &Path) -> bool {
     path.extension().is_some_and(|suffix| suffix == "o")
-}
-
-/// `-Bstatic` and its like: which libraries are looked for from here on.
-fn set_state(is_static: &mut bool, stack: &mut Vec<bool>, word: &OsStr) {
-    let word = word.as_bytes();
-    match word.strip_prefix(b"--").or_else(|| word.strip_prefix(b"-")).unwrap_or_default() {
-        b"Bstatic" | b"dn" | b"non_shared" | b"static" => *is_static = true,
-        b"Bdynamic" | b"dy" | b"call_shared" => *is_static = false,
-        b"push-state" => stack.push(*is_static),
-        b"pop-state" => *is_static = stack.pop().unwrap_or(*is_static),
-        _ => {}
-    }
 }
 
 /// Where this command looks for libraries.

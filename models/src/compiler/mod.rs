@@ -6,7 +6,6 @@
 //! programs, libraries and start files of the toolchain are not known here: the plan's probes make the toolchain show
 //! them. Which headers a source includes is not known here either, only where they are looked for.
 
-mod assembler;
 mod command_line;
 mod includes;
 mod language;
@@ -16,7 +15,6 @@ mod options;
 mod passed;
 mod planning;
 mod probe;
-mod response;
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +25,10 @@ use std::os::unix::ffi::OsStrExt;
 use crate::Decline;
 use crate::recognise::Driver;
 
-pub use assembler::AssemblerWords;
-pub use command_line::{CommandLine, Dependencies, Input, Mode, SideOutputs, parse, parse_for};
+pub use command_line::{CommandLine, Dependencies, Input, Mode, SideOutputs, parse};
 pub use language::Language;
-pub use passed::{LinkItem, LinkerWords};
-pub use planning::{plan, plan_for};
+pub use passed::{AssemblerWords, LinkItem, LinkerWords};
+pub(crate) use planning::plan;
 
 /// Whose driver it is: they share most options, but not all, and differ in the names of some outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,12 +60,6 @@ impl Compiler {
             Driver::Clang => Some(Compiler { vendor: Vendor::Clang, cxx: is_cxx_name(called) }),
             Driver::Gcpp | Driver::GccOther => None,
         }
-    }
-
-    /// A driver that is known by nothing but its vendor and the name that it is called by.
-    #[must_use]
-    pub fn named(vendor: Vendor, called: &OsStr) -> Compiler {
-        Compiler { vendor, cxx: is_cxx_name(called) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::command_line::{CommandLine, Mode, parse_for};
+use super::command_line::{CommandLine, Mode, parse};
 use super::includes::{self, Precompiled};
 use super::probe::{self, is_directory};
 use super::{Compiler, Vendor, decline, link, names};
@@ -51,18 +51,11 @@ const STRANGE_VARIABLES: &[&str] = &[
     "SUNPRO_DEPENDENCIES",
 ];
 
-/// Plans a command of a compiler driver, where only the program's name tells whether it is a C++ driver.
-#[must_use]
-pub fn plan(vendor: Vendor, invocation: &Invocation, world: &dyn World) -> (Kind, Verdict) {
-    plan_for(Compiler::named(vendor, invocation.program.as_os_str()), invocation, world)
-}
-
 /// Plans a command of a compiler driver.
-#[must_use]
-pub fn plan_for(compiler: Compiler, invocation: &Invocation, world: &dyn World) -> (Kind, Verdict) {
+pub(crate) fn plan(compiler: Compiler, invocation: &Invocation, world: &dyn World) -> (Kind, Verdict) {
     let vendor = compiler.vendor;
     let mut read = |path: &Path| read_response_file(&invocation.absolute(path), world);
-    match parse_for(compiler, &invocation.argv, &mut read) {
+    match parse(compiler, &invocation.argv, &mut read) {
         Err(reason) => (guess_kind(invocation), reason.into()),
         Ok(line) => {
             let kind = match line.mode {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The directories of `gcc -print-search-dirs` (also clang's), line `libraries: =`, in order; relative ones
 /// are seen from `cwd`.
 #[must_use]
-pub fn parse_gcc_search_dirs(stdout: &[u8], cwd: &Path) -> Vec<PathBuf> {
+pub(crate) fn parse_gcc_search_dirs(stdout: &[u8], cwd: &Path) -> Vec<PathBuf> {
     let line = stdout.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"libraries: ="));
     let parts = line.map(|line| split_colons(OsStr::from_bytes(line))).unwrap_or_default();
     parts.iter().map(|part| cwd.join(part)).collect()
@@ -19,7 +19,7 @@ pub fn parse_gcc_search_dirs(stdout: &[u8], cwd: &Path) -> Vec<PathBuf> {
 /// The directories of the default linker script that `ld --verbose` prints, in order. A `=` stands for the
 /// system root.
 #[must_use]
-pub fn parse_ld_search_dirs(stdout: &[u8], sysroot: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn parse_ld_search_dirs(stdout: &[u8], sysroot: Option<&Path>) -> Vec<PathBuf> {
     let rooted = |dir: OsString| match dir.as_bytes().strip_prefix(b"=") {
         Some(rest) => match sysroot {
             Some(root) => root.join(OsStr::from_bytes(rest.strip_prefix(b"/").unwrap_or(rest))),
@@ -34,7 +34,7 @@ pub fn parse_ld_search_dirs(stdout: &[u8], sysroot: Option<&Path>) -> Vec<PathBu
 ///
 /// # Errors
 /// It cannot be run, or prints no script.
-pub fn linker_search_dirs(
+pub(crate) fn linker_search_dirs(
     program: &Path,
     emulation: Option<&OsStr>,
     sysroot: Option<&Path>,

@@ -136,11 +136,11 @@ fn missing_roots_are_told() {
 
 #[test]
 fn the_c_library_of_this_machine() {
-    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk).unwrap();
+    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk::default()).unwrap();
     let search = LibrarySearch { system_dirs: dirs, cwd: "/".into(), ..LibrarySearch::default() };
-    let libc = search.find(OsStr::new("c"), &Disk).unwrap();
+    let libc = search.find(OsStr::new("c"), &Disk::default()).unwrap();
     assert!(libc.in_system);
-    let closure = search.closure(&[libc.path], &Disk).unwrap();
+    let closure = search.closure(&[libc.path], &Disk::default()).unwrap();
     let named = |name: &str| closure.iter().any(|p| p.file_name() == Some(OsStr::new(name)));
     assert!(named("libc.so") && named("libc.so.6") && named("libc_nonshared.a"), "{closure:?}");
 }
@@ -148,7 +148,7 @@ fn the_c_library_of_this_machine() {
 /// What ld opens, by its own account (`--trace`), is in the closure.
 #[test]
 fn the_linker_opens_no_more_than_the_closure() {
-    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk).unwrap();
+    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk::default()).unwrap();
     let search = LibrarySearch {
         system_dirs: dirs,
         cwd: "/".into(),
@@ -156,8 +156,8 @@ fn the_linker_opens_no_more_than_the_closure() {
         ..LibrarySearch::default()
     };
     let roots: Vec<PathBuf> =
-        ["c", "m"].iter().map(|l| search.find(OsStr::new(l), &Disk).unwrap().path).collect();
-    let closure = search.closure(&roots, &Disk).unwrap();
+        ["c", "m"].iter().map(|l| search.find(OsStr::new(l), &Disk::default()).unwrap().path).collect();
+    let closure = search.closure(&roots, &Disk::default()).unwrap();
     let output = std::process::Command::new("ld")
         .args(["-shared", "--trace", "-o", "/dev/null", "--no-as-needed", "-lc", "-lm"])
         .output()
@@ -183,7 +183,7 @@ fn the_loader_agrees() {
         let real = |path: &Path| std::fs::canonicalize(path).unwrap();
         let path = real(Path::new(program));
         let ours: BTreeSet<PathBuf> =
-            runtime_libraries(&elf, &path, None, &Disk).iter().map(|p| real(p)).collect();
+            runtime_libraries(&elf, &path, None, &Disk::default()).iter().map(|p| real(p)).collect();
         let output = std::process::Command::new(&path)
             .env_clear()
             .env("LD_TRACE_LOADED_OBJECTS", "1")

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::super::{CommandLine, Language, LinkItem, Mode, Vendor, parse};
+use super::super::{CommandLine, Language, LinkItem, Mode, Vendor};
+use super::parse;
 use crate::Decline;
 
 /// Splits at blanks; good enough for the lines below.
@@ -74,7 +75,6 @@ fn ffmpeg_links() {
     assert_eq!(line.linker.dirs, paths(["libavcodec", "libavutil"]));
     assert_eq!(line.linker.rpath_link, paths(["libavcodec", "libavutil"]));
     let items = [
-        LinkItem::State("--as-needed".into()),
         LinkItem::File("fftools/ffmpeg.o".into()),
         LinkItem::File("fftools/cmdutils.o".into()),
         LinkItem::Library("avcodec".into()),

@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::{Vendor, plan};
+use super::super::Vendor;
+use super::plan;
 use crate::testing::{Memory, command};
 use crate::{Answer, Invocation, Kind, Node, Plan, Question, Role, Verdict, World};
 

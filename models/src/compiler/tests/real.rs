@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::{Vendor, plan};
+use super::super::Vendor;
+use super::plan;
 use crate::testing::Disk;
 use crate::{Invocation, Plan, Verdict};
 
@@ -94,7 +95,7 @@ fn compare_in(place: &Workplace, line: &str) -> Option<Plan> {
         return None;
     }
     let vendor = if line.starts_with("clang") { Vendor::Clang } else { Vendor::Gnu };
-    let plan = match plan(vendor, &invocation, &Disk) {
+    let plan = match plan(vendor, &invocation, &Disk::default()) {
         (_, Verdict::Defer(plan)) => *plan,
         (_, Verdict::Decline(reason)) => panic!("{line}: {reason}"),
     };

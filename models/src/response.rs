@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Response files: `@FILE` in a command line stands for the words in FILE, by the quoting rules that gcc (libiberty) and
-//! clang share.
+//! Response files: `@FILE` in a command line stands for the words in FILE, by the quoting rules that libiberty (gcc and
+//! binutils) and LLVM share. Knows no file system: the caller reads.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::decline;
 use crate::Decline;
 
 /// Files that include each other without end are cut off here; libiberty stops at 2,000.
 const MOST_FILES: usize = 2000;
-/// A command line longer than this is not taken apart: no compiler would accept its words either.
+/// A command line longer than this is not taken apart: no tool would accept its words either.
 const MOST_WORDS: usize = 4_000_000;
 
 /// Splits the text of a response file into words. A backslash takes the next byte literally, within quotes too;
 /// single and double quotes group; an unclosed quote ends with the text.
-pub(super) fn words(text: &[u8]) -> Vec<OsString> {
+fn words(text: &[u8]) -> Vec<OsString> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quote = None;
@@ -41,30 +39,36 @@ pub(super) fn words(text: &[u8]) -> Vec<OsString> {
     words
 }
 
-/// Replaces each `@FILE` by the words of the file, nested ones too, and lists the files. An argument whose file cannot
-/// be read stays as it is, as in the compilers.
+/// What a response file says; `None` where there is no such file.
+pub(crate) type Text = Result<Option<Vec<u8>>, Decline>;
+
+/// Replaces each `@FILE` by the words of the file, nested ones too, and lists the files. Where there is no such file the
+/// argument stays as it is, as in the tools.
 ///
 /// # Errors
-/// Response files without end.
-pub(super) fn expand(
+/// What `read` gives, and response files without end.
+pub(crate) fn expand(
     args: &[OsString],
-    read: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    read: &mut dyn FnMut(&Path) -> Text,
 ) -> Result<(Vec<OsString>, Vec<PathBuf>), Decline> {
     let mut files = Vec::new();
     let mut out = Vec::with_capacity(args.len());
     let mut todo: Vec<OsString> = args.iter().rev().cloned().collect();
     while let Some(arg) = todo.pop() {
-        let name = arg.as_bytes().strip_prefix(b"@").filter(|name| !name.is_empty());
-        match name.map(|name| Path::new(OsStr::from_bytes(name))).map(|path| (path, read(path))) {
-            Some((path, Ok(text))) => {
-                if files.len() == MOST_FILES || todo.len() > MOST_WORDS {
-                    return Err(decline("response files without end"));
-                }
-                files.push(path.to_owned());
-                todo.extend(words(&text).into_iter().rev());
-            }
-            Some((_, Err(_))) | None => out.push(arg),
+        let Some(name) = arg.as_bytes().strip_prefix(b"@").filter(|name| !name.is_empty()) else {
+            out.push(arg);
+            continue;
+        };
+        let path = Path::new(OsStr::from_bytes(name));
+        let Some(text) = read(path)? else {
+            out.push(arg);
+            continue;
+        };
+        if files.len() == MOST_FILES || todo.len() > MOST_WORDS {
+            return Err(Decline("response files without end".into()));
         }
+        files.push(path.to_owned());
+        todo.extend(words(&text).into_iter().rev());
     }
     Ok((out, files))
 }
@@ -92,9 +96,9 @@ mod tests {
     #[test]
     fn files_nest_and_may_be_missing() {
         let mut read = |path: &Path| match path.to_str() {
-            Some("a") => Ok(b"1 @b 4".to_vec()),
-            Some("b") => Ok(b"2 '3 3' @none".to_vec()),
-            _ => Err(io::ErrorKind::NotFound.into()),
+            Some("a") => Ok(Some(b"1 @b 4".to_vec())),
+            Some("b") => Ok(Some(b"2 '3 3' @none".to_vec())),
+            _ => Ok(None),
         };
         let args = ["gcc", "@a", "@none", "@"].map(OsString::from);
         let (words, files) = expand(&args, &mut read).unwrap();
@@ -104,11 +108,23 @@ mod tests {
 
     #[test]
     fn a_file_that_names_itself_is_refused() {
-        let mut read = |_: &Path| Ok(b"@a @a".to_vec());
+        let mut read = |_: &Path| Ok(Some(b"@a @a".to_vec()));
         assert!(expand(&["@a".into()], &mut read).is_err());
     }
 
+    #[test]
+    fn a_file_that_may_not_be_read_is_told() {
+        let mut read = |_: &Path| Err(Decline("is a device".into()));
+        assert_eq!(expand(&["@a".into()], &mut read), Err(Decline("is a device".into())));
+        assert!(expand(&["a".into()], &mut read).is_ok());
+    }
+
     proptest! {
+        #[test]
+        fn any_text_is_split(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = words(&text);
+        }
+
         #[test]
         fn quoted_words_come_back(input in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..8), 0..8)) {
             let mut text = Vec::new();
