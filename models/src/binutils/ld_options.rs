@@ -171,7 +171,7 @@ const GNU: &[Row<L>] = &[
     apart(&["auxiliary"], "f", L::Nothing),
     apart(&["filter"], "F", L::Nothing),
     with(&[], "z", L::Nothing),
-    maybe(&[], "O", L::Nothing),
+    Row { long: &[], short: "O", takes: Takes::Joined, effect: L::Nothing },
     flag(&["no-dynamic-linker", "force-group-allocation", "eh-frame-hdr", "no-eh-frame-hdr"], "", L::Nothing),
     flag(&["enable-non-contiguous-regions", "enable-non-contiguous-regions-warnings"], "", L::Nothing),
     with(&["require-defined", "defsym", "init", "fini", "assert", "hash-style", "wrap"], "", L::Nothing),
@@ -233,25 +233,25 @@ const GNU: &[Row<L>] = &[
     ),
     // gold's own.
     flag(&["threads", "no-threads", "gdb-index", "no-gdb-index"], "", L::Nothing),
-    flag(&["fix-cortex-a53-835769", "fix-cortex-a53-843419"], "", L::Nothing),
-    flag(
-        &["rosegment", "no-rosegment", "gnu-unique", "no-gnu-unique", "start-lib", "end-lib"],
-        "",
-        L::Nothing,
-    ),
-    flag(&["merge-exidx-entries", "no-merge-exidx-entries"], "", L::Nothing),
-    flag(&["warn-shared-textrel", "detect-odr-violations", "no-detect-odr-violations"], "", L::Nothing),
+    flag(&["fix-cortex-a53-843419"], "", L::Nothing),
     Row { long: &["icf"], short: "", takes: Takes::Joined, effect: L::Nothing },
     with(&["thread-count"], "", L::Nothing),
 ];
 
-/// Options that only lld and mold have. To GNU ld and gold they are not known.
-const LLD: &[Row<L>] = &[
+/// Options that only gold, lld or mold have, as far as compilers hand them on: GNU ld does not know them.
+const OTHERS: &[Row<L>] = &[
     with(&["symbol-ordering-file"], "", L::Reads),
     with(&["keep-unique"], "", L::Nothing),
     Row { long: &["error-limit", "pack-dyn-relocs"], short: "", takes: Takes::Joined, effect: L::Nothing },
     maybe(&["color-diagnostics", "threads"], "", L::Nothing),
     flag(&["no-build-id", "no-call-graph-profile-sort", "force-dynamic", "warn-backrefs"], "", L::Nothing),
+    flag(&["Bsymbolic-non-weak-functions", "fix-cortex-a53-835769", "warn-shared-textrel"], "", L::Nothing),
+    flag(
+        &["rosegment", "no-rosegment", "gnu-unique", "no-gnu-unique", "start-lib", "end-lib"],
+        "",
+        L::Nothing,
+    ),
+    flag(&["merge-exidx-entries", "no-merge-exidx-entries", "detect-odr-violations"], "", L::Nothing),
     flag(&["lto-O0", "lto-O1", "lto-O2", "lto-O3"], "", L::Nothing),
 ];
 
@@ -274,15 +274,20 @@ pub(crate) fn classify(linker: Linker, arg: &OsStr, next: Option<&OsStr>) -> Res
     }
     let tables: &[&[Row<L>]] = match linker {
         Linker::Gnu => &[GNU],
-        Linker::Any => &[GNU, LLD],
+        Linker::Any => &[GNU, OTHERS],
     };
     let args: Vec<OsString> = std::iter::once(arg).chain(next).map(OsStr::to_os_string).collect();
     let (items, words) = read(&args, tables, Style::Linker)?;
     let Some(Item::Option(effect, value)) = items.into_iter().next() else { return Err(Unread::Unknown) };
-    // `-Tdat` may be a long option, shortened or misspelt: a joined value must look like a file's name.
+    // `-Tdat` may be a long option, shortened or misspelt: what is joined to a letter must look like its value.
     let is_joined = arg.len() == 2 + value.len() && words == 1 && !value.is_empty();
-    let is_file_like = value.as_bytes().iter().any(|b| matches!(b, b'.' | b'/'));
-    if matches!(effect, L::Script | L::JustSymbols) && is_joined && !is_file_like {
+    let has = |marks: &[u8]| value.as_bytes().iter().any(|byte| marks.contains(byte));
+    let is_doubtful = match effect {
+        L::Script | L::JustSymbols => !has(b"./"),
+        L::Emulation => has(b"-="),
+        _ => false,
+    };
+    if is_joined && is_doubtful {
         return Err(Unread::Unknown);
     }
     Ok((LdItem::Option(effect, value), words))

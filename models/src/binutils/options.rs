@@ -166,6 +166,7 @@ fn read_letters<E: Copy>(args: &[OsString], tables: &[&[Row<E>]], style: Style) 
                 return Ok((items, 2));
             }
             Takes::ValueApart => return Err(Unread::Unknown),
+            Takes::Joined if rest.is_empty() => return Err(Unread::Unknown),
             Takes::Value | Takes::Attached | Takes::Joined => {
                 items.push(Item::Option(row.effect, OsStr::from_bytes(rest).to_os_string()));
                 break;

@@ -270,12 +270,27 @@ fn linker_options_for_others() {
     assert_eq!(of(&["x.o"]), Ok((LdItem::File("x.o".into()), 1)));
     assert_eq!(of(&["--secret"]), Err(Unread::Unknown));
     assert_eq!(of(&["--soname"]), Err(Unread::WithoutValue));
+    let any = |word: &str| classify(Linker::Any, word.as_ref(), None);
+    assert_eq!(any("--start-lib"), option(L::Nothing, "", 1));
+    assert_eq!(any("--symbol-ordering-file=x"), option(L::Reads, "x", 1));
+    assert_eq!(any("--threads=4"), option(L::Nothing, "4", 1));
     // Not what they look like, or not for sure.
     assert_eq!(of(&["-lto-O2"]), option(L::Library, "to-O2", 1));
+    assert_eq!(of(&["-melf_x86_64"]), option(L::Emulation, "elf_x86_64", 1));
     assert_eq!(of(&["-R", "x"]), option(L::JustSymbols, "x", 2));
-    for word in
-        ["-Tdat", "-Rx", "-entire", "-flavour=x", "--gc-sections=x", "--icf", "--symbol-ordering-file=x", "-"]
-    {
+    for word in [
+        "-Tdat",
+        "-O",
+        "-merge-all",
+        "--start-lib",
+        "-Rx",
+        "-entire",
+        "-flavour=x",
+        "--gc-sections=x",
+        "--icf",
+        "--symbol-ordering-file=x",
+        "-",
+    ] {
         assert_eq!(of(&[word, "x"]), Err(Unread::Unknown), "{word}");
     }
 }
