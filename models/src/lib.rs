@@ -16,7 +16,8 @@ pub mod scanner;
 mod testing;
 
 pub use plan::{
-    Answer, Decline, IncludeSearch, Invocation, Kind, Node, Output, Plan, Probe, Question, Role, Verdict, World,
+    Answer, Decline, IncludeSearch, Invocation, Kind, Node, Output, Plan, Probe, Question, Role, Verdict,
+    World,
 };
 
 use std::ffi::OsStr;

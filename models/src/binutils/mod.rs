@@ -18,8 +18,8 @@ pub use ar::{ArJob, RanlibJob, parse_ar, parse_ranlib};
 pub(crate) use assembler::read_as_words;
 pub use assembler::{AsJob, parse_as};
 pub use ld::{LdJob, parse_ld};
-pub(crate) use ld_options::{Linker, classify};
 pub use ld_options::{LdEffect, LdItem};
+pub(crate) use ld_options::{Linker, classify};
 pub use objects::{ObjectJob, parse_objcopy, parse_strip};
 pub(crate) use options::Unread;
 
