@@ -57,7 +57,7 @@ impl<'a> Placer<'a> {
         {
             return Ok(file.commit(path)?);
         }
-        let mut file = AtomicFile::create_in(directory, 0o600)?;
+        let mut file = AtomicFile::nameless_in(directory, 0o600)?;
         copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
         let mode = metadata.permissions().mode() & 0o7777;
         file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;

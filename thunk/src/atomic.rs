@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files that appear whole or not at all: written beside their place, then renamed. What is abandoned is removed.
+//! In other people's directories, where what a killed process leaves would stay for ever, they have no name until they
+//! are whole, if the file system can do that.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +20,9 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
+    /// Its own name; without one, the directory that it is in.
     temporary: PathBuf,
+    named: bool,
     committed: bool,
 }
 
@@ -26,10 +33,9 @@ impl AtomicFile {
     /// The file cannot be created there.
     pub fn create_in(directory: &Path, mode: u32) -> Result<Self> {
         loop {
-            let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let temporary = directory.join(format!(".gg-tmp-{}-{serial}", std::process::id()));
+            let temporary = temporary_name(directory);
             match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary) {
-                Ok(file) => return Ok(Self { file, temporary, committed: false }),
+                Ok(file) => return Ok(Self { file, temporary, named: true, committed: false }),
                 // A name left by a dead process with the same id: take the next one.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
@@ -39,16 +45,30 @@ impl AtomicFile {
         }
     }
 
+    /// Starts a file in `directory` that has no name until it is committed, where that is possible.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create_in`].
+    pub fn nameless_in(directory: &Path, mode: u32) -> Result<Self> {
+        let opened = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(mode).open(directory);
+        match opened {
+            // The name is given through there.
+            Ok(file) if own_path(&file).is_symlink() => {
+                Ok(Self { file, temporary: directory.into(), named: false, committed: false })
+            }
+            _ => Self::create_in(directory, mode),
+        }
+    }
+
     /// Another name for an existing file, in `directory`, to be committed in the place of something else.
     ///
     /// # Errors
     /// The file cannot be linked there.
     pub fn link_in(directory: &Path, existing: &Path) -> Result<Self> {
         let file = File::open(existing).map_err(Error::io("read", existing))?;
-        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = directory.join(format!(".gg-tmp-{}-{serial}", std::process::id()));
+        let temporary = temporary_name(directory);
         std::fs::hard_link(existing, &temporary).map_err(Error::io("link a file there", directory))?;
-        Ok(Self { file, temporary, committed: false })
+        Ok(Self { file, temporary, named: true, committed: false })
     }
 
     /// The open file.
@@ -57,7 +77,7 @@ impl AtomicFile {
         &self.file
     }
 
-    /// Where it is for now.
+    /// Where it is for now: a file made by [`AtomicFile::create_in`], or the directory of a nameless one.
     #[must_use]
     pub fn temporary_path(&self) -> &Path {
         &self.temporary
@@ -68,10 +88,55 @@ impl AtomicFile {
     /// # Errors
     /// The rename is refused.
     pub fn commit(mut self, path: &Path) -> Result<()> {
-        std::fs::rename(&self.temporary, path).map_err(Error::io("put a file there", path))?;
+        let failed = || Error::io("put a file there", path);
+        if !self.named {
+            match link(&self.file, path) {
+                Ok(()) => return Ok(()),
+                // A link replaces nothing: that takes a rename.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.name_it().map_err(failed())?;
+                }
+                Err(error) => return Err(failed()(error)),
+            }
+        }
+        std::fs::rename(&self.temporary, path).map_err(failed())?;
         self.committed = true;
         Ok(())
     }
+
+    fn name_it(&mut self) -> io::Result<()> {
+        loop {
+            let temporary = temporary_name(&self.temporary);
+            match link(&self.file, &temporary) {
+                Ok(()) => {
+                    (self.temporary, self.named) = (temporary, true);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn temporary_name(directory: &Path) -> PathBuf {
+    let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+    directory.join(format!(".gg-tmp-{}-{serial}", std::process::id()))
+}
+
+fn own_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Gives an open file a name.
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    let from = CString::new(own_path(file).into_os_string().as_bytes())?;
+    let to = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: both strings are NUL-terminated and live until the call returns.
+    let result = unsafe {
+        libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Write for AtomicFile {
@@ -86,7 +151,7 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if !self.committed {
+        if self.named && !self.committed {
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
@@ -101,4 +166,36 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut file = AtomicFile::create_in(directory, mode)?;
     file.write_all(content).map_err(Error::io("write", path))?;
     file.commit(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_nameless_file_is_seen_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, names) = (dir.path().join("f"), || std::fs::read_dir(dir.path()).unwrap().count());
+        drop(AtomicFile::nameless_in(dir.path(), 0o600).unwrap());
+        assert_eq!(names(), 0);
+        for content in ["first", "second, which replaces it"] {
+            let before = names();
+            let mut file = AtomicFile::nameless_in(dir.path(), 0o600).unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            if !file.named {
+                assert_eq!(names(), before);
+            }
+            file.commit(&path).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            assert_eq!((names(), std::fs::metadata(&path).unwrap().mode() & 0o777), (1, 0o600));
+        }
+        // Where it cannot be put, nothing is left.
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        assert!(AtomicFile::nameless_in(dir.path(), 0o600).unwrap().commit(&dir.path().join("d")).is_err());
+        assert_eq!(names(), 2);
+        // File systems without nameless files: /proc is one that refuses both.
+        assert!(AtomicFile::nameless_in(Path::new("/proc"), 0o600).is_err());
+    }
 }

@@ -119,6 +119,9 @@ impl Tree {
                 if !is_clean_absolute(&entry.path) || entry.target.contains(&0) {
                     return Err(bad(format!("path \"{}\" is not allowed", entry.path.escape_ascii())));
                 }
+                if entry.path == b"/" && !(entry.target.is_empty() && entry.value.is_empty()) {
+                    return Err(bad("the root is no directory".into()));
+                }
                 let node = if !entry.target.is_empty() {
                     TreeNode::Link(to_path(&entry.target))
                 } else if entry.value.is_empty() {
@@ -161,7 +164,13 @@ mod tests {
 
     #[test]
     fn hostile_paths_are_refused() {
-        let tree = Tree::new(vec![TreeEntry { path: "/a/../../etc".into(), node: TreeNode::Directory }]);
-        assert!(Tree::decode("t", &tree.encode()).is_err());
+        for (path, node) in [
+            ("/a/../../etc", TreeNode::Directory),
+            ("/", TreeNode::Link("/etc".into())),
+            ("/", TreeNode::File { value: ObjectName::of(ObjectKind::Value, b"x"), executable: false }),
+        ] {
+            let tree = Tree::new(vec![TreeEntry { path: path.into(), node }]);
+            assert!(Tree::decode("t", &tree.encode()).is_err(), "{path}");
+        }
     }
 }

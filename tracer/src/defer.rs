@@ -217,7 +217,7 @@ fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u3
     let content =
         Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = AtomicFile::create_in(directory, 0o600)?;
+    let mut file = AtomicFile::nameless_in(directory, 0o600)?;
     let failed = |what, error| thunk::Error::Io { what, path: path.to_path_buf(), error };
     file.write_all(&content).map_err(|e| failed("write the placeholder", e))?;
     let permissions = std::fs::Permissions::from_mode(mode);

@@ -3,7 +3,7 @@
 //! dependency files ahead of the compile, for those who read them at once.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -81,9 +81,14 @@ pub fn write_dependencies(
     path: &Path,
 ) -> Result<(), Decline> {
     let failed = |e: thunk::Error| Decline(e.to_string());
+    // The compiler writes by name; what it leaves if the recorder is killed does not lie about in the tree.
+    let made = AtomicFile::create_in(&recorder.store.root().join("tmp"), 0o600).map_err(failed)?;
+    ask(recorder, invocation, &crate::defer::with_last(&search.write_dependencies, made.temporary_path()))?;
+    let cannot = |e: io::Error| Decline(format!("{}: {e}", path.display()));
+    let content = std::fs::read(made.temporary_path()).map_err(cannot)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let file = AtomicFile::create_in(directory, 0o666).map_err(failed)?;
-    ask(recorder, invocation, &crate::defer::with_last(&search.write_dependencies, file.temporary_path()))?;
+    let mut file = AtomicFile::nameless_in(directory, 0o666).map_err(failed)?;
+    file.write_all(&content).map_err(cannot)?;
     file.commit(path).map_err(failed)
 }
 
