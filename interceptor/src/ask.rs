@@ -5,12 +5,15 @@
 use core::ffi::{CStr, c_int};
 
 use crate::session::Session;
-use crate::sys::{self, IoSlice};
+use crate::sys::{self, Errno, IoSlice};
 use crate::text::Strings;
-use wire::{FdIdentity, MAGIC, Plain, Reply};
+use wire::{FdIdentity, MAGIC, Plain, Reply, reply_kind};
 
 /// How many pieces go into one system call.
 const BATCH: usize = 48;
+
+/// How often a tracer is asked that hangs up: one that is being killed does so before its socket refuses.
+const TRIES: u32 = 3;
 
 /// What is sent.
 pub(crate) struct Request<'a> {
@@ -35,11 +38,27 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     /// Sends the request and waits for the reply, whose message is then written. Nothing where no tracer answers as one should: the
     /// program then goes on as if there were none.
+    ///
+    /// A tracer that ends takes its socket along. Where the socket is there and nobody listens, the tracer was killed in the midst of a
+    /// build, and the answer is a failure: tools that cannot read placeholders any more would leave half-made files behind, an empty archive
+    /// for one, which make would take for made.
     pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
-        let fd = sys::connect(&session.address).ok()?;
-        let reply = self.send(session, fd).and_then(|()| self.reply(fd));
-        sys::close(fd);
-        reply
+        for _ in 0..TRIES {
+            let fd = match sys::connect(&session.address) {
+                Ok(fd) => fd,
+                Err(Errno::CONNREFUSED) => {
+                    let value = Errno::IO.0;
+                    return Some(Reply { magic: MAGIC, kind: reply_kind::FAIL, value, ..Reply::default() });
+                }
+                Err(_) => return None,
+            };
+            let reply = self.send(session, fd).and_then(|()| self.reply(fd));
+            sys::close(fd);
+            if reply.is_some() {
+                return reply;
+            }
+        }
+        None
     }
 
     fn strings(&self) -> impl Iterator<Item = &'static CStr> {
@@ -149,7 +168,7 @@ fn write_all(fd: c_int, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match sys::write(fd, bytes) {
             Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(sys::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             _ => return,
         }
     }

@@ -22,6 +22,7 @@ impl Errno {
     pub(crate) const NAMETOOLONG: Self = Self(36);
     pub(crate) const NOSYS: Self = Self(38);
     pub(crate) const TIMEDOUT: Self = Self(110);
+    pub(crate) const CONNREFUSED: Self = Self(111);
     pub(crate) const STALE: Self = Self(116);
 }
 

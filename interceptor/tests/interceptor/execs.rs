@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use crate::support::{Tracer, built, exit, fail, program, run, run_with, text};
@@ -111,6 +112,22 @@ fn without_a_tracer_all_goes_on() {
         assert!(output.status.success() && text(&output.stdout).contains("show 2 3"), "{way}: {output:?}");
     }
     assert!(tracer.asked().is_empty());
+}
+
+#[test]
+fn a_killed_tracer_lets_nothing_begin() {
+    let tracer = Tracer::new(|_| run());
+    // What a killed process leaves: a socket on which nobody listens.
+    let socket = tracer.folder().join("left");
+    drop(UnixListener::bind(&socket).unwrap());
+    let session = format!("5:0:/none:{}", socket.display());
+    for (way, said) in WAYS.map(|way| (way, if way == "spawn" { "spawn 5\n" } else { "result -1 errno 5\n" }))
+    {
+        let mut command = tracer.command(program("cc", "execs"), 0);
+        let output = command.env(wire::SESSION_VARIABLE, &session).arg(way).output().unwrap();
+        assert!(!text(&output.stdout).contains("show 2 3"), "{way}: {output:?}");
+        assert!(way == "vfork" || text(&output.stdout) == said, "{way}: {output:?}");
+    }
 }
 
 #[test]
