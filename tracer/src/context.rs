@@ -52,6 +52,8 @@ pub struct Running {
     pub driver: Role,
     /// Is it, or is something above it, a tool that runs for real?
     pub inside_tool: bool,
+    /// Is its program one in which no hook is, so that it may start others unseen?
+    pub opaque: bool,
     /// Does somebody listen to what it prints? Then nothing that it starts is deferred on its word.
     captured: bool,
     /// Where output may go without anybody listening.
@@ -65,6 +67,7 @@ impl Running {
             role: Role::Other,
             driver: Role::Other,
             inside_tool: false,
+            opaque: false,
             captured: false,
             audience: vec![sink(&fds[1]), sink(&fds[2])],
         }
@@ -113,7 +116,8 @@ impl Running {
         let driver = if matches!(role, Role::Make | Role::Ninja) { role } else { self.driver };
         // Where it is not known where output goes, nothing is concluded from it.
         let captured = self.captured || (fds.is_some() && !self.passes_on(fds));
-        Self { role, driver, inside_tool: self.inside_tool || role == Role::Tool, captured, audience }
+        let inside_tool = self.inside_tool || role == Role::Tool;
+        Self { role, driver, inside_tool, opaque: false, captured, audience }
     }
 }
 

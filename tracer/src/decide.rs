@@ -40,7 +40,7 @@ pub enum Answer {
 
 /// A process is about to open a placeholder.
 pub fn open(recorder: &Recorder, path: &Path) -> Answer {
-    match recorder.forcer.force(&[path.to_path_buf()]) {
+    match recorder.force(&[path.to_path_buf()]) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
         Err(why) => Answer::Fail {
             errno: libc::EIO,
@@ -54,7 +54,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
-    if let Err(why) = recorder.forcer.force(&recorder.placeholders([program.as_path()].into_iter())) {
+    if let Err(why) = recorder.force(&recorder.placeholders([program.as_path()].into_iter())) {
         let why = format!("ggtrace: {} cannot be forced: {why}\n", program.display());
         return Answer::Fail { errno: libc::EIO, why };
     }
@@ -70,10 +70,16 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     if exec.parent == OWN {
         return Answer::Run { command: OWN, flags: flags(&facts, false) };
     }
-    let parent = recorder.command(exec.parent);
+    let parent = parent(recorder, exec);
     let role = role(recorder, &facts, &exec.invocation);
+    let opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
+    let started = || {
+        let mut running = parent.start(role, exec.fds.as_ref());
+        running.opaque = opaque;
+        running
+    };
     if parent.inside_tool {
-        let command = recorder.start(parent.start(role, exec.fds.as_ref()));
+        let command = recorder.start(started());
         return Answer::Run { command, flags: flags(&facts, false) };
     }
     let mut command = Command {
@@ -105,14 +111,13 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
             }
         }
     }
-    command.id = recorder.start(parent.start(role, exec.fds.as_ref()));
+    command.id = recorder.start(started());
     let carries = carries(&facts, &exec.invocation);
     let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
     if command.disposition == Disposition::Deferred {
         answer = Answer::Exit(0);
     } else if !carries
-        && let Err(why) =
-            recorder.forcer.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
+        && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
     {
         let why = format!("ggtrace: what {} needs cannot be forced: {why}\n", program.display());
         answer = Answer::Fail { errno: libc::EIO, why };
@@ -124,6 +129,19 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     answer
+}
+
+/// The command that executes this one. A program in which no hook is starts others unseen: if the process is one of those by
+/// now, it is told by its executable.
+fn parent(recorder: &Recorder, exec: &Exec) -> Running {
+    let known = recorder.command(exec.parent);
+    if !known.opaque {
+        return known;
+    }
+    let Ok(program) = std::fs::read_link(format!("/proc/{}/exe", exec.pid)) else { return known };
+    let name = program.file_name().unwrap_or_default();
+    let Ok(facts) = recorder.programs.facts(&program, name) else { return known };
+    known.start(role(recorder, &facts, &Invocation::default()), None)
 }
 
 /// What its model makes of the command: deferred, or the reason why not. `None` where no model knows the program.
@@ -243,7 +261,13 @@ fn needed(
             if (facts.has_search_path || library_path.is_some())
                 && let Ok(content) = recorder.read(&facts.real)
             {
-                paths.extend(runtime_libraries(&content, &facts.real, library_path, recorder));
+                paths.extend(runtime_libraries(
+                    &content,
+                    &facts.real,
+                    library_path,
+                    &invocation.cwd,
+                    recorder,
+                ));
             }
         }
         _ => {}

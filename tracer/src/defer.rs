@@ -46,6 +46,8 @@ pub fn defer(
     let Led::File(program) = footprint.add(&invocation.program).map_err(gone(&invocation.program))? else {
         return Err(Decline(format!("{} is no file", invocation.program.display())));
     };
+    // As it is called, but for the directories on the way: a link to a compiler is one to it, too.
+    let called = footprint.add_place(&invocation.program).map_err(gone(&invocation.program))?;
     footprint.add(&invocation.cwd).map_err(gone(&invocation.cwd))?;
     for path in plan.inputs.iter().chain(&plan.directories) {
         footprint.add(path).map_err(gone(path))?;
@@ -67,7 +69,7 @@ pub fn defer(
         args: invocation.argv.clone(),
         env,
         workdir: Some(invocation.cwd.clone()),
-        program: Some(invocation.program.clone()),
+        program: Some(called),
         umask: Some(umask),
         trees: toolchains.iter().map(|t| t.tree).collect(),
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),

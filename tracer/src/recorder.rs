@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub struct Recorder {
     /// What tools say of themselves.
     pub questions: Questions,
     /// Who forces on demand.
-    pub forcer: Forcer,
+    forcer: Forcer,
     /// What programs are.
     pub programs: Programs,
     /// Who finds included files.
@@ -192,6 +192,24 @@ impl Recorder {
         ]
     }
 
+    /// Forces the placeholders among `paths`, under all names that this recording knows of them: what is one file before it
+    /// is forced is one file after.
+    ///
+    /// # Errors
+    /// As [`Forcer::force`].
+    pub fn force(&self, paths: &[PathBuf]) -> Result<(), String> {
+        let inode = |path: &Path| {
+            let metadata = std::fs::symlink_metadata(path).ok()?;
+            (metadata.is_file() && metadata.nlink() > 1).then_some((metadata.dev(), metadata.ino()))
+        };
+        let linked: BTreeSet<(u64, u64)> = paths.iter().filter_map(|p| inode(p)).collect();
+        if linked.is_empty() {
+            return self.forcer.force(paths);
+        }
+        let names = self.outputs().into_iter().filter(|p| inode(p).is_some_and(|i| linked.contains(&i)));
+        self.forcer.force(&paths.iter().cloned().chain(names).collect::<Vec<_>>())
+    }
+
     /// The placeholders among these paths.
     pub fn placeholders<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
         paths.filter(|p| matches!(Placeholder::read(p), Ok(Some(_)))).map(Path::to_path_buf).collect()
@@ -224,7 +242,7 @@ impl World for Recorder {
 
     fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
         if self.node(path) == Some(Node::Placeholder) {
-            self.forcer.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
+            self.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
         }
         std::fs::read(path).map(Arc::new)
     }

@@ -34,6 +34,8 @@ pub enum Request {
 /// A program about to be executed.
 #[derive(Debug)]
 pub struct Exec {
+    /// The process that executes it.
+    pub pid: u32,
     /// Id of the command that executes it.
     pub parent: u32,
     /// The command.
@@ -77,6 +79,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
             let env = (0..head.envc).map(|_| next().map(split_variable)).collect::<io::Result<_>>()?;
             let program = clean(&cwd.join(path));
             Ok(Request::Exec(Box::new(Exec {
+                pid: head.pid,
                 parent: head.command,
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,

@@ -100,7 +100,7 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec = Exec { parent: 0, invocation, umask, fds: Some(fds) };
+    let exec = Exec { pid: std::process::id(), parent: 0, invocation, umask, fds: Some(fds) };
     let mut command = Command::new(&program);
     match decide::exec(recorder, &exec) {
         Answer::Exit(code) => return Ok(ExitStatus::from_raw((code & 0xff) << 8)),
@@ -172,18 +172,18 @@ fn joined(mut foreign: OsString, own: &OsStr) -> OsString {
     foreign
 }
 
+/// The program that a shell would run: along `PATH` the first that can be executed, or the first that is there.
 fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
-    let usable = |path: PathBuf| {
-        std::fs::metadata(&path)
-            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-            .then_some(path)
-    };
+    let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.is_file());
+    let usable = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
     if name.as_bytes().contains(&b'/') {
-        return usable(cwd.join(name));
+        return Some(cwd.join(name)).filter(is_file);
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    std::env::split_paths(&path).find_map(|directory| usable(cwd.join(directory).join(name)))
+    let found =
+        || std::env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).filter(is_file);
+    found().find(usable).or_else(|| found().next())
 }
 
 fn identity(fd: i32) -> FdIdentity {

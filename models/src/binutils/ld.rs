@@ -205,7 +205,8 @@ impl Link {
                     .read(&path)
                     .map_err(|e| decline!("{} cannot be read: {e}", path.display()))?;
                 let library_path = draft.invocation.var("LD_LIBRARY_PATH");
-                draft.plan.inputs.extend(runtime_libraries(&bytes, &path, library_path, draft.world));
+                let cwd = &draft.invocation.cwd;
+                draft.plan.inputs.extend(runtime_libraries(&bytes, &path, library_path, cwd, draft.world));
             }
             // gcc's plugin runs the compiler once more, by the path that it is given here, with what gcc has put into
             // the environment.

@@ -131,9 +131,14 @@ fn matches_star(pattern: &[u8], name: &[u8]) -> bool {
     rest.ends_with(tail)
 }
 
-/// A `DT_RPATH` or `DT_RUNPATH` as directories: `$ORIGIN` is the directory of the file that it stands in, `$LIB` what
-/// Debian and what Fedora take it for. Relative ones depend on where a program is started, and are left out.
+/// [`run_path`] without relative directories: these depend on where a program is started, and a link does not start it.
 pub(super) fn expand_origin(path: &[OsString], of: &Path) -> Vec<PathBuf> {
+    run_path(path, of).into_iter().filter(|dir| dir.is_absolute()).collect()
+}
+
+/// A `DT_RPATH` or `DT_RUNPATH` as directories: `$ORIGIN` is the directory of the file that it stands in, `$LIB` what
+/// Debian and what Fedora take it for.
+pub(super) fn run_path(path: &[OsString], of: &Path) -> Vec<PathBuf> {
     let origin = of.parent().unwrap_or(Path::new("/")).as_os_str().as_bytes();
     let multiarch = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
     let mut dirs = Vec::new();
@@ -146,7 +151,7 @@ pub(super) fn expand_origin(path: &[OsString], of: &Path) -> Vec<PathBuf> {
         let libs: &[&[u8]] = if has_lib { &[multiarch.as_bytes(), b"lib64"] } else { &[b""] };
         for lib in libs {
             let dir = replace(&replace(&with_platform, b"${LIB}", lib), b"$LIB", lib);
-            if dir.starts_with(b"/") && !dir.contains(&b'$') {
+            if !dir.contains(&b'$') {
                 dirs.push(PathBuf::from(OsString::from_vec(dir)));
             }
         }

@@ -6,7 +6,7 @@
 //! the cache, the directories of `/etc/ld.so.conf` from which it is made are searched; `glibc-hwcaps` directories, which
 //! only hold other builds of the same library, are not. What a program loads by itself (`dlopen`) is not known here.
 
-use super::directories::{LoaderConfiguration, expand_origin};
+use super::directories::{LoaderConfiguration, run_path};
 use crate::elf::{ElfFacts, Target, split_colons};
 use crate::{Node, World};
 use std::cell::OnceCell;
@@ -29,12 +29,14 @@ struct Loaded {
 /// is not found is left out: ld.so will say so itself.
 ///
 /// For a placeholder the libraries that its link was given are followed, since its own list does not exist yet.
-/// `ld_library_path` is split at colons by this function.
+/// `ld_library_path` is split at colons by this function; what is relative in it, or in a run path, is relative to `cwd`,
+/// where the program is started.
 #[must_use]
 pub fn runtime_libraries(
     elf: &[u8],
     path: &Path,
     ld_library_path: Option<&OsStr>,
+    cwd: &Path,
     world: &dyn World,
 ) -> Vec<PathBuf> {
     let Some(facts) = ElfFacts::read(elf) else { return Vec::new() };
@@ -53,7 +55,7 @@ pub fn runtime_libraries(
             }
             let fits = |path: &PathBuf| is_loadable(path, target, world);
             let found = if name.as_bytes().contains(&b'/') {
-                Some(PathBuf::from(&name)).filter(|p| p.is_absolute()).filter(fits)
+                Some(cwd.join(&name)).filter(fits)
             } else {
                 let mut dirs: Vec<&PathBuf> = Vec::new();
                 if loaded[index].runpath.is_empty() {
@@ -65,7 +67,7 @@ pub fn runtime_libraries(
                 }
                 dirs.extend(&library_path);
                 dirs.extend(&loaded[index].runpath);
-                let named = dirs.into_iter().map(|dir| dir.join(&name)).find(&fits);
+                let named = dirs.into_iter().map(|dir| cwd.join(dir).join(&name)).find(&fits);
                 named.or_else(|| {
                     let configured = configuration.get_or_init(|| LoaderConfiguration::read(None, world));
                     let dirs = configured.dirs.iter().chain(&default_dirs);
@@ -92,8 +94,8 @@ pub fn runtime_libraries(
 
 impl Loaded {
     fn new(by: Option<usize>, facts: &ElfFacts, path: &Path) -> Loaded {
-        let runpath = expand_origin(&facts.runpath, path);
-        let rpath = if facts.runpath.is_empty() { expand_origin(&facts.rpath, path) } else { Vec::new() };
+        let runpath = run_path(&facts.runpath, path);
+        let rpath = if facts.runpath.is_empty() { run_path(&facts.rpath, path) } else { Vec::new() };
         Loaded { by, needed: facts.needed.clone(), rpath, runpath }
     }
 
@@ -134,8 +136,8 @@ fn default_directories(target: Target) -> Vec<PathBuf> {
     dirs.into_iter().map(PathBuf::from).chain(plain.iter().map(PathBuf::from)).collect()
 }
 
-/// ld.so also takes semicolons as separators in `LD_LIBRARY_PATH`. Relative parts are left out.
+/// ld.so also takes semicolons as separators in `LD_LIBRARY_PATH`. An empty part is the working directory.
 fn split_semicolons(list: &OsStr) -> Vec<PathBuf> {
     let parts = list.as_bytes().split(|&b| b == b';').flat_map(|part| split_colons(OsStr::from_bytes(part)));
-    parts.map(PathBuf::from).filter(|dir| dir.is_absolute()).collect()
+    parts.map(PathBuf::from).collect()
 }

@@ -182,8 +182,10 @@ fn the_loader_agrees() {
         let Ok(elf) = std::fs::read(program) else { continue };
         let real = |path: &Path| std::fs::canonicalize(path).unwrap();
         let path = real(Path::new(program));
-        let ours: BTreeSet<PathBuf> =
-            runtime_libraries(&elf, &path, None, &Disk::default()).iter().map(|p| real(p)).collect();
+        let ours: BTreeSet<PathBuf> = runtime_libraries(&elf, &path, None, Path::new("/"), &Disk::default())
+            .iter()
+            .map(|p| real(p))
+            .collect();
         let output = std::process::Command::new(&path)
             .env_clear()
             .env("LD_TRACE_LOADED_OBJECTS", "1")
@@ -228,10 +230,11 @@ fn a_program_that_was_just_built_needs_placeholders() {
     let world = Memory::default()
         .placeholder(library.to_str().unwrap(), &[other.to_str().unwrap()])
         .placeholder(other.to_str().unwrap(), &[]);
-    assert_eq!(runtime_libraries(&elf, &at("m"), None, &world), [library, other]);
+    assert_eq!(runtime_libraries(&elf, &at("m"), None, Path::new("/"), &world), [library, other]);
     // By LD_LIBRARY_PATH, when the program has moved away.
     let world = Memory::default().placeholder("/l/libx.so.1", &[]);
-    let moved = runtime_libraries(&elf, Path::new("/elsewhere/m"), Some(OsStr::new("/k:/l")), &world);
+    let moved =
+        runtime_libraries(&elf, Path::new("/elsewhere/m"), Some(OsStr::new("k:/l")), Path::new("/"), &world);
     assert_eq!(moved, [PathBuf::from("/l/libx.so.1")]);
 }
 

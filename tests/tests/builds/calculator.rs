@@ -17,6 +17,7 @@ calc: $(OBJECTS) libcalc.a
 \t$(CC) $(CFLAGS) -o $@ $(OBJECTS) -L. -lcalc
 
 libcalc.a: $(LIBRARY)
+\trm -f $@
 \t$(AR) rcs $@ $(LIBRARY)
 
 add.o mul.o main.o: include/calc.h
