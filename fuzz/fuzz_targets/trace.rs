@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(cut.cut.is_some() || cut.end.is_none() && trace.cut.is_none());
     }
     let (store, path) = &*PLACE;
-    let writer = Writer::create(store, Some(path), &trace.cwd, &trace.argv).expect("it can be written");
+    let writer = Writer::create(store, Some(path), &trace.cwd, &trace.argv, &[]).expect("it can be written");
     trace.commands.iter().for_each(|c| writer.command(c).expect("it can be written"));
     trace.placed.iter().for_each(|p| writer.placed(p).expect("it can be written"));
     if let Some((code, wall)) = trace.end {

@@ -79,8 +79,8 @@ mod wire {
         Begin(Begin),
         #[prost(message, tag = "2")]
         Command(Command),
-        /// A path at which a placeholder stands though no command of this build put it there itself: carried there
-        /// by a copy or rename, or left from an earlier build.
+        /// A path at which a placeholder may stand from now on: written before one is put there, so that a recorder that is
+        /// killed leaves none that no trace names.
         #[prost(bytes, tag = "3")]
         Placed(Vec<u8>),
         #[prost(message, tag = "4")]
@@ -139,7 +139,8 @@ pub struct Trace {
     pub started_us: u64,
     /// Its commands, in the order in which they were asked for.
     pub commands: Vec<Command>,
-    /// Further paths at which placeholders stand.
+    /// Paths at which placeholders were about to be put, by a deferred command, a copy or a rename, or were left by an
+    /// earlier build.
     pub placed: Vec<PathBuf>,
     /// The build's exit code, and how long it took in microseconds; absent if the recorder was killed.
     pub end: Option<(i32, u64)>,
@@ -148,7 +149,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Every path at which this build put a placeholder, oldest first, without repetition.
+    /// Every path at which this build may have put a placeholder, without repetition.
     #[must_use]
     pub fn outputs(&self) -> Vec<PathBuf> {
         let mut seen = std::collections::HashSet::new();
@@ -273,11 +274,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts a trace in the store, or at `path` where one is given.
+    /// Starts a trace in the store, or at `path` where one is given. `left`: where placeholders stand already.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn create(store: &Store, path: Option<&Path>, cwd: &Path, argv: &[OsString]) -> Result<Self> {
+    pub fn create(
+        store: &Store,
+        path: Option<&Path>,
+        cwd: &Path,
+        argv: &[OsString],
+        left: &[PathBuf],
+    ) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begin = wire::Begin {
             cwd: cwd.as_os_str().as_bytes().to_vec(),
@@ -286,6 +293,10 @@ impl Writer {
         };
         let mut bytes = MAGIC.to_vec();
         framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Begin(begin)) });
+        for path in left {
+            let path = path.as_os_str().as_bytes().to_vec();
+            framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Placed(path)) });
+        }
         let (file, path) = match path {
             Some(path) => {
                 let failed = || Error::io("write the trace", path);
@@ -293,7 +304,7 @@ impl Writer {
                 file.write_all(&bytes).map_err(failed())?;
                 (file, path.to_path_buf())
             }
-            // A trace that does not even begin would hide the one before it.
+            // A trace that does not even begin would hide the one before it, and what that one left.
             None => {
                 let directory = store.root().join("traces");
                 let name = format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id());
@@ -340,7 +351,7 @@ impl Writer {
         self.record(wire::Kind::Command(message))
     }
 
-    /// Adds a path at which a placeholder stands.
+    /// Adds a path at which a placeholder may stand from now on.
     ///
     /// # Errors
     /// The file cannot be written to.
@@ -383,7 +394,8 @@ mod tests {
 
     fn sample(store: &Store) -> PathBuf {
         let cwd = Path::new("/w/project");
-        let writer = Writer::create(store, None, cwd, &["make".into(), "-j2".into()]).unwrap();
+        let left = ["/w/project/old.o".into()];
+        let writer = Writer::create(store, None, cwd, &["make".into(), "-j2".into()], &left).unwrap();
         writer
             .command(&Command {
                 id: 1,
@@ -412,7 +424,7 @@ mod tests {
         let path = sample(&store);
         let trace = Trace::read(&path).unwrap();
         assert_eq!(trace.commands[0].argv, ["gcc", "-c", "a.c"]);
-        assert_eq!(trace.outputs(), [Path::new("/w/project/a.o"), Path::new("/w/project/b.o")]);
+        assert_eq!(trace.outputs(), ["a.o", "old.o", "b.o"].map(|name| Path::new("/w/project").join(name)));
         assert_eq!((trace.end, &trace.cut), (Some((0, 99)), &None));
         assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
         assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
@@ -422,11 +434,11 @@ mod tests {
     fn a_trace_that_cannot_be_begun_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let full = Writer::create(&store, Some(Path::new("/dev/full")), Path::new("/w"), &[]);
+        let full = Writer::create(&store, Some(Path::new("/dev/full")), Path::new("/w"), &[], &[]);
         assert!(full.unwrap_err().to_string().starts_with("/dev/full: cannot write the trace: "));
         fs::remove_dir(dir.path().join("traces")).unwrap();
         fs::write(dir.path().join("traces"), "").unwrap();
-        assert!(Writer::create(&store, None, Path::new("/w"), &[]).is_err());
+        assert!(Writer::create(&store, None, Path::new("/w"), &[], &[]).is_err());
     }
 
     #[test]

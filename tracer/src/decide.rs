@@ -103,7 +103,6 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
                 command.disposition = Disposition::Deferred;
                 command.thunk = Some(deferred.thunk);
                 command.outputs.clone_from(&deferred.outputs);
-                recorder.note_outputs(&deferred.outputs);
             }
             Err(reason) => {
                 command.disposition = Disposition::Declined;

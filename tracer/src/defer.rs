@@ -97,7 +97,10 @@ pub fn defer(
             return Err(Decline("its dependency file is read at once".into()));
         }
     }
-    for output in plan.outputs.iter().filter(|o| !(o.role == Role::Dependencies && now)) {
+    let deferred = || plan.outputs.iter().filter(|o| !(o.role == Role::Dependencies && now));
+    let failed = |e: thunk::Error| Decline(e.to_string());
+    recorder.note_outputs(deferred().map(|o| places[&o.path].clone())).map_err(failed)?;
+    for output in deferred() {
         let place = &places[&output.path];
         let mode = match std::fs::metadata(place) {
             // What is changed in place keeps its mode.
@@ -106,7 +109,7 @@ pub fn defer(
             _ => 0o666 & !umask,
         };
         let output = OutputRef { thunk: name, output: Some(place.clone()) };
-        put_placeholder(recorder, place, output, mode).map_err(|e| Decline(e.to_string()))?;
+        put_placeholder(recorder, place, output, mode).map_err(failed)?;
         outputs.push(place.clone());
     }
     Ok(Deferred { thunk: name, outputs })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all threads of a recording share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -50,19 +50,10 @@ pub struct Recorder {
     pub started: Instant,
     /// Commands by id; 0 stands for the recorder.
     commands: Mutex<Vec<Running>>,
-    /// Paths at which this recording put placeholders, or saw them put.
-    outputs: Mutex<BTreeMap<PathBuf, Known>>,
+    /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
+    outputs: Mutex<BTreeSet<PathBuf>>,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
-}
-
-/// How a path of a placeholder came to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// A deferred command's record names it.
-    Recorded,
-    /// A carrying program, a rename, or an earlier recording put something there.
-    Noted,
 }
 
 /// Locks; a thread that panicked while holding the lock left consistent data, since each update is one operation.
@@ -76,8 +67,10 @@ pub struct Parts {
     pub install: Install,
     /// Where objects go.
     pub store: Store,
-    /// The trace.
+    /// The trace, which names these paths of placeholders already.
     pub trace: trace::Writer,
+    /// Where placeholders stand before the build starts.
+    pub left: Vec<PathBuf>,
     /// A directory of its own, for the socket and probes.
     pub directory: PathBuf,
     /// Where the build is started.
@@ -92,7 +85,7 @@ impl Recorder {
     /// # Errors
     /// The store or the session's directory cannot be written to.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { install, store, trace, directory, project, root } = parts;
+        let Parts { install, store, trace, left, directory, project, root } = parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         Ok(Self {
@@ -105,7 +98,7 @@ impl Recorder {
             project,
             started: Instant::now(),
             commands: Mutex::new(vec![root]),
-            outputs: Mutex::default(),
+            outputs: Mutex::new(left.into_iter().collect()),
             counts: Mutex::default(),
             install,
             store,
@@ -142,37 +135,41 @@ impl Recorder {
         format!("{deferred} deferred, {declined} declined, {ran} ran")
     }
 
-    /// Remembers where a deferred command's placeholders are.
-    pub fn note_outputs(&self, paths: &[PathBuf]) {
-        lock(&self.outputs).extend(paths.iter().map(|p| (p.clone(), Known::Recorded)));
+    /// Writes into the trace where placeholders may stand from now on, if it is not known yet. Done before one is put, so that
+    /// none is forgotten if the recorder is killed: make would never have it made again.
+    ///
+    /// # Errors
+    /// The trace cannot be written to.
+    pub fn note_outputs(&self, paths: impl IntoIterator<Item = PathBuf>) -> thunk::Result<()> {
+        let mut outputs = lock(&self.outputs);
+        for path in paths {
+            if !outputs.contains(&path) {
+                self.trace.placed(&path)?;
+                outputs.insert(path);
+            }
+        }
+        Ok(())
     }
 
-    /// Remembers that something that may be a placeholder stands at a path.
-    pub fn note_placed(&self, path: &Path, old: Option<&Path>, directory: bool) {
-        let Ok(path) = real_place(path) else { return };
-        let mut outputs = lock(&self.outputs);
-        if directory {
-            let Some(old) = old.and_then(|old| real_place(old).ok()) else { return };
-            let moved: Vec<PathBuf> = outputs
-                .keys()
-                .filter_map(|p| p.strip_prefix(&old).ok().map(|rest| path.join(rest)))
-                .collect();
-            outputs.extend(moved.into_iter().map(|p| (p, Known::Noted)));
-        } else {
-            outputs.entry(path).or_insert(Known::Noted);
+    /// The same for a path, with links on the way, at which something that may be a placeholder stands since a copy or
+    /// rename; or a directory of such.
+    ///
+    /// # Errors
+    /// As [`Recorder::note_outputs`].
+    pub fn note_placed(&self, path: &Path, old: Option<&Path>, directory: bool) -> thunk::Result<()> {
+        let Ok(path) = real_place(path) else { return Ok(()) };
+        if !directory {
+            return self.note_outputs([path]);
         }
+        let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
+        let below = |p: &PathBuf| p.strip_prefix(&old).ok().map(|rest| path.join(rest));
+        let moved: Vec<PathBuf> = lock(&self.outputs).iter().filter_map(below).collect();
+        self.note_outputs(moved)
     }
 
     /// Every path at which a placeholder of this recording may stand.
     pub fn outputs(&self) -> Vec<PathBuf> {
-        lock(&self.outputs).keys().cloned().collect()
-    }
-
-    /// The noted paths at which placeholders really stand, for the end of the trace.
-    pub fn placed(&self) -> BTreeSet<PathBuf> {
-        let noted: Vec<PathBuf> =
-            lock(&self.outputs).iter().filter(|(_, k)| **k == Known::Noted).map(|(p, _)| p.clone()).collect();
-        noted.into_iter().filter(|p| matches!(Placeholder::read(p), Ok(Some(_)))).collect()
+        lock(&self.outputs).iter().cloned().collect()
     }
 
     /// What to put into the environment of a process that the recorder itself starts under the interceptor.

@@ -74,7 +74,9 @@ fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
         Request::Exec(exec) => decide::exec(recorder, &exec),
         Request::Open(path) => decide::open(recorder, &path),
         Request::Placed { path, old, directory } => {
-            recorder.note_placed(&path, old.as_deref(), directory);
+            if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {
+                eprintln!("ggtrace: {error}");
+            }
             Answer::Run { command: 0, flags: 0 }
         }
     };

@@ -41,33 +41,26 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     let install = Install::find()?;
     let store = Store::open_default()?;
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
-    let previous = trace::Trace::latest(&store, &cwd)?;
-    let trace = trace::Writer::create(&store, output, &cwd, argv)?;
+    // What an earlier recording left to be forced is still to be forced after this one.
+    let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
+    let mut left = previous.map(|previous| previous.outputs()).unwrap_or_default();
+    left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
+    let trace = trace::Writer::create(&store, output, &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
     let fds = [0, 1, 2].map(identity);
     let recorder = Arc::new(Recorder::new(Parts {
         install,
         store,
         trace,
+        left,
         directory: directory.path.clone(),
         project: cwd.clone(),
         root: Running::root(&fds),
     })?);
-    // What an earlier recording left to be forced is still to be forced after this one.
-    if let Some(previous) = previous.and_then(|path| trace::Trace::read(&path).ok()) {
-        for path in previous.outputs() {
-            if matches!(Placeholder::read(&path), Ok(Some(_))) {
-                recorder.note_placed(&path, None, false);
-            }
-        }
-    }
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
 
     let status = build(&recorder, argv, &cwd, fds)?;
 
-    for path in recorder.placed() {
-        recorder.trace.placed(&path)?;
-    }
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64)?;
     recorder.store.files().flush();
