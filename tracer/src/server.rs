@@ -61,8 +61,9 @@ impl Server {
             // An error means that the process has gone: nobody waits for an answer.
             let _ = serve(&self.recorder, &mut stream);
             drop(stream);
-            if self.idle.fetch_add(1, Ordering::SeqCst) >= MAX_IDLE {
-                self.idle.fetch_sub(1, Ordering::SeqCst);
+            // In one step: a thread that is counted must not end, or nobody might be left to wait.
+            let stay = |idle| (idle < MAX_IDLE).then_some(idle + 1);
+            if self.idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, stay).is_err() {
                 return;
             }
         }
