@@ -50,8 +50,8 @@ enum Verb {
     },
     /// Print what a recorded build ran, and what became of each command.
     Show(show::Arguments),
-    /// Force a placeholder and run the result: what executing a placeholder does.
-    #[command(hide = true)]
+    /// Force a placeholder and run the result: what executing a placeholder does. `--help` is for the result.
+    #[command(hide = true, disable_help_flag = true)]
     ForceAndRun {
         /// The placeholder.
         path: PathBuf,
