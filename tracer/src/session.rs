@@ -3,7 +3,7 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
@@ -213,9 +213,8 @@ impl SessionDirectory {
             .context("cannot read /dev/urandom")?;
         let path = base.join(format!("ggtrace-{random:016x}"));
         std::fs::DirBuilder::new()
-            .recursive(false)
+            .mode(0o700)
             .create(&path)
-            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)))
             .with_context(|| format!("cannot make the session's directory {}", path.display()))?;
         Ok(Self { path })
     }
