@@ -23,9 +23,9 @@ pub struct Target {
 /// Puts results in place.
 pub struct Placer<'a> {
     store: &'a Store,
-    /// Placeholders with several names that were replaced under one of them: by device and inode, that name. The other
-    /// names stay names of the same file.
-    linked: HashMap<(u64, u64), PathBuf>,
+    /// Placeholders with several names that were replaced under one of them: by device and inode, and by what they stood for,
+    /// since inodes are used again; that name, and the inode that it has now. The other names stay names of the same file.
+    linked: HashMap<(u64, u64, OutputRef), (PathBuf, u64)>,
 }
 
 impl<'a> Placer<'a> {
@@ -50,10 +50,11 @@ impl<'a> Placer<'a> {
         };
         let metadata =
             std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-        let inode = (metadata.dev(), metadata.ino());
+        let key = (metadata.dev(), metadata.ino(), target.output.clone());
         let directory = path.parent().unwrap_or(Path::new("/"));
-        if let Some(first) = self.linked.get(&inode)
+        if let Some((first, placed)) = self.linked.get(&key)
             && let Ok(file) = AtomicFile::link_in(directory, first)
+            && file.file().metadata()?.ino() == *placed
         {
             return Ok(file.commit(path)?);
         }
@@ -65,9 +66,10 @@ impl<'a> Placer<'a> {
         file.file().set_times(times)?;
         // The build may go on while this runs.
         if same(Placeholder::read(path)?) {
+            let placed = file.file().metadata()?.ino();
             file.commit(path)?;
             if metadata.nlink() > 1 {
-                self.linked.insert(inode, path.clone());
+                self.linked.insert(key, (path.clone(), placed));
             }
         }
         Ok(())
