@@ -26,8 +26,6 @@ use crate::progress::{Numbers, Progress};
 pub struct Options {
     /// Go on after a failure with what does not need what failed.
     pub keep_going: bool,
-    /// Show what commands said, although it came from reductions.
-    pub repeat_warnings: bool,
 }
 
 /// What came of it.
@@ -117,9 +115,7 @@ impl Engine<'_> {
             self.waiting.entry(thunk).or_default().push(target);
             for (name, Known { reduction, completed }) in known {
                 self.summary.known += 1;
-                if self.options.repeat_warnings {
-                    self.progress.command_said(&reduction.stdout, &reduction.stderr);
-                }
+                self.progress.command_said(&reduction.stdout, &reduction.stderr);
                 if completed {
                     self.passing.insert(name);
                 }
@@ -187,9 +183,7 @@ impl Engine<'_> {
         let resolved = self.store.put_thunk(&resolved)?;
         if let Some(Known { reduction, completed }) = escapes::known(self.store, &resolved) {
             self.summary.known += 1;
-            if self.options.repeat_warnings {
-                self.progress.command_said(&reduction.stdout, &reduction.stderr);
-            }
+            self.progress.command_said(&reduction.stdout, &reduction.stderr);
             self.reduced(id, reduction, completed)?;
             return Ok(None);
         }

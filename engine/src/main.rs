@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Summary::default()
     } else {
         let _ = sandbox::sweep(&store.root().join("sandbox"));
-        let options = Options { keep_going: arguments.keep_going, repeat_warnings: true };
+        let options = Options { keep_going: arguments.keep_going };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
