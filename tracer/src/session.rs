@@ -116,19 +116,18 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
         }
     }
     command.arg0(name).args(&argv[1..]);
+    // Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
+    // SAFETY: ignoring a signal touches no memory of ours.
+    let before =
+        [libc::SIGINT, libc::SIGQUIT].map(|signal| (signal, unsafe { libc::signal(signal, libc::SIG_IGN) }));
     // SAFETY: between fork and exec only async-signal-safe calls are made: signal().
     unsafe {
-        command.pre_exec(|| {
-            for signal in [libc::SIGINT, libc::SIGQUIT] {
-                libc::signal(signal, libc::SIG_DFL);
+        command.pre_exec(move || {
+            for (signal, handler) in before {
+                libc::signal(signal, handler);
             }
             Ok(())
         });
-    }
-    // Ctrl-C is the build's: it ends, and what was recorded so far is kept.
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        // SAFETY: ignoring a signal touches no memory of ours.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
     forward_termination(child.id());
