@@ -42,11 +42,12 @@ pub enum Answer {
 pub fn open(recorder: &Recorder, path: &Path) -> Answer {
     match recorder.force(&[path.to_path_buf()]) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
-        Err(why) => Answer::Fail {
-            errno: libc::EIO,
-            why: format!("ggtrace: {} cannot be forced: {why}\n", path.display()),
-        },
+        Err(why) => unforced(&path.display().to_string(), &why),
     }
+}
+
+fn unforced(what: &str, why: &str) -> Answer {
+    Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {what} cannot be forced: {why}\n") }
 }
 
 /// A process is about to execute a program.
@@ -55,8 +56,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let program = &exec.invocation.program;
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
     if let Err(why) = recorder.force(&recorder.placeholders([program.as_path()].into_iter())) {
-        let why = format!("ggtrace: {} cannot be forced: {why}\n", program.display());
-        return Answer::Fail { errno: libc::EIO, why };
+        return unforced(&program.display().to_string(), &why);
     }
     let Ok(facts) = recorder.programs.facts(program, name) else {
         // The exec fails, and says why itself.
@@ -79,6 +79,10 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         running
     };
     if parent.inside_tool {
+        // Its hooks wait for what it opens. Where there are none, nobody does.
+        if opaque && let Err(why) = recorder.force(&pending(recorder)) {
+            return unforced(&format!("what {} needs", program.display()), &why);
+        }
         let command = recorder.start(started());
         return Answer::Run { command, flags: flags(&facts, false) };
     }
@@ -118,8 +122,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     } else if !carries
         && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
     {
-        let why = format!("ggtrace: what {} needs cannot be forced: {why}\n", program.display());
-        answer = Answer::Fail { errno: libc::EIO, why };
+        answer = unforced(&format!("what {} needs", program.display()), &why);
     }
     command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
     if let Err(error) = recorder.record(&command) {
@@ -239,6 +242,11 @@ fn flags(facts: &Facts, carries: bool) -> u32 {
     foreign | if carries { reply_flags::CARRY } else { 0 }
 }
 
+/// All placeholders that this recording knows of.
+fn pending(recorder: &Recorder) -> Vec<PathBuf> {
+    recorder.placeholders(recorder.outputs().iter().map(PathBuf::as_path))
+}
+
 /// The placeholders that a command which runs will look at where no hook can wait for them, and those that it most likely
 /// opens: forced together, in parallel.
 fn needed(
@@ -252,7 +260,7 @@ fn needed(
         Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
         // No hook sees what these open: everything that is pending must be there, unless they only start others.
         Executable::Static | Executable::Foreign if !matches!(facts.program, Program::Builder(_)) => {
-            paths.extend(recorder.outputs());
+            paths.extend(pending(recorder));
         }
         Executable::Dynamic { .. } => {
             // ld.so opens libraries before any hook exists.
