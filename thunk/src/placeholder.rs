@@ -38,7 +38,7 @@ pub struct Placeholder {
 }
 
 /// `size % BLOCK == REST` for every placeholder; the interceptor's `wire` crate says the same, and a test of the
-/// tracer holds the two together.
+/// tracer (`defer`) holds the two together.
 pub const BLOCK: usize = 1024;
 /// See [`BLOCK`].
 pub const REST: usize = 1013;

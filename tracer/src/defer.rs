@@ -240,3 +240,27 @@ pub fn with_last(argv: &[OsString], last: &Path) -> Vec<OsString> {
     argv.push(OsString::from_vec(last.as_os_str().to_owned().into_vec()));
     argv
 }
+
+#[cfg(test)]
+mod tests {
+    use thunk::ObjectKind;
+
+    use super::*;
+
+    #[test]
+    fn the_interceptor_knows_a_placeholder_when_it_sees_one() {
+        for depth in [1, 100, 1000] {
+            let output = OutputRef {
+                thunk: ObjectName::of(ObjectKind::Thunk, b"t"),
+                output: Some(format!("/{}a b.o", "d/".repeat(depth)).into()),
+            };
+            for gg in ["/opt/gg/bin/gg", "/opt/with blank/gg"] {
+                let placeholder = Placeholder { output: output.clone(), store: "/home/u/.cache/gg".into() };
+                let content = placeholder.encode(Path::new(gg)).unwrap();
+                assert!(wire::size_may_be_placeholder(content.len() as u64), "{}", content.len());
+                let head = wire::PLACEHOLDER_HEAD + wire::PLACEHOLDER_MARK.len();
+                assert!(wire::head_is_placeholder(&content[..head.min(content.len())]));
+            }
+        }
+    }
+}
