@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Asking tools about themselves, once: answers are remembered for this recording. Knows nothing of what the
-//! answers mean.
+//! Asking tools about themselves, once: answers are remembered for this recording, for as long as the tool is the same.
+//! Knows nothing of what the answers mean.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use models::{Answer, Question};
+use thunk::FileId;
 
+use crate::recorder::lock;
 use crate::toolchain::settled;
 
 /// Answers so far.
 #[derive(Debug)]
 pub struct Questions {
     directory: PathBuf,
-    known: Mutex<HashMap<Question, Arc<Answer>>>,
+    known: Mutex<HashMap<QuestionToTool, Arc<Answer>>>,
 }
+
+/// A question, and the identity of the program that is asked.
+type QuestionToTool = (Question, Option<FileId>);
 
 impl Questions {
     /// Questions are asked in `directory`, which is empty.
@@ -31,7 +36,9 @@ impl Questions {
     /// # Errors
     /// The tool cannot be run.
     pub fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        if let Some(answer) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(question) {
+        let program = std::fs::metadata(&question.program).ok().map(|m| FileId::of(&m));
+        let key = (question.clone(), program);
+        if let Some(answer) = lock(&self.known).get(&key) {
             return Ok(Arc::clone(answer));
         }
         let mut command = Command::new(&question.program);
@@ -48,8 +55,7 @@ impl Questions {
         });
         // A tool that was killed has not answered.
         if output.status.signal().is_none() {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(question.clone(), Arc::clone(&answer));
+            lock(&self.known).insert(key, Arc::clone(&answer));
         }
         Ok(answer)
     }

@@ -32,9 +32,12 @@ pub struct Toolchain {
 pub struct Toolchains {
     directory: PathBuf,
     scratch: PathBuf,
-    known: Mutex<HashMap<Probe, Arc<Mutex<Option<Found>>>>>,
+    known: Mutex<HashMap<ProbeOfTool, Arc<Mutex<Option<Found>>>>>,
     paths: Mutex<HashMap<PathAndTools, Arc<[PathBuf]>>>,
 }
+
+/// A probe, and the identity of its program: builds that make their own compilers make them anew at the same path.
+type ProbeOfTool = (Probe, Option<FileId>);
 
 /// A `PATH`, and the trees of the tools that are looked for along it.
 type PathAndTools = (OsString, Vec<ObjectName>);
@@ -56,9 +59,10 @@ impl Toolchains {
     /// # Errors
     /// A clause that says why there is none.
     pub fn get(&self, probe: &Probe, store: &Store) -> Found {
+        let program = std::fs::metadata(&probe.program).ok().map(|m| FileId::of(&m));
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(probe.clone()).or_default())
+            Arc::clone(known.entry((probe.clone(), program)).or_default())
         };
         // Others that want the same closure wait here; those that want another one do not.
         let mut found = cell.lock().unwrap_or_else(PoisonError::into_inner);
