@@ -372,28 +372,36 @@ fn a_dead_worker_leaves_nothing() {
     }
     let scratch = std::env::temp_dir().join("worker");
     fs::create_dir(&scratch).expect("mkdir");
-    let mut worker = Command::new(std::env::current_exe().expect("own path"))
+    /// A worker that outlives a failed case would hold its output open.
+    struct Killed(std::process::Child);
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+        }
+    }
+    let worker = Command::new(std::env::current_exe().expect("own path"))
         .args(["--case", "a_dead_worker_leaves_nothing"])
         .env("AS_WORKER", "1")
         .env("TMPDIR", &scratch)
         .stdout(Stdio::null())
         .spawn()
         .expect("a worker");
+    let mut worker = Killed(worker);
     let wait_for = |what: &dyn Fn() -> Option<u32>| {
         let start = Instant::now();
         loop {
             if let Some(pid) = what() {
                 break pid;
             }
-            assert!(start.elapsed() < Duration::from_secs(30));
+            assert!(start.elapsed() < Duration::from_secs(120), "a process that should be there, or gone");
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    let init = wait_for(&|| children_of(worker.id()).into_iter().find(|c| !children_of(*c).is_empty()));
+    let init = wait_for(&|| children_of(worker.0.id()).into_iter().find(|c| !children_of(*c).is_empty()));
     let command = wait_for(&|| children_of(init).first().copied());
     assert_eq!(sandbox::sweep(&scratch.join("scratch")).expect("sweep"), 0, "a live worker's directory");
-    worker.kill().expect("kill -9");
-    worker.wait().expect("wait");
+    worker.0.kill().expect("kill -9");
+    worker.0.wait().expect("wait");
     for pid in [init, command] {
         wait_for(&|| {
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
