@@ -397,8 +397,14 @@ fn a_dead_worker_leaves_nothing() {
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    let init = wait_for(&|| children_of(worker.0.id()).into_iter().find(|c| !children_of(*c).is_empty()));
-    let command = wait_for(&|| children_of(init).first().copied());
+    // The worker has had other children before: what counts is the one whose child has begun to sleep.
+    let sleeps = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&b| b == 0).any(|word| word == b"1000")
+    };
+    let commands = |init: u32| children_of(init).into_iter().find(sleeps);
+    let init = wait_for(&|| children_of(worker.0.id()).into_iter().find(|c| commands(*c).is_some()));
+    let command = wait_for(&|| commands(init));
     assert_eq!(sandbox::sweep(&scratch.join("scratch")).expect("sweep"), 0, "a live worker's directory");
     worker.0.kill().expect("kill -9");
     worker.0.wait().expect("wait");
