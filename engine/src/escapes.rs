@@ -141,7 +141,7 @@ fn content(
 ) -> Result<std::result::Result<(PathBuf, ObjectName, bool), String>> {
     // Keys and the like are kept by their modes. A store may be shared.
     let public = std::fs::metadata(file).is_ok_and(|m| m.mode() & 0o004 != 0);
-    if !public && !place.is_home(file) {
+    if !public && !file.starts_with(place.workdir) {
         return Ok(Err("is not for everybody to read".into()));
     }
     if let Err(error) = File::open(file) {
@@ -170,6 +170,7 @@ fn content(
 struct Place<'a> {
     /// The working directory and those of the inputs.
     homes: BTreeSet<&'a Path>,
+    workdir: &'a Path,
     outputs: BTreeSet<&'a Path>,
     store: &'a Path,
 }
@@ -180,7 +181,8 @@ impl<'a> Place<'a> {
         let inputs = inputs.chain(thunk.thunks.iter().map(|t| t.path.as_path()));
         let homes = inputs.filter_map(Path::parent).chain(thunk.workdir.as_deref()).collect();
         let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).map(PathBuf::as_path).collect();
-        Self { homes, outputs, store }
+        let workdir = thunk.workdir.as_deref().unwrap_or(Path::new("/nowhere"));
+        Self { homes, workdir, outputs, store }
     }
 
     /// Does something stand there on this machine that the command would have found, had it not been in the sandbox?

@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(short, long)]
     quiet: bool,
     /// Force what this trace's build left to be computed.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "targets")]
     trace: Option<PathBuf>,
     /// Read targets from standard input, each ended by a NUL byte.
     #[arg(long, value_name = "-", value_parser = ["-"])]

@@ -311,11 +311,13 @@ impl Store {
             name
         };
         let after = file.metadata().map_err(Error::io("look at", path))?;
-        if FileId::of(&before) != FileId::of(&after) || after.len() != name.size() {
+        // Somebody may link to it meanwhile, which changes the ctime and nothing else.
+        let content = |metadata| FileId { ctime: 0, ..FileId::of(metadata) };
+        if content(&before) != content(&after) || after.len() != name.size() {
             let error = io::Error::other("it changed while it was read");
             return Err(Error::Io { what: "store", path: path.into(), error });
         }
-        self.files.put(&FileId::of(&after), &name);
+        self.files.put(&FileId::of(&before), &name);
         Ok(name)
     }
 

@@ -204,7 +204,7 @@ impl Trace {
         Ok(trace)
     }
 
-    /// The newest trace of a build that was started in `cwd`, or in the nearest directory above it that has one.
+    /// The newest trace of a build that was started in `cwd` or in a directory above it.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -215,14 +215,16 @@ impl Trace {
             let entry = entry.map_err(Error::io("list", &directory))?;
             names.extend(entry.file_name().into_string());
         }
-        names.sort_unstable();
-        for ancestor in cwd.ancestors() {
-            let prefix = prefix(ancestor);
-            if let Some(name) = names.iter().rev().find(|n| n.starts_with(&prefix)) {
-                return Ok(Some(directory.join(name)));
-            }
-        }
-        Ok(None)
+        // The name goes on with the time.
+        let newest = cwd
+            .ancestors()
+            .filter_map(|ancestor| {
+                let prefix = prefix(ancestor);
+                let of_ancestor = names.iter().filter_map(|name| Some((name.strip_prefix(&prefix)?, name)));
+                of_ancestor.max()
+            })
+            .max();
+        Ok(newest.map(|(_, name)| directory.join(name)))
     }
 }
 

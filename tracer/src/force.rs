@@ -39,6 +39,14 @@ impl Forcer {
         command.env("GG_DIR", &self.store).env_remove("LD_PRELOAD").env_remove(wire::SESSION_VARIABLE);
         // Ctrl-C reaches the build, which then asks no more; the engine ends by itself.
         command.process_group(0);
+        // One that nobody waits for any more, since the recorder has ended, ends too.
+        // SAFETY: between fork and exec only prctl is called, with integers.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT);
+                Ok(())
+            });
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -62,7 +62,13 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     let status = build(&recorder, argv, &cwd, fds)?;
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64)?;
+    // What ended the build is more to the caller than what ended its trace.
+    if let Err(error) = recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64) {
+        if code == 0 {
+            return Err(error.into());
+        }
+        eprintln!("ggtrace: {error}");
+    }
     recorder.store.files().flush();
     drop(directory);
     if verbose {

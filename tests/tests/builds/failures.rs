@@ -75,7 +75,7 @@ fn a_warning_is_shown_when_forced_and_again_from_its_reduction() {
         space.ggtrace(&["gcc", "-Wall", "-c", "w.c"]).ok();
         let forced = space.ggforce(&[]).ok();
         let told = forced.err().lines().filter(|l| l.contains("unused variable")).count();
-        assert_eq!(told, 1, "{round}:\n{forced}");
+        assert_eq!(told, 1, "{round}:\n{forced}\n{}", space.gg(&["show"]));
         std::fs::remove_file(space.path("w.o")).expect("it was forced");
     }
 }

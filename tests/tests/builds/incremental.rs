@@ -11,7 +11,8 @@ use crate::calculator::{DEFERRED, calculator};
 fn built() -> TestSpace {
     let space = calculator();
     space.ggtrace(&["make"]).ok();
-    assert_eq!(space.force_all().run, DEFERRED);
+    let shown = space.gg(&["show"]).ok();
+    assert_eq!(space.force_all().run, DEFERRED, "{shown}");
     space
 }
 
