@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -232,13 +231,6 @@ fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u3
 
 fn gone(path: &Path) -> impl FnOnce(std::io::Error) -> Decline {
     move |error| Decline(format!("{}: {error}", path.display()))
-}
-
-/// The command line of a question to the compiler, with the file it shall write appended.
-pub fn with_last(argv: &[OsString], last: &Path) -> Vec<OsString> {
-    let mut argv = argv.to_vec();
-    argv.push(OsString::from_vec(last.as_os_str().to_owned().into_vec()));
-    argv
 }
 
 #[cfg(test)]

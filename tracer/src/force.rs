@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::recorder::lock;
 
 /// Runs `ggforce`.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl Forcer {
         if paths.is_empty() {
             return Ok(());
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         let cannot = |e: std::io::Error| format!("cannot run {}: {e}", self.program.display());
         let mut command = Command::new(&self.program);
         command.args(["--on-demand", "--paths-from", "-"]);

@@ -83,7 +83,9 @@ pub fn write_dependencies(
     let failed = |e: thunk::Error| Decline(e.to_string());
     // The compiler writes by name; what it leaves if the recorder is killed does not lie about in the tree.
     let made = AtomicFile::create_in(&recorder.store.root().join("tmp"), 0o600).map_err(failed)?;
-    ask(recorder, invocation, &crate::defer::with_last(&search.write_dependencies, made.temporary_path()))?;
+    let mut question = search.write_dependencies.clone();
+    question.push(made.temporary_path().into());
+    ask(recorder, invocation, &question)?;
     let cannot = |e: io::Error| Decline(format!("{}: {e}", path.display()));
     let content = std::fs::read(made.temporary_path()).map_err(cannot)?;
     let directory = path.parent().unwrap_or(Path::new("/"));

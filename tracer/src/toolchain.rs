@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use models::Probe;
 use observe::Use;
 use thunk::{FileId, Footprint, Led, ObjectKind, ObjectName, Store, Tree, TreeEntry, TreeNode};
+
+use crate::recorder::lock;
 
 /// A tool's closure.
 #[derive(Debug)]
@@ -61,11 +63,11 @@ impl Toolchains {
     pub fn get(&self, probe: &Probe, store: &Store) -> Found {
         let program = std::fs::metadata(&probe.program).ok().map(|m| FileId::of(&m));
         let cell = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.known);
             Arc::clone(known.entry((probe.clone(), program)).or_default())
         };
         // Others that want the same closure wait here; those that want another one do not.
-        let mut found = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = lock(&cell);
         if let Some(found) = &*found {
             return found.clone();
         }
@@ -78,7 +80,7 @@ impl Toolchains {
     /// command, and the thunks of users with different paths are the same.
     pub fn narrow_path(&self, path: &OsStr, toolchains: &[Arc<Toolchain>]) -> Arc<[PathBuf]> {
         let key = (path.to_os_string(), toolchains.iter().map(|t| t.tree).collect::<Vec<_>>());
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = lock(&self.paths);
         let narrowed = paths.entry(key).or_insert_with(|| {
             let useful = |directory: &Path| {
                 std::fs::canonicalize(directory)
