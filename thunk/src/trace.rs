@@ -3,6 +3,8 @@
 //! A magic line, then records that are appended one by one as the build goes on: a recorder that is killed
 //! leaves a trace that can be read up to that point.
 
+mod observed;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -17,6 +19,8 @@ use crate::framed;
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::to_path;
 use crate::store::Store;
+
+pub use observed::{Observed, Status, Touch, Uses, clean};
 
 const MAGIC: &[u8] = b"##GGTRACE##1\n";
 
@@ -69,7 +73,7 @@ mod wire {
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Record {
-        #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+        #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
         pub kind: Option<Kind>,
     }
 
@@ -85,6 +89,10 @@ mod wire {
         Placed(Vec<u8>),
         #[prost(message, tag = "4")]
         End(End),
+        #[prost(message, tag = "5")]
+        Tables(super::observed::wire::Tables),
+        #[prost(message, tag = "6")]
+        Observed(super::observed::wire::Observed),
     }
 }
 
@@ -139,6 +147,8 @@ pub struct Trace {
     pub started_us: u64,
     /// Its commands, in the order in which they were asked for.
     pub commands: Vec<Command>,
+    /// What those of them that ran did, in the order in which they ended.
+    pub observed: Vec<Observed>,
     /// Paths at which placeholders were about to be put, by a deferred command, a copy or a rename, or were left by an
     /// earlier build.
     pub placed: Vec<PathBuf>,
@@ -184,6 +194,7 @@ impl Trace {
             started_us: begin.started_us,
             ..Self::default()
         };
+        let mut known = observed::Known::default();
         while !rest.is_empty() {
             let record: wire::Record = match framed::take(&mut rest) {
                 Ok(record) => record,
@@ -198,6 +209,10 @@ impl Trace {
                 }
                 Some(wire::Kind::Placed(path)) => trace.placed.push(checked_path(&path).map_err(bad)?),
                 Some(wire::Kind::End(end)) => trace.end = Some((end.code, end.wall_us)),
+                Some(wire::Kind::Tables(tables)) => known.extend(&tables).map_err(bad)?,
+                Some(wire::Kind::Observed(message)) => {
+                    trace.observed.push(known.decode(message).map_err(bad)?);
+                }
                 Some(wire::Kind::Begin(_)) | None => return Err(bad("a record of unknown kind".into())),
             }
         }
@@ -272,7 +287,14 @@ fn read_command(command: wire::Command) -> std::result::Result<Command, String> 
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
-    file: Mutex<File>,
+    file: Mutex<Tail>,
+}
+
+/// The file's end.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    numbers: observed::Numbers,
 }
 
 impl Writer {
@@ -318,7 +340,7 @@ impl Writer {
                 (file, path)
             }
         };
-        Ok(Self { path, file: Mutex::new(file) })
+        Ok(Self { path, file: Mutex::new(Tail { file, numbers: observed::Numbers::default() }) })
     }
 
     /// Where the trace is.
@@ -361,6 +383,27 @@ impl Writer {
         self.record(wire::Kind::Placed(path.as_os_str().as_bytes().to_vec()))
     }
 
+    /// Adds what a command did.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn observed(&self, observed: &Observed) -> Result<()> {
+        let mut tail = self.tail();
+        let before = tail.numbers.len();
+        let (tables, message) = tail.numbers.encode(observed);
+        let mut bytes = Vec::new();
+        if let Some(tables) = tables {
+            framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Tables(tables)) });
+        }
+        framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Observed(message)) });
+        let written = self.append(&mut tail.file, &bytes);
+        if written.is_err() {
+            // The additions to the tables did not reach the file.
+            tail.numbers.truncate(before);
+        }
+        written
+    }
+
     /// Ends the trace.
     ///
     /// # Errors
@@ -372,11 +415,14 @@ impl Writer {
     fn record(&self, kind: wire::Kind) -> Result<()> {
         let mut bytes = Vec::new();
         framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
-        self.append(&bytes)
+        self.append(&mut self.tail().file, &bytes)
     }
 
-    fn append(&self, bytes: &[u8]) -> Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn tail(&self) -> std::sync::MutexGuard<'_, Tail> {
+        self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn append(&self, file: &mut File, bytes: &[u8]) -> Result<()> {
         let start = file.stream_position();
         file.write_all(bytes).map_err(|error| {
             // A full disk takes a part of the record: what comes after that would not be read any more.
