@@ -4,6 +4,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, strip_launcher};
@@ -13,9 +14,11 @@ use wire::reply_flags;
 
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
+use crate::process;
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder};
 use crate::request::Exec;
+use crate::watch::{Begun, file_clock};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -73,9 +76,13 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let parent = parent(recorder, exec);
     let role = role(recorder, &facts, &exec.invocation);
     let opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
+    let top = parent.top && !exec.spawned && recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
     let started = || {
         let mut running = parent.start(role, exec.fds.as_ref());
         running.opaque = opaque;
+        running.top = top;
+        // The script that the user ran by hand drives a build as make does.
+        running.drives |= top && is_shell(recorder, &facts);
         running
     };
     if parent.inside_tool {
@@ -83,7 +90,8 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         if opaque && let Err(why) = recorder.force(&pending(recorder)) {
             return unforced(&format!("what {} needs", program.display()), &why);
         }
-        let command = recorder.start(started());
+        let command = recorder.start(&parent, started());
+        enter(recorder, exec, command);
         return Answer::Run { command, flags: flags(&facts, false) };
     }
     let mut command = Command {
@@ -100,7 +108,9 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         at_us: asked.as_micros() as u64,
         took_us: 0,
     };
-    if let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program) {
+    if recorder.defers
+        && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
+    {
         command.kind = kind.to_string();
         match outcome {
             Ok(deferred) => {
@@ -114,7 +124,10 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
             }
         }
     }
-    command.id = recorder.start(started());
+    let running = started();
+    let is_command = running.is_command(&parent);
+    let drives = running.drives;
+    command.id = recorder.start(&parent, running);
     let carries = carries(&facts, &exec.invocation);
     let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
     if command.disposition == Disposition::Deferred {
@@ -127,10 +140,71 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
     if let Err(error) = recorder.record(&command) {
         // A deferred command that no trace names would never be forced by `ggforce` alone.
-        eprintln!("ggtrace: {error}");
+        recorder.complain(&error);
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
+    if !matches!(answer, Answer::Run { .. }) {
+        recorder.watch.obstacle(parent.group, "a part of it was deferred");
+        return answer;
+    }
+    if is_command {
+        begin(recorder, exec, command.id, drives, &parent);
+    }
+    enter(recorder, exec, command.id);
     answer
+}
+
+/// A process has become another program: there is nothing to decide any more.
+pub fn observed(recorder: &Recorder, exec: &Exec) {
+    // Whatever the answer, it comes too late.
+    let _ = self::exec(recorder, exec);
+}
+
+/// The process that asks is about to become this program. One that is spawned is not there yet.
+fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
+    // The first program of the build is asked about by the recorder, before there is a process.
+    if !exec.spawned && exec.pid != std::process::id() {
+        recorder.watch.runs(exec.pid.cast_signed(), id);
+    }
+}
+
+/// A command of the build is about to run: what its processes do is written down.
+fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, parent: &Running) {
+    if parent.group != 0 && drives {
+        recorder.watch.obstacle(parent.group, "runs other commands");
+    }
+    let mut obstacles = Vec::new();
+    if !drives && !parent.passes_on_or_discards(exec.fds.as_ref()) {
+        obstacles.push("somebody listens to its output".to_owned());
+    }
+    recorder.watch.begin(Begun {
+        id,
+        invocation: exec.invocation.clone(),
+        umask: exec.umask,
+        drives,
+        obstacles,
+        descriptors: if exec.spawned { Vec::new() } else { process::descriptors(exec.pid.cast_signed()) },
+        began: file_clock(),
+        first: recorder.watch.next(),
+        at: Instant::now(),
+    });
+}
+
+/// Is this a shell, or a script for one?
+fn is_shell(recorder: &Recorder, facts: &Facts) -> bool {
+    match &facts.executable {
+        Executable::Script { interpreter, argument } => {
+            // `#!/usr/bin/env bash`
+            let name = argument.as_deref().filter(|_| interpreter.ends_with("env"));
+            let path = match name {
+                Some(name) => Path::new("/bin").join(name),
+                None => interpreter.clone(),
+            };
+            let called = path.file_name().unwrap_or_default();
+            recorder.programs.facts(&path, called).is_ok_and(|facts| facts.program == Program::Shell)
+        }
+        _ => facts.program == Program::Shell,
+    }
 }
 
 /// The command that executes this one. A program in which no hook is starts others unseen: if the process is one of those by

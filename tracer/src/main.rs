@@ -8,6 +8,8 @@ mod defer;
 mod force;
 mod includes;
 mod install;
+mod launch;
+mod process;
 mod programs;
 mod questions;
 mod recorder;
@@ -15,12 +17,14 @@ mod request;
 mod server;
 mod session;
 mod toolchain;
+mod traced;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Runs a build, unmodified, and records it: commands that are understood become thunks instead of running.
 /// Afterwards, `ggforce` computes what was deferred.
@@ -30,6 +34,12 @@ struct Arguments {
     /// Write the trace to this file instead of the store.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Run every command, observed; defer none.
+    #[arg(long)]
+    run: bool,
+    /// How processes are observed.
+    #[arg(long, value_enum, default_value_t)]
+    method: Method,
     /// When the build is over, say on standard error how many commands were deferred.
     #[arg(short, long)]
     verbose: bool,
@@ -38,9 +48,21 @@ struct Arguments {
     command: Vec<OsString>,
 }
 
+/// How processes are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// By a library in each process.
+    Preload,
+    /// By ptrace; no library is loaded. Sees everything, and is slow.
+    Ptrace,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match session::run(&arguments.command, arguments.output.as_deref(), arguments.verbose) {
+    match session::run(&arguments) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ggtrace: {error:#}");

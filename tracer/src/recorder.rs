@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all threads of a recording share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use models::scanner::Scanner;
 use models::{Answer, Node, Question, World};
-use thunk::{Placeholder, Store, trace};
+use thunk::{FileId, ObjectName, Placeholder, Store, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
@@ -20,6 +21,7 @@ use crate::install::Install;
 use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::toolchain::Toolchains;
+use crate::watch::{Watch, listing};
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -48,6 +50,18 @@ pub struct Recorder {
     pub project: PathBuf,
     /// When it began.
     pub started: Instant,
+    /// May commands be deferred?
+    pub defers: bool,
+    /// What runs, and what it did so far.
+    pub watch: Watch,
+    /// The process that was started as the build, once it is there.
+    pub build: OnceLock<observe::Pid>,
+    /// A directory of its own.
+    directory: PathBuf,
+    /// Files that were put where placeholders stood, as they were put.
+    forced: Mutex<HashMap<PathBuf, FileId>>,
+    /// Has somebody been told that the trace cannot be written?
+    complained: AtomicBool,
     /// Commands by id; 0 stands for the recorder.
     commands: Mutex<Vec<Running>>,
     /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
@@ -77,6 +91,8 @@ pub struct Parts {
     pub project: PathBuf,
     /// What stands above the build.
     pub root: Running,
+    /// May commands be deferred?
+    pub defers: bool,
 }
 
 impl Recorder {
@@ -85,7 +101,7 @@ impl Recorder {
     /// # Errors
     /// The store or the session's directory cannot be written to.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { install, store, trace, left, directory, project, root } = parts;
+        let Parts { install, store, trace, left, directory, project, root, defers } = parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         Ok(Self {
@@ -97,6 +113,12 @@ impl Recorder {
             socket: directory.join("socket"),
             project,
             started: Instant::now(),
+            defers,
+            watch: Watch::default(),
+            build: OnceLock::new(),
+            directory,
+            forced: Mutex::default(),
+            complained: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
             counts: Mutex::default(),
@@ -113,11 +135,16 @@ impl Recorder {
         found.unwrap_or_else(|| commands[0].start(crate::context::Role::Tool, None))
     }
 
-    /// A new command; tells its id.
-    pub fn start(&self, running: Running) -> u32 {
+    /// A new program that `parent` executes; tells its id.
+    pub fn start(&self, parent: &Running, mut running: Running) -> u32 {
         let mut commands = lock(&self.commands);
+        let id = commands.len() as u32;
+        if running.is_command(parent) {
+            running.group = id;
+        }
+        self.watch.belongs(id, running.group);
         commands.push(running);
-        (commands.len() - 1) as u32
+        id
     }
 
     /// Adds a command to the trace.
@@ -201,10 +228,49 @@ impl Recorder {
         };
         let linked: BTreeSet<(u64, u64)> = paths.iter().filter_map(|p| inode(p)).collect();
         if linked.is_empty() {
-            return self.forcer.force(paths);
+            return self.force_all(paths);
         }
         let names = self.outputs().into_iter().filter(|p| inode(p).is_some_and(|i| linked.contains(&i)));
-        self.forcer.force(&paths.iter().cloned().chain(names).collect::<Vec<_>>())
+        self.force_all(&paths.iter().cloned().chain(names).collect::<Vec<_>>())
+    }
+
+    fn force_all(&self, paths: &[PathBuf]) -> Result<(), String> {
+        self.forcer.force(paths)?;
+        let mut forced = lock(&self.forced);
+        for path in paths {
+            if let Ok(real) = std::fs::canonicalize(path)
+                && let Ok(metadata) = std::fs::metadata(&real)
+            {
+                forced.insert(real, FileId::of(&metadata));
+            }
+        }
+        Ok(())
+    }
+
+    /// Is this file, at its real path, as it was when it replaced a placeholder? Then it is what the command found there, though
+    /// it is younger than the command.
+    pub fn was_forced(&self, real: &Path, id: &FileId) -> bool {
+        lock(&self.forced).get(real) == Some(id)
+    }
+
+    /// Is this path the recorder's own, which is none of the build's business?
+    pub fn is_own(&self, path: &Path) -> bool {
+        path.starts_with(&self.directory)
+            || path.starts_with(self.store.root())
+            || path == self.install.interceptor
+            || path == self.install.standin
+    }
+
+    /// The names in a directory, as the trace keeps them.
+    pub fn names_in(&self, directory: &Path) -> Option<ObjectName> {
+        Some(listing(self.list(directory).ok()?))
+    }
+
+    /// Says that the trace cannot be written to: once, what follows is no better.
+    pub fn complain(&self, error: &thunk::Error) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            eprintln!("ggtrace: {error}");
+        }
     }
 
     /// The placeholders among these paths.

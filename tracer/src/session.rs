@@ -3,7 +3,7 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
@@ -20,6 +20,8 @@ use crate::install::Install;
 use crate::recorder::{Parts, Recorder};
 use crate::request::Exec;
 use crate::server::Server;
+use crate::watch::Watch;
+use crate::{Arguments, Method, process, traced};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -33,11 +35,12 @@ impl std::fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-/// Runs `argv` and records it.
+/// Runs a build and records it.
 ///
 /// # Errors
 /// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
-pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let argv = &arguments.command;
     let install = Install::find()?;
     let store = Store::open_default()?;
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
@@ -45,9 +48,9 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
     let mut left = previous.map(|previous| previous.outputs()).unwrap_or_default();
     left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
-    let trace = trace::Writer::create(&store, output, &cwd, argv, &left)?;
+    let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
-    let fds = [0, 1, 2].map(identity);
+    let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
         store,
@@ -56,10 +59,17 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
         directory: directory.path.clone(),
         project: cwd.clone(),
         root: Running::root(&fds),
+        // What ptrace shows of an exec comes when it is done.
+        defers: !arguments.run && arguments.method != Method::Ptrace,
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
+    Watch::start(&recorder).context("cannot start a thread")?;
 
-    let status = build(&recorder, argv, &cwd, fds)?;
+    let status = match arguments.method {
+        Method::Auto | Method::Preload => build(&recorder, argv, &cwd, fds),
+        Method::Ptrace => traced_build(&recorder, argv, &cwd),
+    }?;
+    recorder.watch.close();
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
@@ -71,7 +81,7 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     }
     recorder.store.files().flush();
     drop(directory);
-    if verbose {
+    if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
             recorder.counts(),
@@ -99,7 +109,8 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec = Exec { pid: std::process::id(), parent: 0, invocation, umask, fds: Some(fds) };
+    let exec =
+        Exec { pid: std::process::id(), parent: 0, spawned: false, invocation, umask, fds: Some(fds) };
     let mut command = Command::new(&program);
     match decide::exec(recorder, &exec) {
         Answer::Exit(code) => return Ok(ExitStatus::from_raw((code & 0xff) << 8)),
@@ -122,10 +133,7 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
         }
     }
     command.arg0(name).args(&argv[1..]);
-    // Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
-    // SAFETY: ignoring a signal touches no memory of ours.
-    let before =
-        [libc::SIGINT, libc::SIGQUIT].map(|signal| (signal, unsafe { libc::signal(signal, libc::SIG_IGN) }));
+    let before = leave_interrupts_to_the_build();
     // SAFETY: between fork and exec only async-signal-safe calls are made: signal().
     unsafe {
         command.pre_exec(move || {
@@ -136,8 +144,30 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
         });
     }
     let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+    let _ = recorder.build.set(child.id().cast_signed());
     forward_termination(child.id());
     child.wait().context("cannot wait for the build")
+}
+
+/// The same under ptrace.
+fn traced_build(recorder: &Recorder, argv: &[OsString], cwd: &Path) -> Result<ExitStatus> {
+    let name = &argv[0];
+    let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
+    let env: Vec<_> = std::env::vars_os().collect();
+    let before = leave_interrupts_to_the_build();
+    let started = |pid: observe::Pid| {
+        let _ = recorder.build.set(pid);
+        forward_termination(pid.cast_unsigned());
+    };
+    traced::run(recorder, &program, argv, &env, &before, started)
+        .with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it. Tells what is
+/// to be restored in the build.
+fn leave_interrupts_to_the_build() -> [(i32, libc::sighandler_t); 2] {
+    // SAFETY: ignoring a signal touches no memory of ours.
+    [libc::SIGINT, libc::SIGQUIT].map(|signal| (signal, unsafe { libc::signal(signal, libc::SIG_IGN) }))
 }
 
 /// `SIGTERM` and `SIGHUP` sent to the recorder go on to the build; the recorder ends after it.
@@ -182,20 +212,6 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     let found =
         || std::env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).filter(is_file);
     found().find(usable).or_else(|| found().next())
-}
-
-fn identity(fd: i32) -> FdIdentity {
-    let file = PathBuf::from(format!("/proc/self/fd/{fd}"));
-    std::fs::metadata(file).map_or_else(
-        |_| FdIdentity::default(),
-        |m| FdIdentity {
-            dev: m.dev(),
-            ino: m.ino(),
-            rdev: m.rdev(),
-            mode: m.mode(),
-            nlink: m.nlink() as u32,
-        },
-    )
 }
 
 /// A directory that only this user can enter, removed at the end.
