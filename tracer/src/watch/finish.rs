@@ -4,7 +4,8 @@
 //!
 //! What a file held when the command looked is known if nobody has changed it since: its time of change is not later than the
 //! command's beginning, and no other command was seen to write it. Where that is not so, the record says nothing of the
-//! content, and there is no thunk.
+//! content, and there is no thunk. The clock's tick is long: what changed within the one in which the command began is told by the
+//! events alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -190,7 +191,7 @@ impl Look<'_> {
             return Err(format!("changes {shown}, on which it depends"));
         }
         let begun = &self.ended.begun;
-        let changed = facts.id.mtime.max(facts.id.ctime) > begun.began && !self.recorder.was_forced(real, &facts.id);
+        let changed = changed_at(&facts.id) > begun.began && !self.recorder.was_forced(real, &facts.id);
         if changed || self.recorder.watch.writes().by_others(real, begun.id, begun.first) {
             return Err(format!("{shown} changed while it ran"));
         }
@@ -207,7 +208,7 @@ impl Look<'_> {
             }
         }
         let metadata = std::fs::metadata(named).ok()?;
-        if FileId::of(&metadata).mtime > self.ended.begun.began {
+        if changed_at(&FileId::of(&metadata)) > self.ended.begun.began {
             self.unknown(format!("lists {}, which changed while it ran", named.display()));
             return None;
         }
@@ -282,7 +283,7 @@ impl Look<'_> {
         }
         let value = self.recorder.store.put_seen(real, &facts).map_err(|error| error.to_string())?;
         let begun = &self.ended.begun;
-        if facts.id.mtime > self.ended.ended
+        if changed_at(&facts.id) > self.ended.ended
             || self.recorder.watch.writes().by_others(real, begun.id, begun.first)
         {
             return Err(format!("{shown} was changed by others"));
@@ -323,6 +324,11 @@ impl Look<'_> {
 
 /// A clock tick: files are stamped with the time of the last one.
 const TICK: i64 = 20_000_000;
+
+/// When the content was changed: that sets both times; others may set one of them.
+fn changed_at(id: &FileId) -> i64 {
+    id.mtime.min(id.ctime)
+}
 
 /// Was something made, changed or removed?
 fn changes(touch: &Touch) -> bool {

@@ -115,11 +115,12 @@ impl Default for Watch {
     }
 }
 
-/// The clock that files are stamped with, in nanoseconds: what is changed from now on has this time or a later one.
+/// The clock that files are stamped with, in nanoseconds. What was changed before now has no later time. What is changed from
+/// now on has a later one, or that of the last tick: changes within a tick are told by who was seen to make them.
 pub fn file_clock() -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
