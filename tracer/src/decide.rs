@@ -14,7 +14,7 @@ use wire::reply_flags;
 
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
-use crate::process;
+use crate::{learned, process};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder};
 use crate::request::Exec;
@@ -58,42 +58,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
-    if let Err(why) = recorder.force(&recorder.placeholders([program.as_path()].into_iter())) {
-        return unforced(&program.display().to_string(), &why);
-    }
-    let Ok(facts) = recorder.programs.facts(program, name) else {
-        // The exec fails, and says why itself.
-        return Answer::Run { command: exec.parent, flags: 0 };
-    };
-    let facts = match (facts.program, exec.invocation.argv.get(1)) {
-        // `busybox cp …`
-        (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
-        _ => facts,
-    };
-    if exec.parent == OWN {
-        return Answer::Run { command: OWN, flags: flags(&facts, false) };
-    }
     let parent = parent(recorder, exec);
-    let role = role(recorder, &facts, &exec.invocation);
-    let opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
-    let top = parent.top && !exec.spawned && recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
-    let started = || {
-        let mut running = parent.start(role, exec.fds.as_ref());
-        running.opaque = opaque;
-        running.top = top;
-        // The script that the user ran by hand drives a build as make does.
-        running.drives |= top && is_shell(recorder, &facts);
-        running
-    };
-    if parent.inside_tool {
-        // Its hooks wait for what it opens. Where there are none, nobody does.
-        if opaque && let Err(why) = recorder.force(&pending(recorder)) {
-            return unforced(&format!("what {} needs", program.display()), &why);
-        }
-        let command = recorder.start(&parent, started());
-        enter(recorder, exec, command);
-        return Answer::Run { command, flags: flags(&facts, false) };
-    }
     let mut command = Command {
         id: 0,
         parent: exec.parent,
@@ -108,6 +73,41 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         at_us: asked.as_micros() as u64,
         took_us: 0,
     };
+    let made = recorder.placeholders([program.as_path()].into_iter());
+    if !made.is_empty() {
+        // One that was run before need not be there to be deferred.
+        if may_be_learned(recorder, exec, &parent) {
+            learn(recorder, exec, &mut command);
+        }
+        if command.disposition == Disposition::Deferred {
+            return deferred(recorder, &parent, command);
+        }
+        if let Err(why) = recorder.force(&made) {
+            return unforced(&program.display().to_string(), &why);
+        }
+    }
+    let Ok(facts) = recorder.programs.facts(program, name) else {
+        // The exec fails, and says why itself.
+        return Answer::Run { command: exec.parent, flags: 0 };
+    };
+    let facts = match (facts.program, exec.invocation.argv.get(1)) {
+        // `busybox cp …`
+        (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
+        _ => facts,
+    };
+    if exec.parent == OWN {
+        return Answer::Run { command: OWN, flags: flags(&facts, false) };
+    }
+    let running = running(recorder, exec, &parent, &facts);
+    if parent.inside_tool {
+        // Its hooks wait for what it opens. Where there are none, nobody does.
+        if running.opaque && let Err(why) = recorder.force(&pending(recorder)) {
+            return unforced(&format!("what {} needs", program.display()), &why);
+        }
+        let command = recorder.start(&parent, running);
+        enter(recorder, exec, command);
+        return Answer::Run { command, flags: flags(&facts, false) };
+    }
     if recorder.defers
         && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
     {
@@ -124,34 +124,88 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
             }
         }
     }
-    let running = started();
+    let carries = carries(&facts, &exec.invocation);
+    // What a model understands needs no other, and copying a file costs no more than deferring that does.
+    let learns = !carries
+        && !running.drives
+        && (running.role != Role::Tool || command.disposition == Disposition::Declined)
+        && matches!(parent.role, Role::Make | Role::Ninja);
+    if learns && command.disposition != Disposition::Deferred && may_be_learned(recorder, exec, &parent) {
+        learn(recorder, exec, &mut command);
+    }
+    if command.disposition == Disposition::Deferred {
+        return deferred(recorder, &parent, command);
+    }
     let is_command = running.is_command(&parent);
     let drives = running.drives;
     command.id = recorder.start(&parent, running);
-    let carries = carries(&facts, &exec.invocation);
     let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
-    if command.disposition == Disposition::Deferred {
-        answer = Answer::Exit(0);
-    } else if !carries
+    if !carries
         && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
     {
         answer = unforced(&format!("what {} needs", program.display()), &why);
     }
     command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
     if let Err(error) = recorder.record(&command) {
+        recorder.complain(&error);
+        return Answer::Fail { errno: libc::EIO, why: String::new() };
+    }
+    if matches!(answer, Answer::Run { .. }) {
+        if is_command {
+            begin(recorder, exec, command.id, drives, learns, &parent);
+        }
+        enter(recorder, exec, command.id);
+    }
+    answer
+}
+
+/// The command was deferred: that is written down, and its process is done.
+fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answer {
+    command.id = recorder.start(parent, parent.start(Role::Other, None));
+    command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
+    recorder.watch.obstacle(parent.group, "a part of it was deferred");
+    if let Err(error) = recorder.record(&command) {
         // A deferred command that no trace names would never be forced by `ggforce` alone.
         recorder.complain(&error);
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
-    if !matches!(answer, Answer::Run { .. }) {
-        recorder.watch.obstacle(parent.group, "a part of it was deferred");
-        return answer;
+    Answer::Exit(0)
+}
+
+/// What the program will be to those that it starts.
+fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) -> Running {
+    let role = role(recorder, facts, &exec.invocation);
+    let mut running = parent.start(role, exec.fds.as_ref());
+    running.opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
+    let first = recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
+    running.top = parent.top && !exec.spawned && first;
+    // The script that the user ran by hand drives a build as make does.
+    running.drives |= running.top && is_shell(recorder, facts);
+    running
+}
+
+/// May a command that was observed before be deferred here? A script that starts it may look at its exit code; make and its like do
+/// so for no other purpose than to end.
+fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
+    recorder.defers
+        && !parent.inside_tool
+        && matches!(parent.role, Role::Make | Role::Ninja)
+        && parent.passes_on(exec.fds.as_ref())
+}
+
+/// Defers the command if it is one that was observed before, or says why not.
+fn learn(recorder: &Recorder, exec: &Exec, command: &mut Command) {
+    match learned::defer(recorder, exec) {
+        Some(Ok(deferred)) => {
+            command.kind = "learned".into();
+            command.reason = String::new();
+            command.disposition = Disposition::Deferred;
+            command.thunk = Some(deferred.thunk);
+            command.outputs = deferred.outputs;
+        }
+        Some(Err(why)) if command.reason.is_empty() => command.reason = why,
+        _ => {}
     }
-    if is_command {
-        begin(recorder, exec, command.id, drives, &parent);
-    }
-    enter(recorder, exec, command.id);
-    answer
 }
 
 /// A process has become another program: there is nothing to decide any more.
@@ -169,7 +223,7 @@ fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
 }
 
 /// A command of the build is about to run: what its processes do is written down.
-fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, parent: &Running) {
+fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, parent: &Running) {
     if parent.group != 0 && drives {
         recorder.watch.obstacle(parent.group, "runs other commands");
     }
@@ -179,9 +233,9 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, parent: &Runni
     }
     recorder.watch.begin(Begun {
         id,
-        invocation: exec.invocation.clone(),
-        umask: exec.umask,
+        exec: exec.clone(),
         drives,
+        learn,
         obstacles,
         descriptors: if exec.spawned { Vec::new() } else { process::descriptors(exec.pid.cast_signed()) },
         began: file_clock(),

@@ -9,6 +9,7 @@ mod force;
 mod includes;
 mod install;
 mod launch;
+mod learned;
 mod process;
 mod programs;
 mod questions;

@@ -13,11 +13,12 @@ use std::time::Instant;
 
 use models::scanner::Scanner;
 use models::{Answer, Node, Question, World};
-use thunk::{FileId, ObjectName, Placeholder, Store, trace};
+use thunk::{FileId, ObjectName, Placeholder, Store, Tree, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
 use crate::install::Install;
+use crate::learned::Learned;
 use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::toolchain::Toolchains;
@@ -34,6 +35,8 @@ pub struct Recorder {
     pub store: Store,
     /// The closures of tools.
     pub toolchains: Toolchains,
+    /// What is remembered of commands that no model knows.
+    pub learned: Learned,
     /// What tools say of themselves.
     pub questions: Questions,
     /// Who forces on demand.
@@ -60,6 +63,8 @@ pub struct Recorder {
     directory: PathBuf,
     /// Files that were put where placeholders stood, as they were put.
     forced: Mutex<HashMap<PathBuf, FileId>>,
+    /// Trees that were needed before.
+    trees: Mutex<HashMap<ObjectName, Arc<Tree>>>,
     /// Has somebody been told that the trace cannot be written?
     complained: AtomicBool,
     /// Commands by id; 0 stands for the recorder.
@@ -106,6 +111,8 @@ impl Recorder {
         std::fs::create_dir(&empty)?;
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
+            learned: Learned::new(store.cache_dir("learned")?),
+            trees: Mutex::default(),
             questions: Questions::new(empty),
             forcer: Forcer::new(&install.ggforce, store.root()),
             programs: Programs::default(),
@@ -265,6 +272,19 @@ impl Recorder {
     /// The names in a directory, as the trace keeps them.
     pub fn names_in(&self, directory: &Path) -> Option<ObjectName> {
         Some(listing(self.list(directory).ok()?))
+    }
+
+    /// A tree of the store.
+    ///
+    /// # Errors
+    /// As [`Store::tree`].
+    pub fn tree(&self, name: &ObjectName) -> thunk::Result<Arc<Tree>> {
+        if let Some(tree) = lock(&self.trees).get(name) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(self.store.tree(name)?);
+        lock(&self.trees).insert(*name, Arc::clone(&tree));
+        Ok(tree)
     }
 
     /// Says that the trace cannot be written to: once, what follows is no better.

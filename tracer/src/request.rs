@@ -32,7 +32,7 @@ pub enum Request {
 }
 
 /// A program about to be executed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exec {
     /// The process that executes it.
     pub pid: u32,

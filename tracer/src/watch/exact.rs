@@ -38,7 +38,7 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
 
 fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     let begun = &look.ended.begun;
-    let invocation = &begun.invocation;
+    let invocation = &begun.exec.invocation;
     let mut footprint = std::mem::take(&mut look.footprint);
     let gone = |path: &Path, error: &std::io::Error| format!("{}: {error}", path.display());
     let Led::File(program) =
@@ -65,7 +65,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         env: environment::kept(&invocation.env, look.recorder.install.interceptor.as_os_str()),
         workdir: Some(invocation.cwd.clone()),
         program: Some(called),
-        umask: Some(begun.umask),
+        umask: Some(begun.exec.umask),
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         outputs: look.outputs.keys().cloned().collect(),
         ..Thunk::default()

@@ -84,6 +84,31 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     if let Err(error) = recorder.trace.observed(&observed) {
         recorder.complain(&error);
     }
+    if ended.begun.learn {
+        remember(recorder, &ended, &observed);
+    }
+}
+
+fn remember(recorder: &Recorder, ended: &Ended, observed: &Observed) {
+    let begun = &ended.begun;
+    let invocation = &begun.exec.invocation;
+    let command = trace::Command {
+        id: begun.id,
+        parent: begun.exec.parent,
+        cwd: invocation.cwd.clone(),
+        argv: invocation.argv.clone(),
+        program: invocation.program.clone(),
+        kind: String::new(),
+        disposition: trace::Disposition::Ran,
+        reason: String::new(),
+        thunk: observed.thunk,
+        outputs: Vec::new(),
+        at_us: 0,
+        took_us: 0,
+    };
+    let own = recorder.install.interceptor.as_os_str();
+    // What is not remembered runs again.
+    let _ = recorder.learned.put(&begun.exec, own, &command, observed);
 }
 
 impl Look<'_> {
@@ -292,7 +317,7 @@ impl Look<'_> {
             self.obstacle(format!("sets the time of {shown}"));
         }
         let mode = metadata.permissions().mode() & 0o7777;
-        if !exact::is_plain_mode(mode, begun.umask) {
+        if !exact::is_plain_mode(mode, begun.exec.umask) {
             self.obstacle(format!("gives {shown} the mode {mode:o}"));
         }
         Ok(Output { value, mode })

@@ -21,14 +21,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use models::Invocation;
 use observe::{Event, Pid};
 use thunk::trace::Status;
 
 use crate::process;
 use crate::recorder::{Recorder, lock};
+use crate::request::Exec;
 
-pub use finish::listing;
+pub use finish::{is_made_up, listing};
 pub use writes::Writes;
 
 /// A command that has been started.
@@ -37,11 +37,11 @@ pub struct Begun {
     /// Its number in the trace.
     pub id: u32,
     /// What was executed.
-    pub invocation: Invocation,
-    /// File mode creation mask.
-    pub umask: u32,
+    pub exec: Exec,
     /// It starts commands: what they do is not its own doing.
     pub drives: bool,
+    /// Is it to be remembered, so that it can be deferred when it comes again?
+    pub learn: bool,
     /// Why it cannot be deferred when it comes again, as far as that is known from the start.
     pub obstacles: Vec<String>,
     /// Where its descriptors lead.
