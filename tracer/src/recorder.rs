@@ -183,9 +183,10 @@ impl Recorder {
 
     /// What to put into the environment of the command with this id.
     pub fn environment_of(&self, id: u32, flags: u32) -> Vec<(OsString, OsString)> {
-        let mut session = OsString::from(format!("{id}:{flags}:"));
+        // No filter and no log: no cookie, no path.
+        let mut session = OsString::from(format!("{id}:{flags}:{:016x}:", 0));
         session.push(&self.install.standin);
-        session.push(":");
+        session.push("::");
         session.push(&self.socket);
         vec![
             ("LD_PRELOAD".into(), self.install.interceptor.clone().into_os_string()),
