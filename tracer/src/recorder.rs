@@ -17,6 +17,7 @@ use thunk::{FileId, ObjectName, Placeholder, Store, Tree, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
+use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
 use crate::programs::Programs;
@@ -45,6 +46,8 @@ pub struct Recorder {
     pub programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
+    /// And what makes trees of them.
+    pub headers: Headers,
     /// The trace.
     pub trace: trace::Writer,
     /// Where interceptors ask.
@@ -117,6 +120,7 @@ impl Recorder {
             forcer: Forcer::new(&install.ggforce, store.root()),
             programs: Programs::default(),
             scanner: Scanner::default(),
+            headers: Headers::default(),
             socket: directory.join("socket"),
             project,
             started: Instant::now(),
