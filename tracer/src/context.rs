@@ -59,6 +59,8 @@ pub struct Running {
     pub drives: bool,
     /// Is its process the one that was started as the build?
     pub top: bool,
+    /// Do hooks in it tell where it puts placeholders, so that it may open them?
+    pub carries: bool,
     /// Id of the command that it belongs to: what it does is on that command's record.
     pub group: u32,
     /// Does somebody listen to what it prints? Then nothing that it starts is deferred on its word.
@@ -77,6 +79,7 @@ impl Running {
             opaque: false,
             drives: true,
             top: true,
+            carries: false,
             group: 0,
             captured: false,
             audience: vec![sink(&fds[1]), sink(&fds[2])],
@@ -130,7 +133,7 @@ impl Running {
         // A tool that runs make, as link-time optimisation does, is one command all the same.
         let drives = !self.inside_tool && matches!(role, Role::Make | Role::Ninja);
         let group = self.group;
-        Self { role, driver, inside_tool, opaque: false, drives, top: false, group, captured, audience }
+        Self { role, driver, inside_tool, opaque: false, drives, top: false, carries: false, group, captured, audience }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
 use crate::{learned, process};
 use crate::programs::Facts;
-use crate::recorder::{OWN, Recorder};
+use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, file_clock};
 
@@ -41,9 +41,9 @@ pub enum Answer {
     },
 }
 
-/// A process is about to open a placeholder.
+/// A process is about to open a file that may be a placeholder.
 pub fn open(recorder: &Recorder, path: &Path) -> Answer {
-    match recorder.force(&[path.to_path_buf()]) {
+    match recorder.force(&recorder.placeholders([path].into_iter())) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
         Err(why) => unforced(&path.display().to_string(), &why),
     }
@@ -100,8 +100,8 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     }
     let running = running(recorder, exec, &parent, &facts);
     if parent.inside_tool {
-        // Its hooks wait for what it opens. Where there are none, nobody does.
-        if running.opaque && let Err(why) = recorder.force(&pending(recorder)) {
+        // Its hooks wait for what it opens, or the kernel does. Where neither is, nobody does.
+        if is_unseen(recorder, &facts) && let Err(why) = recorder.force(&pending(recorder)) {
             return unforced(&format!("what {} needs", program.display()), &why);
         }
         let command = recorder.start(&parent, running);
@@ -124,7 +124,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
             }
         }
     }
-    let carries = carries(&facts, &exec.invocation);
+    let carries = running.carries;
     // What a model understands needs no other, and copying a file costs no more than deferring that does.
     let learns = !carries
         && !running.drives
@@ -151,7 +151,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     if matches!(answer, Answer::Run { .. }) {
-        if is_command {
+        if is_command && recorder.sight.is_complete() {
             begin(recorder, exec, command.id, drives, learns, &parent);
         }
         enter(recorder, exec, command.id);
@@ -178,6 +178,8 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     let mut running = parent.start(role, exec.fds.as_ref());
     running.opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
     let first = recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
+    // Without hooks nobody would tell where placeholders go.
+    running.carries = recorder.sight != Sight::Tracer && !running.opaque && carries(facts, &exec.invocation);
     running.top = parent.top && !exec.spawned && first;
     // The script that the user ran by hand drives a build as make does.
     running.drives |= running.top && is_shell(recorder, facts);
@@ -208,14 +210,12 @@ fn learn(recorder: &Recorder, exec: &Exec, command: &mut Command) {
     }
 }
 
-/// A process has become another program: there is nothing to decide any more.
-pub fn observed(recorder: &Recorder, exec: &Exec) {
-    // Whatever the answer, it comes too late.
-    let _ = self::exec(recorder, exec);
-}
-
 /// The process that asks is about to become this program. One that is spawned is not there yet.
 fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
+    if recorder.sight == Sight::Net {
+        // The kernel will say so, too.
+        recorder.watch.expect(id, &exec.invocation.program, &exec.invocation.argv);
+    }
     // The first program of the build is asked about by the recorder, before there is a process.
     if !exec.spawned && exec.pid != std::process::id() {
         recorder.watch.runs(exec.pid.cast_signed(), id);
@@ -265,7 +265,7 @@ fn is_shell(recorder: &Recorder, facts: &Facts) -> bool {
 /// now, it is told by its executable.
 fn parent(recorder: &Recorder, exec: &Exec) -> Running {
     let known = recorder.command(exec.parent);
-    if !known.opaque {
+    if !known.opaque || recorder.sight.is_complete() {
         return known;
     }
     let Ok(program) = std::fs::read_link(format!("/proc/{}/exe", exec.pid)) else { return known };
@@ -370,6 +370,16 @@ fn flags(facts: &Facts, carries: bool) -> u32 {
     foreign | if carries { reply_flags::CARRY } else { 0 }
 }
 
+/// Does the program open files without anybody being asked first?
+fn is_unseen(recorder: &Recorder, facts: &Facts) -> bool {
+    match facts.executable {
+        Executable::Static => !recorder.sight.is_complete(),
+        // Calls of another architecture are noticed, but not understood.
+        Executable::Foreign => true,
+        _ => false,
+    }
+}
+
 /// All placeholders that this recording knows of.
 fn pending(recorder: &Recorder) -> Vec<PathBuf> {
     recorder.placeholders(recorder.outputs().iter().map(PathBuf::as_path))
@@ -386,8 +396,8 @@ fn needed(
     let mut paths = Vec::new();
     match &facts.executable {
         Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
-        // No hook sees what these open: everything that is pending must be there, unless they only start others.
-        Executable::Static | Executable::Foreign if !matches!(facts.program, Program::Builder(_)) => {
+        // Nobody sees what it opens: everything that is pending must be there, unless it only starts others.
+        _ if is_unseen(recorder, facts) && !matches!(facts.program, Program::Builder(_)) => {
             paths.extend(pending(recorder));
         }
         Executable::Dynamic { .. } => {

@@ -9,7 +9,7 @@ mod force;
 mod headers;
 mod includes;
 mod install;
-mod launch;
+mod judge;
 mod learned;
 mod process;
 mod programs;
@@ -19,7 +19,6 @@ mod request;
 mod server;
 mod session;
 mod toolchain;
-mod traced;
 mod watch;
 
 use std::ffi::OsString;

@@ -58,6 +58,8 @@ pub struct Recorder {
     pub started: Instant,
     /// May commands be deferred?
     pub defers: bool,
+    /// How much is seen.
+    pub sight: Sight,
     /// What runs, and what it did so far.
     pub watch: Watch,
     /// The process that was started as the build, once it is there.
@@ -101,6 +103,26 @@ pub struct Parts {
     pub root: Running,
     /// May commands be deferred?
     pub defers: bool,
+    /// How much is seen.
+    pub sight: Sight,
+}
+
+/// How much of what processes do is seen, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Hooks alone: what they ask about.
+    Hooks,
+    /// Hooks, and the kernel where none are: everything.
+    Net,
+    /// A tracer, and no hooks: everything.
+    Tracer,
+}
+
+impl Sight {
+    /// Does nothing go unseen?
+    pub fn is_complete(self) -> bool {
+        self != Self::Hooks
+    }
 }
 
 impl Recorder {
@@ -109,7 +131,7 @@ impl Recorder {
     /// # Errors
     /// The store or the session's directory cannot be written to.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { install, store, trace, left, directory, project, root, defers } = parts;
+        let Parts { install, store, trace, left, directory, project, root, defers, sight } = parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         Ok(Self {
@@ -125,7 +147,8 @@ impl Recorder {
             project,
             started: Instant::now(),
             defers,
-            watch: Watch::default(),
+            sight,
+            watch: Watch::new(sight)?,
             build: OnceLock::new(),
             directory,
             forced: Mutex::default(),

@@ -12,8 +12,10 @@ mod finish;
 mod writes;
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,11 +23,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use observe::{Event, Pid};
+use observe::{Ends, Event, Pid, Process};
 use thunk::trace::Status;
 
 use crate::process;
-use crate::recorder::{Recorder, lock};
+use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
 
 pub use finish::{is_made_up, listing};
@@ -88,7 +90,19 @@ struct Table {
     groups_of: HashMap<u32, u32>,
     groups: HashMap<u32, Group>,
     /// What each process runs.
-    processes: HashMap<Pid, u32>,
+    processes: HashMap<Pid, Member>,
+    /// Programs that a hook was told may run, and of which the kernel has not said that they do.
+    expected: HashMap<u32, (PathBuf, Vec<OsString>)>,
+    /// Where the ends of processes are awaited, if nobody tells of them.
+    ends: Option<Arc<Ends>>,
+}
+
+/// A process.
+struct Member {
+    /// The program that it runs.
+    id: u32,
+    /// How its end is noticed.
+    process: Option<Process>,
 }
 
 /// All commands and processes of a build.
@@ -101,17 +115,23 @@ pub struct Watch {
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Default for Watch {
-    fn default() -> Self {
+impl Watch {
+    /// Of no process yet.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn new(sight: Sight) -> io::Result<Self> {
         let (done, received) = channel();
-        Self {
-            table: Mutex::default(),
+        // A tracer is told of all ends. Where no more is seen than what hooks ask, nobody cares.
+        let ends = if sight == Sight::Net { Some(Arc::new(Ends::new()?)) } else { None };
+        Ok(Self {
+            table: Mutex::new(Table { ends, ..Table::default() }),
             next: AtomicU64::new(1),
             writes: Mutex::default(),
             done: Mutex::new(Some(done)),
             received: Mutex::new(Some(received)),
             worker: Mutex::default(),
-        }
+        })
     }
 }
 
@@ -135,7 +155,57 @@ impl Watch {
         let work = move || received.into_iter().for_each(|ended| finish::finish(&shared, ended));
         let worker = std::thread::Builder::new().name("records".into()).spawn(work)?;
         *lock(&recorder.watch.worker) = Some(worker);
+        let ends = lock(&recorder.watch.table).ends.clone();
+        if let Some(ends) = ends {
+            let shared = Arc::clone(recorder);
+            std::thread::Builder::new().name("ends".into()).spawn(move || shared.watch.await_ends(&ends))?;
+        }
         Ok(())
+    }
+
+    /// Waits for the ends of processes, for as long as the recorder lives.
+    fn await_ends(&self, ends: &Ends) {
+        while let Ok(ended) = ends.wait(None) {
+            for pid in ended {
+                let mut table = lock(&self.table);
+                let pid = pid as Pid;
+                // Its id may have been given to another one by now, that is known and lives.
+                let gone = table.processes.get(&pid).and_then(|member| member.process.as_ref());
+                if let Some(process) = gone.filter(|process| process.has_ended()) {
+                    let status = process.status();
+                    let ended = table.leave(pid, status);
+                    self.finish(ended);
+                }
+            }
+        }
+    }
+
+    /// The kernel will say that a process executes this program, about which a hook has asked.
+    pub fn expect(&self, id: u32, program: &Path, argv: &[OsString]) {
+        lock(&self.table).expected.insert(id, (program.to_path_buf(), argv.to_vec()));
+    }
+
+    /// A process executes a program in the name of this command. Is it what a hook has asked about?
+    pub fn arrives(&self, pid: Pid, id: u32, program: &Path, argv: &[OsString]) -> bool {
+        let mut table = lock(&self.table);
+        // What inherits the name may execute something else.
+        if !table.expected.get(&id).is_some_and(|(path, arguments)| path == program && arguments == argv) {
+            return false;
+        }
+        table.expected.remove(&id);
+        let ended = table.enter(pid, id);
+        self.finish(ended);
+        true
+    }
+
+    /// [`Watch::obstacle`] for the command that a process belongs to.
+    pub fn obstacle_of(&self, pid: Pid, why: &str) {
+        let group = {
+            let mut table = lock(&self.table);
+            let id = table.resolve(pid);
+            table.group_of(id)
+        };
+        self.obstacle(group, why);
     }
 
     /// The program with this number is part of a command.
@@ -248,32 +318,49 @@ impl Table {
 
     /// The program that a process runs, as far as that can be found out.
     fn resolve(&mut self, pid: Pid) -> u32 {
-        if let Some(&id) = self.processes.get(&pid) {
-            return id;
+        if let Some(member) = self.processes.get(&pid) {
+            return member.id;
         }
         let named = process::command_of(pid).filter(|id| self.groups_of.contains_key(id));
-        let id = named.unwrap_or_else(|| self.of_ancestor(pid));
-        // Nobody who has ended belongs to a command that has not ended because of it.
+        // One that was spawned has its own command's number. One that was forked has the number that its parent was given, or one
+        // from further above, if nobody could give it any.
+        let id = match named.filter(|id| self.expected.contains_key(id)) {
+            Some(spawned) => spawned,
+            None => self.of_ancestor(pid).or(named).unwrap_or(0),
+        };
+        // It was in no command before that it could end by leaving.
         let _ = self.enter(pid, id);
         id
     }
 
-    fn of_ancestor(&self, pid: Pid) -> u32 {
+    fn of_ancestor(&self, pid: Pid) -> Option<u32> {
         let mut ancestor = pid;
         // As many as there may be processes; a loop cannot be.
         for _ in 0..1 << 15 {
-            let Some(parent) = process::parent_of(ancestor) else { break };
-            if let Some(&id) = self.processes.get(&parent) {
-                return id;
+            let parent = process::parent_of(ancestor)?;
+            if let Some(member) = self.processes.get(&parent) {
+                return Some(member.id);
             }
             ancestor = parent;
         }
-        0
+        None
     }
 
     fn enter(&mut self, pid: Pid, id: u32) -> Option<Ended> {
         let to = self.group_of(id);
-        let before = self.processes.insert(pid, id);
+        let before = match self.processes.get_mut(&pid) {
+            Some(member) => Some(std::mem::replace(&mut member.id, id)),
+            None => {
+                let process = self.ends.as_ref().and_then(|ends| {
+                    // One that has ended already is noticed at the build's end only.
+                    let process = Process::open(pid).ok()?;
+                    ends.add(&process, pid as u64).ok()?;
+                    Some(process)
+                });
+                self.processes.insert(pid, Member { id, process });
+                None
+            }
+        };
         let from = before.map(|id| self.group_of(id));
         if let Some(group) = self.groups.get_mut(&to) {
             group.live.insert(pid);
@@ -286,7 +373,7 @@ impl Table {
     }
 
     fn leave(&mut self, pid: Pid, status: Option<ExitStatus>) -> Option<Ended> {
-        let id = self.processes.remove(&pid)?;
+        let id = self.processes.remove(&pid)?.id;
         let status = status.map_or(Status::Unknown, |status| match (status.code(), status.signal()) {
             (Some(code), _) => Status::Exited(code as u8),
             (None, Some(signal)) => Status::Killed(signal as u8),
