@@ -127,6 +127,16 @@ impl Look<'_> {
         self.obstacle(why);
     }
 
+    /// What it printed to one of its streams.
+    pub fn printed(&self, fd: i32) -> Result<Vec<u8>, String> {
+        let of_it = self.ended.printed.iter().filter(|(_, stream, _)| *stream == fd);
+        let mut parts: Vec<_> = of_it.map(|(number, _, text)| (number, text)).collect();
+        parts.sort_by_key(|(number, _)| *number);
+        let known = |(_, text): (_, &Option<Vec<u8>>)| text.clone();
+        let texts: Option<Vec<_>> = parts.into_iter().map(known).collect();
+        texts.map(|texts| texts.concat()).ok_or_else(|| "what it prints is not known".to_owned())
+    }
+
     /// The touches as the trace has them.
     fn rows(&mut self) -> Vec<trace::Touch> {
         let mut rows: BTreeMap<PathBuf, trace::Touch> = BTreeMap::new();
