@@ -397,13 +397,17 @@ pub fn is_made_up(path: &Path) -> bool {
     ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top))
 }
 
-/// The path as the trace has it: as it was named; where `..` is in it, as it is.
+/// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
 fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
     if !named.as_os_str().as_bytes().windows(2).any(|w| w == b"..") {
         return clean(named);
     }
-    let real = touch.real.clone().unwrap_or_else(|| real_place(named));
-    clean(&real)
+    let parent = named.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (parent, named.file_name(), &touch.real) {
+        (Some(parent), Some(name), _) => clean(&parent.join(name)),
+        (_, _, Some(real)) => clean(real),
+        _ => clean(&real_place(named)),
+    }
 }
 
 /// The path with its directory resolved, where there is one.
