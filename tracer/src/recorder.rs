@@ -16,6 +16,7 @@ use thunk::{Placeholder, Store, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
+use crate::headers::Headers;
 use crate::install::Install;
 use crate::programs::Programs;
 use crate::questions::Questions;
@@ -40,6 +41,8 @@ pub struct Recorder {
     pub programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
+    /// And what makes trees of them.
+    pub headers: Headers,
     /// The trace.
     pub trace: trace::Writer,
     /// Where interceptors ask.
@@ -94,6 +97,7 @@ impl Recorder {
             forcer: Forcer::new(&install.ggforce, store.root()),
             programs: Programs::default(),
             scanner: Scanner::default(),
+            headers: Headers::default(),
             socket: directory.join("socket"),
             project,
             started: Instant::now(),
