@@ -9,6 +9,8 @@ mod force;
 mod headers;
 mod includes;
 mod install;
+#[cfg_attr(not(test), expect(dead_code, reason = "read once commands that run are recorded"))]
+mod log;
 mod programs;
 mod questions;
 mod recorder;
