@@ -181,6 +181,13 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             context.emit(Event::Printed(stream, context.text(text, args)));
             return None;
         }
+        Call::Move(at) => {
+            context.emit(Event::Moved);
+            match at {
+                At::Fd(_) => return None,
+                At::Path { .. } => look_up(context.path(at, args)?, true),
+            }
+        }
         Call::Remount(Some(at)) => look_up(context.path(at, args)?, true),
         Call::Remount(None) | Call::Exit(_) | Call::Refuse(_) => return None,
     })
@@ -356,7 +363,11 @@ impl Context<'_> {
             Text::Vector(at) => {
                 let at = usize::from(at);
                 let size = size_of::<libc::iovec>();
-                let parts = read(args[at], usize::try_from(args[at + 1]).ok()?.checked_mul(size)?, MOST_PARTS * size)?;
+                let parts = read(
+                    args[at],
+                    usize::try_from(args[at + 1]).ok()?.checked_mul(size)?,
+                    MOST_PARTS * size,
+                )?;
                 let mut all = Vec::new();
                 for part in parts.chunks_exact(size) {
                     let (address, length) = part.split_at(size / 2);

@@ -14,11 +14,11 @@ use wire::reply_flags;
 
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
-use crate::{learned, process};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, file_clock};
+use crate::{learned, process};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -101,7 +101,9 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let running = running(recorder, exec, &parent, &facts);
     if parent.inside_tool {
         // Its hooks wait for what it opens, or the kernel does. Where neither is, nobody does.
-        if is_unseen(recorder, &facts) && let Err(why) = recorder.force(&pending(recorder)) {
+        if is_unseen(recorder, &facts)
+            && let Err(why) = recorder.force(&pending(recorder))
+        {
             return unforced(&format!("what {} needs", program.display()), &why);
         }
         let command = recorder.start(&parent, running);
@@ -151,7 +153,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     if matches!(answer, Answer::Run { .. }) {
-        if is_command && recorder.sight.is_complete() {
+        if is_command && recorder.records() {
             begin(recorder, exec, command.id, drives, learns, &parent);
         }
         enter(recorder, exec, command.id);
@@ -233,6 +235,7 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, p
     }
     recorder.watch.begin(Begun {
         id,
+        within: parent.group,
         exec: exec.clone(),
         drives,
         learn,

@@ -20,6 +20,7 @@ use crate::context::Running;
 use crate::decide::{self, Answer};
 use crate::install::Install;
 use crate::judge::Kernel;
+use crate::log::Log;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
 use crate::server::Server;
@@ -66,6 +67,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         },
     };
+    // Without one, hooks mark nothing, and everything goes through the net.
+    let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
+        log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
+    });
+    let cookie = random()?;
     let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
@@ -77,6 +83,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         root: Running::root(&fds),
         defers: !arguments.run,
         sight,
+        log,
+        cookie: if sight == Sight::Net { cookie } else { 0 },
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
@@ -119,12 +127,7 @@ struct Built {
 }
 
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(
-    recorder: &Arc<Recorder>,
-    argv: &[OsString],
-    cwd: &Path,
-    fds: [FdIdentity; 3],
-) -> Result<Built> {
+fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let mut command = Command::new(&program);
@@ -143,7 +146,7 @@ fn build(
             Ok(Built { status: wait(recorder, child)?, supervisor: None })
         }
         Sight::Net => {
-            let (entrance, net) = net::pair(0)?;
+            let (entrance, net) = net::pair(recorder.cookie())?;
             let kernel = Arc::new(Kernel(Arc::clone(recorder)));
             let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
             // SAFETY: between fork and exec, entering is async-signal-safe.
@@ -186,8 +189,7 @@ fn preload(
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec =
-        Exec { pid: std::process::id(), parent: 0, spawned: false, invocation, umask, fds: Some(fds) };
+    let exec = Exec { pid: std::process::id(), parent: 0, spawned: false, invocation, umask, fds: Some(fds) };
     let (id, flags) = match decide::exec(recorder, &exec) {
         Answer::Run { command, flags } => (command, flags),
         Answer::Exit(code) => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
@@ -298,6 +300,15 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     found().find(usable).or_else(|| found().next())
 }
 
+/// A number that nobody can guess.
+fn random() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
 /// A directory that only this user can enter, removed at the end.
 struct SessionDirectory {
     path: PathBuf,
@@ -309,13 +320,7 @@ impl SessionDirectory {
         // A socket's path must be short, and is a field in a list with colons.
         let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
         let base = base.unwrap_or_else(|| "/tmp".into());
-        let random = std::fs::File::open("/dev/urandom")
-            .and_then(|mut f| {
-                let mut bytes = [0u8; 8];
-                std::io::Read::read_exact(&mut f, &mut bytes)?;
-                Ok(u64::from_ne_bytes(bytes))
-            })
-            .context("cannot read /dev/urandom")?;
+        let random = random()?;
         let path = base.join(format!("ggtrace-{random:016x}"));
         std::fs::DirBuilder::new()
             .mode(0o700)

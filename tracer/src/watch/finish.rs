@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use observe::{Sink as _, Touch, Touches, Transfer, Use};
+use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder};
 
@@ -52,9 +52,17 @@ pub struct Look<'a> {
 
 /// Writes down what a command did.
 pub fn finish(recorder: &Recorder, mut ended: Ended) {
+    recorder.watch.add_logged(&mut ended);
     let mut events = std::mem::take(&mut ended.events);
     events.sort_by_key(|(number, _)| *number);
     let mut touches = Touches::new();
+    // An exec that a hook has marked is not told of by the kernel.
+    let program = &ended.begun.exec.invocation.program;
+    let begins =
+        |event: &Event| matches!(event, Event::Executed(place, Role::Program) if place.named == *program);
+    if !events.iter().any(|(_, event)| begins(event)) {
+        observe::executed(program).into_iter().for_each(|event| touches.event(0, event));
+    }
     for (_, event) in events {
         touches.event(0, event);
     }
@@ -341,6 +349,9 @@ impl Look<'_> {
         }
         if touches.foreign {
             self.unknown("makes system calls of another architecture".into());
+        }
+        if !self.recorder.sight.is_complete() {
+            self.unknown("not all that it did was seen".into());
         }
         if touches.gaps > 0 {
             self.unknown("not all of its system calls could be looked into".into());
