@@ -345,7 +345,7 @@ impl Decoder {
                     self.enter(record, second);
                 }
             }
-            kind::REALPATH => self.resolved(record, path, second),
+            kind::REALPATH => self.resolved(record, first, second),
             // A gap, or a record of no kind.
             _ => self.emit(record, Event::Gap),
         }
@@ -413,6 +413,7 @@ impl Decoder {
         };
         let (place, found) = self.files.opened(path);
         let kind = match record.bits {
+            told if told & bits::KNOWN == 0 && has(libc::O_DIRECTORY) => Kind::Directory,
             told if told & bits::KNOWN == 0 => found,
             told if told & bits::DIRECTORY != 0 => Kind::Directory,
             told if told & bits::SPECIAL != 0 => Kind::Special,
@@ -458,13 +459,17 @@ impl Decoder {
         }
     }
 
-    /// `realpath` has looked at each name on the way.
-    fn resolved(&mut self, record: &Record, path: PathBuf, end: &[u8]) {
+    /// `realpath` has looked at each name on the way: of a relative path not at those of the directory, whose path is real.
+    fn resolved(&mut self, record: &Record, path: &[u8], end: &[u8]) {
+        let path = Path::new(OsStr::from_bytes(path));
         let end = PathBuf::from(OsStr::from_bytes(end));
-        let mut walk = PathBuf::from("/");
+        let mut walk = match self.directories.get(&record.process) {
+            Some(directory) if path.is_relative() => directory.clone(),
+            _ => PathBuf::from("/"),
+        };
         let mut links = 0;
         let mut rest: Vec<PathBuf> = Vec::new();
-        push_names(&mut rest, &path);
+        push_names(&mut rest, path);
         while let Some(name) = rest.pop() {
             if name.as_os_str() == ".." {
                 walk.pop();
