@@ -32,5 +32,5 @@ pub use placeholder::{OutputRef, Placeholder};
 pub use records::RecordFile;
 pub use reduction::{ReducedOutput, Reduction};
 pub use store::{Store, default_store_dir};
-pub use thunk::{Input, Link, MAGIC, Thunk, ThunkInput, substitute};
+pub use thunk::{Input, Link, MAGIC, Thunk, ThunkInput, split_variable, substitute};
 pub use tree::{Tree, TreeEntry, TreeNode};

@@ -14,6 +14,7 @@ mod recorder;
 mod request;
 mod server;
 mod session;
+mod session_directory;
 mod toolchain;
 
 use std::ffi::OsString;
