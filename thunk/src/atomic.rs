@@ -71,15 +71,24 @@ impl AtomicFile {
         }
     }
 
-    /// Another name for an existing file, in `directory`, to be committed in the place of something else.
+    /// Another name for an existing file of any kind but a directory, in `directory`, to be committed in the place of something
+    /// else. It is open only to be looked at.
     ///
     /// # Errors
     /// The file cannot be linked there.
     pub fn link_in(directory: &Path, existing: &Path) -> Result<Self> {
-        let file = File::open(existing).map_err(Error::io("read", existing))?;
+        let failed = || Error::io("link a file there", directory);
         let temporary = temporary_name(directory);
-        std::fs::hard_link(existing, &temporary).map_err(Error::io("link a file there", directory))?;
-        Ok(Self { file, temporary, named: true, committed: false })
+        std::fs::hard_link(existing, &temporary).map_err(failed())?;
+        let opened =
+            OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(&temporary);
+        match opened {
+            Ok(file) => Ok(Self { file, temporary, named: true, committed: false }),
+            Err(error) => {
+                let _ = std::fs::remove_file(&temporary);
+                Err(failed()(error))
+            }
+        }
     }
 
     /// The open file.

@@ -8,6 +8,7 @@ mod defer;
 mod force;
 mod includes;
 mod install;
+mod placing;
 mod programs;
 mod questions;
 mod recorder;
