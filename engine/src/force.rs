@@ -91,7 +91,7 @@ pub async fn force(
         completed: (0, None),
         summary: Summary::default(),
         tries: HashMap::new(),
-        durations: Durations::open(store.root().join("cache/durations")),
+        durations: Durations::open(&store.root().join("cache/durations")),
         stopping: false,
     };
     engine.load(targets)?;

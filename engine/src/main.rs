@@ -91,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let summary = if found.is_empty() {
         Summary::default()
     } else {
+        store.sweep();
         let _ = sandbox::sweep(&store.root().join("sandbox"));
         let options = Options { keep_going: arguments.keep_going };
         let runtime = tokio::runtime::Builder::new_current_thread()

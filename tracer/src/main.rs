@@ -15,6 +15,7 @@ mod recorder;
 mod request;
 mod server;
 mod session;
+mod session_directory;
 mod toolchain;
 
 use std::ffi::OsString;
@@ -28,7 +29,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "ggtrace", version, trailing_var_arg = true)]
 struct Arguments {
-    /// Write the trace to this file instead of the store.
+    /// When the build is over, write the trace to this file as well as to the store.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// When the build is over, say on standard error how many commands were deferred.

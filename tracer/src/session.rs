@@ -3,7 +3,7 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
@@ -20,6 +20,7 @@ use crate::install::Install;
 use crate::recorder::{Parts, Recorder};
 use crate::request::Exec;
 use crate::server::Server;
+use crate::session_directory::SessionDirectory;
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl std::error::Error for NotFound {}
 pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<ExitCode> {
     let install = Install::find()?;
     let store = Store::open_default()?;
+    store.sweep();
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
     // What an earlier recording left to be forced is still to be forced after this one.
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
@@ -53,7 +55,7 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
         store,
         trace,
         left,
-        directory: directory.path.clone(),
+        directory: directory.path().to_path_buf(),
         project: cwd.clone(),
         root: Running::root(&fds),
     })?);
@@ -196,37 +198,4 @@ fn identity(fd: i32) -> FdIdentity {
             nlink: m.nlink() as u32,
         },
     )
-}
-
-/// A directory that only this user can enter, removed at the end.
-struct SessionDirectory {
-    path: PathBuf,
-}
-
-impl SessionDirectory {
-    fn create() -> Result<Self> {
-        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
-        // A socket's path must be short, and is a field in a list with colons.
-        let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
-        let base = base.unwrap_or_else(|| "/tmp".into());
-        let random = std::fs::File::open("/dev/urandom")
-            .and_then(|mut f| {
-                let mut bytes = [0u8; 8];
-                std::io::Read::read_exact(&mut f, &mut bytes)?;
-                Ok(u64::from_ne_bytes(bytes))
-            })
-            .context("cannot read /dev/urandom")?;
-        let path = base.join(format!("ggtrace-{random:016x}"));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("cannot make the session's directory {}", path.display()))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for SessionDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }
