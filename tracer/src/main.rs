@@ -14,6 +14,7 @@ mod recorder;
 mod request;
 mod server;
 mod session;
+mod standing;
 mod toolchain;
 
 use std::ffi::OsString;

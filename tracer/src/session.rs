@@ -63,7 +63,7 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
-    if let Err(error) = recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64) {
+    if let Err(error) = recorder.end(code) {
         if code == 0 {
             return Err(error.into());
         }
