@@ -58,6 +58,9 @@ pub fn serve(store_root: &Path) -> Result<()> {
 /// at a time.
 const ROUNDS: u32 = 32;
 
+/// When more trees than this are kept, all are forgotten.
+const TREES: usize = 4096;
+
 /// How a command ended.
 enum Ended {
     Reduced(Reduction),
@@ -71,7 +74,7 @@ enum Ended {
 struct Worker {
     store: Store,
     sandbox: Sandbox,
-    /// Trees that were used lately: toolchains, few and shared by nearly all thunks.
+    /// Trees that were used lately: those of toolchains and of headers are shared by many thunks.
     trees: HashMap<ObjectName, Rc<Tree>>,
 }
 
@@ -197,7 +200,7 @@ impl Worker {
                 Some(tree) => Rc::clone(tree),
                 None => {
                     let tree = Rc::new(self.store.tree(name)?);
-                    if self.trees.len() > 64 {
+                    if self.trees.len() > TREES {
                         self.trees.clear();
                     }
                     self.trees.insert(*name, Rc::clone(&tree));

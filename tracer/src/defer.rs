@@ -51,11 +51,17 @@ pub fn defer(
     for path in plan.inputs.iter().chain(&plan.directories) {
         footprint.add(path).map_err(gone(path))?;
     }
+    let mut trees: Vec<_> = toolchains.iter().map(|t| t.tree).collect();
     if let Some(search) = &plan.includes {
-        for path in includes::find(recorder, invocation, search)? {
-            // A superset may name what is no file: the compiler would not read it either.
-            let _ = footprint.add(&path);
+        let closure = includes::find(recorder, invocation, search)?;
+        for directory in &closure.directories {
+            // What leads nowhere leads the compiler nowhere either.
+            let _ = footprint.add(directory);
         }
+        // A tree with the source in it would be no other command's.
+        let apart = |path: &Path| plan.inputs.iter().any(|input| input == path);
+        let headers = recorder.headers.trees(&recorder.store, &closure.files, apart, &mut footprint);
+        trees.extend(headers.map_err(|e| Decline(e.to_string()))?);
     }
     let env = environment(recorder, invocation, plan, &toolchains, &mut footprint);
 
@@ -70,7 +76,7 @@ pub fn defer(
         workdir: Some(invocation.cwd.clone()),
         program: Some(called),
         umask: Some(umask),
-        trees: toolchains.iter().map(|t| t.tree).collect(),
+        trees,
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         directories: footprint.directories.into_iter().collect(),
         ..Thunk::default()

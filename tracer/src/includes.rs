@@ -24,10 +24,10 @@ pub fn find(
     recorder: &Recorder,
     invocation: &Invocation,
     search: &IncludeSearch,
-) -> Result<Vec<PathBuf>, Decline> {
+) -> Result<Closure, Decline> {
     let files = Seen { recorder, project: &recorder.project };
     let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files, recorder.scanner.now()) {
-        Ok(closure) => return Ok(paths(closure)),
+        Ok(closure) => return Ok(closure),
         Err(unsure) => unsure,
     };
     if !unsure.why.compiler_knows() {
@@ -37,12 +37,7 @@ pub fn find(
     let no_rule = || Decline("the compiler's -M gave no rule".into());
     let listed = parse_rule(&output.stdout, &invocation.cwd).ok_or_else(no_rule)?;
     let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files, recorder.scanner.now());
-    Ok(paths(closure.map_err(|unsure| Decline(unsure.to_string()))?))
-}
-
-fn paths(closure: Closure) -> Vec<PathBuf> {
-    let files = closure.files.into_iter().map(|f| f.path.to_path_buf());
-    files.chain(closure.directories.into_iter().map(|d| d.to_path_buf())).collect()
+    closure.map_err(|unsure| Decline(unsure.to_string()))
 }
 
 /// The file system as the scanner sees it: reading a placeholder forces it.

@@ -6,6 +6,7 @@ mod context;
 mod decide;
 mod defer;
 mod force;
+mod headers;
 mod includes;
 mod install;
 mod programs;

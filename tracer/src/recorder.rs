@@ -16,6 +16,7 @@ use thunk::{OutputRef, Placeholder, Store, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
+use crate::headers::Headers;
 use crate::install::Install;
 use crate::programs::Programs;
 use crate::questions::Questions;
@@ -41,6 +42,8 @@ pub struct Recorder {
     pub programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
+    /// And what makes trees of them.
+    pub headers: Headers,
     /// The trace.
     pub trace: trace::Writer,
     /// Where interceptors ask.
@@ -97,6 +100,7 @@ impl Recorder {
             forcer: Forcer::new(&install.ggforce, store.root()),
             programs: Programs::default(),
             scanner: Scanner::default(),
+            headers: Headers::default(),
             socket: directory.join("socket"),
             project,
             started: Instant::now(),
@@ -200,9 +204,10 @@ impl Recorder {
 
     /// What to put into the environment of the command with this id.
     pub fn environment_of(&self, id: u32, flags: u32) -> Vec<(OsString, OsString)> {
-        let mut session = OsString::from(format!("{id}:{flags}:"));
+        // No filter and no log: no cookie, no path.
+        let mut session = OsString::from(format!("{id}:{flags}:{:016x}:", 0));
         session.push(&self.install.standin);
-        session.push(":");
+        session.push("::");
         session.push(&self.socket);
         vec![
             ("LD_PRELOAD".into(), self.install.interceptor.clone().into_os_string()),

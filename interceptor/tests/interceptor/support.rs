@@ -135,7 +135,7 @@ impl Tracer {
     /// The value of the session's variable.
     pub fn session(&self, flags: u32) -> String {
         let socket = self.folder().join("socket");
-        format!("5:{flags}:{}:{}", built().stand_in.display(), socket.display())
+        format!("5:{flags}:0000000000000000:{}::{}", built().stand_in.display(), socket.display())
     }
 
     /// A command in the session, with nothing else in its environment but `PATH`, in the folder.
