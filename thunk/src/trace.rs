@@ -333,6 +333,49 @@ fn read_command(command: wire::Command) -> std::result::Result<Command, String> 
     })
 }
 
+fn write_command(command: &Command) -> wire::Command {
+    wire::Command {
+        id: command.id,
+        parent: command.parent,
+        cwd: command.cwd.as_os_str().as_bytes().to_vec(),
+        argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+        program: command.program.as_os_str().as_bytes().to_vec(),
+        kind: command.kind.clone(),
+        disposition: match command.disposition {
+            Disposition::Deferred => 0,
+            Disposition::Declined => 1,
+            Disposition::Ran => 2,
+        },
+        reason: command.reason.clone(),
+        thunk: command.thunk.map(|t| t.to_string()).unwrap_or_default(),
+        outputs: command.outputs.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
+        at_us: command.at_us,
+        took_us: command.took_us,
+    }
+}
+
+/// A trace of one command that ran, for whoever wants to know it again.
+#[must_use]
+pub fn of_one(command: &Command, observed: &Observed) -> Vec<u8> {
+    let begin = wire::Begin {
+        cwd: command.cwd.as_os_str().as_bytes().to_vec(),
+        argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+        started_us: 0,
+    };
+    let (tables, message) = observed::Numbers::default().encode(observed);
+    let kinds = [
+        Some(wire::Kind::Begin(begin)),
+        Some(wire::Kind::Command(write_command(command))),
+        tables.map(wire::Kind::Tables),
+        Some(wire::Kind::Observed(message)),
+    ];
+    let mut bytes = MAGIC.to_vec();
+    for kind in kinds.into_iter().flatten() {
+        framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
+    }
+    bytes
+}
+
 /// Appends to a trace file. Used from several threads.
 #[derive(Debug)]
 pub struct Writer {
@@ -404,25 +447,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be written to.
     pub fn command(&self, command: &Command) -> Result<()> {
-        let message = wire::Command {
-            id: command.id,
-            parent: command.parent,
-            cwd: command.cwd.as_os_str().as_bytes().to_vec(),
-            argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
-            program: command.program.as_os_str().as_bytes().to_vec(),
-            kind: command.kind.clone(),
-            disposition: match command.disposition {
-                Disposition::Deferred => 0,
-                Disposition::Declined => 1,
-                Disposition::Ran => 2,
-            },
-            reason: command.reason.clone(),
-            thunk: command.thunk.map(|t| t.to_string()).unwrap_or_default(),
-            outputs: command.outputs.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
-            at_us: command.at_us,
-            took_us: command.took_us,
-        };
-        self.record(wire::Kind::Command(message))
+        self.record(wire::Kind::Command(write_command(command)))
     }
 
     /// Adds a path at which a placeholder may stand from now on.

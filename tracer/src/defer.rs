@@ -223,7 +223,8 @@ fn add_files(
     Ok(())
 }
 
-fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u32) -> thunk::Result<()> {
+/// Puts a placeholder, instead of whatever file is there.
+pub fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u32) -> thunk::Result<()> {
     let content =
         Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
