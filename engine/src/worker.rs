@@ -89,7 +89,7 @@ impl Worker {
         let ours = thunk.workdir.is_some();
         let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
         let completed = escapes::complete(&self.store, &thunk, &known)?;
-        if !completed.paths.is_empty() {
+        if thunk.learned || !completed.paths.is_empty() {
             return self.run_completed(&name, &thunk, completed, None);
         }
         match self.run_once(&thunk)? {

@@ -62,13 +62,52 @@ pub(crate) enum Flags {
     Always(i32),
 }
 
+/// What a call does with a symbolic link at the end of its path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Links {
+    /// It goes where the link leads.
+    Followed,
+    /// The link itself is meant.
+    Kept,
+    /// Followed, unless `AT_SYMLINK_NOFOLLOW` is set in this argument.
+    KeptIf(u8),
+    /// Kept, unless `AT_SYMLINK_FOLLOW` is set in this argument.
+    FollowedIf(u8),
+}
+
+/// What may be removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Removal {
+    /// Anything but a directory.
+    File,
+    /// An empty directory.
+    Directory,
+    /// A directory if `AT_REMOVEDIR` is set in this argument, else anything else.
+    By(u8),
+}
+
+/// Which of the attributes of a file are changed, which tells who may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attribute {
+    /// Its mode.
+    Mode,
+    /// Its owner, to the one in this argument.
+    Owner(u8),
+    /// Its times, to those that this argument points to; to now if it is null.
+    Times(u8),
+    /// An extended attribute, or something else that only who may write to the file may change.
+    Other,
+}
+
 /// What a system call does to the file system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
     /// Opens a file.
     Open(At, Flags),
-    /// Asks something about a path: does it exist, what is it, where does it point.
-    LookUp(At),
+    /// Asks something about a path: what is it, where does it point.
+    LookUp(At, Links),
+    /// Asks whether what is in the second argument named may be done: the path, the links, the argument.
+    Access(At, Links, u8),
     /// Reads the entries of an open directory.
     List(At),
     /// Changes the content of an existing file without opening it.
@@ -77,22 +116,33 @@ pub(crate) enum Call {
     Make(At),
     /// Makes a symbolic link; the argument with its target, and the link itself.
     Symlink(u8, At),
-    /// Makes a hard link: the old name and the new one.
-    Link(At, At),
+    /// Makes a hard link: the old name and the new one, and what becomes of a link at the old one.
+    Link(At, At, Links),
     /// Renames: the old name and the new one, and the argument with `renameat2`'s flags.
     Rename(At, At, Option<u8>),
     /// Removes a name.
-    Remove(At),
-    /// Changes mode, owner, times or extended attributes.
-    Attributes(At),
-    /// Executes a program.
-    Exec(At),
+    Remove(At, Removal),
+    /// Changes attributes.
+    Attributes(At, Links, Attribute),
+    /// Executes a program; the argument that points to its arguments, before that which points to its environment.
+    Exec(At, u8),
     /// `connect`: looks up the path in the socket address of argument 1.
     Connect,
     /// `bind`: makes the path in the socket address of argument 1.
     Bind,
     /// `socket`: tells whether the command uses a network.
     Socket,
+    /// May change which files the process finds at a path; the path that it looks up, if any.
+    Remount(Option<At>),
+    /// Ends the process, with the code in this argument.
+    Exit(u8),
     /// Is never executed: fails with this error. For what would reach files without our seeing it.
     Refuse(i32),
+}
+
+impl Call {
+    /// Is there another way to know of it for a tracer, which learns of every end and looks everything up anew?
+    pub(crate) const fn is_for_the_net_only(self) -> bool {
+        matches!(self, Call::Exit(_) | Call::Remount(None))
+    }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The seccomp filter: made from the table, so that the calls of the table stop and all others run at full speed.
-//! Knows nothing of what a stop leads to.
+//! The seccomp filters: made from the table, so that the calls of the table stop and all others run at full speed. One asks
+//! a tracer, the other the holder of a descriptor. Knows nothing of what that leads to.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use crate::arch;
 use crate::calls::Call;
@@ -10,6 +11,8 @@ use crate::calls::Call;
 /// Offsets into `struct seccomp_data`.
 const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
+/// The sixth argument, low half first.
+const OFFSET_COOKIE: u32 = 16 + 5 * 8;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -50,6 +53,7 @@ const fn program() -> [libc::sock_filter; LENGTH] {
         code[at] = op(JUMP_EQUAL, arch::TABLE[i].nr, 0, 1);
         let action = match arch::TABLE[i].call {
             Call::Refuse(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
+            call if call.is_for_the_net_only() => libc::SECCOMP_RET_ALLOW,
             _ => libc::SECCOMP_RET_TRACE,
         };
         code[at + 1] = op(RETURN, action, 0, 0);
@@ -58,51 +62,112 @@ const fn program() -> [libc::sock_filter; LENGTH] {
     code
 }
 
-/// Puts the calling thread, and all that will descend from it, under the filter. It cannot be taken off again.
-/// Async-signal-safe: for use between `fork` and `exec`.
-///
-/// `no_new_privs` is set only when the kernel asks for it, because it can be seen by the program.
+/// The filter that asks whoever holds its listener, made before the fork. Calls of the table that have `cookie` in the
+/// sixth argument go by, if it is not 0.
+pub(crate) fn notifying(cookie: u64) -> Vec<libc::sock_filter> {
+    const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+    let rows = arch::TABLE;
+    let mut code = vec![
+        op(LOAD, OFFSET_ARCH, 0, 0),
+        op(JUMP_EQUAL, arch::AUDIT_ARCH, 1, 0),
+        op(RETURN, NOTIFY, 0, 0),
+        op(LOAD, OFFSET_NR, 0, 0),
+        op(JUMP_GREATER_EQUAL, arch::FOREIGN_FROM, 0, 1),
+        op(RETURN, NOTIFY, 0, 0),
+    ];
+    // First those that are refused, marked or not. Of the others, all lead to the same end: one instruction each, and
+    // no look at the arguments before, so that the kernel can tell which numbers are always allowed.
+    for row in rows {
+        if let Call::Refuse(errno) = row.call {
+            code.push(op(JUMP_EQUAL, row.nr, 0, 1));
+            code.push(op(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0));
+        }
+    }
+    let asked: Vec<_> = rows.iter().filter(|row| !matches!(row.call, Call::Refuse(_))).collect();
+    for (i, row) in asked.iter().enumerate() {
+        // Over the rows that follow, and over the "allow" after them.
+        code.push(op(JUMP_EQUAL, row.nr, (asked.len() - i) as u8, 0));
+    }
+    code.push(op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
+    if cookie != 0 {
+        let [low, high] = [cookie as u32, (cookie >> 32) as u32];
+        code.extend([
+            op(LOAD, OFFSET_COOKIE, 0, 0),
+            op(JUMP_EQUAL, low, 0, 3),
+            op(LOAD, OFFSET_COOKIE + 4, 0, 0),
+            op(JUMP_EQUAL, high, 0, 1),
+            op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ]);
+    }
+    code.push(op(RETURN, NOTIFY, 0, 0));
+    code
+}
+
+/// Puts the calling thread, and all that will descend from it, under the filter that asks a tracer. It cannot be taken
+/// off again. Async-signal-safe: for use between `fork` and `exec`.
 pub(crate) fn install() -> io::Result<()> {
+    set(&PROGRAM, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW).map(drop)
+}
+
+/// The same with a filter made by [`notifying`]. Returns its listener, which is closed on exec.
+pub(crate) fn install_notifying(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    let flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // With this flag, a call that we have taken note of is not begun anew because of a signal. Since Linux 5.19.
+    let result = match set(program, flags | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set(program, flags),
+        result => result,
+    };
+    // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+    result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `no_new_privs` is set only when the kernel asks for it, because it can be seen by the program.
+fn set(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<RawFd> {
     // The kernel reads the program and does not write to it.
-    let program = libc::sock_fprog { len: LENGTH as u16, filter: PROGRAM.as_ptr().cast_mut() };
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     let set = || {
         // Without SPEC_ALLOW, kernels before 5.16 slow the whole process down to mitigate what the filter does not need.
         // SAFETY: `program` is a valid program that outlives the call; the call changes no memory of ours.
-        unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-                &raw const program,
-            )
-        }
+        let result = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
     };
-    if set() == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    if error.raw_os_error() != Some(libc::EACCES) {
-        return Err(error);
+    match set() {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {}
+        result => return result,
     }
     // SAFETY: this prctl takes numbers only.
-    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1_u64, 0_u64, 0_u64, 0_u64) } != 0 || set() != 0 {
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1_u64, 0_u64, 0_u64, 0_u64) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(())
+    set()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Runs the filter as the kernel does.
-    fn run(arch: u32, nr: u32) -> u32 {
+    const I386: u32 = 0x4000_0003;
+    const COOKIE: u64 = 0x0123_4567_89ab_cdef;
+
+    /// Runs a filter as the kernel does.
+    fn run(program: &[libc::sock_filter], arch: u32, nr: u32, sixth: u64) -> u32 {
         let (mut pc, mut a) = (0, 0);
         loop {
-            let i = PROGRAM[pc];
+            let i = program[pc];
             let jump = |taken: bool| pc + 1 + usize::from(if taken { i.jt } else { i.jf });
             match i.code {
-                LOAD => (a, pc) = (if i.k == OFFSET_ARCH { arch } else { nr }, pc + 1),
+                LOAD => {
+                    a = match i.k {
+                        OFFSET_NR => nr,
+                        OFFSET_ARCH => arch,
+                        OFFSET_COOKIE => sixth as u32,
+                        60 => (sixth >> 32) as u32,
+                        offset => panic!("nothing at {offset}"),
+                    };
+                    pc += 1;
+                }
                 JUMP_EQUAL => pc = jump(a == i.k),
                 JUMP_GREATER_EQUAL => pc = jump(a >= i.k),
                 RETURN => return i.k,
@@ -112,22 +177,38 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_agrees_with_the_table() {
+    fn the_filters_agree_with_the_table() {
         for nr in 0..600 {
-            let expected = match arch::TABLE.iter().find(|row| row.nr == nr).map(|row| row.call) {
+            let call = arch::TABLE.iter().find(|row| row.nr == nr).map(|row| row.call);
+            let expected = |asked: u32| match call {
                 None => libc::SECCOMP_RET_ALLOW,
                 Some(Call::Refuse(errno)) => libc::SECCOMP_RET_ERRNO | errno as u32,
-                Some(_) => libc::SECCOMP_RET_TRACE,
+                Some(_) => asked,
             };
-            assert_eq!(run(arch::AUDIT_ARCH, nr), expected, "call {nr}");
+            let only = call.is_some_and(Call::is_for_the_net_only);
+            let asked = if only { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_TRACE };
+            assert_eq!(run(&PROGRAM, arch::AUDIT_ARCH, nr, 0), expected(asked), "call {nr}");
+            for (cookie, sixth, asked) in [
+                (COOKIE, COOKIE, libc::SECCOMP_RET_ALLOW),
+                (COOKIE, 0, libc::SECCOMP_RET_USER_NOTIF),
+                (COOKIE, COOKIE + 1, libc::SECCOMP_RET_USER_NOTIF),
+                (COOKIE, COOKIE ^ 1 << 32, libc::SECCOMP_RET_USER_NOTIF),
+                (0, 0, libc::SECCOMP_RET_USER_NOTIF),
+            ] {
+                let action = run(&notifying(cookie), arch::AUDIT_ARCH, nr, sixth);
+                assert_eq!(action, expected(asked), "call {nr}, {sixth:#x} with {cookie:#x}");
+            }
         }
     }
 
     #[test]
     fn foreign_calls_stop() {
-        const I386: u32 = 0x4000_0003;
-        assert_eq!(run(I386, 0), libc::SECCOMP_RET_TRACE);
-        assert_eq!(run(arch::AUDIT_ARCH, arch::FOREIGN_FROM), libc::SECCOMP_RET_TRACE);
+        for (program, asked) in
+            [(PROGRAM.to_vec(), libc::SECCOMP_RET_TRACE), (notifying(COOKIE), libc::SECCOMP_RET_USER_NOTIF)]
+        {
+            assert_eq!(run(&program, I386, 0, COOKIE), asked);
+            assert_eq!(run(&program, arch::AUDIT_ARCH, arch::FOREIGN_FROM, COOKIE), asked);
+        }
     }
 
     #[test]

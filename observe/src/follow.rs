@@ -10,18 +10,28 @@ use std::io;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::calls::Call;
 use crate::event::{Event, Sink};
-use crate::handle::{self, Context, OnExit};
+use crate::handle::{self, Context, Done, Request};
 use crate::ptrace::Resume;
 use crate::stop::{Stop, decode};
-use crate::{Pid, Rest, arch, ptrace, tracee};
+use crate::tracee::{self, View};
+use crate::{Exec, Judge, Pid, Rest, Verdict, arch, ask, ptrace};
 
 /// Where a traced thread is.
 enum State {
     /// In the program, or in a call whose end is of no interest.
     Running,
     /// In a call whose end is awaited.
-    InCall(OnExit),
+    InCall(Request),
+    /// In an exec that is to end the process with this code.
+    Deferred(Box<Deferred>),
+}
+
+struct Deferred {
+    exec: Exec,
+    code: u8,
+    request: Request,
 }
 
 struct Thread {
@@ -73,12 +83,20 @@ fn kill(tid: Pid) {
     unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) };
 }
 
+/// What the judge has said.
+enum Answer {
+    Go,
+    Exit(Exec, u8),
+    Fail(i32),
+}
+
 /// The loop's state.
 pub(crate) struct Follow<'a> {
     root: Pid,
     rest: Rest,
     live: &'a Live,
     sink: &'a mut dyn Sink,
+    judge: Option<&'a dyn Judge>,
     threads: HashMap<Pid, Thread>,
     status: Option<ExitStatus>,
     stops: u64,
@@ -86,8 +104,15 @@ pub(crate) struct Follow<'a> {
 
 impl<'a> Follow<'a> {
     /// For a process that this thread has just seized.
-    pub(crate) fn new(root: Pid, rest: Rest, live: &'a Live, sink: &'a mut dyn Sink) -> Self {
-        let mut follow = Self { root, rest, live, sink, threads: HashMap::new(), status: None, stops: 0 };
+    pub(crate) fn new(
+        root: Pid,
+        rest: Rest,
+        live: &'a Live,
+        sink: &'a mut dyn Sink,
+        judge: Option<&'a dyn Judge>,
+    ) -> Self {
+        let threads = HashMap::new();
+        let mut follow = Self { root, rest, live, sink, judge, threads, status: None, stops: 0 };
         follow.thread(root, |_| root);
         follow
     }
@@ -113,7 +138,7 @@ impl<'a> Follow<'a> {
 
     fn context(&mut self, tid: Pid) -> Context<'_> {
         let process = self.thread(tid, tracee::process_of).process;
-        Context { tid, process, sink: &mut *self.sink }
+        Context { view: View { tid, shared: false }, process, sink: &mut *self.sink }
     }
 
     fn step(&mut self, tid: Pid, stop: Stop) -> Resume {
@@ -124,9 +149,7 @@ impl<'a> Follow<'a> {
             }
             Stop::Entry => self.entry(tid),
             Stop::Exit => {
-                if let (State::InCall(on_exit), Some(outcome)) = (self.leave(tid), ptrace::outcome(tid)) {
-                    on_exit(&mut self.context(tid), outcome);
-                }
+                self.exit(tid);
                 Resume::Run(0)
             }
             Stop::Born => {
@@ -149,7 +172,7 @@ impl<'a> Follow<'a> {
     /// On, to the next stop that matters.
     fn proceed(&self, tid: Pid, signal: i32) -> Resume {
         match self.threads.get(&tid).map(|thread| &thread.state) {
-            Some(State::InCall(_)) => Resume::ToExit(signal),
+            Some(State::InCall(_) | State::Deferred(_)) => Resume::ToExit(signal),
             _ => Resume::Run(signal),
         }
     }
@@ -172,13 +195,67 @@ impl<'a> Follow<'a> {
             }
             // A filter of the program's own asked for a tracer; it has one that does not care.
             Some(None) => Resume::Run(0),
-            Some(Some(row)) => match handle::enter(&mut self.context(tid), row.call, &entry.args) {
+            Some(Some(row)) => match handle::decode(&mut self.context(tid), row.call, &entry.args) {
                 None => Resume::Run(0),
-                Some(on_exit) => {
-                    self.thread(tid, tracee::process_of).state = State::InCall(on_exit);
-                    Resume::ToExit(0)
-                }
+                Some(request) => self.requested(tid, row.call, request, &entry),
             },
+        }
+    }
+
+    fn requested(&mut self, tid: Pid, call: Call, mut request: Request, entry: &ptrace::Entry) -> Resume {
+        let state = match self.ask(tid, call, &request, entry) {
+            // A thread that cannot be made to fail is dead.
+            Answer::Fail(errno) => {
+                let _ = arch::fail_instead(tid, errno);
+                return Resume::Run(0);
+            }
+            Answer::Exit(exec, code) => State::Deferred(Box::new(Deferred { exec, code, request })),
+            Answer::Go => {
+                request.prepare(View { tid, shared: false });
+                State::InCall(request)
+            }
+        };
+        self.thread(tid, tracee::process_of).state = state;
+        Resume::ToExit(0)
+    }
+
+    fn ask(&mut self, tid: Pid, call: Call, request: &Request, entry: &ptrace::Entry) -> Answer {
+        let Some(judge) = self.judge else { return Answer::Go };
+        let context = self.context(tid);
+        match (call, request) {
+            (Call::Exec(_, argv), Request::Exec { path }) => {
+                let Some(exec) = ask::exec(&context, path, argv, &entry.args) else { return Answer::Go };
+                match judge.exec(&exec) {
+                    Verdict::Go => Answer::Go,
+                    Verdict::Exit(code) => Answer::Exit(exec, code),
+                    Verdict::Fail(errno) => Answer::Fail(errno),
+                }
+            }
+            (_, Request::Open(open)) if ask::is_for_judge(judge, context.view, open) => {
+                match judge.open(context.process, &open.path, open.mode().1) {
+                    Verdict::Fail(errno) => Answer::Fail(errno),
+                    Verdict::Go | Verdict::Exit(_) => Answer::Go,
+                }
+            }
+            _ => Answer::Go,
+        }
+    }
+
+    /// A call is over.
+    fn exit(&mut self, tid: Pid) {
+        let request = match self.leave(tid) {
+            State::Running => return,
+            State::InCall(request) => request,
+            State::Deferred(deferred) => {
+                let Deferred { exec, request, .. } = *deferred;
+                if let Some(judge) = self.judge {
+                    judge.not_deferred(&exec, false);
+                }
+                request
+            }
+        };
+        if let Some(outcome) = ptrace::outcome(tid) {
+            request.finish(&mut self.context(tid), outcome.map(Done::Returned));
         }
     }
 
@@ -193,9 +270,21 @@ impl<'a> Follow<'a> {
             // What the first thread was waiting for will not be heard of.
             self.leave(tid);
         }
-        if let State::InCall(on_exit) = state {
-            on_exit(&mut self.context(tid), Ok(0));
-        }
+        let request = match state {
+            State::Running => return Resume::Run(0),
+            State::InCall(request) => request,
+            State::Deferred(deferred) => {
+                let Deferred { exec, code, request } = *deferred;
+                if arch::exit_instead(tid, code).is_ok() {
+                    return Resume::Run(0);
+                }
+                if let Some(judge) = self.judge {
+                    judge.not_deferred(&exec, true);
+                }
+                request
+            }
+        };
+        request.finish(&mut self.context(tid), Ok(Done::Returned(0)));
         Resume::Run(0)
     }
 

@@ -11,18 +11,18 @@
 //! a grandchild. A gate does not use `SIGSTOP`, which the first process of a namespace ignores.
 
 use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::ExitStatus;
 use std::thread;
 use std::time::Instant;
 
+use crate::channel::{self, Message};
 use crate::follow::{Follow, Live};
-use crate::{Error, Options, Pid, Sink, filter, ptrace};
+use crate::{Error, Judge, Options, Pid, Sink, filter, ptrace};
 
-/// First byte of what the child says; in the case of `FAILED` an errno follows.
+/// What the child says; `FAILED` with an errno.
 const READY: u8 = 1;
 const FAILED: u8 = 2;
-const MESSAGE: usize = 1 + size_of::<i32>();
 
 /// How a followed command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,68 +68,44 @@ impl Stream {
 /// Makes a child wait for its tracer. Create it before `fork`; call [`Gate::enter`] in the child and
 /// [`Gate::follow`] in the parent.
 ///
-/// Not from a `pre_exec` of [`std::process::Command`]: its `spawn` waits for the exec, which waits for `follow`.
+/// Where the child is not to know the parent's half, as in a `pre_exec` of [`std::process::Command`], [`Gate::split`] it:
+/// `spawn` waits for the exec, which waits for [`Guard::follow`], so that has to run in another thread by then.
 #[derive(Debug)]
 pub struct Gate {
-    parent: OwnedFd,
-    child: OwnedFd,
+    guard: Guard,
+    entrance: Entrance,
 }
 
-impl Gate {
-    /// A gate for one child.
+/// The parent's half of a [`Gate`].
+#[derive(Debug)]
+pub struct Guard {
+    parent: OwnedFd,
+}
+
+/// The child's half of a [`Gate`]. The parent drops its copy after the fork, or would not notice that the child has died.
+#[derive(Debug)]
+pub struct Entrance {
+    child: OwnedFd,
+    /// The number of the parent's end, of which a fork makes a copy.
+    parent: RawFd,
+}
+
+impl Entrance {
+    /// See [`Gate::enter`].
     ///
     /// # Errors
-    /// When the process has no descriptors left.
-    pub fn new() -> Result<Self, Error> {
-        let mut fds = [-1; 2];
-        let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-        // SAFETY: the kernel writes two descriptors to `fds`.
-        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
-            return Err(Error::Gate(io::Error::last_os_error()));
-        }
-        // SAFETY: both descriptors are new and nobody else's.
-        let [parent, child] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        let on: libc::c_int = 1;
-        // SAFETY: the option's value is an int, and its size is given.
-        let set = unsafe {
-            libc::setsockopt(
-                parent.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PASSCRED,
-                (&raw const on).cast(),
-                size_of_val(&on) as u32,
-            )
-        };
-        if set != 0 {
-            return Err(Error::Gate(io::Error::last_os_error()));
-        }
-        Ok(Self { parent, child })
-    }
-
-    /// The descriptor that must stay open in the child until it has executed its program, for children that close all they
-    /// do not know. It is closed on exec.
-    #[must_use]
-    pub fn child_fd(&self) -> RawFd {
-        self.child.as_raw_fd()
-    }
-
-    /// The child's half: waits until it is traced, then puts itself under the filter. What follows is observed, and
-    /// should be `exec`. To be called once, in the process that will execute the command, after a `fork` that copied the
-    /// descriptors (not `vfork`). Async-signal-safe, allocates nothing.
-    ///
-    /// # Errors
-    /// When there is no tracer or no filter: the child must not go on, but report it with [`Gate::fail`] and exit.
+    /// See there.
     pub fn enter(&self) -> io::Result<()> {
         // Otherwise this process itself would keep the connection open that it waits at.
         // SAFETY: this is the child's copy of the descriptor, and nothing in the child uses it again: it executes a program or exits.
-        unsafe { libc::close(self.parent.as_raw_fd()) };
-        self.say(READY, 0)?;
+        unsafe { libc::close(self.parent) };
+        channel::say(self.child.as_raw_fd(), READY, 0)?;
         let mut go = 0_u8;
         loop {
             // SAFETY: the kernel writes at most one byte, to `go`.
             match unsafe { libc::recv(self.child.as_raw_fd(), (&raw mut go).cast(), 1, 0) } {
-                1 => break,
                 0 => return Err(io::Error::from_raw_os_error(libc::EPIPE)),
+                1.. => break,
                 _ => {
                     let error = io::Error::last_os_error();
                     if error.raw_os_error() != Some(libc::EINTR) {
@@ -141,28 +117,57 @@ impl Gate {
         filter::install()
     }
 
-    /// The child's half, too: tells the parent that the command cannot be started. Async-signal-safe.
+    /// See [`Gate::fail`].
     pub fn fail(&self, error: &io::Error) {
         // If the parent does not listen any more, there is nobody to tell.
-        let _ = self.say(FAILED, error.raw_os_error().unwrap_or(libc::EINVAL));
+        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+        let _ = channel::say(self.child.as_raw_fd(), FAILED, errno);
     }
+}
 
-    fn say(&self, what: u8, errno: i32) -> io::Result<()> {
-        let mut message = [what; MESSAGE];
-        message[1..].copy_from_slice(&errno.to_ne_bytes());
-        send(self.child.as_raw_fd(), &message)
-    }
-
-    /// The parent's half: waits for the child to come to the gate, attaches to it, and reports what it and all
-    /// its descendants do until the last of them has ended.
-    ///
-    /// The process is reaped here; `waitpid` for it fails afterwards. While this runs, no other thread of the
-    /// caller may wait for "any child" without `__WNOTHREAD`: it would be given tracees' stops. Works in a thread of its
-    /// own, so that the calling thread may have other children and be a tracer itself.
+impl Gate {
+    /// A gate for one child.
     ///
     /// # Errors
-    /// When the child ends or fails before it executes its program, or cannot be attached to. Then the child ends
-    /// by itself, and the caller reaps it, if it was not attached to yet.
+    /// When the process has no descriptors left.
+    pub fn new() -> Result<Self, Error> {
+        let (parent, child) = channel::pair().map_err(Error::Gate)?;
+        let entrance = Entrance { child, parent: parent.as_raw_fd() };
+        Ok(Self { guard: Guard { parent }, entrance })
+    }
+
+    /// The two halves apart.
+    #[must_use]
+    pub fn split(self) -> (Entrance, Guard) {
+        (self.entrance, self.guard)
+    }
+
+    /// The descriptor that must stay open in the child until it has executed its program, for children that close all they
+    /// do not know. It is closed on exec.
+    #[must_use]
+    pub fn child_fd(&self) -> RawFd {
+        self.entrance.child.as_raw_fd()
+    }
+
+    /// The child's half: waits until it is traced, then puts itself under the filter. What follows is observed, and
+    /// should be `exec`. To be called once, in the process that will execute the command, after a `fork` that copied the
+    /// descriptors (not `vfork`). Async-signal-safe, allocates nothing.
+    ///
+    /// # Errors
+    /// When there is no tracer or no filter: the child must not go on, but report it with [`Gate::fail`] and exit.
+    pub fn enter(&self) -> io::Result<()> {
+        self.entrance.enter()
+    }
+
+    /// The child's half, too: tells the parent that the command cannot be started. Async-signal-safe.
+    pub fn fail(&self, error: &io::Error) {
+        self.entrance.fail(error);
+    }
+
+    /// The parent's half: see [`Guard::follow`].
+    ///
+    /// # Errors
+    /// See there.
     pub fn follow(self, options: &Options, sink: &mut dyn Sink) -> Result<Run, Error> {
         self.follow_and_read(options, sink, &mut [])
     }
@@ -173,9 +178,41 @@ impl Gate {
         sink: &mut dyn Sink,
         streams: &mut [Stream],
     ) -> Result<Run, Error> {
-        let Self { parent, child } = self;
+        let (entrance, guard) = self.split();
         // From here on only the child holds its end: if it dies, we notice.
-        drop(child);
+        drop(entrance);
+        guard.run(options, sink, None, streams)
+    }
+}
+
+impl Guard {
+    /// The parent's half: waits for the child to come to the gate, attaches to it, and reports what it and all
+    /// its descendants do until the last of them has ended.
+    ///
+    /// The process is reaped here; `waitpid` for it fails afterwards. While this runs, no other thread of the
+    /// caller may wait for "any child" without `__WNOTHREAD`: it would be given tracees' stops. Works in a thread of its
+    /// own, so that the calling thread may have other children and be a tracer itself.
+    ///
+    /// # Errors
+    /// When the child ends or fails before it executes its program, or cannot be attached to. Then the child ends
+    /// by itself, and the caller reaps it, if it was not attached to yet.
+    pub fn follow(
+        self,
+        options: &Options,
+        sink: &mut dyn Sink,
+        judge: Option<&dyn Judge>,
+    ) -> Result<Run, Error> {
+        self.run(options, sink, judge, &mut [])
+    }
+
+    fn run(
+        self,
+        options: &Options,
+        sink: &mut dyn Sink,
+        judge: Option<&dyn Judge>,
+        streams: &mut [Stream],
+    ) -> Result<Run, Error> {
+        let Self { parent } = self;
         let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let pid = wait_ready(&parent, deadline)?;
         let live = Live::default();
@@ -185,9 +222,9 @@ impl Gate {
             let tracer = move || {
                 let _end = end;
                 ptrace::seize(pid).map_err(|source| Error::Attach { pid, source })?;
-                let follow = Follow::new(pid, options.rest, live, sink);
+                let follow = Follow::new(pid, options.rest, live, sink, judge);
                 // A child that is dead already is reported by the loop.
-                let _ = send(parent.as_raw_fd(), &[1]);
+                let _ = channel::say(parent.as_raw_fd(), READY, 0);
                 follow.run().map_err(Error::Wait)
             };
             let tracer = thread::Builder::new()
@@ -209,73 +246,23 @@ impl Gate {
     }
 }
 
-fn send(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads `bytes.len()` bytes from `bytes`.
-    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// Waits for READY; the id of the process that sent it.
 fn wait_ready(parent: &OwnedFd, deadline: Option<Instant>) -> Result<Pid, Error> {
     let mut fds = [pollfd(parent.as_raw_fd())];
     if !poll(&mut fds, deadline).map_err(Error::Gate)? {
         return Err(Error::NeverReady);
     }
-    match receive(parent, 0).map_err(Error::Gate)? {
-        Some((message, Some(pid))) if message[0] == READY && pid > 0 => Ok(pid),
-        Some((message, _)) if message[0] == FAILED => Err(Error::Start(errno_of(message))),
+    match channel::receive(parent, 0).map_err(Error::Gate)? {
+        Some(Message { what: READY, sender: Some(pid), .. }) if pid > 0 => Ok(pid),
+        Some(Message { what: FAILED, errno, .. }) => Err(Error::Start(io::Error::from_raw_os_error(errno))),
         _ => Err(Error::NeverReady),
     }
 }
 
 /// What the child said after it was attached to, if anything.
 fn failure(parent: &OwnedFd) -> Option<io::Error> {
-    let (message, _) = receive(parent, libc::MSG_DONTWAIT).ok()??;
-    Some(errno_of(message))
-}
-
-fn errno_of(message: [u8; MESSAGE]) -> io::Error {
-    let [_, errno @ ..] = message;
-    io::Error::from_raw_os_error(i32::from_ne_bytes(errno))
-}
-
-/// One message and its sender; nothing if there is nobody left to send one.
-fn receive(parent: &OwnedFd, flags: i32) -> io::Result<Option<([u8; MESSAGE], Option<Pid>)>> {
-    /// Room for one control message, aligned as its header must be.
-    #[repr(C, align(8))]
-    struct Control([u8; 64]);
-
-    let mut message = [0; MESSAGE];
-    let mut control = Control([0; 64]);
-    let mut part = libc::iovec { iov_base: message.as_mut_ptr().cast(), iov_len: MESSAGE };
-    // SAFETY: all zeroes is a valid `msghdr`: null pointers with zero lengths.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = &raw mut part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = control.0.len() as _;
-    let received = loop {
-        // SAFETY: `header` describes `message` and `control`, which live on; the kernel writes no further than told.
-        let received =
-            unsafe { libc::recvmsg(parent.as_raw_fd(), &raw mut header, flags | libc::MSG_CMSG_CLOEXEC) };
-        let error = io::Error::last_os_error();
-        match received {
-            0.. => break received,
-            _ if error.raw_os_error() == Some(libc::EINTR) => {}
-            _ if error.raw_os_error() == Some(libc::ECONNRESET) => return Ok(None),
-            _ => return Err(error),
-        }
-    };
-    if received == 0 {
-        return Ok(None);
-    }
-    // SAFETY: the kernel has filled `header` in; the first header lies within `control` or is null.
-    let first = unsafe { libc::CMSG_FIRSTHDR(&raw const header).as_ref() };
-    let pid = first
-        .filter(|first| (first.cmsg_level, first.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS))
-        // SAFETY: a message of this type carries one `ucred`; it may lie at any address.
-        .map(|first| unsafe { libc::CMSG_DATA(first).cast::<libc::ucred>().read_unaligned() }.pid);
-    Ok(Some((message, pid)))
+    let message = channel::receive(parent, libc::MSG_DONTWAIT).ok()??;
+    Some(io::Error::from_raw_os_error(message.errno))
 }
 
 /// Reads the streams until the tracer is done, and kills the command when its time is up. Was it?

@@ -1,194 +1,281 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What each call of the table means: its arguments when it is entered and its outcome turned into events. The
-//! exit's part is a closure that the entry's part returns, so both stand together. Knows no stops and no loop.
+//! What each call of the table means: its arguments turned into a [`Request`] when it is about to be executed, and the
+//! request and its outcome into events. Knows neither how one gets to see a call nor how its outcome becomes known: a
+//! tracer is told, for the net `foresee.rs` finds out.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use crate::calls::{At, Base, Call, Flags};
-use crate::event::{Access, Event, Kind, Place, Role, Sink, Transfer};
-use crate::image::{self, Image};
-use crate::ptrace::Outcome;
-use crate::{Pid, tracee};
+use crate::Pid;
+use crate::calls::{At, Attribute, Base, Call, Flags, Links, Removal};
+use crate::event::{Access, Event, Kind, Place, Sink, Transfer};
+use crate::executed;
+use crate::tracee::{self, View};
 
-/// How many interpreters of interpreters the kernel follows.
-const MAX_INTERPRETERS: usize = 5;
-
-/// The stopped thread, and where its events go.
+/// The thread that makes the call, and where its events go.
 pub(crate) struct Context<'a> {
-    pub tid: Pid,
+    pub view: View,
     pub process: Pid,
     pub sink: &'a mut dyn Sink,
 }
 
-/// What is to be done with a call's outcome. One thread has at most one of them: a signal handler runs only after the
-/// exit of the call that it interrupted, and a call that goes on after it is entered anew.
-pub(crate) type OnExit = Box<dyn FnOnce(&mut Context, Outcome)>;
+pub(crate) type Args = [u64; 6];
 
-type Args = [u64; 6];
+/// What a call asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To open a file.
+    Open(Open),
+    /// To tell whether there is something, and if so, whether that may be done to it that is in the mode.
+    LookUp { path: PathBuf, follow: bool, mode: Option<i32> },
+    /// To cut off or fill up a file.
+    Truncate { path: PathBuf, emptied: bool },
+    /// To make an entry: a symbolic link if there is a target.
+    Make { path: PathBuf, target: Option<PathBuf> },
+    /// To remove an entry: of a directory, or of anything else.
+    Remove { path: PathBuf, directory: bool },
+    /// To give what is at `from` the name `to`.
+    Transfer { how: Transfer, from: PathBuf, to: PathBuf, follow: bool, replace: bool },
+    /// To change attributes, for which one has to be somebody.
+    Attributes { path: PathBuf, follow: bool, right: Right },
+    /// To execute a program.
+    Exec { path: PathBuf },
+}
 
-/// A call is about to be executed. Returns what is to be done at its exit; nothing if the exit does not matter.
-pub(crate) fn enter(context: &mut Context, call: Call, args: &Args) -> Option<OnExit> {
-    match call {
-        Call::Open(at, flags) => open(context, at, flags, args),
-        Call::LookUp(at) => {
+/// What `open` asks for.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub path: PathBuf,
+    /// `O_*`.
+    pub flags: i32,
+    /// It would make the file. Known once [`Request::prepare`] has looked.
+    pub created: bool,
+}
+
+/// Who may change an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// The owner of the file.
+    Owner,
+    /// Who owns the file and gives it to this user.
+    Giver(u32),
+    /// The owner, and who may write to the file.
+    OwnerOrWriter,
+    /// Who may write to the file.
+    Writer,
+}
+
+/// What came of a call that did not fail.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// It is over, and has returned this.
+    Returned(u64),
+    /// It will find this file.
+    File(Seen),
+    /// It will succeed.
+    Foreseen,
+}
+
+/// A file, as far as it matters how it was found.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub kind: Kind,
+    pub real: Option<PathBuf>,
+}
+
+/// What came, or will come, of a call: something, or an errno.
+pub(crate) type Outcome = Result<Done, i32>;
+
+/// What a call asks for; nothing if its outcome does not matter, because it touches nothing or has been told already.
+pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<Request> {
+    let arg = |arg: u8| args[usize::from(arg)];
+    Some(match call {
+        Call::Open(at, flags) => {
             let path = context.path(at, args)?;
-            Some(Box::new(move |context, outcome| context.looked_up(path, outcome)))
+            let flags = match flags {
+                Flags::Arg(number) => arg(number) as i32,
+                Flags::Always(flags) => flags,
+                Flags::How(number) => {
+                    let mut word = [0; 8];
+                    let read = tracee::read_memory(context.view.tid, arg(number), &mut word);
+                    if read != Some(word.len()) {
+                        return None;
+                    }
+                    u64::from_ne_bytes(word) as i32
+                }
+            };
+            Request::Open(Open { path, flags, created: false })
         }
+        Call::LookUp(at, links) => look_up(context.path(at, args)?, follows(links, args)),
+        Call::Access(at, links, mode) => Request::LookUp {
+            path: context.path(at, args)?,
+            follow: follows(links, args),
+            mode: Some(arg(mode) as i32),
+        },
         Call::List(at) => {
             let path = context.path(at, args)?;
             context.emit(Event::Listed(path));
-            None
+            return None;
         }
-        Call::Truncate(at) => {
-            let path = context.path(at, args)?;
-            let emptied = args[1] == 0;
-            let access = Access { reads: false, writes: true, created: false, emptied };
-            Some(Box::new(move |context, outcome| match outcome {
-                Ok(_) => {
-                    let place = context.place(path);
-                    context.emit(Event::Opened(place, Kind::File, access));
-                }
-                Err(_) => context.looked_up(path, outcome),
-            }))
-        }
-        Call::Make(at) => context.on_success(at, args, Event::Made),
+        Call::Truncate(at) => Request::Truncate { path: context.path(at, args)?, emptied: args[1] == 0 },
+        Call::Make(at) => Request::Make { path: context.path(at, args)?, target: None },
         Call::Symlink(target, at) => {
-            let target = PathBuf::from(OsString::from_vec(context.string(args[usize::from(target)])?));
-            context.on_success(at, args, move |place| Event::Symlinked(place, target))
+            let target = PathBuf::from(OsString::from_vec(context.string(arg(target))?));
+            Request::Make { path: context.path(at, args)?, target: Some(target) }
         }
-        Call::Remove(at) => context.on_success(at, args, Event::Removed),
-        Call::Link(from, to) => transfer(context, Transfer::Link, from, to, args),
+        Call::Remove(at, what) => {
+            let directory = match what {
+                Removal::File => false,
+                Removal::Directory => true,
+                Removal::By(flags) => arg(flags) as i32 & libc::AT_REMOVEDIR != 0,
+            };
+            Request::Remove { path: context.path(at, args)?, directory }
+        }
+        Call::Link(from, to, links) => Request::Transfer {
+            how: Transfer::Link,
+            from: context.path_or_descriptor(from, args)?,
+            to: context.path(to, args)?,
+            follow: follows(links, args),
+            replace: false,
+        },
         Call::Rename(from, to, flags) => {
-            let flags = flags.map_or(0, |arg| args[usize::from(arg)] as u32);
+            let flags = flags.map_or(0, |flags| arg(flags) as u32);
             let exchange = flags & libc::RENAME_EXCHANGE != 0;
-            let how = if exchange { Transfer::Exchange } else { Transfer::Rename };
-            transfer(context, how, from, to, args)
+            Request::Transfer {
+                how: if exchange { Transfer::Exchange } else { Transfer::Rename },
+                from: context.path_or_descriptor(from, args)?,
+                to: context.path(to, args)?,
+                follow: false,
+                replace: flags & libc::RENAME_NOREPLACE == 0,
+            }
         }
-        Call::Attributes(at) => {
-            let path = context.path_or_descriptor(at, args)?;
-            Some(Box::new(move |context, outcome| match outcome {
-                Ok(_) => context.emit(Event::Attributes(path)),
-                Err(_) => context.looked_up(path, outcome),
-            }))
-        }
-        Call::Exec(at) => {
-            let path = context.path_or_descriptor(at, args)?;
-            Some(Box::new(move |context, outcome| match outcome {
-                Ok(_) => executed(context, path),
-                Err(errno) => not_executed(context, path, errno),
-            }))
-        }
-        Call::Connect => {
-            let path = context.socket_path(args)?;
-            Some(Box::new(move |context, outcome| context.looked_up(path, outcome)))
-        }
-        Call::Bind => {
-            let path = context.socket_path(args)?;
-            Some(Box::new(move |context, outcome| context.made(path, outcome, Event::Made)))
-        }
+        Call::Attributes(at, links, attribute) => Request::Attributes {
+            path: context.path_or_descriptor(at, args)?,
+            follow: follows(links, args),
+            right: match attribute {
+                Attribute::Mode => Right::Owner,
+                Attribute::Owner(uid) if arg(uid) as u32 == u32::MAX => Right::Owner,
+                Attribute::Owner(uid) => Right::Giver(arg(uid) as u32),
+                Attribute::Times(times) if arg(times) == 0 => Right::OwnerOrWriter,
+                Attribute::Times(_) => Right::Owner,
+                Attribute::Other => Right::Writer,
+            },
+        },
+        Call::Exec(at, _) => Request::Exec { path: context.path_or_descriptor(at, args)? },
+        Call::Connect => look_up(context.socket_path(args)?, true),
+        Call::Bind => Request::Make { path: context.socket_path(args)?, target: None },
         Call::Socket => {
             if !matches!(args[0] as i32, libc::AF_UNIX | libc::AF_NETLINK | libc::AF_ALG) {
                 context.emit(Event::Network);
             }
-            None
+            return None;
         }
-        Call::Refuse(_) => None,
+        Call::Remount(Some(at)) => look_up(context.path(at, args)?, true),
+        Call::Remount(None) | Call::Exit(_) | Call::Refuse(_) => return None,
+    })
+}
+
+fn look_up(path: PathBuf, follow: bool) -> Request {
+    Request::LookUp { path, follow, mode: None }
+}
+
+fn follows(links: Links, args: &Args) -> bool {
+    match links {
+        Links::Followed => true,
+        Links::Kept => false,
+        Links::KeptIf(arg) => args[usize::from(arg)] as i32 & libc::AT_SYMLINK_NOFOLLOW == 0,
+        Links::FollowedIf(arg) => args[usize::from(arg)] as i32 & libc::AT_SYMLINK_FOLLOW != 0,
     }
 }
 
-fn open(context: &mut Context, at: At, flags: Flags, args: &Args) -> Option<OnExit> {
-    let path = context.path(at, args)?;
-    let flags = match flags {
-        Flags::Arg(arg) => args[usize::from(arg)] as i32,
-        Flags::Always(flags) => flags,
-        Flags::How(arg) => {
-            let mut word = [0; 8];
-            if tracee::read_memory(context.tid, args[usize::from(arg)], &mut word) != Some(word.len()) {
-                return None;
+impl Open {
+    /// Are all bits of this flag set?
+    pub(crate) fn has(&self, flag: i32) -> bool {
+        self.flags & flag == flag
+    }
+
+    /// Can it be read, and written? Access mode 3 asks for the rights to do both, and gives neither: a device's
+    /// ioctls only.
+    pub(crate) fn mode(&self) -> (bool, bool) {
+        let mode = self.flags & libc::O_ACCMODE;
+        (mode == libc::O_RDONLY || mode == libc::O_RDWR, mode == libc::O_WRONLY || mode == libc::O_RDWR)
+    }
+
+    /// A path only, or a file without a name: no content is reached through the path.
+    pub(crate) fn is_of_no_content(&self) -> bool {
+        self.has(libc::O_PATH) || self.has(libc::O_TMPFILE)
+    }
+
+    fn access(&self) -> Access {
+        let (reads, writes) = self.mode();
+        Access { reads, writes, created: self.created, emptied: self.has(libc::O_TRUNC) }
+    }
+}
+
+impl Request {
+    /// Looks at what will not be known any more when the call is over.
+    pub(crate) fn prepare(&mut self, view: View) {
+        if let Request::Open(open) = self {
+            open.created = open.has(libc::O_CREAT)
+                && !open.has(libc::O_PATH)
+                && (open.has(libc::O_EXCL) || !view.exists(&open.path, true));
+        }
+    }
+
+    /// Tells what the call has done.
+    pub(crate) fn finish(self, context: &mut Context, outcome: Outcome) {
+        match self {
+            Request::Open(open) => match outcome {
+                Ok(done) if !open.is_of_no_content() => {
+                    let access = open.access();
+                    let seen = match done {
+                        Done::File(seen) => seen,
+                        Done::Returned(fd) => context.seen(fd as i32),
+                        Done::Foreseen => Seen { kind: Kind::File, real: None },
+                    };
+                    context.emit(Event::Opened(Place::new(open.path, seen.real), seen.kind, access));
+                }
+                _ => context.looked_up(open.path, outcome.err()),
+            },
+            Request::LookUp { path, .. } => context.looked_up(path, outcome.err()),
+            Request::Truncate { path, emptied } => match outcome {
+                Ok(_) => {
+                    let access = Access { reads: false, writes: true, created: false, emptied };
+                    let place = context.place(path);
+                    context.emit(Event::Opened(place, Kind::File, access));
+                }
+                Err(errno) => context.looked_up(path, Some(errno)),
+            },
+            Request::Make { path, target: None } => context.changed(path, outcome, Event::Made),
+            Request::Make { path, target: Some(target) } => {
+                context.changed(path, outcome, |place| Event::Symlinked(place, target));
             }
-            u64::from_ne_bytes(word) as i32
+            Request::Remove { path, .. } => context.changed(path, outcome, Event::Removed),
+            Request::Transfer { how, from, to, .. } => match outcome {
+                Ok(_) => {
+                    let (from, to) = (context.place(from), context.place(to));
+                    context.emit(Event::Transferred(how, from, to));
+                }
+                Err(errno) if judge(errno) == Judgement::Unknown => {}
+                Err(_) => {
+                    // The errno does not tell which of the two it is about.
+                    context.probe(from);
+                    context.probe(to);
+                }
+            },
+            Request::Attributes { path, .. } => match outcome {
+                Ok(_) => context.emit(Event::Attributes(path)),
+                Err(errno) => context.looked_up(path, Some(errno)),
+            },
+            Request::Exec { path } => match outcome {
+                Ok(Done::Returned(_)) => executed::report(context, path),
+                Ok(_) => executed::foresee(context, path),
+                Err(errno) => executed::report_failure(context, path, errno),
+            },
         }
-    };
-    let has = |flag: i32| flags & flag == flag;
-    let created = has(libc::O_CREAT)
-        && !has(libc::O_PATH)
-        && (has(libc::O_EXCL) || !tracee::exists(context.tid, &path, true));
-    // Access mode 3 asks for the rights to read and to write, and gives neither: a device's ioctls only.
-    let mode = flags & libc::O_ACCMODE;
-    let access = Access {
-        reads: mode == libc::O_RDONLY || mode == libc::O_RDWR,
-        writes: mode == libc::O_WRONLY || mode == libc::O_RDWR,
-        created,
-        emptied: has(libc::O_TRUNC),
-    };
-    // A path only, or a file without a name: no content is reached through the path.
-    let nothing = has(libc::O_PATH) || has(libc::O_TMPFILE);
-    Some(Box::new(move |context, outcome| match outcome {
-        Ok(fd) if !nothing => context.opened(path, fd, access),
-        _ => context.looked_up(path, outcome),
-    }))
-}
-
-fn transfer(context: &mut Context, how: Transfer, from: At, to: At, args: &Args) -> Option<OnExit> {
-    let from = context.path_or_descriptor(from, args)?;
-    let to = context.path(to, args)?;
-    Some(Box::new(move |context, outcome| {
-        if outcome.is_ok() {
-            let (from, to) = (context.place(from), context.place(to));
-            context.emit(Event::Transferred(how, from, to));
-        } else if outcome.is_err_and(|errno| judge(errno) != Judgement::Unknown) {
-            // The errno does not tell which of the two it is about.
-            context.probe(from);
-            context.probe(to);
-        }
-    }))
-}
-
-/// The program runs: report it, and what else the kernel opened on the way.
-fn executed(context: &mut Context, path: PathBuf) {
-    let mut path = path;
-    let mut role = Role::Program;
-    for _ in 0..=MAX_INTERPRETERS {
-        let script = tracee::open_regular(context.tid, &path)
-            .ok()
-            .and_then(|file| Some((image::read(&file).ok()?, tracee::real_of(context.tid, &file))));
-        let Some((Image::Script(interpreter), real)) = script else { break };
-        context.emit(Event::Executed(Place::new(path, real), role));
-        path = context.absolute(interpreter);
-        role = Role::Interpreter;
     }
-    // The last one is what runs now. Its own link says where it is, and gives it to us even when its path does not.
-    let exe = tracee::link(context.tid, "exe");
-    context.emit(Event::Executed(Place::new(path, exe), role));
-    let image = tracee::own_image(context.tid).ok();
-    if let Some(Ok(Image::Dynamic(loader))) = image.as_ref().map(image::read) {
-        let loader = context.absolute(loader);
-        let real = tracee::open_regular(context.tid, &loader)
-            .ok()
-            .and_then(|file| tracee::real_of(context.tid, &file));
-        context.emit(Event::Executed(Place::new(loader, real), Role::Loader));
-    }
-}
-
-/// The program does not run: for want of the file, of its interpreter or loader, or because of what is in it.
-fn not_executed(context: &mut Context, path: PathBuf, errno: i32) {
-    let mut path = path;
-    for _ in 0..=MAX_INTERPRETERS {
-        let Ok(file) = tracee::open_regular(context.tid, &path) else { break };
-        if errno != libc::ENOENT && errno != libc::ENOEXEC {
-            break;
-        }
-        // The kernel has read the file to know that it cannot execute it.
-        let real = tracee::real_of(context.tid, &file);
-        let access = Access { reads: true, writes: false, created: false, emptied: false };
-        context.emit(Event::Opened(Place::new(path, real), Kind::File, access));
-        let (Ok(Image::Script(next)) | Ok(Image::Dynamic(next))) = image::read(&file) else { return };
-        path = context.absolute(next);
-    }
-    context.looked_up(path, Err(errno));
 }
 
 /// What an errno says about the path it was given for.
@@ -227,7 +314,7 @@ impl Context<'_> {
     /// A string that a call points to. A pointer to nowhere makes the call fail and touches nothing; so does a
     /// string longer than a path.
     fn string(&self, address: u64) -> Option<Vec<u8>> {
-        if address == 0 { None } else { tracee::read_path(self.tid, address) }
+        if address == 0 { None } else { tracee::read_path(self.view.tid, address) }
     }
 
     /// Where a relative path starts from.
@@ -236,13 +323,13 @@ impl Context<'_> {
             Base::Fd(arg) if args[usize::from(arg)] as i32 != libc::AT_FDCWD => {
                 let fd = args[usize::from(arg)] as i32;
                 // No such descriptor: the call fails and touches nothing.
-                tracee::descriptor(self.tid, fd)?;
+                self.view.descriptor(fd)?;
                 format!("fd/{fd}")
             }
             _ => "cwd".to_owned(),
         };
-        let path = tracee::link(self.tid, &link);
-        if path.is_none() && !tracee::is_nameless(self.tid, &link) {
+        let path = self.view.link(&link);
+        if path.is_none() && !self.view.is_nameless(&link) {
             self.emit(Event::Gap);
         }
         path
@@ -251,7 +338,7 @@ impl Context<'_> {
     /// The path of `at`; nothing if it names none, or is no path.
     fn path(&mut self, at: At, args: &Args) -> Option<PathBuf> {
         let (base, arg) = match at {
-            At::Fd(arg) => return tracee::link(self.tid, &format!("fd/{}", args[usize::from(arg)] as i32)),
+            At::Fd(arg) => return self.view.link(&format!("fd/{}", args[usize::from(arg)] as i32)),
             At::Path { base, path } => (base, path),
         };
         let string = self.string(args[usize::from(arg)])?;
@@ -275,14 +362,14 @@ impl Context<'_> {
         if pointer != 0 && self.string(pointer).is_none_or(|string| !string.is_empty()) {
             return None;
         }
-        tracee::link(self.tid, &format!("fd/{}", args[usize::from(fd)] as i32))
+        self.view.link(&format!("fd/{}", args[usize::from(fd)] as i32))
     }
 
     /// The path in the socket address of `connect` and `bind`, if it is one in the file system.
     fn socket_path(&mut self, args: &Args) -> Option<PathBuf> {
         let mut address = [0; size_of::<libc::sockaddr_un>()];
         let length = address.len().min(args[2] as usize);
-        let read = tracee::read_memory(self.tid, args[1], &mut address[..length])?;
+        let read = tracee::read_memory(self.view.tid, args[1], &mut address[..length])?;
         let (family, path) = address[..read].split_at_checked(size_of::<libc::sa_family_t>())?;
         if family != (libc::AF_UNIX as libc::sa_family_t).to_ne_bytes()
             || path.first().is_none_or(|&b| b == 0)
@@ -296,36 +383,31 @@ impl Context<'_> {
     }
 
     /// A path that the kernel read from a file, as seen from the thread's directory.
-    fn absolute(&self, path: PathBuf) -> PathBuf {
+    pub(crate) fn absolute(&self, path: PathBuf) -> PathBuf {
         if path.is_absolute() {
             return tracee::tidy(&path);
         }
-        tracee::tidy(&tracee::link(self.tid, "cwd").unwrap_or_default().join(path))
+        tracee::tidy(&self.view.link("cwd").unwrap_or_default().join(path))
     }
 
     /// The place of a directory entry.
     fn place(&self, path: PathBuf) -> Place {
-        let real = tracee::real_entry(self.tid, &path);
+        let real = self.view.real_entry(&path);
         Place::new(path, real)
     }
 
-    fn opened(&mut self, path: PathBuf, fd: u64, access: Access) {
-        let fd = fd as i32;
-        let real = tracee::link(self.tid, &format!("fd/{fd}"));
-        let kind = match tracee::descriptor(self.tid, fd).map(|metadata| metadata.file_type()) {
-            Some(kind) if kind.is_dir() => Kind::Directory,
-            Some(kind) if is_special(kind) => Kind::Special,
-            _ => Kind::File,
-        };
-        self.emit(Event::Opened(Place::new(path, real), kind, access));
+    /// What is open as this descriptor.
+    fn seen(&self, fd: i32) -> Seen {
+        let real = self.view.link(&format!("fd/{fd}"));
+        let kind = self.view.descriptor(fd).map_or(Kind::File, |metadata| kind(metadata.file_type()));
+        Seen { kind, real }
     }
 
-    fn looked_up(&mut self, path: PathBuf, outcome: Outcome) {
-        let judgement = outcome.map_or_else(judge, |_| Judgement::Found);
-        match judgement {
+    pub(crate) fn looked_up(&mut self, path: PathBuf, errno: Option<i32>) {
+        match errno.map_or(Judgement::Found, judge) {
             Judgement::Found => self.emit(Event::Found(path)),
             // A file where a directory was wanted is not missing.
-            Judgement::Missing if outcome == Err(libc::ENOTDIR) => self.probe(path),
+            Judgement::Missing if errno == Some(libc::ENOTDIR) => self.probe(path),
             Judgement::Missing => self.emit(Event::Missing(path)),
             Judgement::Denied => self.emit(Event::Denied(path)),
             Judgement::Unknown => {}
@@ -334,31 +416,29 @@ impl Context<'_> {
 
     /// Looks itself, where the outcome does not tell.
     fn probe(&mut self, path: PathBuf) {
-        let found = tracee::exists(self.tid, &path, false);
+        let found = self.view.exists(&path, false);
         self.emit(if found { Event::Found(path) } else { Event::Missing(path) });
     }
 
-    fn made(&mut self, path: PathBuf, outcome: Outcome, event: impl FnOnce(Place) -> Event) {
-        if outcome.is_ok() {
-            let place = self.place(path);
-            self.emit(event(place));
-        } else {
-            self.looked_up(path, outcome);
+    /// A call that changes one directory entry has come to its end.
+    fn changed(&mut self, path: PathBuf, outcome: Outcome, event: impl FnOnce(Place) -> Event) {
+        match outcome {
+            Ok(_) => {
+                let place = self.place(path);
+                self.emit(event(place));
+            }
+            Err(errno) => self.looked_up(path, Some(errno)),
         }
-    }
-
-    /// For calls that change one directory entry.
-    fn on_success(
-        &mut self,
-        at: At,
-        args: &Args,
-        event: impl FnOnce(Place) -> Event + 'static,
-    ) -> Option<OnExit> {
-        let path = self.path(at, args)?;
-        Some(Box::new(move |context, outcome| context.made(path, outcome, event)))
     }
 }
 
-fn is_special(kind: std::fs::FileType) -> bool {
-    kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
+/// What a file is to who opens it.
+pub(crate) fn kind(of: std::fs::FileType) -> Kind {
+    if of.is_dir() {
+        Kind::Directory
+    } else if of.is_char_device() || of.is_block_device() || of.is_fifo() || of.is_socket() {
+        Kind::Special
+    } else {
+        Kind::File
+    }
 }

@@ -29,14 +29,21 @@
 //! - A program that puts a supervisor of its own (seccomp user notification) above its calls hides those from us.
 //! - What a process does through descriptors that it was given or received is the doing of who opened them.
 
+mod ask;
 mod calls;
+mod channel;
 mod command;
+mod end;
 mod event;
+mod executed;
 mod filter;
 mod follow;
+mod foresee;
 mod gate;
 mod handle;
 mod image;
+mod judge;
+pub mod net;
 mod ptrace;
 mod stop;
 mod summary;
@@ -53,8 +60,11 @@ use std::io;
 use std::time::Duration;
 
 pub use command::{Command, Observation, observe};
+pub use end::{Ends, Process};
 pub use event::{Access, Event, Kind, Place, Role, Sink, Transfer};
-pub use gate::{Gate, Run};
+pub use executed::executed;
+pub use gate::{Entrance, Gate, Guard, Run};
+pub use judge::{Exec, Judge, Verdict};
 pub use summary::{Touch, Touches, Use};
 
 /// The id of a process or thread.

@@ -7,10 +7,15 @@ use std::ptr;
 
 use crate::Pid;
 
+const POKETEXT: i32 = 4;
 const CONT: i32 = 7;
+const GETREGS: i32 = 12;
+const SETREGS: i32 = 13;
+const DETACH: i32 = 17;
 const SYSCALL: i32 = 24;
 const GETEVENTMSG: i32 = 0x4201;
 const SEIZE: i32 = 0x4206;
+const INTERRUPT: i32 = 0x4207;
 const LISTEN: i32 = 0x4208;
 const GET_SYSCALL_INFO: i32 = 0x420e;
 
@@ -70,6 +75,45 @@ pub(crate) fn seize(pid: Pid) -> io::Result<()> {
         | O_EXITKILL;
     // SAFETY: the options are a number.
     unsafe { request(SEIZE, pid, 0, options) }.map(drop)
+}
+
+/// Attaches to a thread that is about to execute a program, and to nothing that it starts.
+pub(crate) fn seize_for_exec(tid: Pid) -> io::Result<()> {
+    // SAFETY: the options are a number.
+    unsafe { request(SEIZE, tid, 0, O_TRACEEXEC | O_EXITKILL) }.map(drop)
+}
+
+/// Makes a seized thread stop before it next runs an instruction of its program.
+pub(crate) fn interrupt(tid: Pid) -> io::Result<()> {
+    // SAFETY: this request takes nothing.
+    unsafe { request(INTERRUPT, tid, 0, 0) }.map(drop)
+}
+
+/// Lets a stopped thread go on without us, with this signal delivered if not 0.
+pub(crate) fn detach(tid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: the signal is a number.
+    unsafe { request(DETACH, tid, 0, signal as u64) }.map(drop)
+}
+
+/// The registers of a stopped thread.
+pub(crate) fn registers(tid: Pid) -> io::Result<libc::user_regs_struct> {
+    // SAFETY: all its fields are integers, for which zero is a value.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one structure of this type.
+    unsafe { request(GETREGS, tid, 0, ptr::from_mut(&mut registers) as u64) }?;
+    Ok(registers)
+}
+
+/// Gives a stopped thread other registers.
+pub(crate) fn set_registers(tid: Pid, registers: &libc::user_regs_struct) -> io::Result<()> {
+    // SAFETY: the kernel reads one structure of this type.
+    unsafe { request(SETREGS, tid, 0, ptr::from_ref(registers) as u64) }.map(drop)
+}
+
+/// Writes a word to the memory of a stopped thread, be it writable to the thread or not.
+pub(crate) fn poke(tid: Pid, address: u64, word: u64) -> io::Result<()> {
+    // SAFETY: the word is a number; the address is one of the other process's, and checked by the kernel.
+    unsafe { request(POKETEXT, tid, address as usize, word) }.map(drop)
 }
 
 /// How a stopped thread goes on.

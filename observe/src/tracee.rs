@@ -2,7 +2,7 @@
 //! Looking into a stopped thread: its memory, its directory, its descriptors, and the file system as it sees it,
 //! whatever root and mounts it has. Knows no system call.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -57,7 +57,9 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
 /// Is `tid` the first thread of its process? Then it has the process's id.
 pub(crate) fn is_process(tid: Pid) -> bool {
     // SAFETY: signal 0 is not sent; the call only checks that the thread exists in that process.
-    unsafe { libc::syscall(libc::SYS_tgkill, tid, tid, 0) == 0 }
+    let found = unsafe { libc::syscall(libc::SYS_tgkill, tid, tid, 0) } == 0;
+    // What may not be signalled is there, too.
+    found || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
 /// The process that a thread belongs to.
@@ -69,92 +71,222 @@ pub(crate) fn process_of(tid: Pid) -> Pid {
     status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()).unwrap_or(tid)
 }
 
-/// The target of a link in the thread's folder in `/proc`, as a path that the thread itself would use; nothing if
-/// it is not a path, or of a file that was removed.
-pub(crate) fn link(tid: Pid, name: &str) -> Option<PathBuf> {
-    let target = fs::read_link(format!("/proc/{tid}/{name}")).ok()?;
-    if !target.is_absolute() {
-        return None;
+/// A thread that is stopped, or waits for an answer, and the file system as it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The thread.
+    pub tid: Pid,
+    /// It has our own root and mounts: an absolute path means to it what it means to us.
+    pub shared: bool,
+}
+
+impl View {
+    /// Our own.
+    pub(crate) fn own() -> Self {
+        Self { tid: std::process::id() as Pid, shared: true }
     }
-    if target.as_os_str().as_bytes().ends_with(b" (deleted)") && fs::symlink_metadata(&target).is_err() {
-        return None;
+
+    fn proc(self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.tid)
     }
-    within_root(tid, target)
-}
 
-/// The kernel shows paths from our root; a thread that has changed its root knows them without that prefix.
-fn within_root(tid: Pid, path: PathBuf) -> Option<PathBuf> {
-    let root = fs::read_link(format!("/proc/{tid}/root")).ok()?;
-    if root.as_os_str() == "/" {
-        return Some(path);
-    }
-    path.strip_prefix(&root).ok().map(|rest| Path::new("/").join(rest))
-}
-
-/// What is open as descriptor `fd` of the thread.
-pub(crate) fn descriptor(tid: Pid, fd: i32) -> Option<Metadata> {
-    fs::metadata(format!("/proc/{tid}/fd/{fd}")).ok()
-}
-
-/// Is what this link in the thread's folder in `/proc` leads to a file without a name, or no file at all?
-pub(crate) fn is_nameless(tid: Pid, name: &str) -> bool {
-    fs::metadata(format!("/proc/{tid}/{name}"))
-        .is_ok_and(|metadata| !metadata.is_dir() || metadata.nlink() == 0)
-}
-
-/// The program that the thread runs.
-pub(crate) fn own_image(tid: Pid) -> io::Result<File> {
-    File::open(format!("/proc/{tid}/exe"))
-}
-
-/// A regular file as the thread finds it at an absolute path, open for reading. Anything else is not opened, because
-/// opening a device or a pipe is an act.
-pub(crate) fn open_regular(tid: Pid, path: &Path) -> io::Result<File> {
-    let found = find(tid, path, 0)?;
-    let file = format!("/proc/self/fd/{}", found.as_raw_fd());
-    if !fs::metadata(&file)?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    File::open(file)
-}
-
-/// Is there anything at this absolute path, as the thread sees it? A link that leads nowhere is something
-/// unless `follow` is set.
-pub(crate) fn exists(tid: Pid, path: &Path, follow: bool) -> bool {
-    find(tid, path, if follow { 0 } else { libc::O_NOFOLLOW }).is_ok()
-}
-
-/// The path of the same directory entry without links among its parents.
-pub(crate) fn real_entry(tid: Pid, path: &Path) -> Option<PathBuf> {
-    let parent = find(tid, path.parent()?, libc::O_DIRECTORY).ok()?;
-    Some(real_of(tid, &parent)?.join(path.file_name()?))
-}
-
-/// The path of a file that we have open ourselves, as the thread would name it.
-pub(crate) fn real_of(tid: Pid, ours: &impl AsRawFd) -> Option<PathBuf> {
-    within_root(tid, fs::read_link(format!("/proc/self/fd/{}", ours.as_raw_fd())).ok()?)
-}
-
-/// Looks an absolute path up from the thread's own root and mounts, without opening what is there.
-fn find(tid: Pid, path: &Path, flags: i32) -> io::Result<OwnedFd> {
-    // `/proc/self` is somebody else when we look it up.
-    let path = match path.strip_prefix("/proc/self") {
-        Ok(rest) => Path::new("/proc").join(OsString::from(tid.to_string())).join(rest),
-        Err(_) => path.to_owned(),
-    };
-    let root = open_at(libc::AT_FDCWD, format!("/proc/{tid}/root").into(), libc::O_DIRECTORY, 0)?;
-    let path = path.into_os_string().into_vec();
-    for _ in 1..TRIES {
-        match open_at(root.as_raw_fd(), path.clone(), flags, libc::RESOLVE_IN_ROOT) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
+    /// The target of a link in the thread's folder in `/proc`, as a path that the thread itself would use; nothing if
+    /// it is not a path, or of a file that was removed.
+    pub(crate) fn link(self, name: &str) -> Option<PathBuf> {
+        let target = fs::read_link(self.proc(name)).ok()?;
+        if !target.is_absolute() {
+            return None;
         }
+        if target.as_os_str().as_bytes().ends_with(b" (deleted)") && fs::symlink_metadata(&target).is_err() {
+            return None;
+        }
+        self.within_root(target)
     }
-    open_at(root.as_raw_fd(), path, flags, libc::RESOLVE_IN_ROOT)
+
+    /// The kernel shows paths from our root; a thread that has changed its root knows them without that prefix.
+    fn within_root(self, path: PathBuf) -> Option<PathBuf> {
+        if self.shared {
+            return Some(path);
+        }
+        let root = fs::read_link(self.proc("root")).ok()?;
+        if root.as_os_str() == "/" {
+            return Some(path);
+        }
+        path.strip_prefix(&root).ok().map(|rest| Path::new("/").join(rest))
+    }
+
+    /// What is open as descriptor `fd` of the thread.
+    pub(crate) fn descriptor(self, fd: i32) -> Option<Metadata> {
+        fs::metadata(self.proc(&format!("fd/{fd}"))).ok()
+    }
+
+    /// Is what this link in the thread's folder in `/proc` leads to a file without a name, or no file at all?
+    pub(crate) fn is_nameless(self, name: &str) -> bool {
+        fs::metadata(self.proc(name)).is_ok_and(|metadata| !metadata.is_dir() || metadata.nlink() == 0)
+    }
+
+    /// The program that the thread runs.
+    pub(crate) fn own_image(self) -> io::Result<File> {
+        File::open(self.proc("exe"))
+    }
+
+    /// A regular file as the thread finds it at an absolute path, open for reading. Anything else is not opened,
+    /// because opening a device or a pipe is an act.
+    pub(crate) fn open_regular(self, path: &Path) -> io::Result<File> {
+        let found = self.find(path, 0)?;
+        let file = own_fd(&found);
+        if !fs::metadata(&file)?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        File::open(file)
+    }
+
+    /// As [`View::open_regular`], of a file that the kernel would execute for us.
+    pub(crate) fn executable(self, path: &Path) -> Result<File, i32> {
+        let found = self.find(path, 0).map_err(|error| errno(&error))?;
+        permits(&found, libc::X_OK)?;
+        let file = own_fd(&found);
+        let metadata = fs::metadata(&file).map_err(|error| errno(&error))?;
+        if !metadata.is_file() || metadata.mode() & 0o111 == 0 {
+            return Err(libc::EACCES);
+        }
+        // What may be executed need not be readable.
+        File::open(file).map_err(|error| errno(&error))
+    }
+
+    /// Where the link at this path leads, if it is one.
+    pub(crate) fn target(self, path: &Path) -> Option<PathBuf> {
+        let link = self.find(path, libc::O_NOFOLLOW).ok()?;
+        let mut target = vec![0_u8; libc::PATH_MAX as usize];
+        // SAFETY: the path is an empty string, which means the link itself; the kernel writes no further than told.
+        let length = unsafe {
+            libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), target.as_mut_ptr().cast(), target.len())
+        };
+        target.truncate(usize::try_from(length).ok()?);
+        Some(OsString::from_vec(target).into())
+    }
+
+    /// Has this directory no entries?
+    pub(crate) fn is_empty(self, path: &Path) -> bool {
+        let found = self.find(path, libc::O_DIRECTORY | libc::O_NOFOLLOW);
+        found.and_then(|found| fs::read_dir(own_fd(&found))).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
+    /// What is at this absolute path; a link itself unless `follow` is set.
+    pub(crate) fn stat(self, path: &Path, follow: bool) -> Result<libc::stat, i32> {
+        let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+        if self.shared {
+            let path = self.translate(path).map_err(|error| errno(&error))?;
+            return stat_at(libc::AT_FDCWD, &path, flags);
+        }
+        let found =
+            self.find(path, if follow { 0 } else { libc::O_NOFOLLOW }).map_err(|error| errno(&error))?;
+        stat_of(&found)
+    }
+
+    /// As [`View::find`]; and whether no link was on the way, so that the path is the real one but for its `..`.
+    pub(crate) fn find_straight(self, path: &Path, flags: i32) -> Result<(OwnedFd, bool), i32> {
+        if self.shared {
+            let path = self.translate(path).map_err(|error| errno(&error))?;
+            match open_at(libc::AT_FDCWD, &path, flags, libc::RESOLVE_NO_SYMLINKS) {
+                Err(error) if errno(&error) == libc::ELOOP => {}
+                result => return result.map(|found| (found, true)).map_err(|error| errno(&error)),
+            }
+        }
+        self.find(path, flags).map(|found| (found, false)).map_err(|error| errno(&error))
+    }
+
+    /// Is there anything at this absolute path, as the thread sees it? A link that leads nowhere is something
+    /// unless `follow` is set.
+    pub(crate) fn exists(self, path: &Path, follow: bool) -> bool {
+        self.find(path, if follow { 0 } else { libc::O_NOFOLLOW }).is_ok()
+    }
+
+    /// The path of the same directory entry without links among its parents.
+    pub(crate) fn real_entry(self, path: &Path) -> Option<PathBuf> {
+        let parent = self.find(path.parent()?, libc::O_DIRECTORY).ok()?;
+        Some(self.real_of(&parent)?.join(path.file_name()?))
+    }
+
+    /// The path of a file that we have open ourselves, as the thread would name it.
+    pub(crate) fn real_of(self, ours: &impl AsRawFd) -> Option<PathBuf> {
+        self.within_root(fs::read_link(own_fd(ours)).ok()?)
+    }
+
+    /// Looks an absolute path up from the thread's own root and mounts, without opening what is there.
+    pub(crate) fn find(self, path: &Path, flags: i32) -> io::Result<OwnedFd> {
+        let path = self.translate(path)?;
+        if self.shared {
+            return open_at(libc::AT_FDCWD, &path, flags, 0);
+        }
+        let root = CString::new(self.proc("root"))?;
+        let root = open_at(libc::AT_FDCWD, &root, libc::O_DIRECTORY, 0)?;
+        for _ in 1..TRIES {
+            match open_at(root.as_raw_fd(), &path, flags, libc::RESOLVE_IN_ROOT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+        open_at(root.as_raw_fd(), &path, flags, libc::RESOLVE_IN_ROOT)
+    }
+
+    /// The path by which we reach what the thread reaches by `path`: what is the process's own has another name for us.
+    fn translate(self, path: &Path) -> io::Result<CString> {
+        let bytes = path.as_os_str().as_bytes();
+        for (own, folder) in OWN {
+            let Some(rest) = bytes.strip_prefix(own) else { continue };
+            if rest.is_empty() || rest.starts_with(b"/") {
+                let folder = self.proc(folder);
+                return Ok(CString::new([folder.trim_end_matches('/').as_bytes(), rest].concat())?);
+            }
+        }
+        Ok(CString::new(bytes)?)
+    }
 }
 
-fn open_at(dir: RawFd, path: Vec<u8>, flags: i32, resolve: u64) -> io::Result<OwnedFd> {
-    let path = CString::new(path)?;
+/// Paths that lead every process to something of its own, and where that is in its folder in `/proc`.
+const OWN: [(&[u8], &str); 6] = [
+    (b"/proc/self", ""),
+    (b"/proc/thread-self", ""),
+    (b"/dev/fd", "fd"),
+    (b"/dev/stdin", "fd/0"),
+    (b"/dev/stdout", "fd/1"),
+    (b"/dev/stderr", "fd/2"),
+];
+
+/// What the kernel said.
+pub(crate) fn errno(error: &io::Error) -> i32 {
+    // Only a NUL in a path has none; no call can name such a path.
+    error.raw_os_error().unwrap_or(libc::EINVAL)
+}
+
+/// Whether that may be done to a file that is in the mode (`R_OK`, …), by us.
+pub(crate) fn permits(file: &impl AsRawFd, mode: i32) -> Result<(), i32> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_EACCESS;
+    // SAFETY: the kernel reads an empty string.
+    let result = unsafe { libc::syscall(libc::SYS_faccessat2, file.as_raw_fd(), c"".as_ptr(), mode, flags) };
+    if result == 0 { Ok(()) } else { Err(errno(&io::Error::last_os_error())) }
+}
+
+/// What a file is that we have open ourselves.
+pub(crate) fn stat_of(file: &impl AsRawFd) -> Result<libc::stat, i32> {
+    stat_at(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+}
+
+fn stat_at(dir: RawFd, path: &CStr, flags: i32) -> Result<libc::stat, i32> {
+    // SAFETY: all its fields are integers, for which zero is a value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is NUL-terminated; the kernel writes one structure of this type.
+    let result = unsafe { libc::fstatat(dir, path.as_ptr(), &raw mut stat, flags) };
+    if result == 0 { Ok(stat) } else { Err(errno(&io::Error::last_os_error())) }
+}
+
+/// The path of the file itself that we have open.
+pub(crate) fn own_fd(ours: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", ours.as_raw_fd())
+}
+
+fn open_at(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> io::Result<OwnedFd> {
     // `struct open_how`: flags, mode, resolve.
     let how = [(libc::O_PATH | libc::O_CLOEXEC | flags) as u64, 0, resolve];
     // SAFETY: `path` is NUL-terminated and `how` as long as said; both outlive the call.
@@ -199,9 +331,27 @@ mod tests {
     fn looks_into_itself() {
         assert!(is_process(me()));
         assert_eq!(process_of(me()), me());
-        assert_eq!(link(me(), "cwd"), std::env::current_dir().ok());
-        assert!(exists(me(), Path::new("/proc/self/status"), true));
-        assert!(!exists(me(), Path::new("/no such file"), false));
-        assert!(open_regular(me(), Path::new("/dev/null")).is_err());
+        for shared in [true, false] {
+            let view = View { tid: me(), shared };
+            assert_eq!(view.link("cwd"), std::env::current_dir().ok());
+            assert!(view.exists(Path::new("/proc/self/status"), true));
+            assert!(!view.exists(Path::new("/no such file"), false));
+            assert!(view.open_regular(Path::new("/dev/null")).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_the_processs_own_is_found_by_its_id() {
+        let view = View { tid: 7, shared: true };
+        for (path, ours) in [
+            ("/proc/self", "/proc/7"),
+            ("/proc/self/exe", "/proc/7/exe"),
+            ("/dev/fd/3", "/proc/7/fd/3"),
+            ("/dev/stdin", "/proc/7/fd/0"),
+            ("/proc/selfish", "/proc/selfish"),
+            ("/dev/fd0", "/dev/fd0"),
+        ] {
+            assert_eq!(view.translate(Path::new(path)).unwrap().to_str(), Ok(ours));
+        }
     }
 }

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Everything here that depends on the architecture: the table of system calls by number. Registers never
-//! appear: `PTRACE_GET_SYSCALL_INFO` hides them. For another architecture write a second file like this one.
+//! Everything here that depends on the architecture: the table of system calls by number, and what registers and
+//! instructions are needed to change what a stopped thread does. For another architecture write a second file like this
+//! one.
 
-use crate::calls::{Call, Flags, Row, cwd, dir, fd};
+use std::io;
+
+use crate::calls::Links::{Followed, FollowedIf, Kept, KeptIf};
+use crate::calls::{Attribute, Call, Flags, Removal, Row, cwd, dir, fd};
+use crate::{Pid, ptrace};
 
 /// What the kernel calls this architecture in seccomp and ptrace: `AUDIT_ARCH_X86_64`.
 pub(crate) const AUDIT_ARCH: u32 = 0xc000_003e;
@@ -22,33 +27,36 @@ pub(crate) const TABLE: &[Row] = &[
     row(libc::SYS_openat, Call::Open(dir(0, 1), Flags::Arg(2))),
     row(libc::SYS_openat2, Call::Open(dir(0, 1), Flags::How(2))),
     row(libc::SYS_creat, Call::Open(cwd(0), Flags::Always(libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC))),
-    row(libc::SYS_stat, Call::LookUp(cwd(0))),
-    row(libc::SYS_lstat, Call::LookUp(cwd(0))),
-    row(libc::SYS_newfstatat, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_statx, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_access, Call::LookUp(cwd(0))),
-    row(libc::SYS_faccessat, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_faccessat2, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_readlink, Call::LookUp(cwd(0))),
-    row(libc::SYS_readlinkat, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_statfs, Call::LookUp(cwd(0))),
-    row(libc::SYS_getxattr, Call::LookUp(cwd(0))),
-    row(libc::SYS_lgetxattr, Call::LookUp(cwd(0))),
-    row(libc::SYS_listxattr, Call::LookUp(cwd(0))),
-    row(libc::SYS_llistxattr, Call::LookUp(cwd(0))),
-    row(464 /* getxattrat */, Call::LookUp(dir(0, 1))),
-    row(465 /* listxattrat */, Call::LookUp(dir(0, 1))),
-    row(468 /* file_getattr */, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_chdir, Call::LookUp(cwd(0))),
-    row(libc::SYS_chroot, Call::LookUp(cwd(0))),
+    row(libc::SYS_stat, Call::LookUp(cwd(0), Followed)),
+    row(libc::SYS_lstat, Call::LookUp(cwd(0), Kept)),
+    row(libc::SYS_newfstatat, Call::LookUp(dir(0, 1), KeptIf(3))),
+    row(libc::SYS_statx, Call::LookUp(dir(0, 1), KeptIf(2))),
+    row(libc::SYS_access, Call::Access(cwd(0), Followed, 1)),
+    row(libc::SYS_faccessat, Call::Access(dir(0, 1), Followed, 2)),
+    row(libc::SYS_faccessat2, Call::Access(dir(0, 1), KeptIf(3), 2)),
+    row(libc::SYS_readlink, Call::LookUp(cwd(0), Kept)),
+    row(libc::SYS_readlinkat, Call::LookUp(dir(0, 1), Kept)),
+    row(libc::SYS_statfs, Call::LookUp(cwd(0), Followed)),
+    row(libc::SYS_getxattr, Call::LookUp(cwd(0), Followed)),
+    row(libc::SYS_lgetxattr, Call::LookUp(cwd(0), Kept)),
+    row(libc::SYS_listxattr, Call::LookUp(cwd(0), Followed)),
+    row(libc::SYS_llistxattr, Call::LookUp(cwd(0), Kept)),
+    row(464 /* getxattrat */, Call::LookUp(dir(0, 1), KeptIf(2))),
+    row(465 /* listxattrat */, Call::LookUp(dir(0, 1), KeptIf(2))),
+    row(468 /* file_getattr */, Call::LookUp(dir(0, 1), KeptIf(4))),
+    row(libc::SYS_chdir, Call::LookUp(cwd(0), Followed)),
     row(libc::SYS_uselib, Call::Open(cwd(0), Flags::Always(libc::O_RDONLY))),
-    row(libc::SYS_inotify_add_watch, Call::LookUp(cwd(1))),
-    row(libc::SYS_fanotify_mark, Call::LookUp(dir(3, 4))),
-    row(libc::SYS_name_to_handle_at, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_open_tree, Call::LookUp(dir(0, 1))),
-    row(467 /* open_tree_attr */, Call::LookUp(dir(0, 1))),
-    row(libc::SYS_mount, Call::LookUp(cwd(1))),
-    row(libc::SYS_umount2, Call::LookUp(cwd(0))),
+    row(libc::SYS_inotify_add_watch, Call::LookUp(cwd(1), Followed)),
+    row(libc::SYS_fanotify_mark, Call::LookUp(dir(3, 4), Followed)),
+    row(libc::SYS_name_to_handle_at, Call::LookUp(dir(0, 1), FollowedIf(4))),
+    row(libc::SYS_open_tree, Call::LookUp(dir(0, 1), KeptIf(2))),
+    row(467 /* open_tree_attr */, Call::LookUp(dir(0, 1), KeptIf(2))),
+    row(libc::SYS_chroot, Call::Remount(Some(cwd(0)))),
+    row(libc::SYS_pivot_root, Call::Remount(Some(cwd(0)))),
+    row(libc::SYS_mount, Call::Remount(Some(cwd(1)))),
+    row(libc::SYS_umount2, Call::Remount(Some(cwd(0)))),
+    row(libc::SYS_move_mount, Call::Remount(Some(dir(2, 3)))),
+    row(libc::SYS_setns, Call::Remount(None)),
     row(libc::SYS_getdents, Call::List(fd(0))),
     row(libc::SYS_getdents64, Call::List(fd(0))),
     row(libc::SYS_truncate, Call::Truncate(cwd(0))),
@@ -58,37 +66,38 @@ pub(crate) const TABLE: &[Row] = &[
     row(libc::SYS_mknodat, Call::Make(dir(0, 1))),
     row(libc::SYS_symlink, Call::Symlink(0, cwd(1))),
     row(libc::SYS_symlinkat, Call::Symlink(0, dir(1, 2))),
-    row(libc::SYS_link, Call::Link(cwd(0), cwd(1))),
-    row(libc::SYS_linkat, Call::Link(dir(0, 1), dir(2, 3))),
+    row(libc::SYS_link, Call::Link(cwd(0), cwd(1), Kept)),
+    row(libc::SYS_linkat, Call::Link(dir(0, 1), dir(2, 3), FollowedIf(4))),
     row(libc::SYS_rename, Call::Rename(cwd(0), cwd(1), None)),
     row(libc::SYS_renameat, Call::Rename(dir(0, 1), dir(2, 3), None)),
     row(libc::SYS_renameat2, Call::Rename(dir(0, 1), dir(2, 3), Some(4))),
-    row(libc::SYS_unlink, Call::Remove(cwd(0))),
-    row(libc::SYS_unlinkat, Call::Remove(dir(0, 1))),
-    row(libc::SYS_rmdir, Call::Remove(cwd(0))),
-    row(libc::SYS_chmod, Call::Attributes(cwd(0))),
-    row(libc::SYS_fchmod, Call::Attributes(fd(0))),
-    row(libc::SYS_fchmodat, Call::Attributes(dir(0, 1))),
-    row(452 /* fchmodat2 */, Call::Attributes(dir(0, 1))),
-    row(libc::SYS_chown, Call::Attributes(cwd(0))),
-    row(libc::SYS_lchown, Call::Attributes(cwd(0))),
-    row(libc::SYS_fchown, Call::Attributes(fd(0))),
-    row(libc::SYS_fchownat, Call::Attributes(dir(0, 1))),
-    row(libc::SYS_utime, Call::Attributes(cwd(0))),
-    row(libc::SYS_utimes, Call::Attributes(cwd(0))),
-    row(libc::SYS_futimesat, Call::Attributes(dir(0, 1))),
-    row(libc::SYS_utimensat, Call::Attributes(dir(0, 1))),
-    row(libc::SYS_setxattr, Call::Attributes(cwd(0))),
-    row(libc::SYS_lsetxattr, Call::Attributes(cwd(0))),
-    row(libc::SYS_fsetxattr, Call::Attributes(fd(0))),
-    row(libc::SYS_removexattr, Call::Attributes(cwd(0))),
-    row(libc::SYS_lremovexattr, Call::Attributes(cwd(0))),
-    row(libc::SYS_fremovexattr, Call::Attributes(fd(0))),
-    row(463 /* setxattrat */, Call::Attributes(dir(0, 1))),
-    row(466 /* removexattrat */, Call::Attributes(dir(0, 1))),
-    row(469 /* file_setattr */, Call::Attributes(dir(0, 1))),
-    row(libc::SYS_execve, Call::Exec(cwd(0))),
-    row(libc::SYS_execveat, Call::Exec(dir(0, 1))),
+    row(libc::SYS_unlink, Call::Remove(cwd(0), Removal::File)),
+    row(libc::SYS_unlinkat, Call::Remove(dir(0, 1), Removal::By(2))),
+    row(libc::SYS_rmdir, Call::Remove(cwd(0), Removal::Directory)),
+    row(libc::SYS_chmod, Call::Attributes(cwd(0), Followed, Attribute::Mode)),
+    row(libc::SYS_fchmod, Call::Attributes(fd(0), Followed, Attribute::Mode)),
+    row(libc::SYS_fchmodat, Call::Attributes(dir(0, 1), Followed, Attribute::Mode)),
+    row(452 /* fchmodat2 */, Call::Attributes(dir(0, 1), KeptIf(3), Attribute::Mode)),
+    row(libc::SYS_chown, Call::Attributes(cwd(0), Followed, Attribute::Owner(1))),
+    row(libc::SYS_lchown, Call::Attributes(cwd(0), Kept, Attribute::Owner(1))),
+    row(libc::SYS_fchown, Call::Attributes(fd(0), Followed, Attribute::Owner(1))),
+    row(libc::SYS_fchownat, Call::Attributes(dir(0, 1), KeptIf(4), Attribute::Owner(2))),
+    row(libc::SYS_utime, Call::Attributes(cwd(0), Followed, Attribute::Times(1))),
+    row(libc::SYS_utimes, Call::Attributes(cwd(0), Followed, Attribute::Times(1))),
+    row(libc::SYS_futimesat, Call::Attributes(dir(0, 1), Followed, Attribute::Times(2))),
+    row(libc::SYS_utimensat, Call::Attributes(dir(0, 1), KeptIf(3), Attribute::Times(2))),
+    row(libc::SYS_setxattr, Call::Attributes(cwd(0), Followed, Attribute::Other)),
+    row(libc::SYS_lsetxattr, Call::Attributes(cwd(0), Kept, Attribute::Other)),
+    row(libc::SYS_fsetxattr, Call::Attributes(fd(0), Followed, Attribute::Other)),
+    row(libc::SYS_removexattr, Call::Attributes(cwd(0), Followed, Attribute::Other)),
+    row(libc::SYS_lremovexattr, Call::Attributes(cwd(0), Kept, Attribute::Other)),
+    row(libc::SYS_fremovexattr, Call::Attributes(fd(0), Followed, Attribute::Other)),
+    row(463 /* setxattrat */, Call::Attributes(dir(0, 1), KeptIf(2), Attribute::Other)),
+    row(466 /* removexattrat */, Call::Attributes(dir(0, 1), KeptIf(2), Attribute::Other)),
+    row(469 /* file_setattr */, Call::Attributes(dir(0, 1), KeptIf(4), Attribute::Other)),
+    row(libc::SYS_execve, Call::Exec(cwd(0), 1)),
+    row(libc::SYS_execveat, Call::Exec(dir(0, 1), 2)),
+    row(libc::SYS_exit_group, Call::Exit(0)),
     row(libc::SYS_connect, Call::Connect),
     row(libc::SYS_bind, Call::Bind),
     row(libc::SYS_socket, Call::Socket),
@@ -98,3 +107,33 @@ pub(crate) const TABLE: &[Row] = &[
     row(426 /* io_uring_enter */, Call::Refuse(libc::ENOSYS)),
     row(427 /* io_uring_register */, Call::Refuse(libc::ENOSYS)),
 ];
+
+/// The code segment of a 32-bit program.
+const CODE32: u64 = 0x23;
+/// `mov $exit_group, %eax; syscall`, and the same as a 32-bit program says it.
+const EXIT: [u8; 8] = [0xb8, 231, 0, 0, 0, 0x0f, 0x05, 0x90];
+const EXIT32: [u8; 8] = [0xb8, 252, 0, 0, 0, 0xcd, 0x80, 0x90];
+
+/// Makes a thread that has just executed a program, and not yet run any of it, end with this exit code instead.
+///
+/// The first instructions of the program are written over, in this process's copy. The number of the call is among them
+/// because the exec that is about to return still sets that register.
+pub(crate) fn exit_instead(tid: Pid, code: u8) -> io::Result<()> {
+    let mut registers = ptrace::registers(tid)?;
+    let narrow = registers.cs == CODE32;
+    // An aligned word cannot reach into a page that is not there. What was in it does not matter any more.
+    registers.rip &= !7;
+    registers.orig_rax = u64::MAX;
+    let argument = if narrow { &mut registers.rbx } else { &mut registers.rdi };
+    *argument = u64::from(code);
+    ptrace::poke(tid, registers.rip, u64::from_le_bytes(if narrow { EXIT32 } else { EXIT }))?;
+    ptrace::set_registers(tid, &registers)
+}
+
+/// Makes the call that a thread in a seccomp stop is about to execute fail with this error instead.
+pub(crate) fn fail_instead(tid: Pid, errno: i32) -> io::Result<()> {
+    let mut registers = ptrace::registers(tid)?;
+    registers.orig_rax = u64::MAX;
+    registers.rax = i64::from(-errno) as u64;
+    ptrace::set_registers(tid, &registers)
+}

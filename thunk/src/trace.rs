@@ -4,6 +4,7 @@
 //! leaves a trace that can be read up to that point.
 
 mod observed;
+mod products;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -18,9 +19,11 @@ use crate::error::{Error, Result};
 use crate::framed;
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::to_path;
+use crate::placeholder::OutputRef;
 use crate::store::Store;
 
 pub use observed::{Observed, Status, Touch, Uses, clean};
+pub use products::{Product, Products, Step};
 
 const MAGIC: &[u8] = b"##GGTRACE##1\n";
 
@@ -71,9 +74,28 @@ mod wire {
         pub wall_us: u64,
     }
 
+    /// One path of a [`Standing`].
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Stands {
+        #[prost(bytes = "vec", tag = "1")]
+        pub path: Vec<u8>,
+        /// `THASH#output`.
+        #[prost(bytes = "vec", tag = "2")]
+        pub output: Vec<u8>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Standing {
+        #[prost(message, repeated, tag = "1")]
+        pub paths: Vec<Stands>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Packed {}
+
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Record {
-        #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+        #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
         pub kind: Option<Kind>,
     }
 
@@ -93,6 +115,12 @@ mod wire {
         Tables(super::observed::wire::Tables),
         #[prost(message, tag = "6")]
         Observed(super::observed::wire::Observed),
+        /// Written when the build is over: where outputs of deferred commands stand then, under whatever name.
+        #[prost(message, tag = "7")]
+        Standing(Standing),
+        /// The trace was taken out of a pack.
+        #[prost(message, tag = "8")]
+        Packed(Packed),
     }
 }
 
@@ -152,6 +180,11 @@ pub struct Trace {
     /// Paths at which placeholders were about to be put, by a deferred command, a copy or a rename, or were left by an
     /// earlier build.
     pub placed: Vec<PathBuf>,
+    /// Where outputs of deferred commands stood when the build was over: also those that were renamed or copied, and not those
+    /// that were removed. Absent if the recorder was killed.
+    pub standing: Option<Vec<(PathBuf, OutputRef)>>,
+    /// It came in a pack: files that are not on this machine are as they were recorded.
+    pub packed: bool,
     /// The build's exit code, and how long it took in microseconds; absent if the recorder was killed.
     pub end: Option<(i32, u64)>,
     /// What is wrong with the file's last record, if the recorder was killed while writing it.
@@ -213,10 +246,27 @@ impl Trace {
                 Some(wire::Kind::Observed(message)) => {
                     trace.observed.push(known.decode(message).map_err(bad)?);
                 }
+                Some(wire::Kind::Standing(message)) => {
+                    let standing = trace.standing.get_or_insert_default();
+                    for wire::Stands { path, output } in message.paths {
+                        let path = checked_path(&path).map_err(bad)?;
+                        let output = OutputRef::parse(&output)
+                            .ok_or_else(|| bad("a path at which no output stands".into()))?;
+                        standing.push((path, output));
+                    }
+                }
+                Some(wire::Kind::Packed(_)) => trace.packed = true,
                 Some(wire::Kind::Begin(_)) | None => return Err(bad("a record of unknown kind".into())),
             }
         }
         Ok(trace)
+    }
+
+    /// A trace file's content with the note that it came in a pack.
+    #[must_use]
+    pub fn mark_packed(mut content: Vec<u8>) -> Vec<u8> {
+        framed::push(&mut content, &wire::Record { kind: Some(wire::Kind::Packed(wire::Packed {})) });
+        content
     }
 
     /// The newest trace of a build that was started in `cwd` or in a directory above it.
@@ -283,6 +333,49 @@ fn read_command(command: wire::Command) -> std::result::Result<Command, String> 
     })
 }
 
+fn write_command(command: &Command) -> wire::Command {
+    wire::Command {
+        id: command.id,
+        parent: command.parent,
+        cwd: command.cwd.as_os_str().as_bytes().to_vec(),
+        argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+        program: command.program.as_os_str().as_bytes().to_vec(),
+        kind: command.kind.clone(),
+        disposition: match command.disposition {
+            Disposition::Deferred => 0,
+            Disposition::Declined => 1,
+            Disposition::Ran => 2,
+        },
+        reason: command.reason.clone(),
+        thunk: command.thunk.map(|t| t.to_string()).unwrap_or_default(),
+        outputs: command.outputs.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
+        at_us: command.at_us,
+        took_us: command.took_us,
+    }
+}
+
+/// A trace of one command that ran, for whoever wants to know it again.
+#[must_use]
+pub fn of_one(command: &Command, observed: &Observed) -> Vec<u8> {
+    let begin = wire::Begin {
+        cwd: command.cwd.as_os_str().as_bytes().to_vec(),
+        argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+        started_us: 0,
+    };
+    let (tables, message) = observed::Numbers::default().encode(observed);
+    let kinds = [
+        Some(wire::Kind::Begin(begin)),
+        Some(wire::Kind::Command(write_command(command))),
+        tables.map(wire::Kind::Tables),
+        Some(wire::Kind::Observed(message)),
+    ];
+    let mut bytes = MAGIC.to_vec();
+    for kind in kinds.into_iter().flatten() {
+        framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
+    }
+    bytes
+}
+
 /// Appends to a trace file in the store. Used from several threads.
 #[derive(Debug)]
 pub struct Writer {
@@ -347,25 +440,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be written to.
     pub fn command(&self, command: &Command) -> Result<()> {
-        let message = wire::Command {
-            id: command.id,
-            parent: command.parent,
-            cwd: command.cwd.as_os_str().as_bytes().to_vec(),
-            argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
-            program: command.program.as_os_str().as_bytes().to_vec(),
-            kind: command.kind.clone(),
-            disposition: match command.disposition {
-                Disposition::Deferred => 0,
-                Disposition::Declined => 1,
-                Disposition::Ran => 2,
-            },
-            reason: command.reason.clone(),
-            thunk: command.thunk.map(|t| t.to_string()).unwrap_or_default(),
-            outputs: command.outputs.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
-            at_us: command.at_us,
-            took_us: command.took_us,
-        };
-        self.record(wire::Kind::Command(message))
+        self.record(wire::Kind::Command(write_command(command)))
     }
 
     /// Adds a path at which a placeholder may stand from now on.
@@ -395,6 +470,18 @@ impl Writer {
             tail.numbers.truncate(before);
         }
         written
+    }
+
+    /// Adds where outputs of deferred commands stand, the build being over.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn standing<'a>(&self, paths: impl IntoIterator<Item = (&'a Path, &'a OutputRef)>) -> Result<()> {
+        let stands = |(path, output): (&Path, &OutputRef)| wire::Stands {
+            path: path.as_os_str().as_bytes().to_vec(),
+            output: output.to_string().into_bytes(),
+        };
+        self.record(wire::Kind::Standing(wire::Standing { paths: paths.into_iter().map(stands).collect() }))
     }
 
     /// Ends the trace, and copies it to where it is wanted too.
@@ -504,6 +591,8 @@ mod tests {
             })
             .unwrap();
         writer.placed(Path::new("/w/project/b.o")).unwrap();
+        let output = OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: None };
+        writer.standing([(Path::new("/w/project/b.o"), &output)]).unwrap();
         writer.end(0, 99).unwrap();
         writer.path().into()
     }
@@ -517,6 +606,10 @@ mod tests {
         assert_eq!(trace.commands[0].argv, ["gcc", "-c", "a.c"]);
         assert_eq!(trace.outputs(), ["a.o", "old.o", "b.o"].map(|name| Path::new("/w/project").join(name)));
         assert_eq!((trace.end, &trace.cut), (Some((0, 99)), &None));
+        let standing = trace.standing.clone().unwrap();
+        assert_eq!((standing.len(), standing[0].0.as_path()), (1, Path::new("/w/project/b.o")));
+        let packed = Trace::mark_packed(fs::read(&path).unwrap());
+        assert_eq!(Trace::decode("t", &packed).unwrap(), Trace { packed: true, ..trace });
         assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
         assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
     }

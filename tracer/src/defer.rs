@@ -222,7 +222,12 @@ fn add_files(
 }
 
 /// A placeholder that is to stand at `path`.
-fn placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u32) -> thunk::Result<AtomicFile> {
+pub fn placeholder(
+    recorder: &Recorder,
+    path: &Path,
+    output: OutputRef,
+    mode: u32,
+) -> thunk::Result<AtomicFile> {
     let content =
         Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
     let directory = path.parent().unwrap_or(Path::new("/"));

@@ -9,7 +9,10 @@ mod force;
 mod headers;
 mod includes;
 mod install;
+mod judge;
+mod learned;
 mod placing;
+mod process;
 mod programs;
 mod questions;
 mod recorder;
@@ -17,13 +20,15 @@ mod request;
 mod server;
 mod session;
 mod session_directory;
+mod standing;
 mod toolchain;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Runs a build, unmodified, and records it: commands that are understood become thunks instead of running.
 /// Afterwards, `ggforce` computes what was deferred.
@@ -33,6 +38,12 @@ struct Arguments {
     /// When the build is over, write the trace to this file as well as to the store.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Run every command, observed; defer none.
+    #[arg(long)]
+    run: bool,
+    /// How processes are observed.
+    #[arg(long, value_enum, default_value_t)]
+    method: Method,
     /// When the build is over, say on standard error how many commands were deferred.
     #[arg(short, long)]
     verbose: bool,
@@ -41,9 +52,21 @@ struct Arguments {
     command: Vec<OsString>,
 }
 
+/// How processes are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// By a library in each process.
+    Preload,
+    /// By ptrace; no library is loaded. Sees everything, and is slow.
+    Ptrace,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match session::run(&arguments.command, arguments.output.as_deref(), arguments.verbose) {
+    match session::run(&arguments) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ggtrace: {error:#}");

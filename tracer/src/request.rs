@@ -32,12 +32,14 @@ pub enum Request {
 }
 
 /// A program about to be executed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exec {
     /// The process that executes it.
     pub pid: u32,
     /// Id of the command that executes it.
     pub parent: u32,
+    /// Will a child of the process execute it, which does not exist yet?
+    pub spawned: bool,
     /// The command.
     pub invocation: Invocation,
     /// File mode creation mask.
@@ -81,6 +83,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
             Ok(Request::Exec(Box::new(Exec {
                 pid: head.pid,
                 parent: head.command,
+                spawned: head.flags & request_flags::SPAWN != 0,
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),

@@ -3,24 +3,28 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use models::Invocation;
+use observe::{Gate, Options, net};
 use thunk::{Placeholder, Store, trace};
 use wire::FdIdentity;
 
 use crate::context::Running;
 use crate::decide::{self, Answer};
 use crate::install::Install;
-use crate::recorder::{Parts, Recorder};
+use crate::judge::Kernel;
+use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
+use crate::watch::Watch;
+use crate::{Arguments, Method, process};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -34,11 +38,12 @@ impl std::fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-/// Runs `argv` and records it.
+/// Runs a build and records it.
 ///
 /// # Errors
 /// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
-pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let argv = &arguments.command;
     let install = Install::find()?;
     let store = Store::open_default()?;
     store.sweep();
@@ -47,9 +52,22 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
     let mut left = previous.map(|previous| previous.outputs()).unwrap_or_default();
     left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
-    let trace = trace::Writer::create(&store, output, &cwd, argv, &left)?;
+    let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
-    let fds = [0, 1, 2].map(identity);
+    let sight = match arguments.method {
+        Method::Preload => Sight::Hooks,
+        Method::Ptrace => Sight::Tracer,
+        Method::Auto => match net::available() {
+            Ok(()) => Sight::Net,
+            Err(why) => {
+                if arguments.verbose {
+                    eprintln!("ggtrace: only what hooks see is recorded: {why}");
+                }
+                Sight::Hooks
+            }
+        },
+    };
+    let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
         store,
@@ -58,14 +76,18 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
         directory: directory.path().to_path_buf(),
         project: cwd.clone(),
         root: Running::root(&fds),
+        defers: !arguments.run,
+        sight,
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
+    Watch::start(&recorder).context("cannot start a thread")?;
 
     let status = build(&recorder, argv, &cwd, fds)?;
+    recorder.watch.close();
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
-    if let Err(error) = recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64) {
+    if let Err(error) = recorder.end(code) {
         if code == 0 {
             return Err(error.into());
         }
@@ -73,7 +95,7 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     }
     recorder.store.files().flush();
     drop(directory);
-    if verbose {
+    if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
             recorder.counts(),
@@ -88,43 +110,121 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
 }
 
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<ExitStatus> {
+fn build(
+    recorder: &Arc<Recorder>,
+    argv: &[OsString],
+    cwd: &Path,
+    fds: [FdIdentity; 3],
+) -> Result<ExitStatus> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
+    let mut command = Command::new(&program);
+    command.arg0(name).args(&argv[1..]);
+    // A tracer is asked about the build's command as about any other.
+    if recorder.sight != Sight::Tracer
+        && let Some(status) = preload(recorder, &mut command, &program, argv, cwd, fds)?
+    {
+        return Ok(status);
+    }
+    leave_interrupts_to_the_build(&mut command);
+    let cannot = || format!("cannot run {}", program.display());
+    match recorder.sight {
+        Sight::Hooks => wait(recorder, command.spawn().with_context(cannot)?),
+        Sight::Net => {
+            let (entrance, net) = net::pair(0)?;
+            let kernel = Arc::new(Kernel(Arc::clone(recorder)));
+            let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
+            // SAFETY: between fork and exec, entering is async-signal-safe.
+            unsafe {
+                // Without a net the hooks have to do, and it is said below.
+                command.pre_exec(move || {
+                    let _ = entrance.enter();
+                    Ok(())
+                });
+            }
+            let child = command.spawn().with_context(cannot)?;
+            drop(command);
+            if let Err(why) = supervisor.installed() {
+                eprintln!("ggtrace: what no hook sees is not recorded: {why}");
+            }
+            wait(recorder, child)
+        }
+        Sight::Tracer => traced(recorder, command).with_context(cannot),
+    }
+}
+
+/// Asks about the build's command, and has the interceptor loaded into it. If it is deferred, it has ended.
+fn preload(
+    recorder: &Recorder,
+    command: &mut Command,
+    program: &Path,
+    argv: &[OsString],
+    cwd: &Path,
+    fds: [FdIdentity; 3],
+) -> Result<Option<ExitStatus>> {
     // SAFETY: umask only exchanges a number; no other thread of this process makes files yet.
     let umask = unsafe { libc::umask(0o022) };
     // SAFETY: as above; put back at once.
     unsafe { libc::umask(umask) };
     let invocation = Invocation {
-        program: program.clone(),
+        program: program.to_path_buf(),
         argv: argv.to_vec(),
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec = Exec { pid: std::process::id(), parent: 0, invocation, umask, fds: Some(fds) };
-    let mut command = Command::new(&program);
-    match decide::exec(recorder, &exec) {
-        Answer::Exit(code) => return Ok(ExitStatus::from_raw((code & 0xff) << 8)),
+    let exec = Exec { pid: std::process::id(), parent: 0, spawned: false, invocation, umask, fds: Some(fds) };
+    let (id, flags) = match decide::exec(recorder, &exec) {
+        Answer::Run { command, flags } => (command, flags),
+        Answer::Exit(code) => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
         Answer::Fail { errno, why } => {
             return Err(std::io::Error::from_raw_os_error(errno))
                 .with_context(|| format!("{}: {why}", program.display()));
         }
-        Answer::Run { command: id, flags } => {
-            for (variable, value) in recorder.environment_of(id, flags) {
-                let value = match std::env::var_os(&variable) {
-                    Some(foreign) if variable == "LD_PRELOAD" && !foreign.is_empty() => {
-                        joined(foreign, &value)
-                    }
-                    _ => value,
-                };
-                if variable != "LD_PRELOAD" || flags & wire::reply_flags::NO_PRELOAD == 0 {
-                    command.env(variable, value);
-                }
-            }
+    };
+    for (variable, value) in recorder.environment_of(id, flags) {
+        let value = match std::env::var_os(&variable) {
+            Some(foreign) if variable == "LD_PRELOAD" && !foreign.is_empty() => joined(foreign, &value),
+            _ => value,
+        };
+        if variable != "LD_PRELOAD" || flags & wire::reply_flags::NO_PRELOAD == 0 {
+            command.env(variable, value);
         }
     }
-    command.arg0(name).args(&argv[1..]);
-    // Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
+    Ok(None)
+}
+
+fn wait(recorder: &Recorder, mut child: Child) -> Result<ExitStatus> {
+    let _ = recorder.build.set(child.id().cast_signed());
+    forward_termination(child.id());
+    child.wait().context("cannot wait for the build")
+}
+
+/// Runs the build under ptrace, until it and all that it started have ended: what is under the tracer's filter cannot go on
+/// without it.
+fn traced(recorder: &Arc<Recorder>, mut command: Command) -> Result<ExitStatus> {
+    let (entrance, guard) = Gate::new()?.split();
+    // SAFETY: between fork and exec, entering is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || entrance.enter().inspect_err(|error| entrance.fail(error)));
+    }
+    let kernel = Kernel(Arc::clone(recorder));
+    std::thread::scope(|scope| {
+        let follow = scope.spawn(|| guard.follow(&Options::default(), &mut kernel.clone(), Some(&kernel)));
+        // Returns when the child has executed its program, which waits for the tracer; the tracer reaps it.
+        let spawned = command.spawn();
+        drop(command);
+        if let Ok(child) = &spawned {
+            forward_termination(child.id());
+        }
+        let run = follow.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
+        // What the exec said tells more than that the tracer found nobody.
+        spawned?;
+        Ok(run?.status)
+    })
+}
+
+/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
+fn leave_interrupts_to_the_build(command: &mut Command) {
     // SAFETY: ignoring a signal touches no memory of ours.
     let before =
         [libc::SIGINT, libc::SIGQUIT].map(|signal| (signal, unsafe { libc::signal(signal, libc::SIG_IGN) }));
@@ -137,9 +237,6 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
             Ok(())
         });
     }
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-    forward_termination(child.id());
-    child.wait().context("cannot wait for the build")
 }
 
 /// `SIGTERM` and `SIGHUP` sent to the recorder go on to the build; the recorder ends after it.
@@ -184,18 +281,4 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     let found =
         || std::env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).filter(is_file);
     found().find(usable).or_else(|| found().next())
-}
-
-fn identity(fd: i32) -> FdIdentity {
-    let file = PathBuf::from(format!("/proc/self/fd/{fd}"));
-    std::fs::metadata(file).map_or_else(
-        |_| FdIdentity::default(),
-        |m| FdIdentity {
-            dev: m.dev(),
-            ino: m.ino(),
-            rdev: m.rdev(),
-            mode: m.mode(),
-            nlink: m.nlink() as u32,
-        },
-    )
 }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is asked before a program is executed or a file opened, and what can be answered. Knows neither how the question
+//! comes up nor how an answer is carried out.
+
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+
+use crate::Pid;
+
+/// A program that is about to be executed.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    /// The process.
+    pub pid: Pid,
+    /// Its parent, as far as it is still known.
+    pub parent: Pid,
+    /// The program: absolute, with its links.
+    pub path: PathBuf,
+    /// The arguments, `argv[0]` included.
+    pub argv: Vec<OsString>,
+    /// The environment; entries without a `=` are left out.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// What standard input, output and error are; nothing for a descriptor that is closed.
+    pub fds: [Option<Metadata>; 3],
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What would happen anyway.
+    Go,
+    /// The program is not to run an instruction: its process ends with this exit code. For an exec only; an open goes on.
+    Exit(u8),
+    /// The call fails with this error.
+    Fail(i32),
+}
+
+/// Decides about what no hook sees. May take its time: only the thread that asks is held up, in the net. A tracer
+/// has one thread for all, which waits, too.
+///
+/// Processes that it starts in the calling thread must have ended, and been waited for, when it answers.
+pub trait Judge: Send + Sync {
+    /// A program that exists and may be executed is about to be.
+    fn exec(&self, exec: &Exec) -> Verdict {
+        let _ = exec;
+        Verdict::Go
+    }
+
+    /// [`Verdict::Exit`] could not be carried out: the exec failed for another reason, or the process cannot be traced
+    /// because somebody else does so already. If the latter (`runs`), the program runs.
+    fn not_deferred(&self, exec: &Exec, runs: bool) {
+        let _ = (exec, runs);
+    }
+
+    /// May a regular file of this size be one that `open` wants to be asked about? Must be quick.
+    fn may_be_placeholder(&self, size: u64) -> bool {
+        let _ = size;
+        false
+    }
+
+    /// A regular file that exists is about to be opened, under this absolute path.
+    fn open(&self, pid: Pid, path: &Path, writes: bool) -> Verdict {
+        let _ = (pid, path, writes);
+        Verdict::Go
+    }
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The net: sees the calls of a process and all its descendants without stopping them by ptrace. A seccomp filter sends
+//! every call of the table to us and lets it wait for our answer, except those that bear a cookie: who makes them tells of
+//! them in another way.
+//!
+//! ```text
+//! parent  pair ─ Net::start ─ fork ──────────────── receive the listener ─ threads: receive, foresee, tell, answer
+//! child                         Entrance::enter: filter, hand over ─ exec (asks already) ─ …
+//! ```
+//!
+//! What comes of a call is not told, so it is foreseen (`foresee.rs`), just before the call is let go on.
+//!
+//! If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
+//! nothing they do goes unseen.
+
+mod listener;
+mod redirect;
+mod supervise;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use crate::channel::{self, Message};
+use crate::event::Event;
+use crate::{Error, Judge, Pid, Sink, filter};
+
+use listener::Listener;
+use supervise::Supervise;
+
+/// What the child says: here is the listener; there is none, with the errno.
+const INSTALLED: u8 = 1;
+const REFUSED: u8 = 2;
+
+/// Takes the events of all processes, from several threads at once: those of one thread of a process in the order in
+/// which they happen, and each before its call goes on.
+pub trait SharedSink: Send + Sync {
+    /// `process` is about to do this.
+    fn event(&self, process: Pid, event: Event);
+}
+
+impl<T: Sink> SharedSink for Mutex<T> {
+    fn event(&self, process: Pid, event: Event) {
+        self.lock().unwrap_or_else(PoisonError::into_inner).event(process, event);
+    }
+}
+
+impl<T: SharedSink + ?Sized> Sink for &T {
+    fn event(&mut self, process: Pid, event: Event) {
+        SharedSink::event(*self, process, event);
+    }
+}
+
+/// Why there is no net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Only one listener can be above a process.
+    #[error("another supervisor of system calls is above this process already (seccomp user notification)")]
+    Busy,
+    /// The kernel is too old, or made without it.
+    #[error("this kernel has no seccomp user notification")]
+    Unsupported,
+    /// The kernel has said this.
+    #[error("cannot install a seccomp filter: {}", io::Error::from_raw_os_error(*.0))]
+    Errno(i32),
+    /// The child ended before it came to it.
+    #[error("the process ended before it could be put under the seccomp filter")]
+    NeverReady,
+}
+
+impl Refusal {
+    fn of(errno: i32) -> Self {
+        match errno {
+            libc::EBUSY => Self::Busy,
+            libc::ENOSYS | libc::EINVAL => Self::Unsupported,
+            errno => Self::Errno(errno),
+        }
+    }
+}
+
+/// Could a child be put under a net? Tried in a thread that ends at once, because a filter cannot be taken off again.
+///
+/// # Errors
+/// It could not, and why.
+pub fn available() -> Result<(), Refusal> {
+    // Nobody answers: what the thread does to end must not be asked about, and is not in the table.
+    let program = filter::notifying(0);
+    let tried = thread::Builder::new().spawn(move || filter::install_notifying(&program).map(drop));
+    let result = tried.map_err(|error| Refusal::of(crate::tracee::errno(&error)))?.join();
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Refusal::of(crate::tracee::errno(&error))),
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+/// The child's half, to be moved to where it is forked: a `pre_exec` of [`std::process::Command`] will do.
+#[derive(Debug)]
+pub struct Entrance {
+    program: Vec<libc::sock_filter>,
+    child: OwnedFd,
+    /// The number of the parent's end, of which a fork makes a copy.
+    parent: RawFd,
+}
+
+impl Entrance {
+    /// Puts the calling process, and all that will descend from it, under the net. To be called once, after a `fork` that
+    /// copied the descriptors (not `vfork`). Async-signal-safe, allocates nothing. What follows is seen, and should be
+    /// `exec`; [`Net::start`] must have been called.
+    ///
+    /// # Errors
+    /// There is no net. The parent has been told, and the child can go on without.
+    pub fn enter(&self) -> io::Result<()> {
+        // SAFETY: this is the child's copy of the descriptor, and nothing in the child uses it again: it executes a program or exits.
+        unsafe { libc::close(self.parent) };
+        match filter::install_notifying(&self.program) {
+            // The listener is closed here: if the parent dies, nothing may keep calls waiting.
+            Ok(listener) => channel::hand_over(self.child.as_raw_fd(), INSTALLED, listener.as_raw_fd()),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                channel::say(self.child.as_raw_fd(), REFUSED, errno)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The parent's half.
+#[derive(Debug)]
+pub struct Net {
+    parent: OwnedFd,
+}
+
+/// The two halves of a net for one child and its descendants. Calls with `cookie` as their sixth argument are not seen; if
+/// it is 0, all are.
+///
+/// # Errors
+/// The process has no descriptors left.
+pub fn pair(cookie: u64) -> Result<(Entrance, Net), Error> {
+    let (parent, child) = channel::pair().map_err(Error::Gate)?;
+    let entrance = Entrance { program: filter::notifying(cookie), child, parent: parent.as_raw_fd() };
+    Ok((entrance, Net { parent }))
+}
+
+impl Net {
+    /// Starts the threads that wait for the child and then for calls. To be called before the fork, because the child's exec
+    /// is the first call to be answered.
+    ///
+    /// The child's half is to be dropped after the fork, or it would not be noticed that the child has died
+    /// ([`std::process::Command`] holds what it was given in `pre_exec`).
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn start(
+        self,
+        sink: Arc<dyn SharedSink>,
+        judge: Option<Arc<dyn Judge>>,
+    ) -> Result<Supervisor, Error> {
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        let wait = move || {
+            let listener = match channel::receive(&self.parent, 0) {
+                Ok(Some(Message { what: INSTALLED, fd: Some(fd), .. })) => Ok(Listener::new(fd)),
+                Ok(Some(Message { what: REFUSED, errno, .. })) => Err(Refusal::of(errno)),
+                _ => Err(Refusal::NeverReady),
+            };
+            match listener {
+                Ok(listener) => {
+                    let supervise = Supervise::new(listener, sink, judge);
+                    shared.set(Phase::Installed(Ok(())));
+                    supervise.run();
+                }
+                Err(refusal) => shared.set(Phase::Installed(Err(refusal))),
+            }
+            shared.end();
+        };
+        thread::Builder::new().name("net".into()).spawn(wait).map_err(Error::Thread)?;
+        Ok(Supervisor { state })
+    }
+}
+
+/// How far the supervisor has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// The child has not said anything yet.
+    #[default]
+    Waiting,
+    /// The child has a net, or none.
+    Installed(Result<(), Refusal>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// And whether it is over.
+    phase: Mutex<(Phase, bool)>,
+    changed: Condvar,
+}
+
+impl State {
+    fn set(&self, phase: Phase) {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).0 = phase;
+        self.changed.notify_all();
+    }
+
+    fn end(&self) {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_until(&self, enough: impl Fn((Phase, bool)) -> bool) -> Phase {
+        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let phase = self.changed.wait_while(phase, |phase| !enough(*phase));
+        phase.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The threads behind a net. They go on when this is dropped, until no process is left.
+#[derive(Debug)]
+pub struct Supervisor {
+    state: Arc<State>,
+}
+
+impl Supervisor {
+    /// Waits until the child has put itself under the net, or could not.
+    ///
+    /// # Errors
+    /// It could not, and why. It goes on without, or has ended.
+    pub fn installed(&self) -> Result<(), Refusal> {
+        match self.state.wait_until(|(phase, _)| phase != Phase::Waiting) {
+            Phase::Installed(result) => result,
+            Phase::Waiting => Err(Refusal::NeverReady),
+        }
+    }
+
+    /// Waits until no process is left under the net.
+    pub fn wait(&self) {
+        self.state.wait_until(|(_, over)| over);
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The threads that answer calls. Each receives one, finds out what it is about, tells the sink and lets the call go on. Where
+//! the judge is asked, which may take long, another thread takes over the receiving.
+
+use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::SharedSink;
+use super::listener::{Listener, Notification};
+use super::redirect::{self, Redirected};
+use crate::calls::Call;
+use crate::event::Event;
+use crate::handle::{self, Context, Request};
+use crate::tracee::{self, View};
+use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
+
+/// So many threads receive while none is held up: the lookups of one may have to wait for a disk.
+const RECEIVERS: usize = 2;
+/// More than that, who come back from the judge, end.
+const MOST_RECEIVERS: usize = 8;
+
+/// What the threads share.
+pub(super) struct Supervise {
+    listener: Listener,
+    sink: Arc<dyn SharedSink>,
+    judge: Option<Arc<dyn Judge>>,
+    receivers: AtomicUsize,
+    /// Nobody has changed root or mounts yet: all processes find the same files as we do.
+    shared_view: AtomicBool,
+    /// Those that have made a call that is not decoded, each of which is told once.
+    foreign: Mutex<HashSet<Pid>>,
+}
+
+/// The events of one call, until it is known that they are of the process that it seems.
+struct Buffer(Vec<Event>);
+
+impl Sink for Buffer {
+    fn event(&mut self, _: Pid, event: Event) {
+        self.0.push(event);
+    }
+}
+
+/// What is to be done about a call.
+enum Step {
+    Answer(Verdict),
+    /// The exec is let through and made to exit with this code.
+    Exit(Exec, u8),
+}
+
+const GO: Step = Step::Answer(Verdict::Go);
+
+impl Supervise {
+    pub(super) fn new(
+        listener: Listener,
+        sink: Arc<dyn SharedSink>,
+        judge: Option<Arc<dyn Judge>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            sink,
+            judge,
+            receivers: AtomicUsize::new(0),
+            shared_view: AtomicBool::new(true),
+            foreign: Mutex::default(),
+        })
+    }
+
+    /// Answers calls until no process is left.
+    pub(super) fn run(self: Arc<Self>) {
+        for _ in 0..RECEIVERS {
+            self.add_receiver();
+        }
+        if self.receivers.load(Ordering::Relaxed) == 0 {
+            // No thread to be had: this one has to do.
+            self.receivers.store(1, Ordering::Relaxed);
+            self.receive();
+        }
+        self.listener.wait_for_the_end();
+    }
+
+    fn add_receiver(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        self.receivers.fetch_add(1, Ordering::Relaxed);
+        if thread::Builder::new().name("net".into()).spawn(move || this.receive()).is_err() {
+            // Those that are left have to do.
+            self.receivers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn receive(self: &Arc<Self>) {
+        let mut buffer = Buffer(Vec::new());
+        while let Some(call) = self.listener.receive() {
+            self.handle(&call, &mut buffer);
+            // In one step: a thread that is counted must not end, or nobody might be left to receive.
+            let leave = |count| (count > MOST_RECEIVERS).then(|| count - 1);
+            if self.receivers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Does what may take long.
+    fn aside<T>(self: &Arc<Self>, slow: impl FnOnce() -> T) -> T {
+        if self.receivers.fetch_sub(1, Ordering::Relaxed) <= RECEIVERS {
+            self.add_receiver();
+        }
+        let result = slow();
+        self.receivers.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    fn handle(self: &Arc<Self>, call: &Notification, buffer: &mut Buffer) {
+        buffer.0.clear();
+        let process = tracee::process_of(call.tid);
+        let shared = self.shared_view.load(Ordering::Relaxed);
+        let view = View { tid: call.tid, shared };
+        let mut context = Context { view, process, sink: buffer };
+        let step = self.decide(call, &mut context);
+        // What was read may be another's, if the thread was killed and its id given away.
+        if !self.listener.is_valid(call.id) {
+            return;
+        }
+        for event in buffer.0.drain(..) {
+            self.sink.event(process, event);
+        }
+        match step {
+            Step::Answer(verdict) => {
+                self.listener.answer(call.id, verdict);
+            }
+            Step::Exit(exec, code) => self.exit(*call, exec, code),
+        }
+    }
+
+    fn decide(self: &Arc<Self>, call: &Notification, context: &mut Context) -> Step {
+        let row = match call.arch {
+            arch::AUDIT_ARCH if call.nr < arch::FOREIGN_FROM => {
+                arch::TABLE.iter().find(|row| row.nr == call.nr)
+            }
+            _ => {
+                let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+                if foreign.insert(context.process) {
+                    context.emit(Event::Foreign);
+                }
+                return GO;
+            }
+        };
+        let Some(row) = row else { return GO };
+        match row.call {
+            Call::Exit(code) => {
+                let code = call.args[usize::from(code)] as i32 & 0xff;
+                context.emit(Event::Ended(ExitStatus::from_raw(code << 8)));
+                return GO;
+            }
+            Call::Remount(_) => self.shared_view.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+        let Some(mut request) = handle::decode(context, row.call, &call.args) else { return GO };
+        if let Some(judge) = &self.judge {
+            match self.ask(&**judge, call, row.call, &request, context) {
+                Step::Answer(Verdict::Go) => {}
+                step => return step,
+            }
+        }
+        let outcome = request.foresee(context.view);
+        request.finish(context, outcome);
+        GO
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        judge: &dyn Judge,
+        call: &Notification,
+        what: Call,
+        request: &Request,
+        context: &Context,
+    ) -> Step {
+        match (what, request) {
+            (Call::Exec(_, argv), Request::Exec { path }) => {
+                let Some(exec) = ask::exec(context, path, argv, &call.args) else { return GO };
+                if !self.listener.is_valid(call.id) {
+                    return GO;
+                }
+                match self.aside(|| judge.exec(&exec)) {
+                    Verdict::Exit(code) => Step::Exit(exec, code),
+                    verdict => Step::Answer(verdict),
+                }
+            }
+            (_, Request::Open(open)) => {
+                if !ask::is_for_judge(judge, context.view, open) || !self.listener.is_valid(call.id) {
+                    return GO;
+                }
+                match self.aside(|| judge.open(context.process, &open.path, open.mode().1)) {
+                    Verdict::Fail(errno) => Step::Answer(Verdict::Fail(errno)),
+                    Verdict::Go | Verdict::Exit(_) => GO,
+                }
+            }
+            _ => GO,
+        }
+    }
+
+    /// In a thread of its own, because tracing is a thread's business.
+    fn exit(self: &Arc<Self>, call: Notification, exec: Exec, code: u8) {
+        let this = Arc::clone(self);
+        let id = call.id;
+        let redirect = move || {
+            let redirected = redirect::exit(call.tid, code, || this.listener.answer(call.id, Verdict::Go));
+            this.redirected(&exec, redirected);
+        };
+        if thread::Builder::new().name("net exit".into()).spawn(redirect).is_err() {
+            // What must not run cannot be made to exit: it fails, as it would have for want of a process.
+            self.listener.answer(id, Verdict::Fail(libc::EAGAIN));
+        }
+    }
+
+    fn redirected(&self, exec: &Exec, redirected: Redirected) {
+        let runs = match redirected {
+            Redirected::Done => return,
+            Redirected::Failed => false,
+            Redirected::Runs => true,
+        };
+        if let Some(judge) = &self.judge {
+            judge.not_deferred(exec, runs);
+        }
+        if runs {
+            for event in executed(&exec.path) {
+                self.sink.event(exec.pid, event);
+            }
+        }
+    }
+}
