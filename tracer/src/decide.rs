@@ -239,7 +239,12 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, p
         drives,
         learn,
         obstacles,
-        descriptors: if exec.spawned { Vec::new() } else { process::descriptors(exec.pid.cast_signed()) },
+        // One that is spawned, and the build itself, is looked at when it is there.
+        descriptors: if exec.spawned || exec.pid == std::process::id() {
+            Vec::new()
+        } else {
+            process::descriptors(exec.pid.cast_signed())
+        },
         began: file_clock(),
         first: recorder.watch.next(),
         at: Instant::now(),

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use models::Invocation;
-use observe::{Gate, Options, net};
+use observe::net::{self, Supervisor};
+use observe::{Gate, Options};
 use thunk::{Placeholder, Store, trace};
 use wire::FdIdentity;
 
@@ -82,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
 
-    let status = build(&recorder, argv, &cwd, fds)?;
+    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds)?;
     recorder.watch.close();
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -95,6 +96,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     recorder.store.files().flush();
     drop(directory);
+    if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
+        eprintln!("ggtrace: what the build has left running will not be able to go on: {error}");
+    }
     if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
@@ -109,13 +113,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::from(code as u8))
 }
 
+/// A build that has ended.
+struct Built {
+    status: ExitStatus,
+    /// Who sees the calls of what it has left running.
+    supervisor: Option<Supervisor>,
+}
+
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
 fn build(
     recorder: &Arc<Recorder>,
     argv: &[OsString],
     cwd: &Path,
     fds: [FdIdentity; 3],
-) -> Result<ExitStatus> {
+) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let mut command = Command::new(&program);
@@ -124,12 +135,15 @@ fn build(
     if recorder.sight != Sight::Tracer
         && let Some(status) = preload(recorder, &mut command, &program, argv, cwd, fds)?
     {
-        return Ok(status);
+        return Ok(Built { status, supervisor: None });
     }
     leave_interrupts_to_the_build(&mut command);
     let cannot = || format!("cannot run {}", program.display());
     match recorder.sight {
-        Sight::Hooks => wait(recorder, command.spawn().with_context(cannot)?),
+        Sight::Hooks => {
+            let child = command.spawn().with_context(cannot)?;
+            Ok(Built { status: wait(recorder, child)?, supervisor: None })
+        }
         Sight::Net => {
             let (entrance, net) = net::pair(0)?;
             let kernel = Arc::new(Kernel(Arc::clone(recorder)));
@@ -147,9 +161,11 @@ fn build(
             if let Err(why) = supervisor.installed() {
                 eprintln!("ggtrace: what no hook sees is not recorded: {why}");
             }
-            wait(recorder, child)
+            Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
         }
-        Sight::Tracer => traced(recorder, command).with_context(cannot),
+        Sight::Tracer => {
+            Ok(Built { status: traced(recorder, command).with_context(cannot)?, supervisor: None })
+        }
     }
 }
 

@@ -127,6 +127,16 @@ impl Look<'_> {
         self.obstacle(why);
     }
 
+    /// What it printed to one of its streams.
+    pub fn printed(&self, fd: i32) -> Result<Vec<u8>, String> {
+        let of_it = self.ended.printed.iter().filter(|(_, stream, _)| *stream == fd);
+        let mut parts: Vec<_> = of_it.map(|(number, _, text)| (number, text)).collect();
+        parts.sort_by_key(|(number, _)| *number);
+        let known = |(_, text): (_, &Option<Vec<u8>>)| text.clone();
+        let texts: Option<Vec<_>> = parts.into_iter().map(known).collect();
+        texts.map(|texts| texts.concat()).ok_or_else(|| "what it prints is not known".to_owned())
+    }
+
     /// The touches as the trace has them.
     fn rows(&mut self) -> Vec<trace::Touch> {
         let mut rows: BTreeMap<PathBuf, trace::Touch> = BTreeMap::new();
@@ -387,13 +397,17 @@ pub fn is_made_up(path: &Path) -> bool {
     ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top))
 }
 
-/// The path as the trace has it: as it was named; where `..` is in it, as it is.
+/// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
 fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
     if !named.as_os_str().as_bytes().windows(2).any(|w| w == b"..") {
         return clean(named);
     }
-    let real = touch.real.clone().unwrap_or_else(|| real_place(named));
-    clean(&real)
+    let parent = named.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (parent, named.file_name(), &touch.real) {
+        (Some(parent), Some(name), _) => clean(&parent.join(name)),
+        (_, _, Some(real)) => clean(real),
+        _ => clean(&real_place(named)),
+    }
 }
 
 /// The path with its directory resolved, where there is one.

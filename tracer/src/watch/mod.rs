@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use observe::{Ends, Event, Pid, Process};
+use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
 use crate::process;
@@ -69,6 +69,8 @@ pub struct Ended {
     pub ended: i64,
     /// What it did, in any order.
     pub events: Vec<(u64, Event)>,
+    /// What it printed, in any order: to standard output or error, if it is known what.
+    pub printed: Vec<(u64, i32, Option<Vec<u8>>)>,
     /// Why it cannot be deferred when it comes again, as far as that was seen while it ran.
     pub obstacles: Vec<String>,
 }
@@ -81,6 +83,7 @@ struct Group {
     status: Option<Status>,
     live: HashSet<Pid>,
     events: Vec<(u64, Event)>,
+    printed: Vec<(u64, i32, Option<Vec<u8>>)>,
     obstacles: Vec<String>,
 }
 
@@ -194,6 +197,9 @@ impl Watch {
         }
         table.expected.remove(&id);
         let ended = table.enter(pid, id);
+        if let Some(group) = table.groups.get_mut(&id).filter(|group| group.begun.descriptors.is_empty()) {
+            group.begun.descriptors = process::descriptors(pid);
+        }
         self.finish(ended);
         true
     }
@@ -222,6 +228,7 @@ impl Watch {
             status: None,
             live: HashSet::new(),
             events: Vec::new(),
+            printed: Vec::new(),
             obstacles: Vec::new(),
             begun,
         };
@@ -230,10 +237,8 @@ impl Watch {
 
     /// The command cannot be deferred when it comes again, because of this.
     pub fn obstacle(&self, group: u32, why: &str) {
-        if let Some(group) = lock(&self.table).groups.get_mut(&group)
-            && !group.obstacles.iter().any(|known| known == why)
-        {
-            group.obstacles.push(why.to_owned());
+        if let Some(group) = lock(&self.table).groups.get_mut(&group) {
+            group.obstacle(why);
         }
     }
 
@@ -271,7 +276,7 @@ impl Watch {
                     lock(&self.writes).note(change, number, group);
                 }
                 if let Some(group) = table.groups.get_mut(&group) {
-                    group.events.push((number, event));
+                    group.event(number, event);
                 }
             }
         }
@@ -398,19 +403,53 @@ impl Table {
         let mut group = self.groups.remove(&id)?;
         // A driver that outlives what it was started as is the build itself, replaced by another program.
         if !group.live.is_empty() && group.status.is_some() {
-            group.obstacles.push("leaves processes behind".to_owned());
+            group.obstacle("leaves processes behind");
         }
         Some(group.end())
     }
 }
 
 impl Group {
+    fn event(&mut self, number: u64, event: Event) {
+        match event {
+            // What make and its like print is nothing that somebody wants to know again.
+            Event::Input(_) | Event::Printed(..) if self.begun.drives => {}
+            Event::Input(stream) => {
+                if self.stands_at(&stream, &[0]) {
+                    self.obstacle("reads its standard input");
+                }
+            }
+            Event::Printed(stream, text) => {
+                if self.stands_at(&stream, &[1, 2]) {
+                    self.obstacle("prints");
+                    self.printed.push((number, stream.fd, text));
+                }
+            }
+            event => self.events.push((number, event)),
+        }
+    }
+
+    /// Is this one of the streams that the command was given, and not a file or pipe of its own?
+    fn stands_at(&self, stream: &Stream, which: &[usize]) -> bool {
+        const NULL: u64 = libc::makedev(1, 3);
+        let Some(given) = &self.begun.exec.fds else { return true };
+        stream.rdev != NULL
+            && which.iter().any(|&fd| (given[fd].dev, given[fd].ino) == (stream.dev, stream.ino))
+    }
+
+    fn obstacle(&mut self, why: &str) {
+        if !self.obstacles.iter().any(|known| known == why) {
+            self.obstacles.push(why.to_owned());
+        }
+    }
+
     fn end(self) -> Ended {
         Ended {
             status: self.status.unwrap_or(Status::Unknown),
             at: Instant::now(),
             ended: file_clock(),
             events: self.events,
+            printed: self.printed,
             obstacles: self.obstacles,
             begun: self.begun,
         }
