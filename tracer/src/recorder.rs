@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use models::scanner::Scanner;
 use models::{Answer, Node, Question, World};
-use thunk::{FileId, ObjectName, Placeholder, Store, Tree, trace};
+use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
@@ -23,6 +23,7 @@ use crate::learned::Learned;
 use crate::log::Log;
 use crate::programs::Programs;
 use crate::questions::Questions;
+use crate::standing::Standing;
 use crate::toolchain::Toolchains;
 use crate::watch::{Watch, listing};
 
@@ -81,6 +82,8 @@ pub struct Recorder {
     commands: Mutex<Vec<Running>>,
     /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
     outputs: Mutex<BTreeSet<PathBuf>>,
+    /// What stands there.
+    standing: Standing,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -167,6 +170,7 @@ impl Recorder {
             complained: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
+            standing: Standing::default(),
             counts: Mutex::default(),
             install,
             store,
@@ -199,6 +203,11 @@ impl Recorder {
     /// The trace cannot be written to.
     pub fn record(&self, command: &trace::Command) -> thunk::Result<()> {
         lock(&self.counts)[command.disposition as usize] += 1;
+        if let Some(thunk) = command.thunk {
+            for path in &command.outputs {
+                self.standing.put(path, OutputRef { thunk, output: Some(path.clone()) });
+            }
+        }
         self.trace.command(command)
     }
 
@@ -232,17 +241,29 @@ impl Recorder {
     pub fn note_placed(&self, path: &Path, old: Option<&Path>, directory: bool) -> thunk::Result<()> {
         let Ok(path) = real_place(path) else { return Ok(()) };
         if !directory {
+            self.standing.changed(&path);
             return self.note_outputs([path]);
         }
         let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
         let below = |p: &PathBuf| p.strip_prefix(&old).ok().map(|rest| path.join(rest));
         let moved: Vec<PathBuf> = lock(&self.outputs).iter().filter_map(below).collect();
+        moved.iter().for_each(|path| self.standing.changed(path));
         self.note_outputs(moved)
     }
 
     /// Every path at which a placeholder of this recording may stand.
     pub fn outputs(&self) -> Vec<PathBuf> {
         lock(&self.outputs).iter().cloned().collect()
+    }
+
+    /// Writes into the trace what the build left where, and how it ended.
+    ///
+    /// # Errors
+    /// The trace cannot be written to.
+    pub fn end(&self, code: i32) -> thunk::Result<()> {
+        let standing = self.standing.of(self.outputs(), &self.store);
+        self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
+        self.trace.end(code, self.started.elapsed().as_micros() as u64)
     }
 
     /// What to put into the environment of a process that the recorder itself starts under the interceptor.

@@ -3,7 +3,7 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -24,6 +24,7 @@ use crate::log::Log;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
 use crate::server::Server;
+use crate::session_directory::SessionDirectory;
 use crate::watch::Watch;
 use crate::{Arguments, Method, process};
 
@@ -47,6 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let argv = &arguments.command;
     let install = Install::find()?;
     let store = Store::open_default()?;
+    store.sweep();
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
     // What an earlier recording left to be forced is still to be forced after this one.
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
@@ -78,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         store,
         trace,
         left,
-        directory: directory.path.clone(),
+        directory: directory.path().to_path_buf(),
         project: cwd.clone(),
         root: Running::root(&fds),
         defers: !arguments.run,
@@ -94,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
-    if let Err(error) = recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64) {
+    if let Err(error) = recorder.end(code) {
         if code == 0 {
             return Err(error.into());
         }
@@ -301,37 +303,10 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
 }
 
 /// A number that nobody can guess.
-fn random() -> Result<u64> {
+pub fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
         .context("cannot read /dev/urandom")?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-/// A directory that only this user can enter, removed at the end.
-struct SessionDirectory {
-    path: PathBuf,
-}
-
-impl SessionDirectory {
-    fn create() -> Result<Self> {
-        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
-        // A socket's path must be short, and is a field in a list with colons.
-        let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
-        let base = base.unwrap_or_else(|| "/tmp".into());
-        let random = random()?;
-        let path = base.join(format!("ggtrace-{random:016x}"));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("cannot make the session's directory {}", path.display()))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for SessionDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }
