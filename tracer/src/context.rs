@@ -133,7 +133,18 @@ impl Running {
         // A tool that runs make, as link-time optimisation does, is one command all the same.
         let drives = !self.inside_tool && matches!(role, Role::Make | Role::Ninja);
         let group = self.group;
-        Self { role, driver, inside_tool, opaque: false, drives, top: false, carries: false, group, captured, audience }
+        Self {
+            role,
+            driver,
+            inside_tool,
+            opaque: false,
+            drives,
+            top: false,
+            carries: false,
+            group,
+            captured,
+            audience,
+        }
     }
 }
 

@@ -9,16 +9,16 @@ use std::time::Instant;
 use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, strip_launcher};
 use models::{Invocation, Kind, Verdict, World as _};
-use thunk::trace::{Command, Disposition};
+use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
-use crate::{learned, process};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, file_clock};
+use crate::{learned, process};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -101,7 +101,9 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let running = running(recorder, exec, &parent, &facts);
     if parent.inside_tool {
         // Its hooks wait for what it opens, or the kernel does. Where neither is, nobody does.
-        if is_unseen(recorder, &facts) && let Err(why) = recorder.force(&pending(recorder)) {
+        if is_unseen(recorder, &facts)
+            && let Err(why) = recorder.force(&pending(recorder))
+        {
             return unforced(&format!("what {} needs", program.display()), &why);
         }
         let command = recorder.start(&parent, running);
@@ -225,7 +227,7 @@ fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
 /// A command of the build is about to run: what its processes do is written down.
 fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, parent: &Running) {
     if parent.group != 0 && drives {
-        recorder.watch.obstacle(parent.group, "runs other commands");
+        recorder.watch.obstacle(parent.group, Observed::DRIVES);
     }
     let mut obstacles = Vec::new();
     if !drives && !parent.passes_on_or_discards(exec.fds.as_ref()) {

@@ -15,9 +15,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use thunk::trace::{self, Observed, Trace, Uses};
-use thunk::{
-    FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput, TreeNode,
-};
+use thunk::{FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput, TreeNode};
 
 use crate::defer::{Deferred, put_placeholder};
 use crate::recorder::Recorder;
@@ -37,7 +35,13 @@ impl Learned {
     }
 
     /// Remembers what a command did, instead of what it did before. `own`: our preload library.
-    pub fn put(&self, exec: &Exec, own: &OsStr, command: &trace::Command, observed: &Observed) -> thunk::Result<()> {
+    pub fn put(
+        &self,
+        exec: &Exec,
+        own: &OsStr,
+        command: &trace::Command,
+        observed: &Observed,
+    ) -> thunk::Result<()> {
         thunk::write_atomically(&self.file(exec, own), &trace::of_one(command, observed), 0o644)
     }
 

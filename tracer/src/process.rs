@@ -18,9 +18,9 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
 /// The command in the session's variable of the program that the process executed last.
 pub fn command_of(pid: Pid) -> Option<u32> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let session = environ.split(|&b| b == 0).find_map(|variable| {
-        variable.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"=")
-    })?;
+    let session = environ
+        .split(|&b| b == 0)
+        .find_map(|variable| variable.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
     command_in(OsStr::from_bytes(session))
 }
 
@@ -37,10 +37,7 @@ fn status_field(pid: Pid, name: &str) -> Option<String> {
 
 /// What a link of `/proc/PID/fd` leads to; zeros where it is closed.
 pub fn identity(link: &str) -> FdIdentity {
-    fs::metadata(link).map_or_else(
-        |_| FdIdentity::default(),
-        |metadata| crate::judge::identity(&metadata),
-    )
+    fs::metadata(link).map_or_else(|_| FdIdentity::default(), |metadata| crate::judge::identity(&metadata))
 }
 
 /// Where the descriptors of a process lead, from 0 on, as `/proc` shows it.
@@ -62,4 +59,3 @@ pub fn descriptors(pid: Pid) -> Vec<String> {
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
-

@@ -73,7 +73,8 @@ pub fn kept(env: &[(OsString, OsString)], own: &OsStr) -> Vec<OsString> {
 
 /// A list of libraries without ours; nothing if none is left.
 fn without_item(list: &OsStr, own: &OsStr) -> Option<OsString> {
-    let items = list.as_bytes().split(|&b| b == b':' || b == b' ').filter(|i| !i.is_empty() && *i != own.as_bytes());
+    let items =
+        list.as_bytes().split(|&b| b == b':' || b == b' ').filter(|i| !i.is_empty() && *i != own.as_bytes());
     let left = items.collect::<Vec<_>>().join(&b':');
     (!left.is_empty()).then(|| OsStr::from_bytes(&left).to_os_string())
 }
@@ -81,7 +82,8 @@ fn without_item(list: &OsStr, own: &OsStr) -> Option<OsString> {
 /// The flags without those that name this make's job server, or say how many jobs there may be.
 fn without_jobserver(flags: &OsStr) -> OsString {
     let is_jobs = |word: &&[u8]| {
-        word.starts_with(b"--jobserver-") || word.strip_prefix(b"-j").is_some_and(|n| n.iter().all(u8::is_ascii_digit))
+        word.starts_with(b"--jobserver-")
+            || word.strip_prefix(b"-j").is_some_and(|n| n.iter().all(u8::is_ascii_digit))
     };
     let words: Vec<&[u8]> = flags.as_bytes().split(|&b| b == b' ').filter(|w| !is_jobs(w)).collect();
     OsStr::from_bytes(&words.join(&b' ')).to_os_string()
@@ -107,7 +109,8 @@ mod tests {
             ("GGTRACE_SESSION", "x"),
         ];
         let env: Vec<_> = env.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect();
-        let expected = ["KEYBOARD=kept", "LD_PRELOAD=/usr/lib/fakeroot.so", "MAKEFLAGS= V=1", "PATH=/usr/bin"];
+        let expected =
+            ["KEYBOARD=kept", "LD_PRELOAD=/usr/lib/fakeroot.so", "MAKEFLAGS= V=1", "PATH=/usr/bin"];
         assert_eq!(kept(&env, OsStr::new("/own.so")), expected.map(OsString::from));
         let own = [(OsString::from("LD_PRELOAD"), OsString::from("/own.so"))];
         assert!(kept(&own, OsStr::new("/own.so")).is_empty());

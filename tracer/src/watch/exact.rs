@@ -26,7 +26,11 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
         let name = store.put_thunk(&thunk).map_err(|error| error.to_string())?;
         let outputs = thunk.outputs.iter().filter_map(|path| {
             let output = look.outputs.get(path)?;
-            Some(ReducedOutput { path: path.clone(), value: output.value, executable: output.mode & 0o111 != 0 })
+            Some(ReducedOutput {
+                path: path.clone(),
+                value: output.value,
+                executable: output.mode & 0o111 != 0,
+            })
         });
         let wall = look.ended.at - look.ended.begun.at;
         let reduction = Reduction { outputs: outputs.collect(), wall, ..Reduction::default() };
