@@ -25,7 +25,7 @@ use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
-use crate::watch::{Watch, listing};
+use crate::watch::Watch;
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -345,7 +345,19 @@ impl Recorder {
 
     /// The names in a directory, as the trace keeps them.
     pub fn names_in(&self, directory: &Path) -> Option<ObjectName> {
-        Some(listing(self.list(directory).ok()?))
+        Some(trace::listing(self.list(directory).ok()?))
+    }
+
+    /// The same without what the build itself has put there: what a build driver that looks for sources finds, before and after.
+    pub fn names_of_others(&self, directory: &Path) -> Option<ObjectName> {
+        let real = std::fs::canonicalize(directory).ok()?;
+        let names = self.list(&real).ok()?;
+        let (outputs, writes) = (lock(&self.outputs), self.watch.writes());
+        let others = names.into_iter().filter(|name| {
+            let path = real.join(name);
+            !outputs.contains(&path) && !writes.has(&path)
+        });
+        Some(trace::listing(others.collect()))
     }
 
     /// A tree of the store.

@@ -8,7 +8,6 @@
 //! events alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -86,7 +85,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         ended_us: (ended.at - recorder.started).as_micros() as u64,
         thunk,
         touches: rows,
-        obstacles: if ended.begun.drives { vec!["runs other commands".into()] } else { look.obstacles },
+        obstacles: if ended.begun.drives { vec![Observed::DRIVES.into()] } else { look.obstacles },
         descriptors: ended.begun.descriptors.clone(),
     };
     if let Err(error) = recorder.trace.observed(&observed) {
@@ -251,6 +250,9 @@ impl Look<'_> {
             }
         }
         let metadata = std::fs::metadata(named).ok()?;
+        if self.ended.begun.drives {
+            return self.recorder.names_of_others(named);
+        }
         if changed_at(&FileId::of(&metadata)) > self.ended.begun.began {
             self.unknown(format!("lists {}, which changed while it ran", named.display()));
             return None;
@@ -308,6 +310,9 @@ impl Look<'_> {
         match self.content_after(&real, &metadata) {
             Ok(output) => {
                 let value = output.value;
+                if output.mode & 0o111 != 0 {
+                    *uses |= Uses::RUNNABLE;
+                }
                 self.outputs.insert(real, output);
                 Some(value)
             }
@@ -428,12 +433,4 @@ fn real_place(path: &Path) -> PathBuf {
         (Some(parent), Some(name)) => parent.join(name),
         _ => path.to_path_buf(),
     }
-}
-
-/// A listing as the trace names it: the value of the sorted names, each ended by NUL.
-pub fn listing(mut names: Vec<std::ffi::OsString>) -> ObjectName {
-    names.sort_unstable();
-    let bytes: Vec<u8> =
-        names.iter().flat_map(|name| OsStr::as_bytes(name).iter().copied().chain([0])).collect();
-    ObjectName::of(ObjectKind::Value, &bytes)
 }
