@@ -96,7 +96,7 @@ impl<'a> Targets<'a> {
     /// # Errors
     /// There is no such trace, or as [`Targets::add`].
     pub fn add_trace(&mut self, path: Option<&Path>) -> Result<()> {
-        for output in trace(self.store, path)?.outputs() {
+        for output in trace(self.store, path)?.left(self.store) {
             self.add(&output)?;
         }
         Ok(())

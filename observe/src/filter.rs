@@ -32,10 +32,8 @@ const HEAD: usize = 6;
 /// What a row costs that is for some descriptors only.
 const PER_DESCRIPTOR_ROW: usize = 6;
 /// The head that sorts out foreign calls, the rows, and the final "allow".
-const LENGTH: usize = HEAD
-    + PER_ROW * (arch::TABLE.len() - descriptor_rows())
-    + PER_DESCRIPTOR_ROW * descriptor_rows()
-    + 1;
+const LENGTH: usize =
+    HEAD + PER_ROW * (arch::TABLE.len() - descriptor_rows()) + PER_DESCRIPTOR_ROW * descriptor_rows() + 1;
 
 const fn descriptor_rows() -> usize {
     let (mut i, mut count) = (0, 0);
@@ -47,7 +45,11 @@ const fn descriptor_rows() -> usize {
 }
 
 /// What is done about a call of this number if its argument is a descriptor between these.
-const fn descriptor_row(nr: u32, (arg, first, last): (u8, u32, u32), action: u32) -> [libc::sock_filter; PER_DESCRIPTOR_ROW] {
+const fn descriptor_row(
+    nr: u32,
+    (arg, first, last): (u8, u32, u32),
+    action: u32,
+) -> [libc::sock_filter; PER_DESCRIPTOR_ROW] {
     [
         op(JUMP_EQUAL, nr, 0, 5),
         // Descriptors are ints: the low half.
@@ -127,7 +129,8 @@ pub(crate) fn notifying(cookie: u64) -> Vec<libc::sock_filter> {
             code.extend(descriptor_row(row.nr, descriptors, NOTIFY));
         }
     }
-    let plain = |call: Call| !matches!(call, Call::Refuse(_)) && call.is_for_some_descriptors_only().is_none();
+    let plain =
+        |call: Call| !matches!(call, Call::Refuse(_)) && call.is_for_some_descriptors_only().is_none();
     let asked: Vec<_> = rows.iter().filter(|row| plain(row.call)).collect();
     for (i, row) in asked.iter().enumerate() {
         // Over the rows that follow, and over the "allow" after them.

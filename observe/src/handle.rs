@@ -356,7 +356,11 @@ impl Context<'_> {
             Text::Vector(at) => {
                 let at = usize::from(at);
                 let size = size_of::<libc::iovec>();
-                let parts = read(args[at], usize::try_from(args[at + 1]).ok()?.checked_mul(size)?, MOST_PARTS * size)?;
+                let parts = read(
+                    args[at],
+                    usize::try_from(args[at + 1]).ok()?.checked_mul(size)?,
+                    MOST_PARTS * size,
+                )?;
                 let mut all = Vec::new();
                 for part in parts.chunks_exact(size) {
                     let (address, length) = part.split_at(size / 2);

@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
     // What an earlier recording left to be forced is still to be forced after this one.
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
-    let mut left = previous.map(|previous| previous.outputs()).unwrap_or_default();
+    let mut left = previous.map(|previous| previous.left(&store)).unwrap_or_default();
     left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
     let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
@@ -121,12 +121,7 @@ struct Built {
 }
 
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(
-    recorder: &Arc<Recorder>,
-    argv: &[OsString],
-    cwd: &Path,
-    fds: [FdIdentity; 3],
-) -> Result<Built> {
+fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let mut command = Command::new(&program);

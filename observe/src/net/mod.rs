@@ -168,7 +168,8 @@ impl Net {
             };
             match listener {
                 Ok(listener) => {
-                    *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listener));
+                    *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Arc::clone(&listener));
                     let supervise = Supervise::new(listener, sink, judge);
                     shared.set(Phase::Installed(Ok(())));
                     supervise.run();

@@ -18,7 +18,10 @@ fn project() -> TestSpace {
     TestSpace::with(&[
         ("Makefile", MAKEFILE),
         ("data.txt", "one\ntwo\n"),
-        ("gen.sh", "if test -f extra.txt; then cat extra.txt; fi\nwhile read -r word; do echo \"<$word>\"; done < $1\n"),
+        (
+            "gen.sh",
+            "if test -f extra.txt; then cat extra.txt; fi\nwhile read -r word; do echo \"<$word>\"; done < $1\n",
+        ),
     ])
 }
 
@@ -26,7 +29,8 @@ fn project() -> TestSpace {
 fn table(space: &TestSpace) -> (Disposition, String) {
     let path = Trace::latest(&thunk::Store::open(&space.store()).unwrap(), &space.tree()).unwrap().unwrap();
     let trace = Trace::read(&path).unwrap();
-    let is_it = |argv: &[std::ffi::OsString]| argv.iter().any(|a| a.to_string_lossy().starts_with("sh gen.sh"));
+    let is_it =
+        |argv: &[std::ffi::OsString]| argv.iter().any(|a| a.to_string_lossy().starts_with("sh gen.sh"));
     let command = trace.commands.into_iter().find(|command| is_it(&command.argv)).unwrap();
     (command.disposition, command.reason)
 }

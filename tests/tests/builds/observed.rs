@@ -19,7 +19,10 @@ const MAKEFILE: &str = "all: prog copy\n\
 fn project(shell: &str) -> TestSpace {
     TestSpace::with(&[
         ("Makefile", &format!("SHELL = {shell}\n{MAKEFILE}")),
-        ("prog.c", "#include <stdio.h>\n#include \"prog.h\"\n#include \"gen.h\"\nint main(void) { puts(TEXT); return N - 7; }\n"),
+        (
+            "prog.c",
+            "#include <stdio.h>\n#include \"prog.h\"\n#include \"gen.h\"\nint main(void) { puts(TEXT); return N - 7; }\n",
+        ),
         ("prog.h", "#define TEXT \"hello\"\n"),
         ("gen.sh", "if test -f no-such-file; then exit 1; fi\necho \"#define N $1\"\n"),
         ("sub/one", "1\n"),
@@ -49,7 +52,8 @@ fn every_command_is_seen_as_strace_sees_it_under_ptrace() {
 
 /// A shell with its own `cp`, `mv`, … in which no library can be loaded.
 fn static_shell() -> Option<String> {
-    let found = std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join("busybox")).find(|p| p.is_file())?;
+    let found =
+        std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join("busybox")).find(|p| p.is_file())?;
     let content = std::fs::read(&found).ok()?;
     // An ELF program that names no loader.
     let is_static = !content.windows(10).any(|w| w == b"/ld-linux-");
@@ -77,13 +81,19 @@ fn a_compile_that_a_static_shell_starts_is_deferred() {
         return;
     };
     for method in ["auto", "ptrace"] {
-        let space = TestSpace::with(&[("a.c", "int f(void) { return 1; }\n"), ("b.c", "int main(void) { return 0; }\n")]);
+        let space = TestSpace::with(&[
+            ("a.c", "int f(void) { return 1; }\n"),
+            ("b.c", "int main(void) { return 0; }\n"),
+        ]);
         let link = space.outside().join("sh");
         std::os::unix::fs::symlink(&shell, &link).unwrap();
         let script = "gcc -c a.c; gcc -c b.c; cat a.o > copy.o";
         space.ggtrace(&["--method", method, link.to_str().unwrap(), "-ec", script]).ok();
         assert!(space.is_placeholder("b.o"), "{method}");
-        assert!(!space.is_placeholder("a.o") && !space.is_placeholder("copy.o"), "{method}: cat gets the real one");
+        assert!(
+            !space.is_placeholder("a.o") && !space.is_placeholder("copy.o"),
+            "{method}: cat gets the real one"
+        );
         assert_eq!(space.read("copy.o"), space.read("a.o"));
         assert_eq!(space.shown().deferred, 2, "{method}");
     }
@@ -110,7 +120,8 @@ fn observing_everything_leaves_what_a_plain_build_leaves() {
         let tree = Snapshot::of(&space.tree());
         space.restore();
         let trace = space.outside().join("trace");
-        let recorded = space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        let recorded =
+            space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
         assert_eq!((plain.out(), plain.err()), (recorded.out(), recorded.err()));
         let deviations = tree.deviations_but(&Snapshot::of(&space.tree()), &[]);
         assert!(deviations.is_empty(), "{method}: {deviations}");
@@ -118,8 +129,11 @@ fn observing_everything_leaves_what_a_plain_build_leaves() {
         assert!(again.out().contains("Nothing to be done"), "{again}");
         // Each of the commands is a thunk now, and forcing it gives the same.
         let store = Store::open(&space.store()).unwrap();
-        for (argv, output) in [("-c -o main.o main.c", "main.o"), ("rcs libcalc.a", "libcalc.a"), ("-o calc main.o", "calc")] {
-            let thunk = observed(&trace, argv).thunk.unwrap_or_else(|| panic!("{method}: {argv} has no thunk"));
+        for (argv, output) in
+            [("-c -o main.o main.c", "main.o"), ("rcs libcalc.a", "libcalc.a"), ("-o calc main.o", "calc")]
+        {
+            let thunk =
+                observed(&trace, argv).thunk.unwrap_or_else(|| panic!("{method}: {argv} has no thunk"));
             assert!(store.reduction(&thunk).is_some());
             std::fs::remove_file(space.store().join("reductions").join(thunk.to_string())).unwrap();
             let content = space.read(output);
@@ -146,7 +160,8 @@ fn a_program_that_closes_all_descriptors_and_clears_its_environment_is_seen() {
     for method in ["auto", "ptrace"] {
         for script in ["./hostile", "./hostile again"] {
             let makefile = format!("all: hostile\n\t{script}; env -i /bin/cat input > copy\n");
-            let space = TestSpace::with(&[("hostile.c", HOSTILE), ("input", "text\n"), ("Makefile", &makefile)]);
+            let space =
+                TestSpace::with(&[("hostile.c", HOSTILE), ("input", "text\n"), ("Makefile", &makefile)]);
             space.run(&["gcc", "-o", "hostile", "hostile.c"]).ok();
             let trace = space.outside().join("trace");
             space.ggtrace(&["--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
@@ -154,7 +169,10 @@ fn a_program_that_closes_all_descriptors_and_clears_its_environment_is_seen() {
             let uses = |path: &str| observed.touch(&space.path(path)).map(|touch| touch.uses);
             assert!(uses("input").is_some_and(|uses| uses.has(Uses::READ)), "{method} {script}");
             for output in ["output", "copy"] {
-                assert!(uses(output).is_some_and(|uses| uses.has(Uses::OUTPUT)), "{method} {script} {output}");
+                assert!(
+                    uses(output).is_some_and(|uses| uses.has(Uses::OUTPUT)),
+                    "{method} {script} {output}"
+                );
                 assert_eq!(space.read(output), b"text\n");
             }
             assert!(observed.thunk.is_some(), "{method} {script}: {:?}", observed.obstacles);

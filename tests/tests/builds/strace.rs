@@ -80,7 +80,8 @@ pub fn commands_under_strace(space: &TestSpace, argv: &[&str]) -> Commands {
     fs::create_dir_all(&logs).unwrap();
     let log = logs.join("log").display().to_string();
     let calls = "trace=%file,%process,getdents64,connect,fchdir,fchmod,fchown";
-    let options = ["strace", "-ff", "-y", "-qq", "-v", "-s", "4096", "-e", "signal=none", "-e", calls, "-o", &log];
+    let options =
+        ["strace", "-ff", "-y", "-qq", "-v", "-s", "4096", "-e", "signal=none", "-e", calls, "-o", &log];
     space.run(&[&options, argv].concat()).ok();
     let mut outputs = BTreeMap::new();
     for entry in fs::read_dir(&logs).unwrap() {
@@ -191,7 +192,9 @@ fn expect(sets: &mut Sets, output: &str, tree: &Path) {
             name if ["chmod", "chown", "utime"].iter().any(|part| name.contains(part)) && !line.failed() => {
                 add("attributes", named);
             }
-            _ if !line.failed() || ["EINVAL", "EEXIST", "ENOTEMPTY"].iter().any(|e| line.result.contains(e)) => {
+            _ if !line.failed()
+                || ["EINVAL", "EEXIST", "ENOTEMPTY"].iter().any(|e| line.result.contains(e)) =>
+            {
                 add("found", named);
             }
             _ => {}
