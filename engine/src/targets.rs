@@ -95,7 +95,7 @@ impl<'a> Targets<'a> {
     /// # Errors
     /// There is no such trace, or as [`Targets::add`].
     pub fn add_latest(&mut self) -> Result<()> {
-        for output in trace(self.store, None)?.outputs() {
+        for output in trace(self.store, None)?.left(self.store) {
             self.add(&output)?;
         }
         Ok(())

@@ -7,6 +7,7 @@ mod current;
 mod observed;
 mod products;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::framed;
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::to_path;
+use crate::placeholder;
 use crate::placeholder::OutputRef;
 use crate::store::Store;
 
@@ -197,9 +199,22 @@ impl Trace {
     /// Every path at which this build may have put a placeholder, without repetition.
     #[must_use]
     pub fn outputs(&self) -> Vec<PathBuf> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let made = self.commands.iter().flat_map(|c| &c.outputs).chain(&self.placed);
         made.filter(|p| seen.insert(p.as_path())).cloned().collect()
+    }
+
+    /// Every path at which this build may have left a placeholder of the store. One whose recorder was killed may have gone on for a
+    /// moment and renamed some, of which nobody could tell the trace: then all below its directory count.
+    #[must_use]
+    pub fn left(&self, store: &Store) -> Vec<PathBuf> {
+        let mut paths = self.outputs();
+        if self.end.is_none() {
+            let known: HashSet<PathBuf> = paths.iter().cloned().collect();
+            let found = placeholder::below(&self.cwd, store.root());
+            paths.extend(found.into_iter().filter(|path| !known.contains(path)));
+        }
+        paths
     }
 
     /// Reads a trace file.
@@ -571,6 +586,7 @@ impl Copy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::placeholder::{OutputRef, Placeholder};
 
     fn sample(store: &Store) -> PathBuf {
         let cwd = Path::new("/w/project");
@@ -614,6 +630,28 @@ mod tests {
         assert_eq!(Trace::decode("t", &packed).unwrap(), Trace { packed: true, ..trace });
         assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
         assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_killed_recorder_could_not_be_told_is_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let (store, work) = (Store::open(&root.join("store")).unwrap(), root.join("work"));
+        let output = OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: None };
+        let placeholder = |of: &Path| {
+            Placeholder { output: output.clone(), store: of.into() }.encode(Path::new("/gg")).unwrap()
+        };
+        fs::create_dir_all(work.join("sub/deep")).unwrap();
+        fs::write(work.join("sub/deep/a.o"), placeholder(store.root())).unwrap();
+        fs::write(work.join("foreign.o"), placeholder(&root)).unwrap();
+        fs::write(work.join("text"), "text").unwrap();
+        std::os::unix::fs::symlink("..", work.join("sub/up")).unwrap();
+        let writer = Writer::create(&store, None, &work, &["make".into()], &[]).unwrap();
+        writer.placed(&work.join("b.o")).unwrap();
+        let left = || Trace::read(writer.path()).unwrap().left(&store);
+        assert_eq!(left(), ["b.o", "sub/deep/a.o"].map(|name| work.join(name)));
+        writer.end(0, 9).unwrap();
+        assert_eq!(left(), [work.join("b.o")]);
     }
 
     #[test]
