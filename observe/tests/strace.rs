@@ -294,7 +294,8 @@ fn a_compile_and_a_link() {
         );
         space.write("b.c", "#include \"a.h\"\nint f(void) { return -1; }\n");
     };
-    let script = "gcc -O2 -MD -c a.c && gcc -c b.c && /usr/bin/ar cr lib.a b.o && gcc -o a a.o lib.a -lm && ./a";
+    let script =
+        "gcc -O2 -MD -c a.c && gcc -c b.c && /usr/bin/ar cr lib.a b.o && gcc -o a a.o lib.a -lm && ./a";
     compare(prepare, &["/bin/sh"], script, &[]);
     compare(prepare, &["/bin/busybox", "sh"], script, &[]);
 }
