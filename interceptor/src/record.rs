@@ -83,11 +83,9 @@ pub(crate) unsafe fn none(
 /// Has the C library make the call, which the filter sees; where there is none, it is recorded here.
 pub(crate) fn told(session: &Session, next: &dyn Fn() -> c_int, kind: u16, at: At) -> Result<c_int, Errno> {
     let result = next();
-    if !sys::is_marking() {
-        if let Some(log) = Log::ready(session) {
-            let result = if result < 0 { Err(libc::errno()) } else { Ok(result as usize) };
-            note(session, &log, What::new(kind, result), at);
-        }
+    if let Some(log) = Log::ready(session).filter(|_| !sys::is_marking()) {
+        let result = if result < 0 { Err(libc::errno()) } else { Ok(result as usize) };
+        note(session, &log, What::new(kind, result), at);
     }
     Ok(result)
 }

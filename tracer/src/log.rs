@@ -335,7 +335,7 @@ impl Decoder {
                     self.enter(record, second);
                 }
             }
-            kind::REALPATH => self.resolved(record, path, second),
+            kind::REALPATH => self.resolved(record, &path, second),
             // A gap, or a record of no kind.
             _ => self.emit(record, Event::Gap),
         }
@@ -450,12 +450,12 @@ impl Decoder {
     }
 
     /// `realpath` has looked at each name on the way.
-    fn resolved(&mut self, record: &Record, path: PathBuf, end: &[u8]) {
+    fn resolved(&mut self, record: &Record, path: &Path, end: &[u8]) {
         let end = PathBuf::from(OsStr::from_bytes(end));
         let mut walk = PathBuf::from("/");
         let mut links = 0;
         let mut rest: Vec<PathBuf> = Vec::new();
-        push_names(&mut rest, &path);
+        push_names(&mut rest, path);
         while let Some(name) = rest.pop() {
             if name.as_os_str() == ".." {
                 walk.pop();

@@ -198,10 +198,11 @@ fn own(logged: &Logged, command: u32) -> Vec<(usize, Event)> {
             processes.push(entry.process);
         }
         let process = processes.iter().position(|process| *process == entry.process).unwrap();
-        if let Event::Found(path) | Event::Missing(path) = &entry.event {
-            if path.starts_with(&logged.folder) {
+        match &entry.event {
+            Event::Found(path) | Event::Missing(path) if path.starts_with(&logged.folder) => {
                 found.push((process, entry.event));
             }
+            _ => {}
         }
     }
     found
