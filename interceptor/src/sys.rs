@@ -151,6 +151,12 @@ pub(crate) fn fstat(fd: c_int) -> Result<Stat, Errno> {
     call!(nr::FSTAT, fd, &raw mut stat).map(|_| stat)
 }
 
+/// Goes to the end of a file, if it has one.
+pub(crate) fn seek_end(fd: c_int) {
+    const SEEK_END: c_int = 2;
+    let _ = call!(nr::LSEEK, fd, 0, SEEK_END);
+}
+
 /// `path` is looked at by the kernel only: any address is allowed.
 pub(crate) fn stat_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<Stat, Errno> {
     let mut stat = Stat::default();
