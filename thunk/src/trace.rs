@@ -185,7 +185,8 @@ pub struct Trace {
     /// Where outputs of deferred commands stood when the build was over: also those that were renamed or copied, and not those
     /// that were removed. Absent if the recorder was killed.
     pub standing: Option<Vec<(PathBuf, OutputRef)>>,
-    /// It came in a pack: files that are not on this machine are as they were recorded.
+    /// It came in a pack, which has all that it needs: what the build took from outside of its directory is as it was recorded, and
+    /// so are files of its directory that are not on this machine.
     pub packed: bool,
     /// The build's exit code, and how long it took in microseconds; absent if the recorder was killed.
     pub end: Option<(i32, u64)>,

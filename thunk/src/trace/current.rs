@@ -176,6 +176,9 @@ impl<'a> Current<'a> {
     /// Is this input as it was recorded?
     #[must_use]
     pub fn input(&self, path: &Path, recorded: &ObjectName) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
         let written = self.products.written.contains(path);
         match self.now(path) {
             Now::File(value, _) if value == *recorded => None,
@@ -190,7 +193,15 @@ impl<'a> Current<'a> {
         }
     }
 
+    /// A pack brings what the build took from its surroundings: only its own directory is looked at.
+    fn is_settled(&self, path: &Path) -> bool {
+        self.trace.packed && !path.starts_with(&self.trace.cwd)
+    }
+
     fn link(&self, path: &Path, target: &Path) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
         if std::fs::read_link(path).is_ok_and(|now| now == target) || self.products.written.contains(path) {
             return None;
         }
