@@ -14,6 +14,8 @@ mod own;
 mod progress;
 mod protocol;
 mod replay;
+mod schedule;
+mod simulated;
 mod targets;
 mod worker;
 
@@ -25,9 +27,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use thunk::Store;
 
-use crate::force::{Options, Summary};
+use crate::force::Summary;
 use crate::local::Local;
 use crate::progress::Progress;
+use crate::schedule::Options;
 use crate::targets::Targets;
 
 /// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
@@ -55,6 +58,10 @@ struct Arguments {
     /// Read targets from standard input, each ended by a NUL byte.
     #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with = "trace")]
     paths_from: Option<String>,
+    /// Play the last trace's thunks, all forced already, on imaginary workers, and tell how long that takes:
+    /// workers=N, and in milliseconds latency, cold; as shares of 1 jitter, failures, stragglers; slowness, seed.
+    #[arg(long, hide = true, value_name = "NAME=NUMBER,…")]
+    simulate: Option<simulated::Scene>,
     /// Called by ggtrace for what the build wants to look at.
     #[arg(long, hide = true)]
     on_demand: bool,
@@ -77,13 +84,18 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = Store::open_default()?;
+    if let Some(scene) = &arguments.simulate {
+        let trace = targets::trace(&store, arguments.trace.as_deref())?;
+        println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let quiet = arguments.quiet || arguments.on_demand;
     let mut progress = Progress::new(quiet);
     let mut targets = Targets::new(&store);
     if let Some(trace) = &arguments.trace {
         let options =
             replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
-        targets.found = replay::targets(&store, &options)?;
+        targets.found = replay::plan(&store, &options)?;
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
     } else if arguments.targets.is_empty() {
@@ -103,6 +115,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let summary = if found.is_empty() {
         Summary::default()
     } else {
+        store.sweep();
         let _ = sandbox::sweep(&store.root().join("sandbox"));
         let options = Options { keep_going: arguments.keep_going };
         let runtime = tokio::runtime::Builder::new_current_thread()

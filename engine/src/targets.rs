@@ -95,24 +95,40 @@ impl<'a> Targets<'a> {
     /// # Errors
     /// There is no such trace, or as [`Targets::add`].
     pub fn add_latest(&mut self) -> Result<()> {
-        let here = std::env::current_dir().context("cannot tell the current directory")?;
-        let Some(path) = Trace::latest(self.store, &here)? else {
-            bail!(
-                "no build was recorded in {} with the store {}; run ggtrace there, or name a target",
-                here.display(),
-                self.store.root().display()
-            );
-        };
-        let trace = Trace::read(&path)?;
-        if let Some(why) = &trace.cut {
-            eprintln!(
-                "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
-                path.display()
-            );
-        }
-        for output in trace.outputs() {
+        for output in trace(self.store, None)?.outputs() {
             self.add(&output)?;
         }
         Ok(())
     }
+}
+
+/// This trace, or that of the last build recorded in this directory or above.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn trace(store: &Store, path: Option<&Path>) -> Result<Trace> {
+    let found;
+    let path = match path {
+        Some(path) => path,
+        None => {
+            let here = std::env::current_dir().context("cannot tell the current directory")?;
+            let Some(latest) = Trace::latest(store, &here)? else {
+                bail!(
+                    "no build was recorded in {} with the store {}; run ggtrace there, or name a target",
+                    here.display(),
+                    store.root().display()
+                );
+            };
+            found = latest;
+            &found
+        }
+    };
+    let trace = Trace::read(path)?;
+    if let Some(why) = &trace.cut {
+        eprintln!(
+            "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
+            path.display()
+        );
+    }
+    Ok(trace)
 }

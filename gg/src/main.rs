@@ -146,7 +146,12 @@ fn become_program(name: &str, arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 fn force_and_run(path: &Path, arguments: &[OsString]) -> Result<ExitCode> {
+    // A name without a slash is that of a file here, as the kernel gives it: not of a program on PATH.
+    let here = Path::new(".").join(path);
+    let path = if path.as_os_str().as_encoded_bytes().contains(&b'/') { path } else { &here };
     if let Some(placeholder) = thunk::Placeholder::read(path)? {
+        // The engine would make a store that is no longer there.
+        Store::open_existing(&placeholder.store)?;
         let program = beside("ggforce");
         let status = Command::new(&program)
             .args(["--quiet", "--"])

@@ -7,7 +7,8 @@ use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::libc::{self, environ};
-use crate::sys::{PATH_MAX, SocketAddress};
+use crate::log;
+use crate::sys::{self, PATH_MAX, SocketAddress};
 use crate::text::{Array, Strings, Text, hexadecimal, number, value_of};
 use wire::{SESSION_VARIABLE, reply_flags};
 
@@ -125,6 +126,11 @@ unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
     let session = unsafe { &mut *SESSION.0.get() };
     if !ACTIVE.load(Ordering::Relaxed) && read(session, environment).is_some() {
         libc::prepare();
+        // What stands in front of the C library's functions after us must see the calls. (The recorder's filter does, too.)
+        if !session.log().is_empty() && is_last(environment) {
+            log::enable();
+        }
+        sys::set_mark(session.cookie);
         ACTIVE.store(session.flags & reply_flags::DETACH == 0, Ordering::Release);
     }
 }
@@ -145,6 +151,12 @@ fn read(session: &mut Session, environment: Strings) -> Option<()> {
     Text::new(&mut session.address.path).push(socket);
     let own = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).flat_map(preloads);
     session.own.set(own.into_iter().find(|path| is_ours(path))?)
+}
+
+/// Is our library the last one that is preloaded?
+fn is_last(environment: Strings) -> bool {
+    let value = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).last();
+    value.and_then(|value| preloads(value).last()).is_some_and(is_ours)
 }
 
 /// The entries of a value of `LD_PRELOAD`.

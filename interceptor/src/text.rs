@@ -111,6 +111,11 @@ impl<'a> Text<'a> {
         self.buffer.get(..self.length).unwrap_or_default()
     }
 
+    /// Its length; nothing where it did not fit.
+    pub(crate) fn complete(&self) -> Option<usize> {
+        self.complete.then_some(self.length)
+    }
+
     /// The text as a C string; nothing where it did not fit.
     pub(crate) fn finish(mut self) -> Option<&'a CStr> {
         self.push(b"\0");

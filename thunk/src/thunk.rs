@@ -311,6 +311,15 @@ impl Thunk {
     }
 }
 
+/// Name and value of `NAME=VALUE`, as environments and [`Thunk::env`] have it.
+#[must_use]
+pub fn split_variable(text: &OsStr) -> (OsString, OsString) {
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|&b| b == b'=').unwrap_or(bytes.len());
+    let value = bytes.get(at + 1..).unwrap_or_default();
+    (OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(value).into())
+}
+
 /// Replaces gg's `@{GGHASH:NAME}` in an argument by what `path_of` gives for NAME.
 ///
 /// # Errors
@@ -498,6 +507,14 @@ mod tests {
             let _ = Thunk::decode("t", &bytes);
             bytes.truncate(cut.min(bytes.len()));
             let _ = Thunk::decode("t", &bytes);
+        }
+    }
+
+    #[test]
+    fn a_variable_is_split_at_its_first_equals_sign() {
+        let split = |text| split_variable(OsStr::new(text));
+        for (text, name, value) in [("A=b=c", "A", "b=c"), ("A=", "A", ""), ("A", "A", ""), ("=x", "", "x")] {
+            assert_eq!(split(text), (name.into(), value.into()));
         }
     }
 }

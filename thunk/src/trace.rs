@@ -9,7 +9,7 @@ mod products;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -379,7 +379,7 @@ pub fn of_one(command: &Command, observed: &Observed) -> Vec<u8> {
     bytes
 }
 
-/// Appends to a trace file. Used from several threads.
+/// Appends to a trace file in the store. Used from several threads.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
@@ -390,21 +390,24 @@ pub struct Writer {
 #[derive(Debug)]
 struct Tail {
     file: File,
+    copy: Option<Copy>,
     numbers: observed::Numbers,
 }
 
 impl Writer {
-    /// Starts a trace in the store, or at `path` where one is given. `left`: where placeholders stand already.
+    /// Starts a trace in the store; when it ends, it is copied to `copy_to` where that is given. `left`: where placeholders
+    /// stand already.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be made, or the copy could not be.
     pub fn create(
         store: &Store,
-        path: Option<&Path>,
+        copy_to: Option<&Path>,
         cwd: &Path,
         argv: &[OsString],
         left: &[PathBuf],
     ) -> Result<Self> {
+        let copy = copy_to.map(Copy::begin).transpose()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begin = wire::Begin {
             cwd: cwd.as_os_str().as_bytes().to_vec(),
@@ -417,26 +420,16 @@ impl Writer {
             let path = path.as_os_str().as_bytes().to_vec();
             framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Placed(path)) });
         }
-        let (file, path) = match path {
-            Some(path) => {
-                let failed = || Error::io("write the trace", path);
-                let mut file = File::create(path).map_err(failed())?;
-                file.write_all(&bytes).map_err(failed())?;
-                (file, path.to_path_buf())
-            }
-            // A trace that does not even begin would hide the one before it, and what that one left.
-            None => {
-                let directory = store.root().join("traces");
-                let name = format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id());
-                let path = directory.join(name);
-                let mut begun = AtomicFile::create_in(&directory, 0o644)?;
-                begun.write_all(&bytes).map_err(Error::io("write the trace", &path))?;
-                let file = begun.file().try_clone().map_err(Error::io("write the trace", &path))?;
-                begun.commit(&path)?;
-                (file, path)
-            }
-        };
-        Ok(Self { path, file: Mutex::new(Tail { file, numbers: observed::Numbers::default() }) })
+        // A trace that does not even begin would hide the one before it, and what that one left.
+        let directory = store.root().join("traces");
+        let path =
+            directory.join(format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id()));
+        let mut begun = AtomicFile::create_in(&directory, 0o644)?;
+        begun.write_all(&bytes).map_err(Error::io("write the trace", &path))?;
+        let file = begun.file().try_clone().map_err(Error::io("write the trace", &path))?;
+        begun.commit(&path)?;
+        let tail = Tail { file, copy, numbers: observed::Numbers::default() };
+        Ok(Self { path, file: Mutex::new(tail) })
     }
 
     /// Where the trace is.
@@ -494,12 +487,14 @@ impl Writer {
         self.record(wire::Kind::Standing(wire::Standing { paths: paths.into_iter().map(stands).collect() }))
     }
 
-    /// Ends the trace.
+    /// Ends the trace, and copies it to where it is wanted too.
     ///
     /// # Errors
-    /// The file cannot be written to.
+    /// The file or the copy cannot be written to.
     pub fn end(&self, code: i32, wall_us: u64) -> Result<()> {
-        self.record(wire::Kind::End(wire::End { code, wall_us }))
+        self.record(wire::Kind::End(wire::End { code, wall_us }))?;
+        let copy = self.tail().copy.take();
+        copy.map_or(Ok(()), |copy| copy.finish(&self.path))
     }
 
     fn record(&self, kind: wire::Kind) -> Result<()> {
@@ -523,6 +518,54 @@ impl Writer {
             }
             Error::io("write the trace", &self.path)(error)
         })
+    }
+}
+
+/// A copy of a trace, outside of the store. That it could not be made is told before the build runs.
+#[derive(Debug)]
+struct Copy {
+    path: PathBuf,
+    to: Destination,
+}
+
+#[derive(Debug)]
+enum Destination {
+    /// A file that appears when it is whole.
+    File(AtomicFile),
+    /// A device or pipe.
+    Stream(File),
+}
+
+impl Copy {
+    fn begin(path: &Path) -> Result<Self> {
+        let failed = || Error::io("write the trace", path);
+        // Links lead to what is to be written.
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let to = match fs::metadata(&real) {
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(failed()(io::ErrorKind::IsADirectory.into()));
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                Destination::Stream(File::options().write(true).open(&real).map_err(failed())?)
+            }
+            _ => {
+                let directory = real.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+                Destination::File(AtomicFile::nameless_in(directory, 0o666)?)
+            }
+        };
+        Ok(Self { path: real, to })
+    }
+
+    fn finish(self, trace: &Path) -> Result<()> {
+        let failed = || Error::io("write the trace", &self.path);
+        let mut from = File::open(trace).map_err(Error::io("read the trace", trace))?;
+        match self.to {
+            Destination::Stream(mut file) => io::copy(&mut from, &mut file).map(drop).map_err(failed()),
+            Destination::File(file) => {
+                io::copy(&mut from, &mut file.file()).map_err(failed())?;
+                file.commit(&self.path)
+            }
+        }
     }
 }
 
@@ -578,11 +621,34 @@ mod tests {
     fn a_trace_that_cannot_be_begun_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let full = Writer::create(&store, Some(Path::new("/dev/full")), Path::new("/w"), &[], &[]);
-        assert!(full.unwrap_err().to_string().starts_with("/dev/full: cannot write the trace: "));
+        for impossible in [dir.path(), Path::new("/proc/trace"), &dir.path().join("none/trace")] {
+            assert!(Writer::create(&store, Some(impossible), Path::new("/w"), &[], &[]).is_err());
+        }
+        assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
         fs::remove_dir(dir.path().join("traces")).unwrap();
         fs::write(dir.path().join("traces"), "").unwrap();
         assert!(Writer::create(&store, None, Path::new("/w"), &[], &[]).is_err());
+    }
+
+    #[test]
+    fn a_trace_is_in_the_store_whoever_wants_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let (copy, link) = (dir.path().join("copy"), dir.path().join("link"));
+        std::os::unix::fs::symlink("copy", &link).unwrap();
+        fs::write(&copy, "an older one").unwrap();
+        for to in [&copy, &link] {
+            let writer = Writer::create(&store, Some(to), Path::new("/w"), &["make".into()], &[]).unwrap();
+            writer.placed(Path::new("/w/a.o")).unwrap();
+            assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap().as_deref(), Some(writer.path()));
+            writer.end(0, 5).unwrap();
+            assert_eq!(fs::read(writer.path()).unwrap(), fs::read(&copy).unwrap());
+        }
+        assert!(link.is_symlink());
+        let full = Path::new("/dev/full");
+        let writer = Writer::create(&store, Some(full), Path::new("/w"), &[], &[]).unwrap();
+        let why = writer.end(0, 5).unwrap_err().to_string();
+        assert!(why.starts_with("/dev/full: cannot write the trace: "), "{why}");
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     if matches!(answer, Answer::Run { .. }) {
-        if is_command && recorder.sight.is_complete() {
+        if is_command && recorder.records() {
             begin(recorder, exec, command.id, drives, learns, &parent);
         }
         enter(recorder, exec, command.id);
@@ -235,11 +235,17 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, p
     }
     recorder.watch.begin(Begun {
         id,
+        within: parent.group,
         exec: exec.clone(),
         drives,
         learn,
         obstacles,
-        descriptors: if exec.spawned { Vec::new() } else { process::descriptors(exec.pid.cast_signed()) },
+        // One that is spawned, and the build itself, is looked at when it is there.
+        descriptors: if exec.spawned || exec.pid == std::process::id() {
+            Vec::new()
+        } else {
+            process::descriptors(exec.pid.cast_signed())
+        },
         began: file_clock(),
         first: recorder.watch.next(),
         at: Instant::now(),

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput, TreeNode};
 
-use crate::defer::{Deferred, put_placeholder};
+use crate::defer::{Deferred, placeholder};
+use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::{environment, is_made_up};
@@ -98,12 +99,15 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
         }
     }
     recorder.note_outputs(thunk.outputs.iter().cloned()).map_err(|error| error.to_string())?;
+    let mut placing = Placing::default();
     for path in &thunk.outputs {
         let executable = reduction.output(Some(path)).is_some_and(|output| output.executable);
         let mode = if executable { 0o777 } else { 0o666 } & !exec.umask;
         let output = OutputRef { thunk: name, output: Some(path.clone()) };
-        put_placeholder(recorder, path, output, mode).map_err(|error| error.to_string())?;
+        let file = placeholder(recorder, path, output, mode).map_err(|error| error.to_string())?;
+        placing.add(file, path.clone());
     }
+    placing.put().map_err(|error| error.to_string())?;
     Ok(Deferred { thunk: name, outputs: thunk.outputs })
 }
 

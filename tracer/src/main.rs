@@ -11,6 +11,8 @@ mod includes;
 mod install;
 mod judge;
 mod learned;
+mod log;
+mod placing;
 mod process;
 mod programs;
 mod questions;
@@ -18,6 +20,7 @@ mod recorder;
 mod request;
 mod server;
 mod session;
+mod session_directory;
 mod standing;
 mod toolchain;
 mod watch;
@@ -33,7 +36,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Parser)]
 #[command(name = "ggtrace", version, trailing_var_arg = true)]
 struct Arguments {
-    /// Write the trace to this file instead of the store.
+    /// When the build is over, write the trace to this file as well as to the store.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Run every command, observed; defer none.

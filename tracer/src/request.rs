@@ -78,7 +78,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
     match head.kind {
         request_kind::EXEC => {
             let argv = (0..head.argc).map(|_| next().map(OsString::from)).collect::<io::Result<_>>()?;
-            let env = (0..head.envc).map(|_| next().map(split_variable)).collect::<io::Result<_>>()?;
+            let env = (0..head.envc).map(|_| next().map(thunk::split_variable)).collect::<io::Result<_>>()?;
             let program = clean(&cwd.join(path));
             Ok(Request::Exec(Box::new(Exec {
                 pid: head.pid,
@@ -96,15 +96,6 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
             Ok(Request::Placed { path: cwd.join(path), old, directory })
         }
         _ => Err(invalid("a request of unknown kind")),
-    }
-}
-
-/// `NAME=VALUE`.
-pub fn split_variable(text: &OsStr) -> (OsString, OsString) {
-    let bytes = text.as_bytes();
-    match bytes.iter().position(|&b| b == b'=') {
-        Some(at) => (OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(&bytes[at + 1..]).into()),
-        None => (text.into(), OsString::new()),
     }
 }
 

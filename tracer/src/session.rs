@@ -3,7 +3,7 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use models::Invocation;
-use observe::{Gate, Options, net};
+use observe::net::{self, Supervisor};
+use observe::{Gate, Options};
 use thunk::{Placeholder, Store, trace};
 use wire::FdIdentity;
 
@@ -19,9 +20,11 @@ use crate::context::Running;
 use crate::decide::{self, Answer};
 use crate::install::Install;
 use crate::judge::Kernel;
+use crate::log::Log;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
 use crate::server::Server;
+use crate::session_directory::SessionDirectory;
 use crate::watch::Watch;
 use crate::{Arguments, Method, process};
 
@@ -45,6 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let argv = &arguments.command;
     let install = Install::find()?;
     let store = Store::open_default()?;
+    store.sweep();
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
     // What an earlier recording left to be forced is still to be forced after this one.
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
@@ -65,22 +69,29 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         },
     };
+    // Without one, hooks mark nothing, and everything goes through the net.
+    let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
+        log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
+    });
+    let cookie = random()?;
     let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
         store,
         trace,
         left,
-        directory: directory.path.clone(),
+        directory: directory.path().to_path_buf(),
         project: cwd.clone(),
         root: Running::root(&fds),
         defers: !arguments.run,
         sight,
+        log,
+        cookie: if sight == Sight::Net { cookie } else { 0 },
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
 
-    let status = build(&recorder, argv, &cwd, fds)?;
+    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds)?;
     recorder.watch.close();
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -93,6 +104,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     recorder.store.files().flush();
     drop(directory);
+    if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
+        eprintln!("ggtrace: what the build has left running will not be able to go on: {error}");
+    }
     if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
@@ -107,13 +121,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::from(code as u8))
 }
 
+/// A build that has ended.
+struct Built {
+    status: ExitStatus,
+    /// Who sees the calls of what it has left running.
+    supervisor: Option<Supervisor>,
+}
+
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(
-    recorder: &Arc<Recorder>,
-    argv: &[OsString],
-    cwd: &Path,
-    fds: [FdIdentity; 3],
-) -> Result<ExitStatus> {
+fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let mut command = Command::new(&program);
@@ -122,14 +138,17 @@ fn build(
     if recorder.sight != Sight::Tracer
         && let Some(status) = preload(recorder, &mut command, &program, argv, cwd, fds)?
     {
-        return Ok(status);
+        return Ok(Built { status, supervisor: None });
     }
     leave_interrupts_to_the_build(&mut command);
     let cannot = || format!("cannot run {}", program.display());
     match recorder.sight {
-        Sight::Hooks => wait(recorder, command.spawn().with_context(cannot)?),
+        Sight::Hooks => {
+            let child = command.spawn().with_context(cannot)?;
+            Ok(Built { status: wait(recorder, child)?, supervisor: None })
+        }
         Sight::Net => {
-            let (entrance, net) = net::pair(0)?;
+            let (entrance, net) = net::pair(recorder.cookie())?;
             let kernel = Arc::new(Kernel(Arc::clone(recorder)));
             let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
             // SAFETY: between fork and exec, entering is async-signal-safe.
@@ -145,9 +164,11 @@ fn build(
             if let Err(why) = supervisor.installed() {
                 eprintln!("ggtrace: what no hook sees is not recorded: {why}");
             }
-            wait(recorder, child)
+            Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
         }
-        Sight::Tracer => traced(recorder, command).with_context(cannot),
+        Sight::Tracer => {
+            Ok(Built { status: traced(recorder, command).with_context(cannot)?, supervisor: None })
+        }
     }
 }
 
@@ -281,35 +302,11 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     found().find(usable).or_else(|| found().next())
 }
 
-/// A directory that only this user can enter, removed at the end.
-struct SessionDirectory {
-    path: PathBuf,
-}
-
-impl SessionDirectory {
-    fn create() -> Result<Self> {
-        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
-        // A socket's path must be short, and is a field in a list with colons.
-        let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
-        let base = base.unwrap_or_else(|| "/tmp".into());
-        let random = std::fs::File::open("/dev/urandom")
-            .and_then(|mut f| {
-                let mut bytes = [0u8; 8];
-                std::io::Read::read_exact(&mut f, &mut bytes)?;
-                Ok(u64::from_ne_bytes(bytes))
-            })
-            .context("cannot read /dev/urandom")?;
-        let path = base.join(format!("ggtrace-{random:016x}"));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("cannot make the session's directory {}", path.display()))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for SessionDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
+/// A number that nobody can guess.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -19,7 +19,7 @@
 //! was killed in the midst of it is passed over, and so is whatever else is no record. All integers are in the machine's byte order.
 //!
 //! Paths are as the process named them: absolute, or relative to the process's working directory, which it tells with [`kind::START`] before
-//! its first record and with [`kind::CHDIR`] and [`kind::FCHDIR`] when it changes.
+//! the first such path and with [`kind::CHDIR`] and [`kind::FCHDIR`] when it changes.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -67,8 +67,10 @@ pub struct Chunk {
     pub command: u32,
     /// Bytes that are taken, from the start of the chunk; more than it has once it is full.
     pub used: AtomicU32,
+    /// Its first unit.
+    pub unit: u32,
     /// Zero.
-    pub reserved: [u32; 11],
+    pub reserved: [u32; 10],
 }
 
 /// The fixed part of a record.
@@ -106,7 +108,8 @@ const _: () = assert!(size_of::<Record>() == 40 && size_of::<Chunk>() == 64 && s
 
 /// What a record says. "Path" is its first string, "other" its second; they are empty where nothing is said of them.
 pub mod kind {
-    /// The process is here: path is its working directory; empty if that has no path. Before its first record, and when it cannot be sure.
+    /// The process is here: path is its working directory; empty if that has no path. Before its first
+    /// relative path, and whenever it cannot be sure.
     pub const START: u16 = 1;
     /// Something was asked about a path (stat, access, readlink, …).
     pub const LOOKUP: u16 = 2;
@@ -135,7 +138,7 @@ pub mod kind {
     pub const CHDIR: u16 = 13;
     /// The same through a descriptor: other is what it is now.
     pub const FCHDIR: u16 = 14;
-    /// `realpath`: path was resolved to other, each directory on the way looked at.
+    /// `realpath`: path was resolved to other, each name on the way looked at; if it failed, other is the one that could not be.
     pub const REALPATH: u16 = 15;
     /// A socket was opened that is not of this machine only.
     pub const NETWORK: u16 = 16;
@@ -147,8 +150,12 @@ pub mod kind {
 pub mod bits {
     /// `OPEN`: the file was not there before.
     pub const CREATED: u16 = 1;
-    /// `OPEN`: it is no file of which one could tell where it ends: a terminal, a pipe.
-    pub const SPECIAL: u16 = 2;
+    /// `OPEN`: what it is was looked at: a directory, something special, or a file.
+    pub const KNOWN: u16 = 2;
+    /// With [`KNOWN`]: it is a directory.
+    pub const DIRECTORY: u16 = 4;
+    /// With [`KNOWN`]: it is a device, a pipe or a socket.
+    pub const SPECIAL: u16 = 8;
 }
 
 /// What [`Chunk::seal`] is in a chunk that begins with this unit.

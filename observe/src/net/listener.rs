@@ -73,6 +73,42 @@ impl Listener {
         while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {}
     }
 
+    /// Is no process left that could make a call?
+    pub(super) fn is_over(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: the kernel reads and writes this one structure, and does not wait.
+        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+    }
+
+    /// Makes a process that lets all calls go on and ends when no process is left that could make one. It holds nothing but this
+    /// descriptor.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        // SAFETY: the child makes system calls on numbers and on structures on its own stack, allocates nothing, and ends without
+        // running what this process registered to run at its own end.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => unsafe {
+                libc::setsid();
+                libc::chdir(c"/".as_ptr());
+                libc::dup2(self.fd.as_raw_fd(), 0);
+                libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0);
+                loop {
+                    let mut poll = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
+                    if libc::poll(&raw mut poll, 1, -1) > 0 && poll.revents & libc::POLLIN == 0 {
+                        libc::_exit(0);
+                    }
+                    let mut call: libc::seccomp_notif = mem::zeroed();
+                    if libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) == 0 {
+                        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+                        let response = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+                        libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response);
+                    }
+                }
+            },
+            _ => Ok(()),
+        }
+    }
+
     /// Does the call still wait? If so, what was read from its thread was that thread's.
     pub(super) fn is_valid(&self, id: u64) -> bool {
         // SAFETY: the kernel reads one number.

@@ -10,7 +10,7 @@
 //!
 //! What comes of a call is not told, so it is foreseen (`foresee.rs`), just before the call is let go on.
 //!
-//! If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
+//! If we end before the processes do, somebody must take our place: [`Supervisor::leave`]. If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
 //! nothing they do goes unseen.
 
 mod listener;
@@ -162,12 +162,14 @@ impl Net {
         let shared = Arc::clone(&state);
         let wait = move || {
             let listener = match channel::receive(&self.parent, 0) {
-                Ok(Some(Message { what: INSTALLED, fd: Some(fd), .. })) => Ok(Listener::new(fd)),
+                Ok(Some(Message { what: INSTALLED, fd: Some(fd), .. })) => Ok(Arc::new(Listener::new(fd))),
                 Ok(Some(Message { what: REFUSED, errno, .. })) => Err(Refusal::of(errno)),
                 _ => Err(Refusal::NeverReady),
             };
             match listener {
                 Ok(listener) => {
+                    *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Arc::clone(&listener));
                     let supervise = Supervise::new(listener, sink, judge);
                     shared.set(Phase::Installed(Ok(())));
                     supervise.run();
@@ -196,6 +198,7 @@ struct State {
     /// And whether it is over.
     phase: Mutex<(Phase, bool)>,
     changed: Condvar,
+    listener: Mutex<Option<Arc<Listener>>>,
 }
 
 impl State {
@@ -231,6 +234,19 @@ impl Supervisor {
         match self.state.wait_until(|(phase, _)| phase != Phase::Waiting) {
             Phase::Installed(result) => result,
             Phase::Waiting => Err(Refusal::NeverReady),
+        }
+    }
+
+    /// For a caller that is about to end, which must not be what ends the processes that are left under the net: from then on a
+    /// process of its own lets their calls go on, unseen, until none is left.
+    ///
+    /// # Errors
+    /// There can be no further process.
+    pub fn leave(&self) -> io::Result<()> {
+        let listener = self.state.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*listener {
+            Some(listener) if !listener.is_over() => listener.keep(),
+            _ => Ok(()),
         }
     }
 

@@ -25,7 +25,7 @@ const MOST_RECEIVERS: usize = 8;
 
 /// What the threads share.
 pub(super) struct Supervise {
-    listener: Listener,
+    listener: Arc<Listener>,
     sink: Arc<dyn SharedSink>,
     judge: Option<Arc<dyn Judge>>,
     receivers: AtomicUsize,
@@ -55,7 +55,7 @@ const GO: Step = Step::Answer(Verdict::Go);
 
 impl Supervise {
     pub(super) fn new(
-        listener: Listener,
+        listener: Arc<Listener>,
         sink: Arc<dyn SharedSink>,
         judge: Option<Arc<dyn Judge>>,
     ) -> Arc<Self> {

@@ -33,7 +33,10 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
             })
         });
         let wall = look.ended.at - look.ended.begun.at;
-        let reduction = Reduction { outputs: outputs.collect(), wall, ..Reduction::default() };
+        let [stdout, stderr] = [1, 2].map(|fd| look.printed(fd));
+        let (stdout, stderr) = (stdout?, stderr?);
+        let reduction =
+            Reduction { outputs: outputs.collect(), stdout, stderr, wall, ..Reduction::default() };
         store.put_reduction(&name, &reduction).map_err(|error| error.to_string())?;
         Ok(name)
     });

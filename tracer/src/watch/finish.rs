@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use observe::{Sink as _, Touch, Touches, Transfer, Use};
+use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder};
 
@@ -51,9 +51,17 @@ pub struct Look<'a> {
 
 /// Writes down what a command did.
 pub fn finish(recorder: &Recorder, mut ended: Ended) {
+    recorder.watch.add_logged(&mut ended);
     let mut events = std::mem::take(&mut ended.events);
     events.sort_by_key(|(number, _)| *number);
     let mut touches = Touches::new();
+    // An exec that a hook has marked is not told of by the kernel.
+    let program = &ended.begun.exec.invocation.program;
+    let begins =
+        |event: &Event| matches!(event, Event::Executed(place, Role::Program) if place.named == *program);
+    if !events.iter().any(|(_, event)| begins(event)) {
+        observe::executed(program).into_iter().for_each(|event| touches.event(0, event));
+    }
     for (_, event) in events {
         touches.event(0, event);
     }
@@ -124,6 +132,16 @@ impl Look<'_> {
     fn unknown(&mut self, why: String) {
         self.unknown = true;
         self.obstacle(why);
+    }
+
+    /// What it printed to one of its streams.
+    pub fn printed(&self, fd: i32) -> Result<Vec<u8>, String> {
+        let of_it = self.ended.printed.iter().filter(|(_, stream, _)| *stream == fd);
+        let mut parts: Vec<_> = of_it.map(|(number, _, text)| (number, text)).collect();
+        parts.sort_by_key(|(number, _)| *number);
+        let known = |(_, text): (_, &Option<Vec<u8>>)| text.clone();
+        let texts: Option<Vec<_>> = parts.into_iter().map(known).collect();
+        texts.map(|texts| texts.concat()).ok_or_else(|| "what it prints is not known".to_owned())
     }
 
     /// The touches as the trace has them.
@@ -337,6 +355,9 @@ impl Look<'_> {
         if touches.foreign {
             self.unknown("makes system calls of another architecture".into());
         }
+        if !self.recorder.sight.is_complete() {
+            self.unknown("not all that it did was seen".into());
+        }
         if touches.gaps > 0 {
             self.unknown("not all of its system calls could be looked into".into());
         }
@@ -392,13 +413,17 @@ pub fn is_made_up(path: &Path) -> bool {
     ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top))
 }
 
-/// The path as the trace has it: as it was named; where `..` is in it, as it is.
+/// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
 fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
     if !named.as_os_str().as_bytes().windows(2).any(|w| w == b"..") {
         return clean(named);
     }
-    let real = touch.real.clone().unwrap_or_else(|| real_place(named));
-    clean(&real)
+    let parent = named.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (parent, named.file_name(), &touch.real) {
+        (Some(parent), Some(name), _) => clean(&parent.join(name)),
+        (_, _, Some(real)) => clean(real),
+        _ => clean(&real_place(named)),
+    }
 }
 
 /// The path with its directory resolved, where there is one.
