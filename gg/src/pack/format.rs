@@ -221,8 +221,7 @@ mod tests {
         assert!(why(&written(&twice, b"trace", &[b"one", b"one"])).contains("twice"));
         // A thousand objects of 2^63 bytes, and a trace of a terabyte.
         let name = |digest: u8, size| ObjectName::new(ObjectKind::Value, [digest; 32], size);
-        let huge =
-            Manifest { objects: (0..3).map(|n| (name(n, 1 << 63), false)).collect(), ..manifest };
+        let huge = Manifest { objects: (0..3).map(|n| (name(n, 1 << 63), false)).collect(), ..manifest };
         assert!(why(&written(&huge, b"trace", &[])).contains("larger than any disk"));
         let long = Manifest { trace: name(0, 1 << 40), objects: vec![] };
         assert!(why(&written(&long, b"", &[])).contains("cannot be a trace"));
