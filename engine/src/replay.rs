@@ -22,7 +22,7 @@ use thunk::{ObjectName, OutputRef, ReducedOutput, Reduction, Store};
 
 use crate::escapes;
 use crate::materialise::{Place, Target, place_value};
-use crate::own;
+use crate::{own, targets};
 
 /// How to replay.
 pub struct Options<'a> {
@@ -38,8 +38,8 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// The trace does not speak for the build any more, a target is none of what it left, or the store is damaged.
-pub fn targets(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
-    let trace = read(options.trace)?;
+pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
+    let trace = targets::trace(store, Some(options.trace))?;
     let current = Current::new(store, &trace);
     let verdict = current.verdict()?;
     if let Some(change) = verdict.stale.filter(|_| !options.as_recorded) {
@@ -54,19 +54,8 @@ pub fn targets(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
         bail!("{change}: ggtrace, which finds out what that means, is not installed beside this program");
     };
     let path = again(store, &recorder, options.trace)?;
-    let trace = read(&path)?;
+    let trace = targets::trace(store, Some(&path))?;
     wanted(store, &Current::new(store, &trace), &trace, options)
-}
-
-fn read(path: &Path) -> Result<Trace> {
-    let trace = Trace::read(path)?;
-    if let Some(why) = &trace.cut {
-        eprintln!(
-            "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
-            path.display()
-        );
-    }
-    Ok(trace)
 }
 
 /// Has the recorder go through the trace; tells the path of the new one.

@@ -46,6 +46,8 @@ pub struct Change {
     /// What.
     pub path: PathBuf,
     how: &'static str,
+    /// Is it the content of a file, and nothing else?
+    pub is_content: bool,
 }
 
 impl fmt::Display for Change {
@@ -125,10 +127,9 @@ impl<'a> Current<'a> {
         })
     }
 
-    /// The first thing that is not as a command that ran found it.
-    #[must_use]
-    pub fn change_since(&self, observed: &Observed) -> Option<Change> {
-        observed.touches.iter().find_map(|touch| self.touch(observed, touch))
+    /// What is not as a command that ran found it.
+    pub fn changes_since<'b>(&'b self, observed: &'b Observed) -> impl Iterator<Item = Change> + 'b {
+        observed.touches.iter().filter_map(|touch| self.touch(observed, touch))
     }
 
     fn touch(&self, observed: &Observed, touch: &Touch) -> Option<Change> {
@@ -173,9 +174,22 @@ impl<'a> Current<'a> {
         (listing(names.collect()) != *before).then(|| change(path, "now holds other files"))
     }
 
+    /// Is what the build made there what was found there? `None` stands for content that was not known.
+    #[must_use]
+    pub fn compare(&self, path: &Path, recorded: Option<&ObjectName>) -> Option<Change> {
+        match self.now(path) {
+            Now::File(value, _) if Some(&value) == recorded => None,
+            Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
+            _ => Some(change(path, "has changed")),
+        }
+    }
+
     /// Is this input as it was recorded?
     #[must_use]
     pub fn input(&self, path: &Path, recorded: &ObjectName) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
         let written = self.products.written.contains(path);
         match self.now(path) {
             Now::File(value, _) if value == *recorded => None,
@@ -186,11 +200,20 @@ impl<'a> Current<'a> {
             Now::Placeholder(output) if self.products.get(path) == Some(&Product::Output(output.clone())) => {
                 None
             }
+            Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
             _ => Some(change(path, "has changed")),
         }
     }
 
+    /// A pack brings what the build took from its surroundings: only its own directory is looked at.
+    fn is_settled(&self, path: &Path) -> bool {
+        self.trace.packed && !path.starts_with(&self.trace.cwd)
+    }
+
     fn link(&self, path: &Path, target: &Path) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
         if std::fs::read_link(path).is_ok_and(|now| now == target) || self.products.written.contains(path) {
             return None;
         }
@@ -283,7 +306,7 @@ fn look(store: &Store, path: &Path) -> Now {
 }
 
 fn change(path: &Path, how: &'static str) -> Change {
-    Change { path: path.to_path_buf(), how }
+    Change { path: path.to_path_buf(), how, is_content: false }
 }
 
 /// What is wrong with a trace as a whole.
@@ -306,7 +329,7 @@ impl Current<'_> {
             let (id, change) = match step {
                 Step::Deferred(command, name) => (command.id, self.change_for(&self.store.thunk(&name)?)?),
                 Step::Observed(observed) => {
-                    let change = self.change_since(observed);
+                    let change = self.changes_since(observed).next();
                     if observed.drives() {
                         verdict.stale = verdict.stale.or(change);
                         continue;
