@@ -10,8 +10,10 @@ mod graph;
 mod local;
 mod materialise;
 mod observed;
+mod own;
 mod progress;
 mod protocol;
+mod replay;
 mod schedule;
 mod simulated;
 mod targets;
@@ -46,11 +48,15 @@ struct Arguments {
     /// Say nothing but what commands say, and errors.
     #[arg(short, long)]
     quiet: bool,
-    /// Force what this trace's build left to be computed.
-    #[arg(long, value_name = "FILE", conflicts_with = "targets")]
+    /// Replay the build of this trace, without make: its commands as they were, its inputs as they are now. Targets are files
+    /// that it made; without any, everything that it left is put where it is missing.
+    #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Replay even if what the build itself read (a makefile, the names in a directory) has changed.
+    #[arg(long, requires = "trace")]
+    as_recorded: bool,
     /// Read targets from standard input, each ended by a NUL byte.
-    #[arg(long, value_name = "-", value_parser = ["-"])]
+    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with = "trace")]
     paths_from: Option<String>,
     /// Play the last trace's thunks, all forced already, on imaginary workers, and tell how long that takes:
     /// workers=N, and in milliseconds latency, cold; as shares of 1 jitter, failures, stragglers; slowness, seed.
@@ -86,13 +92,19 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let quiet = arguments.quiet || arguments.on_demand;
     let mut progress = Progress::new(quiet);
     let mut targets = Targets::new(&store);
-    for path in &arguments.targets {
-        targets.add_named(path)?;
-    }
-    if arguments.paths_from.is_some() {
+    if let Some(trace) = &arguments.trace {
+        let options =
+            replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
+        targets.found = replay::targets(&store, &options)?;
+    } else if arguments.paths_from.is_some() {
         targets.add_list()?;
-    } else if arguments.targets.is_empty() || arguments.trace.is_some() {
-        targets.add_trace(arguments.trace.as_deref())?;
+    } else if arguments.targets.is_empty() {
+        targets.add_latest()?;
+    }
+    if arguments.trace.is_none() {
+        for path in &arguments.targets {
+            targets.add_named(path)?;
+        }
     }
     let jobs = match arguments.jobs {
         Some(0) => bail!("-j 0: at least one command must run at once"),

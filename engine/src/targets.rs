@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use thunk::trace::Trace;
 use thunk::{Placeholder, Store};
 
-use crate::materialise::Target;
+use crate::materialise::{Place, Target};
 
 /// Collects placeholders, each once.
 pub struct Targets<'a> {
@@ -72,7 +72,7 @@ impl<'a> Targets<'a> {
         let real =
             std::fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))?;
         if self.seen.insert(real.clone()) {
-            self.found.push(Target { path: real, output: placeholder.output });
+            self.found.push(Target { path: real, output: placeholder.output, place: Place::Placeholder });
         }
         Ok(())
     }
@@ -90,13 +90,12 @@ impl<'a> Targets<'a> {
         Ok(())
     }
 
-    /// Adds everything that a recorded build left to be forced: the build of this trace, or the last one recorded in
-    /// this directory or above.
+    /// Adds everything that the last build recorded in this directory or above left to be forced.
     ///
     /// # Errors
     /// There is no such trace, or as [`Targets::add`].
-    pub fn add_trace(&mut self, path: Option<&Path>) -> Result<()> {
-        for output in trace(self.store, path)?.left(self.store) {
+    pub fn add_latest(&mut self) -> Result<()> {
+        for output in trace(self.store, None)?.left(self.store) {
             self.add(&output)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use thunk::trace::{Command, Observed, Products, Trace, Uses};
-use thunk::{ObjectName, OutputRef, Store, Thunk, Tree};
+use thunk::{ObjectName, OutputRef, Store, Thunk, Tree, TreeNode};
 
 /// A trace with the store that holds its thunks.
 pub struct Facts {
@@ -87,6 +87,13 @@ impl Facts {
             let values = thunk.values.into_iter().chain(thunk.executables);
             reads.extend(values.map(|i| Read { path: i.path, from: None }));
             reads.extend(thunk.thunks.into_iter().map(|i| Read { path: i.path, from: Some(i.from) }));
+            // Included files are trees as well as toolchains are; a tree with a program in it is one of these.
+            for tree in
+                thunk.trees.iter().filter_map(|name| self.tree(name)).filter(|tree| !has_program(tree))
+            {
+                let files = tree.entries().iter().filter(|e| matches!(e.node, TreeNode::File { .. }));
+                reads.extend(files.map(|e| Read { path: e.path.clone(), from: None }));
+            }
         }
         reads.sort_unstable();
         reads
@@ -102,7 +109,8 @@ impl Facts {
 
     /// How many files the command's toolchain has.
     pub fn toolchain_files(&self, thunk: &Thunk) -> usize {
-        thunk.trees.iter().filter_map(|name| self.tree(name)).map(|tree| tree.entries().len()).sum()
+        let trees = thunk.trees.iter().filter_map(|name| self.tree(name)).filter(|tree| has_program(tree));
+        trees.map(|tree| tree.entries().len()).sum()
     }
 
     /// Is the file one of the command's toolchain?
@@ -115,6 +123,10 @@ impl Facts {
         let mut trees = self.trees.borrow_mut();
         trees.entry(*name).or_insert_with(|| self.store.tree(name).ok().map(Rc::new)).clone()
     }
+}
+
+fn has_program(tree: &Tree) -> bool {
+    tree.entries().iter().any(|entry| matches!(entry.node, TreeNode::File { executable: true, .. }))
 }
 
 /// The current directory.

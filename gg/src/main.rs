@@ -7,6 +7,7 @@ mod export;
 mod facts;
 mod graph;
 mod json;
+mod pack;
 mod show;
 mod trace_json;
 mod why;
@@ -61,6 +62,13 @@ enum Verb {
         #[command(subcommand)]
         what: export::What,
     },
+    /// Write a recorded build with everything that is needed to force it, the toolchain too, into one file.
+    Pack(pack::Arguments),
+    /// Put what is in a pack into the store, and print the path of its trace, for `ggforce --trace`.
+    Unpack {
+        /// The pack.
+        pack: PathBuf,
+    },
     /// Print a recorded build as a graph, for Graphviz (`gg graph | dot -Tsvg`).
     Graph(graph::Arguments),
     /// Force a placeholder and run the result: what executing a placeholder does. `--help` is for the result.
@@ -110,6 +118,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Show(arguments) => show::run(&arguments)?,
         Verb::Export { what } => export::run(&what)?,
+        Verb::Pack(arguments) => pack::pack(&arguments)?,
+        Verb::Unpack { pack } => pack::unpack(&pack)?,
         Verb::Graph(arguments) => graph::run(&arguments)?,
         Verb::ForceAndRun { path, arguments } => return force_and_run(&path, &arguments),
     }

@@ -156,7 +156,11 @@ impl Log {
     fn renew(session: &Session, state: usize) -> Option<Self> {
         let new = Self::take(session, state == UNKNOWN);
         match STATE.compare_exchange(state, new.unwrap_or(OFF), Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Self::of(new?),
+            Ok(_) => {
+                // Each chunk says itself where the process is.
+                OWN.told.store(0, Ordering::Relaxed);
+                Self::of(new?)
+            }
             // Another thread was faster; ours stays empty.
             Err(current) => Self::of(current),
         }

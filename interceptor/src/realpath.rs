@@ -37,8 +37,7 @@ pub(crate) unsafe fn resolves(
         Outcome::Failed(errno) => Err(errno),
     };
     let found = walk.finish();
-    let real = if result.is_ok() { found.to_bytes() } else { &[] };
-    log.append(session, What::new(kind::REALPATH, result.map(|()| 0)), name.to_bytes(), real);
+    log.append(session, What::new(kind::REALPATH, result.map(|()| 0)), name.to_bytes(), found.to_bytes());
     let size = found.count_bytes() + 1;
     let memory = match (resolved.is_null(), result) {
         (false, _) => resolved,

@@ -147,6 +147,8 @@ pub(crate) enum Call {
     Input(u8),
     /// Writes to standard output or error: asked about only if it is the descriptor in this argument.
     Print(u8, Text),
+    /// Changes the working directory to this.
+    Move(At),
     /// May change which files the process finds at a path; the path that it looks up, if any.
     Remount(Option<At>),
     /// Ends the process, with the code in this argument.

@@ -124,6 +124,8 @@ pub enum Event {
     Ended(ExitStatus),
     /// It opened a socket that is not of this machine only.
     Network,
+    /// It is about to change its working directory.
+    Moved,
     /// It is about to read from what is its standard input.
     Input(Stream),
     /// It is about to write to what is its standard output or error; what, if that is known. All of it, most likely.

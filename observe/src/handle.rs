@@ -181,6 +181,13 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             context.emit(Event::Printed(stream, context.text(text, args)));
             return None;
         }
+        Call::Move(at) => {
+            context.emit(Event::Moved);
+            match at {
+                At::Fd(_) => return None,
+                At::Path { .. } => look_up(context.path(at, args)?, true),
+            }
+        }
         Call::Remount(Some(at)) => look_up(context.path(at, args)?, true),
         Call::Remount(None) | Call::Exit(_) | Call::Refuse(_) => return None,
     })
@@ -262,11 +269,11 @@ impl Request {
                 }
                 Err(errno) => context.looked_up(path, Some(errno)),
             },
-            Request::Make { path, target: None } => context.changed(path, outcome, Event::Made),
+            Request::Make { path, target: None } => context.changed(path, outcome.err(), Event::Made),
             Request::Make { path, target: Some(target) } => {
-                context.changed(path, outcome, |place| Event::Symlinked(place, target));
+                context.changed(path, outcome.err(), |place| Event::Symlinked(place, target));
             }
-            Request::Remove { path, .. } => context.changed(path, outcome, Event::Removed),
+            Request::Remove { path, .. } => context.changed(path, outcome.err(), Event::Removed),
             Request::Transfer { how, from, to, .. } => match outcome {
                 Ok(_) => {
                     let (from, to) = (context.place(from), context.place(to));
@@ -478,13 +485,13 @@ impl Context<'_> {
     }
 
     /// A call that changes one directory entry has come to its end.
-    fn changed(&mut self, path: PathBuf, outcome: Outcome, event: impl FnOnce(Place) -> Event) {
-        match outcome {
-            Ok(_) => {
+    fn changed(&mut self, path: PathBuf, errno: Option<i32>, event: impl FnOnce(Place) -> Event) {
+        match errno {
+            None => {
                 let place = self.place(path);
                 self.emit(event(place));
             }
-            Err(errno) => self.looked_up(path, Some(errno)),
+            Some(_) => self.looked_up(path, errno),
         }
     }
 }

@@ -349,6 +349,21 @@ impl Store {
         Ok(name)
     }
 
+    /// The name of the content of a regular file that was looked at just now. The file is read only if it changed since it was
+    /// last hashed; nothing is stored.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn name_of(&self, path: &Path, facts: &FileFacts) -> Result<ObjectName> {
+        if let Some(name) = self.files.get(&facts.id) {
+            return Ok(name);
+        }
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
+        let name = hash_stream(&mut file, None).map_err(Error::io("read", path))?;
+        self.files.put(&facts.id, &name);
+        Ok(name)
+    }
+
     /// Moves a regular file that nobody else can write to any more into the store: no copy where both are on one
     /// file system. A damaged object of the same name is replaced.
     ///

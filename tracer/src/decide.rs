@@ -9,7 +9,7 @@ use std::time::Instant;
 use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, strip_launcher};
 use models::{Invocation, Kind, Verdict, World as _};
-use thunk::trace::{Command, Disposition};
+use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
 use crate::context::{Role, Running};
@@ -153,7 +153,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     if matches!(answer, Answer::Run { .. }) {
-        if is_command && recorder.sight.is_complete() {
+        if is_command && recorder.records() {
             begin(recorder, exec, command.id, drives, learns, &parent);
         }
         enter(recorder, exec, command.id);
@@ -227,7 +227,7 @@ fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
 /// A command of the build is about to run: what its processes do is written down.
 fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, parent: &Running) {
     if parent.group != 0 && drives {
-        recorder.watch.obstacle(parent.group, "runs other commands");
+        recorder.watch.obstacle(parent.group, Observed::DRIVES);
     }
     let mut obstacles = Vec::new();
     if !drives && !parent.passes_on_or_discards(exec.fds.as_ref()) {
@@ -235,6 +235,7 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, p
     }
     recorder.watch.begin(Begun {
         id,
+        within: parent.group,
         exec: exec.clone(),
         drives,
         learn,

@@ -11,6 +11,7 @@ mod includes;
 mod install;
 mod judge;
 mod learned;
+mod log;
 mod placing;
 mod process;
 mod programs;

@@ -20,11 +20,12 @@ use crate::force::Forcer;
 use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
+use crate::log::Log;
 use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
-use crate::watch::{Watch, listing};
+use crate::watch::Watch;
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -53,6 +54,10 @@ pub struct Recorder {
     pub trace: trace::Writer,
     /// Where interceptors ask.
     pub socket: PathBuf,
+    /// Where they write what they see.
+    log: Option<Arc<Log>>,
+    /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
+    cookie: u64,
     /// Where the build was started.
     pub project: PathBuf,
     /// When it began.
@@ -108,6 +113,10 @@ pub struct Parts {
     pub defers: bool,
     /// How much is seen.
     pub sight: Sight,
+    /// Where interceptors write what they see.
+    pub log: Option<Arc<Log>>,
+    /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
+    pub cookie: u64,
 }
 
 /// How much of what processes do is seen, and by whom.
@@ -134,7 +143,8 @@ impl Recorder {
     /// # Errors
     /// The store or the session's directory cannot be written to.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { install, store, trace, left, directory, project, root, defers, sight } = parts;
+        let Parts { install, store, trace, left, directory, project, root, defers, sight, log, cookie } =
+            parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         Ok(Self {
@@ -151,7 +161,9 @@ impl Recorder {
             started: Instant::now(),
             defers,
             sight,
-            watch: Watch::new(sight)?,
+            watch: Watch::new(sight, log.clone())?,
+            log,
+            cookie,
             build: OnceLock::new(),
             directory,
             forced: Mutex::default(),
@@ -180,7 +192,7 @@ impl Recorder {
         if running.is_command(parent) {
             running.group = id;
         }
-        self.watch.belongs(id, running.group);
+        self.watch.belongs(id, running.group, running.opaque);
         commands.push(running);
         id
     }
@@ -261,10 +273,14 @@ impl Recorder {
 
     /// What to put into the environment of the command with this id.
     pub fn environment_of(&self, id: u32, flags: u32) -> Vec<(OsString, OsString)> {
-        // No filter and no log: no cookie, no path.
-        let mut session = OsString::from(format!("{id}:{flags}:{:016x}:", 0));
+        // What the recorder runs itself is on no record.
+        let log = self.log.as_deref().filter(|_| id != OWN);
+        let cookie = if log.is_some() { self.cookie } else { 0 };
+        let mut session = OsString::from(format!("{id}:{flags}:{cookie:016x}:"));
         session.push(&self.install.standin);
-        session.push("::");
+        session.push(":");
+        session.push(log.map_or(Path::new(""), Log::path));
+        session.push(":");
         session.push(&self.socket);
         vec![
             ("LD_PRELOAD".into(), self.install.interceptor.clone().into_os_string()),
@@ -309,6 +325,16 @@ impl Recorder {
         lock(&self.forced).get(real) == Some(id)
     }
 
+    /// What marks calls of hooks.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// Is anything written down of what commands do?
+    pub fn records(&self) -> bool {
+        self.sight.is_complete() || self.log.is_some()
+    }
+
     /// Is this path the recorder's own, which is none of the build's business?
     pub fn is_own(&self, path: &Path) -> bool {
         path.starts_with(&self.directory)
@@ -319,7 +345,19 @@ impl Recorder {
 
     /// The names in a directory, as the trace keeps them.
     pub fn names_in(&self, directory: &Path) -> Option<ObjectName> {
-        Some(listing(self.list(directory).ok()?))
+        Some(trace::listing(self.list(directory).ok()?))
+    }
+
+    /// The same without what the build itself has put there: what a build driver that looks for sources finds, before and after.
+    pub fn names_of_others(&self, directory: &Path) -> Option<ObjectName> {
+        let real = std::fs::canonicalize(directory).ok()?;
+        let names = self.list(&real).ok()?;
+        let (outputs, writes) = (lock(&self.outputs), self.watch.writes());
+        let others = names.into_iter().filter(|name| {
+            let path = real.join(name);
+            !outputs.contains(&path) && !writes.has(&path)
+        });
+        Some(trace::listing(others.collect()))
     }
 
     /// A tree of the store.

@@ -20,6 +20,7 @@ use crate::context::Running;
 use crate::decide::{self, Answer};
 use crate::install::Install;
 use crate::judge::Kernel;
+use crate::log::Log;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
 use crate::server::Server;
@@ -68,6 +69,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         },
     };
+    // Without one, hooks mark nothing, and everything goes through the net.
+    let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
+        log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
+    });
+    let cookie = random()?;
     let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
@@ -79,6 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         root: Running::root(&fds),
         defers: !arguments.run,
         sight,
+        log,
+        cookie: if sight == Sight::Net { cookie } else { 0 },
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
@@ -141,7 +149,7 @@ fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdenti
             Ok(Built { status: wait(recorder, child)?, supervisor: None })
         }
         Sight::Net => {
-            let (entrance, net) = net::pair(0)?;
+            let (entrance, net) = net::pair(recorder.cookie())?;
             let kernel = Arc::new(Kernel(Arc::clone(recorder)));
             let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
             // SAFETY: between fork and exec, entering is async-signal-safe.
@@ -313,4 +321,13 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     let found =
         || std::env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).filter(is_file);
     found().find(usable).or_else(|| found().next())
+}
+
+/// A number that nobody can guess.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -34,13 +34,7 @@ impl SessionDirectory {
     }
 
     fn create_in(base: &Path) -> Result<Self> {
-        let random = File::open("/dev/urandom")
-            .and_then(|mut f| {
-                let mut bytes = [0u8; 8];
-                std::io::Read::read_exact(&mut f, &mut bytes)?;
-                Ok(u64::from_ne_bytes(bytes))
-            })
-            .context("cannot read /dev/urandom")?;
+        let random = crate::session::random()?;
         let path = base.join(format!("{PREFIX}{random:016x}"));
         let cannot = || format!("cannot make the session's directory {}", path.display());
         fs::DirBuilder::new().mode(0o700).create(&path).with_context(cannot)?;

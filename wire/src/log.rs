@@ -138,7 +138,7 @@ pub mod kind {
     pub const CHDIR: u16 = 13;
     /// The same through a descriptor: other is what it is now.
     pub const FCHDIR: u16 = 14;
-    /// `realpath`: path was resolved to other, each directory on the way looked at.
+    /// `realpath`: path was resolved to other, each name on the way looked at; if it failed, other is the one that could not be.
     pub const REALPATH: u16 = 15;
     /// A socket was opened that is not of this machine only.
     pub const NETWORK: u16 = 16;

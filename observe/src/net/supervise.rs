@@ -48,7 +48,7 @@ impl Sink for Buffer {
 enum Step {
     Answer(Verdict),
     /// The exec is let through and made to exit with this code.
-    Exit(Exec, u8),
+    Exit(Box<Exec>, u8),
 }
 
 const GO: Step = Step::Answer(Verdict::Go);
@@ -185,7 +185,7 @@ impl Supervise {
                     return GO;
                 }
                 match self.aside(|| judge.exec(&exec)) {
-                    Verdict::Exit(code) => Step::Exit(exec, code),
+                    Verdict::Exit(code) => Step::Exit(Box::new(exec), code),
                     verdict => Step::Answer(verdict),
                 }
             }
@@ -203,7 +203,7 @@ impl Supervise {
     }
 
     /// In a thread of its own, because tracing is a thread's business.
-    fn exit(self: &Arc<Self>, call: Notification, exec: Exec, code: u8) {
+    fn exit(self: &Arc<Self>, call: Notification, exec: Box<Exec>, code: u8) {
         let this = Arc::clone(self);
         let id = call.id;
         let redirect = move || {

@@ -172,7 +172,8 @@ fn expect(sets: &mut Sets, output: &str, tree: &Path) {
                 if named.is_dir() || flags.contains("O_PATH") || flags.contains("O_DIRECTORY") {
                     add("found", named);
                 } else {
-                    if flags.contains("O_RDONLY") || flags.contains("O_RDWR") {
+                    let reads = flags.contains("O_RDONLY") || flags.contains("O_RDWR");
+                    if reads && !is_loader(&named) {
                         add("read", named.clone());
                     }
                     if flags.contains("O_WRONLY") || flags.contains("O_RDWR") {
@@ -224,7 +225,8 @@ pub fn commands_in(trace: &Path) -> Commands {
                 ("moved here", Uses::MOVED_HERE),
                 ("attributes", Uses::ATTRIBUTES),
             ] {
-                let by_kernel = set == "read" && is_read_by_the_kernel(&touch.path, touch.uses);
+                let by_kernel = touch.uses.has(Uses::EXECUTED) || is_loader(&touch.path);
+                let by_kernel = set == "read" && by_kernel;
                 if touch.uses.has(uses) && !by_kernel {
                     sets.entry(set).or_default().insert(normal(&touch.path));
                 }
@@ -242,9 +244,9 @@ pub fn commands_in(trace: &Path) -> Commands {
     commands
 }
 
-/// Programs and their loader: no call shows that.
-fn is_read_by_the_kernel(path: &Path, uses: Uses) -> bool {
-    uses.has(Uses::EXECUTED) || path.ends_with("ld-linux-x86-64.so.2")
+/// What the kernel reads to execute a program, which no call shows; the linker may read it, too.
+fn is_loader(path: &Path) -> bool {
+    path.ends_with("ld-linux-x86-64.so.2")
 }
 
 /// The temporary files of gcc and sed have another name in each run; `..` is resolved.

@@ -14,8 +14,13 @@ use crate::placeholder::OutputRef;
 pub enum Product {
     /// An output of a thunk.
     Output(OutputRef),
-    /// This content, left by a command of which there is no thunk.
-    Value(ObjectName),
+    /// What a command that ran left there.
+    Value {
+        /// The content.
+        value: ObjectName,
+        /// May it be executed?
+        executable: bool,
+    },
 }
 
 /// What a build left.
@@ -70,7 +75,7 @@ impl Trace {
             let deferred: HashSet<ObjectName> = self.commands.iter().filter_map(|c| c.thunk).collect();
             let is_deferred = |product: &Product| match product {
                 Product::Output(output) => deferred.contains(&output.thunk),
-                Product::Value(_) => false,
+                Product::Value { .. } => false,
             };
             products.last.retain(|_, product| !is_deferred(product));
             for (path, output) in standing {
@@ -105,15 +110,10 @@ impl Products {
             let path: &Path = &touch.path;
             if touch.uses.has(Uses::OUTPUT) {
                 self.written.insert(path.to_path_buf());
-                let product = match (observed.thunk, touch.after) {
-                    (Some(thunk), _) => {
-                        Some(Product::Output(OutputRef { thunk, output: Some(path.to_path_buf()) }))
-                    }
-                    (None, after) => after.map(Product::Value),
-                };
-                match product {
-                    Some(product) => self.last.insert(path.to_path_buf(), product),
-                    // Of a directory there is no content.
+                let executable = touch.uses.has(Uses::RUNNABLE);
+                match touch.after {
+                    Some(value) => self.last.insert(path.to_path_buf(), Product::Value { value, executable }),
+                    // A directory has no content; a placeholder's is of no use.
                     None => self.last.remove(path),
                 };
             } else if touch.uses.has(Uses::REMOVED) || touch.uses.has(Uses::MOVED_AWAY) {

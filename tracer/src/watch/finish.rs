@@ -8,12 +8,11 @@
 //! events alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use observe::{Sink as _, Touch, Touches, Transfer, Use};
+use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder};
 
@@ -52,9 +51,17 @@ pub struct Look<'a> {
 
 /// Writes down what a command did.
 pub fn finish(recorder: &Recorder, mut ended: Ended) {
+    recorder.watch.add_logged(&mut ended);
     let mut events = std::mem::take(&mut ended.events);
     events.sort_by_key(|(number, _)| *number);
     let mut touches = Touches::new();
+    // An exec that a hook has marked is not told of by the kernel.
+    let program = &ended.begun.exec.invocation.program;
+    let begins =
+        |event: &Event| matches!(event, Event::Executed(place, Role::Program) if place.named == *program);
+    if !events.iter().any(|(_, event)| begins(event)) {
+        observe::executed(program).into_iter().for_each(|event| touches.event(0, event));
+    }
     for (_, event) in events {
         touches.event(0, event);
     }
@@ -78,7 +85,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         ended_us: (ended.at - recorder.started).as_micros() as u64,
         thunk,
         touches: rows,
-        obstacles: if ended.begun.drives { vec!["runs other commands".into()] } else { look.obstacles },
+        obstacles: if ended.begun.drives { vec![Observed::DRIVES.into()] } else { look.obstacles },
         descriptors: ended.begun.descriptors.clone(),
     };
     if let Err(error) = recorder.trace.observed(&observed) {
@@ -243,6 +250,9 @@ impl Look<'_> {
             }
         }
         let metadata = std::fs::metadata(named).ok()?;
+        if self.ended.begun.drives {
+            return self.recorder.names_of_others(named);
+        }
         if changed_at(&FileId::of(&metadata)) > self.ended.begun.began {
             self.unknown(format!("lists {}, which changed while it ran", named.display()));
             return None;
@@ -300,6 +310,9 @@ impl Look<'_> {
         match self.content_after(&real, &metadata) {
             Ok(output) => {
                 let value = output.value;
+                if output.mode & 0o111 != 0 {
+                    *uses |= Uses::RUNNABLE;
+                }
                 self.outputs.insert(real, output);
                 Some(value)
             }
@@ -341,6 +354,9 @@ impl Look<'_> {
         }
         if touches.foreign {
             self.unknown("makes system calls of another architecture".into());
+        }
+        if !self.recorder.sight.is_complete() {
+            self.unknown("not all that it did was seen".into());
         }
         if touches.gaps > 0 {
             self.unknown("not all of its system calls could be looked into".into());
@@ -417,12 +433,4 @@ fn real_place(path: &Path) -> PathBuf {
         (Some(parent), Some(name)) => parent.join(name),
         _ => path.to_path_buf(),
     }
-}
-
-/// A listing as the trace names it: the value of the sorted names, each ended by NUL.
-pub fn listing(mut names: Vec<std::ffi::OsString>) -> ObjectName {
-    names.sort_unstable();
-    let bytes: Vec<u8> =
-        names.iter().flat_map(|name| OsStr::as_bytes(name).iter().copied().chain([0])).collect();
-    ObjectName::of(ObjectKind::Value, &bytes)
 }

@@ -21,8 +21,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::log::{Log, Owner};
 use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
@@ -30,7 +31,7 @@ use crate::process;
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
 
-pub use finish::{is_made_up, listing};
+pub use finish::is_made_up;
 pub use writes::Writes;
 
 /// A command that has been started.
@@ -40,6 +41,8 @@ pub struct Begun {
     pub id: u32,
     /// What was executed.
     pub exec: Exec,
+    /// The command that started it.
+    pub within: u32,
     /// It starts commands: what they do is not its own doing.
     pub drives: bool,
     /// Is it to be remembered, so that it can be deferred when it comes again?
@@ -91,9 +94,16 @@ struct Group {
 struct Table {
     /// The command on whose record each program is, by the program's number.
     groups_of: HashMap<u32, u32>,
+    /// The commands that run.
     groups: HashMap<u32, Group>,
     /// What each process runs.
     processes: HashMap<Pid, Member>,
+    /// The last program of every process that there was.
+    last: HashMap<Pid, u32>,
+    /// Commands that have ended, and those that started them.
+    ended: HashMap<u32, u32>,
+    /// Programs in which no hook is: those that they start have their number in the environment.
+    opaque: HashSet<u32>,
     /// Programs that a hook was told may run, and of which the kernel has not said that they do.
     expected: HashMap<u32, (PathBuf, Vec<OsString>)>,
     /// Where the ends of processes are awaited, if nobody tells of them.
@@ -111,6 +121,8 @@ struct Member {
 /// All commands and processes of a build.
 pub struct Watch {
     table: Mutex<Table>,
+    log: Option<Arc<Log>>,
+    /// The number of the next event, where there is no log.
     next: AtomicU64,
     writes: Mutex<Writes>,
     done: Mutex<Option<Sender<Ended>>>,
@@ -123,12 +135,13 @@ impl Watch {
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn new(sight: Sight) -> io::Result<Self> {
+    pub fn new(sight: Sight, log: Option<Arc<Log>>) -> io::Result<Self> {
         let (done, received) = channel();
-        // A tracer is told of all ends. Where no more is seen than what hooks ask, nobody cares.
-        let ends = if sight == Sight::Net { Some(Arc::new(Ends::new()?)) } else { None };
+        // A tracer is told of all ends.
+        let ends = if sight == Sight::Tracer { None } else { Some(Arc::new(Ends::new()?)) };
         Ok(Self {
             table: Mutex::new(Table { ends, ..Table::default() }),
+            log,
             next: AtomicU64::new(1),
             writes: Mutex::default(),
             done: Mutex::new(Some(done)),
@@ -161,14 +174,22 @@ impl Watch {
         let ends = lock(&recorder.watch.table).ends.clone();
         if let Some(ends) = ends {
             let shared = Arc::clone(recorder);
-            std::thread::Builder::new().name("ends".into()).spawn(move || shared.watch.await_ends(&ends))?;
+            std::thread::Builder::new()
+                .name("ends".into())
+                .spawn(move || shared.watch.await_ends(&ends, shared.sight))?;
         }
         Ok(())
     }
 
     /// Waits for the ends of processes, for as long as the recorder lives.
-    fn await_ends(&self, ends: &Ends) {
-        while let Ok(ended) = ends.wait(None) {
+    fn await_ends(&self, ends: &Ends, sight: Sight) {
+        /// So often it is looked for processes that nobody has told of.
+        const EVERY: Duration = Duration::from_millis(100);
+        let timeout = (sight == Sight::Hooks).then_some(EVERY);
+        while let Ok(ended) = ends.wait(timeout) {
+            if timeout.is_some() {
+                self.look_for_processes();
+            }
             for pid in ended {
                 let mut table = lock(&self.table);
                 let pid = pid as Pid;
@@ -214,9 +235,13 @@ impl Watch {
         self.obstacle(group, why);
     }
 
-    /// The program with this number is part of a command.
-    pub fn belongs(&self, id: u32, group: u32) {
-        lock(&self.table).groups_of.insert(id, group);
+    /// The program with this number is part of a command; are there hooks in it?
+    pub fn belongs(&self, id: u32, group: u32, opaque: bool) {
+        let mut table = lock(&self.table);
+        table.groups_of.insert(id, group);
+        if opaque {
+            table.opaque.insert(id);
+        }
     }
 
     /// A command is about to run.
@@ -258,6 +283,11 @@ impl Watch {
     pub fn event(&self, pid: Pid, number: u64, event: Event) {
         let mut table = lock(&self.table);
         match event {
+            Event::Moved => {
+                if let Some(log) = &self.log {
+                    log.note_move();
+                }
+            }
             Event::Forked(child) => {
                 let id = table.resolve(pid);
                 if !table.processes.contains_key(&child) {
@@ -287,7 +317,8 @@ impl Watch {
         let rest: Vec<Ended> = {
             let mut table = lock(&self.table);
             let mut ids: Vec<u32> = table.groups.keys().copied().collect();
-            ids.sort_unstable();
+            // What is written for one that has ended counts for the one that started it, which has a smaller number.
+            ids.sort_unstable_by(|a, b| b.cmp(a));
             ids.into_iter().filter_map(|id| table.cut(id)).collect()
         };
         rest.into_iter().for_each(|ended| self.finish(Some(ended)));
@@ -300,7 +331,55 @@ impl Watch {
 
     /// The number of the next event.
     pub fn next(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+        match &self.log {
+            Some(log) => log.next_sequence(),
+            None => self.next.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// What hooks have written into the log for a command that has ended, and for those before it that wrote more after their
+    /// end; added to its events.
+    pub fn add_logged(&self, ended: &mut Ended) {
+        let Some(log) = &self.log else { return };
+        let id = ended.begun.id;
+        let entries = {
+            let table = lock(&self.table);
+            log.take(|owner| table.on_record_of(owner) == id)
+        };
+        match entries {
+            Ok(entries) => {
+                let mut table = lock(&self.table);
+                let mut writes = lock(&self.writes);
+                for entry in entries {
+                    // How a command begins is in the record of who started it, and known anyway.
+                    let begins = entry.begins.filter(|_| matches!(entry.event, Event::Executed(..)));
+                    if begins.is_some_and(|begins| begins == id || table.group_of(begins) != id) {
+                        continue;
+                    }
+                    if let Some(change) = writes::change(&entry.event) {
+                        writes.note(change, entry.sequence, id);
+                    }
+                    ended.events.push((entry.sequence, entry.event));
+                }
+                table.ended.insert(id, ended.begun.within);
+            }
+            Err(error) => ended.obstacles.push(format!("what hooks saw of it cannot be read: {error}")),
+        }
+        if log.lost() > 0 {
+            ended.obstacles.push("hooks could not write down all that they saw".to_owned());
+        }
+    }
+
+    /// Where only hooks see anything: finds processes in what they have written.
+    fn look_for_processes(&self) {
+        let Some(owners) = self.log.as_ref().and_then(|log| log.owners().ok()) else { return };
+        for Owner { command, process } in owners {
+            let mut table = lock(&self.table);
+            if table.groups_of.contains_key(&command) && !table.last.contains_key(&process) {
+                let ended = table.enter(process, command);
+                self.finish(ended);
+            }
+        }
     }
 
     /// The changes that were seen so far.
@@ -338,17 +417,42 @@ impl Table {
         id
     }
 
-    fn of_ancestor(&self, pid: Pid) -> Option<u32> {
+    /// The program of the nearest ancestor that is known; those between are of it, too.
+    fn of_ancestor(&mut self, pid: Pid) -> Option<u32> {
+        let mut between = Vec::new();
         let mut ancestor = pid;
-        // As many as there may be processes; a loop cannot be.
-        for _ in 0..1 << 15 {
+        loop {
             let parent = process::parent_of(ancestor)?;
             if let Some(member) = self.processes.get(&parent) {
-                return Some(member.id);
+                let id = member.id;
+                for pid in between {
+                    let _ = self.enter(pid, id);
+                }
+                return Some(id);
             }
+            // Ids are given away again: what looks like a loop is none of ours.
+            if between.contains(&parent) {
+                return None;
+            }
+            between.push(parent);
             ancestor = parent;
         }
-        None
+    }
+
+    /// The command on whose record it is what hooks write into the log in this name: the one that it names, or if that has ended, the
+    /// one that started it.
+    fn on_record_of(&self, owner: Owner) -> u32 {
+        let named = owner.command;
+        let id = if self.opaque.contains(&named) || !self.groups_of.contains_key(&named) {
+            self.last.get(&owner.process).copied().unwrap_or(named)
+        } else {
+            named
+        };
+        let mut group = self.group_of(id);
+        while let Some(&above) = self.ended.get(&group) {
+            group = above;
+        }
+        group
     }
 
     fn enter(&mut self, pid: Pid, id: u32) -> Option<Ended> {
@@ -366,6 +470,7 @@ impl Table {
                 None
             }
         };
+        self.last.insert(pid, id);
         let from = before.map(|id| self.group_of(id));
         if let Some(group) = self.groups.get_mut(&to) {
             group.live.insert(pid);

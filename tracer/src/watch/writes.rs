@@ -42,6 +42,11 @@ impl Writes {
         }
     }
 
+    /// Has any command changed what stands there?
+    pub fn has(&self, path: &Path) -> bool {
+        self.of.contains_key(path)
+    }
+
     /// Has another command changed what stands there, from event `first` on?
     pub fn by_others(&self, path: &Path, group: u32, first: u64) -> bool {
         self.of.get(path).is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
