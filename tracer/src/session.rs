@@ -141,6 +141,7 @@ fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdenti
         return Ok(Built { status, supervisor: None });
     }
     leave_interrupts_to_the_build(&mut command);
+    end_with_this_process(&mut command);
     let cannot = || format!("cannot run {}", program.display());
     match recorder.sight {
         Sight::Hooks => {
@@ -254,6 +255,26 @@ fn leave_interrupts_to_the_build(command: &mut Command) {
                 libc::signal(signal, handler);
             }
             Ok(())
+        });
+    }
+}
+
+/// A build whose recorder is killed cannot go on. Told so by a signal, make removes the target that it is in the middle of, which it
+/// would take for made the next time; a command that fails would leave it there.
+fn end_with_this_process(command: &mut Command) {
+    let recorder = std::process::id();
+    // SAFETY: between fork and exec only system calls are made, with integers.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // It may have died just before.
+            if libc::getppid().cast_unsigned() == recorder {
+                Ok(())
+            } else {
+                Err(std::io::Error::from_raw_os_error(libc::ESRCH))
+            }
         });
     }
 }

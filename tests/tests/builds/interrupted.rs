@@ -163,6 +163,33 @@ fn a_placeholder_that_was_moved_before_the_recorder_was_killed() {
 }
 
 #[test]
+fn a_recipe_that_was_under_way_when_the_recorder_was_killed_is_done_again() {
+    let space = TestSpace::with(&[("a.c", "int a;\n")]);
+    space.write("Makefile", "a.o: a.c\n\tgcc -c a.c\n\tsh wait\n\tln -sf a.o link\n");
+    space.write("wait", ": > ready; sleep 60\n");
+    // Under the seccomp filter, what make would do about it fails once nobody answers.
+    let mut recorder = space.start_program("ggtrace", &["--method", "preload", "make"]);
+    let soon = Duration::from_secs(30);
+    let started = Instant::now();
+    while !space.path("ready").exists() {
+        assert!(started.elapsed() < soon, "it does not get there");
+        sleep(Duration::from_millis(5));
+    }
+    assert!(space.is_placeholder("a.o"));
+    recorder.signal(Signal::SIGKILL);
+    while !recorder.has_ended() || (space.path("a.o").exists() && started.elapsed() < soon) {
+        sleep(Duration::from_millis(5));
+    }
+    recorder.signal_all(Signal::SIGKILL);
+    recorder.wait();
+    space.write("wait", "");
+    space.ggtrace(&["make"]).ok();
+    space.force_all();
+    assert!(space.path("link").is_symlink(), "make took the target for made");
+    assert!(space.read("link").starts_with(b"\x7fELF"));
+}
+
+#[test]
 fn what_a_killed_recorder_leaves_is_swept_by_the_next() {
     let mut space = TestSpace::with(&[("a.c", "int a;\n")]);
     let sessions = space.outside().join("run");
