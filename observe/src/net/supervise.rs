@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What the threads share.
 pub(super) struct Supervise {
-    listener: Arc<Listener>,
+    listener: Listener,
     sink: Arc<dyn SharedSink>,
     judge: Option<Arc<dyn Judge>>,
     receivers: AtomicUsize,
@@ -79,7 +79,7 @@ const GO: Step = Step::Answer(Verdict::Go);
 
 impl Supervise {
     pub(super) fn new(
-        listener: Arc<Listener>,
+        listener: Listener,
         sink: Arc<dyn SharedSink>,
         judge: Option<Arc<dyn Judge>>,
     ) -> Arc<Self> {
