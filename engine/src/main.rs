@@ -15,6 +15,7 @@ mod progress;
 mod protocol;
 mod replay;
 mod schedule;
+mod settled;
 mod simulated;
 mod targets;
 mod worker;
