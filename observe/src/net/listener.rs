@@ -66,9 +66,10 @@ impl Listener {
                 });
             }
             match io::Error::last_os_error().raw_os_error() {
-                // Interrupted; or who made the call was killed before we could take it.
-                Some(libc::EINTR | libc::ENOENT) => {}
-                // Since Linux 6.11, `ENOTCONN`: all are gone. Anything else should not be, and would be so for ever.
+                Some(libc::EINTR) => {}
+                // Who made the call was killed before we could take it; or, since Linux 6.11, all are gone.
+                Some(libc::ENOENT) if !self.is_over() => {}
+                // Anything else should not be, and would be so for ever.
                 _ => return None,
             }
         }

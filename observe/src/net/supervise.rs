@@ -95,7 +95,7 @@ impl Supervise {
         })
     }
 
-    /// Answers calls until no process is left.
+    /// Answers calls until no process is left. When it returns, nothing more is told, and no thread is left either.
     pub(super) fn run(self: Arc<Self>) {
         for _ in 0..RECEIVERS {
             self.add_receiver();
@@ -106,6 +106,8 @@ impl Supervise {
             self.receive();
         }
         self.listener.wait_for_the_end();
+        // Since Linux 6.11 they stop by themselves.
+        self.stop();
     }
 
     fn add_receiver(self: &Arc<Self>) {
