@@ -87,6 +87,7 @@ impl Listener {
         // running what this process registered to run at its own end.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
+            // SAFETY: as above.
             0 => unsafe {
                 libc::setsid();
                 libc::chdir(c"/".as_ptr());
