@@ -13,8 +13,8 @@
 //!
 //! # Limits
 //!
-//! - Only commands that fail are looked into (`worker`), and those whose completion is known. One that does without
-//!   what it does not find, and ends well, is taken at its word.
+//! - Only commands that fail are looked into (`worker`), those whose completion is known, and those whose inputs were learned.
+//!   Another that does without what it does not find, and ends well, is taken at its word.
 //! - The files are taken as they stand now, and not as they stood when the command was recorded.
 //! - A file that others may not read, outside of where the command works, is not put into a store, which may be shared; nor
 //!   can a placeholder be added whose thunk is not reduced. A run that looked for one of these fails, and says so.

@@ -29,7 +29,7 @@ enum State {
 }
 
 struct Deferred {
-    exec: Exec,
+    exec: Box<Exec>,
     code: u8,
     request: Request,
 }
@@ -86,7 +86,7 @@ fn kill(tid: Pid) {
 /// What the judge has said.
 enum Answer {
     Go,
-    Exit(Exec, u8),
+    Exit(Box<Exec>, u8),
     Fail(i32),
 }
 
@@ -227,7 +227,7 @@ impl<'a> Follow<'a> {
                 let Some(exec) = ask::exec(&context, path, argv, &entry.args) else { return Answer::Go };
                 match judge.exec(&exec) {
                     Verdict::Go => Answer::Go,
-                    Verdict::Exit(code) => Answer::Exit(exec, code),
+                    Verdict::Exit(code) => Answer::Exit(Box::new(exec), code),
                     Verdict::Fail(errno) => Answer::Fail(errno),
                 }
             }

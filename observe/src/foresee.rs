@@ -210,7 +210,8 @@ fn mount(file: &OwnedFd) -> Option<u64> {
     };
     // Before Linux 5.8 there is no such number: the device has to do.
     let device = u64::from(info.stx_dev_major) << 32 | u64::from(info.stx_dev_minor);
-    (result == 0).then(|| if info.stx_mask & libc::STATX_MNT_ID != 0 { info.stx_mnt_id } else { device })
+    let mount = if info.stx_mask & libc::STATX_MNT_ID != 0 { info.stx_mnt_id } else { device };
+    (result == 0).then_some(mount)
 }
 
 fn attributes(view: View, path: &Path, follow: bool, right: Right) -> Result<(), i32> {

@@ -190,8 +190,9 @@ impl Guard {
     /// its descendants do until the last of them has ended.
     ///
     /// The process is reaped here; `waitpid` for it fails afterwards. While this runs, no other thread of the
-    /// caller may wait for "any child" without `__WNOTHREAD`: it would be given tracees' stops. Works in a thread of its
-    /// own, so that the calling thread may have other children and be a tracer itself.
+    /// caller may wait for it, or for "any child" without `__WNOTHREAD`: it would be given tracees' stops. Works in a thread of its
+    /// own, so that the calling thread may have other children and be a tracer itself. The judge is asked in the thread that
+    /// traces: all else waits meanwhile.
     ///
     /// # Errors
     /// When the child ends or fails before it executes its program, or cannot be attached to. Then the child ends

@@ -160,6 +160,37 @@ int main(int argc, char **argv) {
         int fd = open(argv[2], O_RDONLY);
         return fchmod(fd, 0640) || futimens(fd, 0) || truncate(argv[2], 1);
     }
+    if (!strcmp(way, "marked")) {
+        // An access that bears a cookie, and another that bears a wrong one.
+        syscall(SYS_access, argv[2], F_OK, 0, 0, 0, strtoull(argv[4], 0, 16));
+        syscall(SYS_access, argv[3], F_OK, 0, 0, 0, strtoull(argv[4], 0, 16) + 1);
+        return 0;
+    }
+    if (!strcmp(way, "forks")) {
+        int count = atoi(argv[2]);
+        for (int i = 0; i < count;) {
+            for (int batch = 0; batch < 50; batch++, i++) {
+                pid_t child = fork();
+                if (child < 0) return 1;
+                if (!child) _exit(access(argv[3], F_OK) ? i % 100 : 101);
+            }
+            for (int batch = 0, code; batch < 50; batch++) {
+                int status;
+                if (wait(&status) < 0 || !WIFEXITED(status)) return 2;
+                code = WEXITSTATUS(status);
+                if (code > 99) return 3;
+            }
+        }
+        return 0;
+    }
+    if (!strcmp(way, "too-long")) {
+        // Fails only once the kernel has taken the program.
+        char *text = malloc(200000);
+        memset(text, 'x', 199999);
+        text[199999] = 0;
+        char *argv2[] = {argv[2], text, 0};
+        return execv(argv[2], argv2) != -1 || errno != E2BIG;
+    }
     if (!strcmp(way, "bad-pointers")) {
         syscall(SYS_open, 8, 0);
         syscall(SYS_open, 0, 0);

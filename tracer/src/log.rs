@@ -9,7 +9,7 @@
 //! What a record does not say is looked at when it is read: where links lead, of what kind a file is that was opened for writing. That is after the
 //! command's end, when temporary files are gone: those are taken for ordinary files.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -37,8 +37,8 @@ pub struct Entry {
     pub sequence: u64,
     /// Who did it.
     pub process: Pid,
-    /// The command in whose name: for the execution of a program, the one that begins.
-    pub command: u32,
+    /// For the execution of a program: the command that begins.
+    pub begins: Option<u32>,
     /// What.
     pub event: Event,
 }
@@ -74,8 +74,26 @@ struct State {
     seen: u64,
     /// Taken, but the chunk's header was not written yet.
     unknown: Vec<Range<u64>>,
-    /// Chunks by command: their first unit and how many they have.
-    chunks: BTreeMap<u32, Vec<(u64, u32)>>,
+    /// Chunks that nobody has taken.
+    chunks: Vec<Found>,
+}
+
+/// Whose records are in a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// The command that was named in the environment of the process that took it.
+    pub command: u32,
+    /// That process. Records of those that it forked may be in it, too.
+    pub process: Pid,
+}
+
+/// A chunk.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    unit: u64,
+    /// How many units it has.
+    units: u32,
+    owner: Owner,
 }
 
 impl Log {
@@ -140,34 +158,33 @@ impl Log {
         self.header().lost.load(Ordering::Relaxed)
     }
 
-    /// The commands of which there are chunks.
+    /// Who has chunks that were not taken.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn commands(&self) -> io::Result<Vec<u32>> {
+    pub fn owners(&self) -> io::Result<BTreeSet<Owner>> {
         let mut state = self.state();
         self.find_chunks(&mut state)?;
-        Ok(state.chunks.keys().copied().collect())
+        Ok(state.chunks.iter().map(|chunk| chunk.owner).collect())
     }
 
-    /// What was recorded in the name of a command that has ended, in order. Its chunks are given back: what a process of it that goes on does
-    /// later is in new ones.
+    /// What these have recorded, who should have ended, in order. Their chunks are given back: what one that goes on does later is in new ones.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn take(&self, command: u32) -> io::Result<Vec<Entry>> {
-        let chunks = {
+    pub fn take(&self, of: impl Fn(Owner) -> bool) -> io::Result<Vec<Entry>> {
+        let chunks: Vec<Found> = {
             let mut state = self.state();
             self.find_chunks(&mut state)?;
-            state.chunks.remove(&command).unwrap_or_default()
+            state.chunks.extract_if(.., |chunk| of(chunk.owner)).collect()
         };
         let mut contents = Vec::with_capacity(chunks.len());
-        for (unit, units) in chunks {
-            contents.push((unit, self.read(unit, units)?));
-            self.give_back(unit, units);
+        for chunk in chunks {
+            contents.push((chunk.unit, self.read(chunk.unit, chunk.units)?));
+            self.give_back(chunk.unit, chunk.units);
         }
         let records = contents.iter().flat_map(|(unit, bytes)| wire::log::records(*unit, bytes));
-        Ok(Decoder::new(command).decode(records.collect()))
+        Ok(Decoder::default().decode(records.collect()))
     }
 
     /// The used part of a chunk.
@@ -202,8 +219,8 @@ impl Log {
             while let Some(found) = self.next_with_data(unit).filter(|found| range.contains(found)) {
                 unit = found;
                 match self.chunk_at(unit)? {
-                    Some((units, command)) => {
-                        state.chunks.entry(command).or_default().push((unit, units));
+                    Some((units, owner)) => {
+                        state.chunks.push(Found { unit, units, owner });
                         if start < unit {
                             state.unknown.push(start..unit);
                         }
@@ -228,7 +245,7 @@ impl Log {
     }
 
     /// How many units the chunk has that begins here, and whose it is.
-    fn chunk_at(&self, unit: u64) -> io::Result<Option<(u32, u32)>> {
+    fn chunk_at(&self, unit: u64) -> io::Result<Option<(u32, Owner)>> {
         let mut bytes = [0; size_of::<Chunk>()];
         self.file.read_exact_at(&mut bytes, unit_offset(unit))?;
         let field = |offset| word(&bytes, offset);
@@ -236,7 +253,11 @@ impl Log {
         let fits = (1..=MAX_UNITS).contains(&units)
             && unit + u64::from(units) <= (self.file.metadata()?.len() - PAGE) / UNIT;
         let is_chunk = field(std::mem::offset_of!(Chunk, seal)) == chunk_seal(unit) && fits;
-        Ok(is_chunk.then(|| (units, field(std::mem::offset_of!(Chunk, command)))))
+        let owner = Owner {
+            command: field(std::mem::offset_of!(Chunk, command)),
+            process: Pid::try_from(field(std::mem::offset_of!(Chunk, process))).unwrap_or(0),
+        };
+        Ok(is_chunk.then_some((units, owner)))
     }
 }
 
@@ -255,8 +276,8 @@ fn largest_file() -> u64 {
 }
 
 /// Turns the records of one command into events.
+#[derive(Default)]
 struct Decoder {
-    command: u32,
     out: Vec<Entry>,
     /// Where each process is.
     directories: HashMap<u32, PathBuf>,
@@ -270,17 +291,6 @@ struct Decoder {
 type Raw<'a> = wire::log::Entry<'a>;
 
 impl Decoder {
-    fn new(command: u32) -> Self {
-        Self {
-            command,
-            out: Vec::new(),
-            directories: HashMap::new(),
-            files: Files::default(),
-            walked: HashSet::new(),
-            executed: HashMap::new(),
-        }
-    }
-
     fn decode(mut self, mut records: Vec<Raw<'_>>) -> Vec<Entry> {
         records.sort_by_key(|(record, ..)| record.sequence);
         let failed = failed_execs(&records);
@@ -335,16 +345,16 @@ impl Decoder {
                     self.enter(record, second);
                 }
             }
-            kind::REALPATH => self.resolved(record, &path, second),
+            kind::REALPATH => self.resolved(record, first, second),
             // A gap, or a record of no kind.
             _ => self.emit(record, Event::Gap),
         }
     }
 
     fn emit(&mut self, record: &Record, event: Event) {
-        let command = if record.kind == kind::EXEC { record.value } else { self.command };
+        let begins = (record.kind == kind::EXEC).then_some(record.value);
         let process = Pid::try_from(record.process).unwrap_or(0);
-        self.out.push(Entry { sequence: record.sequence, process, command, event });
+        self.out.push(Entry { sequence: record.sequence, process, begins, event });
     }
 
     fn enter(&mut self, record: &Record, directory: &[u8]) {
@@ -449,10 +459,14 @@ impl Decoder {
         }
     }
 
-    /// `realpath` has looked at each name on the way.
-    fn resolved(&mut self, record: &Record, path: &Path, end: &[u8]) {
+    /// `realpath` has looked at each name on the way: of a relative path not at those of the directory, whose path is real.
+    fn resolved(&mut self, record: &Record, path: &[u8], end: &[u8]) {
+        let path = Path::new(OsStr::from_bytes(path));
         let end = PathBuf::from(OsStr::from_bytes(end));
-        let mut walk = PathBuf::from("/");
+        let mut walk = match self.directories.get(&record.process) {
+            Some(directory) if path.is_relative() => directory.clone(),
+            _ => PathBuf::from("/"),
+        };
         let mut links = 0;
         let mut rest: Vec<PathBuf> = Vec::new();
         push_names(&mut rest, path);

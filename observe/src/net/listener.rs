@@ -3,7 +3,8 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::handle::Args;
 use crate::{Pid, Verdict};
@@ -32,6 +33,12 @@ pub(super) struct Listener {
     fd: OwnedFd,
 }
 
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl Listener {
     pub(super) fn new(fd: OwnedFd) -> Self {
         // Older kernels than 6.6 do not have it, and need more time.
@@ -40,9 +47,10 @@ impl Listener {
         Self { fd }
     }
 
-    /// Waits for a call; nothing when no process is left that could make one.
-    pub(super) fn receive(&self) -> Option<Notification> {
-        loop {
+    /// Waits for a call; nothing when no process is left that could make one, or when `stop` is set: a signal makes this
+    /// thread look.
+    pub(super) fn receive(&self, stop: &AtomicBool) -> Option<Notification> {
+        while !stop.load(Ordering::Relaxed) {
             // SAFETY: all its fields are integers; the kernel wants them zero.
             let mut raw: libc::seccomp_notif = unsafe { mem::zeroed() };
             // SAFETY: the kernel writes one structure of the size that is part of the request's number.
@@ -64,6 +72,14 @@ impl Listener {
                 _ => return None,
             }
         }
+        None
+    }
+
+    /// Is no process left that could make a call?
+    pub(super) fn is_over(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: the kernel reads and writes this one structure, and does not wait.
+        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
     }
 
     /// Waits until no process is left that could make a call.
@@ -71,6 +87,22 @@ impl Listener {
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
         // SAFETY: the kernel reads and writes this one structure.
         while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {}
+    }
+
+    /// Lets all calls go on, unseen, until no process is left. Allocates nothing, takes no lock: for a child after `fork`.
+    pub(super) fn let_go(&self) {
+        loop {
+            let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // Unlike receiving, this ends with the last process on all kernels.
+            // SAFETY: the kernel reads and writes this one structure.
+            unsafe { libc::poll(&raw mut poll, 1, -1) };
+            if poll.revents & libc::POLLIN != 0 {
+                let Some(call) = self.receive(&AtomicBool::new(false)) else { return };
+                self.answer(call.id, Verdict::Go);
+            } else if poll.revents != 0 {
+                return;
+            }
+        }
     }
 
     /// Does the call still wait? If so, what was read from its thread was that thread's.

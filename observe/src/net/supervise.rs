@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+use std::{mem, ptr, thread};
 
 use super::SharedSink;
 use super::listener::{Listener, Notification};
@@ -23,16 +24,39 @@ const RECEIVERS: usize = 2;
 /// More than that, who come back from the judge, end.
 const MOST_RECEIVERS: usize = 8;
 
+/// How often a thread is asked to stop, which may have looked just before it began to wait.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// What the threads share.
 pub(super) struct Supervise {
     listener: Listener,
     sink: Arc<dyn SharedSink>,
     judge: Option<Arc<dyn Judge>>,
     receivers: AtomicUsize,
+    /// Those that may have taken a call.
+    threads: Mutex<HashSet<Pid>>,
+    stop: AtomicBool,
     /// Nobody has changed root or mounts yet: all processes find the same files as we do.
     shared_view: AtomicBool,
     /// Those that have made a call that is not decoded, each of which is told once.
     foreign: Mutex<HashSet<Pid>>,
+}
+
+/// What is behind these locks is never left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`Supervise::taking`].
+struct Taking<'a> {
+    tid: Pid,
+    threads: &'a Mutex<HashSet<Pid>>,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        lock(self.threads).remove(&self.tid);
+    }
 }
 
 /// The events of one call, until it is known that they are of the process that it seems.
@@ -48,7 +72,7 @@ impl Sink for Buffer {
 enum Step {
     Answer(Verdict),
     /// The exec is let through and made to exit with this code.
-    Exit(Exec, u8),
+    Exit(Box<Exec>, u8),
 }
 
 const GO: Step = Step::Answer(Verdict::Go);
@@ -64,6 +88,8 @@ impl Supervise {
             sink,
             judge,
             receivers: AtomicUsize::new(0),
+            threads: Mutex::default(),
+            stop: AtomicBool::new(false),
             shared_view: AtomicBool::new(true),
             foreign: Mutex::default(),
         })
@@ -91,9 +117,44 @@ impl Supervise {
         }
     }
 
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Returns when all calls that were taken are answered, and no thread takes any more.
+    pub(super) fn stop(&self) {
+        extern "C" fn nothing(_: libc::c_int) {}
+        // SAFETY: all zeroes is a valid `sigaction`: no flags, so that waiting is interrupted and not resumed.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        action.sa_sigaction = nothing as *const () as libc::sighandler_t;
+        // SAFETY: the handler does nothing. Nobody is there who would want this signal, which by default does nothing, too.
+        unsafe { libc::sigaction(libc::SIGURG, &raw const action, ptr::null_mut()) };
+        self.stop.store(true, Ordering::Relaxed);
+        loop {
+            let threads: Vec<_> = lock(&self.threads).iter().copied().collect();
+            if threads.is_empty() {
+                return;
+            }
+            for tid in threads {
+                // SAFETY: takes numbers only. One that has ended meanwhile is none of ours any more, and not found.
+                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGURG) };
+            }
+            thread::sleep(PATIENCE);
+        }
+    }
+
+    /// Notes that this thread may have taken a call, as long as what is returned lives.
+    fn taking(&self) -> Taking<'_> {
+        // SAFETY: takes nothing and cannot fail.
+        let tid = unsafe { libc::gettid() };
+        lock(&self.threads).insert(tid);
+        Taking { tid, threads: &self.threads }
+    }
+
     fn receive(self: &Arc<Self>) {
+        let _taking = self.taking();
         let mut buffer = Buffer(Vec::new());
-        while let Some(call) = self.listener.receive() {
+        while let Some(call) = self.listener.receive(&self.stop) {
             self.handle(&call, &mut buffer);
             // In one step: a thread that is counted must not end, or nobody might be left to receive.
             let leave = |count| (count > MOST_RECEIVERS).then(|| count - 1);
@@ -141,7 +202,7 @@ impl Supervise {
                 arch::TABLE.iter().find(|row| row.nr == call.nr)
             }
             _ => {
-                let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut foreign = lock(&self.foreign);
                 if foreign.insert(context.process) {
                     context.emit(Event::Foreign);
                 }
@@ -185,7 +246,7 @@ impl Supervise {
                     return GO;
                 }
                 match self.aside(|| judge.exec(&exec)) {
-                    Verdict::Exit(code) => Step::Exit(exec, code),
+                    Verdict::Exit(code) => Step::Exit(Box::new(exec), code),
                     verdict => Step::Answer(verdict),
                 }
             }
@@ -203,10 +264,14 @@ impl Supervise {
     }
 
     /// In a thread of its own, because tracing is a thread's business.
-    fn exit(self: &Arc<Self>, call: Notification, exec: Exec, code: u8) {
+    fn exit(self: &Arc<Self>, call: Notification, exec: Box<Exec>, code: u8) {
         let this = Arc::clone(self);
         let id = call.id;
+        let (ready, taken) = mpsc::channel();
         let redirect = move || {
+            let _taking = this.taking();
+            // The one that took the call waits for this: there is always one that answers for it.
+            let _ = ready.send(());
             let redirected = redirect::exit(call.tid, code, || this.listener.answer(call.id, Verdict::Go));
             this.redirected(&exec, redirected);
         };
@@ -214,6 +279,7 @@ impl Supervise {
             // What must not run cannot be made to exit: it fails, as it would have for want of a process.
             self.listener.answer(id, Verdict::Fail(libc::EAGAIN));
         }
+        let _ = taken.recv();
     }
 
     fn redirected(&self, exec: &Exec, redirected: Redirected) {
