@@ -34,6 +34,10 @@ pub trait Backend {
     fn label(&self) -> &str;
     /// How many thunks it takes at once.
     fn job_count(&self) -> usize;
+    /// May a second copy of a running thunk be faster than the first? Not where both would share the same processors.
+    fn copies_may_help(&self) -> bool {
+        false
+    }
     /// Runs a thunk whose inputs are all values. At most `job_count` at once.
     fn force(&self, thunk: ObjectName) -> Forcing<'_>;
 }

@@ -13,8 +13,8 @@
 //!
 //! # Limits
 //!
-//! - Only commands that fail are looked into (`worker`), and those whose completion is known. One that does without
-//!   what it does not find, and ends well, is taken at its word.
+//! - Only commands that fail are looked into (`worker`), those whose completion is known, and those whose inputs were learned.
+//!   Another that does without what it does not find, and ends well, is taken at its word.
 //! - The files are taken as they stand now, and not as they stood when the command was recorded.
 //! - A file that others may not read, outside of where the command works, is not put into a store, which may be shared; nor
 //!   can a placeholder be added whose thunk is not reduced. A run that looked for one of these fails, and says so.
@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use observe::{Touches, Use};
-use thunk::{Footprint, Input, Link, ObjectName, Placeholder, Reduction, Store, Thunk};
+use thunk::{Footprint, Input, Link, ObjectName, Placeholder, Reduction, Store, Thunk, Tree};
 
 /// Made for each sandbox, or of no regular content.
 const NEVER: [&str; 3] = ["/proc", "/dev", "/sys"];
@@ -90,8 +90,9 @@ pub fn complete(store: &Store, thunk: &Thunk, paths: &BTreeSet<PathBuf>) -> Resu
     if paths.is_empty() {
         return Ok(completed);
     }
-    let place = Place::of(thunk, store.root());
-    let mut present = Present::of(store, thunk)?;
+    let trees = thunk.trees.iter().map(|tree| store.tree(tree)).collect::<thunk::Result<Vec<_>>>()?;
+    let place = Place::of(thunk, &trees, store.root());
+    let mut present = Present::of(thunk, &trees);
     for path in paths.iter().filter(|path| place.is_escape(path)) {
         let mut footprint = Footprint::default();
         if footprint.add(path).is_err() {
@@ -176,9 +177,10 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(thunk: &'a Thunk, store: &'a Path) -> Self {
+    fn of(thunk: &'a Thunk, trees: &'a [Tree], store: &'a Path) -> Self {
         let inputs = thunk.values.iter().chain(&thunk.executables).map(|i| i.path.as_path());
         let inputs = inputs.chain(thunk.thunks.iter().map(|t| t.path.as_path()));
+        let inputs = inputs.chain(trees.iter().flat_map(Tree::entries).map(|e| e.path.as_path()));
         let homes = inputs.filter_map(Path::parent).chain(thunk.workdir.as_deref()).collect();
         let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).map(PathBuf::as_path).collect();
         let workdir = thunk.workdir.as_deref().unwrap_or(Path::new("/nowhere"));
@@ -216,12 +218,9 @@ impl<'a> Place<'a> {
 struct Present(BTreeSet<PathBuf>);
 
 impl Present {
-    fn of(store: &Store, thunk: &Thunk) -> Result<Self> {
+    fn of(thunk: &Thunk, trees: &[Tree]) -> Self {
         let mut all = BTreeSet::new();
-        for tree in &thunk.trees {
-            let tree = store.tree(tree)?;
-            all.extend(tree.entries().iter().map(|entry| entry.path.clone()));
-        }
+        all.extend(trees.iter().flat_map(Tree::entries).map(|entry| entry.path.clone()));
         all.extend(thunk.values.iter().chain(&thunk.executables).map(|i| i.path.clone()));
         all.extend(thunk.thunks.iter().map(|t| t.path.clone()));
         all.extend(thunk.links.iter().map(|l| l.path.clone()));
@@ -229,7 +228,7 @@ impl Present {
         all.extend(thunk.workdir.clone());
         let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs);
         all.extend(outputs.filter_map(|o| o.parent()).map(Path::to_path_buf));
-        Ok(Self(all))
+        Self(all)
     }
 
     fn add(&mut self, path: &Path) {
@@ -282,7 +281,7 @@ mod tests {
             ..Thunk::default()
         };
         let concerns = |thunk: &Thunk, path: &str| {
-            Place::of(thunk, Path::new("/home/u/.cache/gg")).concerns(Path::new(path))
+            Place::of(thunk, &[], Path::new("/home/u/.cache/gg")).concerns(Path::new(path))
         };
         let home = thunk("/home/u/p", "/home/u/p/a.c");
         for path in ["/usr/lib/x/y.spec", "/etc/passwd", "/home/u/p/a.h", "/home/u/q", "/devel/x", "/opt"] {
@@ -360,7 +359,7 @@ mod tests {
         std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(complete(&store, &thunk, &of(&[&private])).unwrap().paths.len(), 1);
         thunk.workdir = Some("/elsewhere".into());
-        let place = Place::of(&thunk, store.root());
+        let place = Place::of(&thunk, &[], store.root());
         let why = content(&store, &place, &private).unwrap().unwrap_err();
         assert!(why.contains("not for everybody"), "{why}");
     }

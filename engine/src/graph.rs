@@ -16,8 +16,6 @@ use std::time::Duration;
 use anyhow::Result;
 use thunk::{ObjectName, Reduction, Store, Thunk};
 
-use crate::escapes::{self, Known};
-
 /// One thunk of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
@@ -50,6 +48,8 @@ struct Node {
     needs: Vec<NodeId>,
     /// Estimated time that it takes, in microseconds.
     own: u64,
+    /// That is more than a guess.
+    known: bool,
     /// Estimated time from its start to the end of everything that needs it, in microseconds.
     remaining: u64,
 }
@@ -84,8 +84,8 @@ pub struct Graph {
 const USUAL: Duration = Duration::from_millis(200);
 
 impl Graph {
-    /// Adds a thunk and everything that it needs, as far as that is not reduced yet. `known` is called for each thunk that
-    /// is already reduced; `estimate` tells how long one that is not may take.
+    /// Adds a thunk and everything that it needs, as far as that is not reduced yet. `reduced` is asked once for each thunk
+    /// whether it is; `estimate` tells how long one that is not may take.
     ///
     /// # Errors
     /// A thunk is not in the store, or is damaged.
@@ -94,27 +94,29 @@ impl Graph {
         store: &Store,
         name: ObjectName,
         estimate: &dyn Fn(&Thunk) -> Option<Duration>,
-        known: &mut dyn FnMut(ObjectName, Known),
+        reduced: &mut dyn FnMut(&ObjectName) -> bool,
     ) -> Result<NodeId> {
         if let Some(&id) = self.by_name.get(&name) {
             return Ok(id);
         }
         // Depth first without recursion: chains of thunks can be long.
-        let root = self.insert(store, name, known);
+        let root = self.insert(name, reduced);
         let mut unread = vec![root];
         while let Some(id) = unread.pop() {
             if self.node(id).state != State::Waiting || !self.node(id).needs.is_empty() {
                 continue;
             }
             let thunk = store.thunk(&self.node(id).name)?;
-            self.node_mut(id).own = estimate(&thunk).unwrap_or(USUAL).as_micros() as u64;
+            let estimate = estimate(&thunk);
+            self.node_mut(id).own = estimate.unwrap_or(USUAL).as_micros() as u64;
+            self.node_mut(id).known = estimate.is_some();
             let mut needs: Vec<ObjectName> = thunk.thunks.iter().map(|t| t.from.thunk).collect();
             needs.sort_unstable();
             needs.dedup();
             for need in needs {
                 let (needed, new) = match self.by_name.get(&need) {
                     Some(&needed) => (needed, false),
-                    None => (self.insert(store, need, known), true),
+                    None => (self.insert(need, reduced), true),
                 };
                 self.node_mut(id).needs.push(needed);
                 if self.node(needed).state != State::Reduced {
@@ -132,15 +134,10 @@ impl Graph {
         Ok(root)
     }
 
-    fn insert(
-        &mut self,
-        store: &Store,
-        name: ObjectName,
-        known: &mut dyn FnMut(ObjectName, Known),
-    ) -> NodeId {
+    fn insert(&mut self, name: ObjectName, reduced: &mut dyn FnMut(&ObjectName) -> bool) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
-        let reduction = escapes::known(store, &name);
-        let state = if reduction.is_some() { State::Reduced } else { State::Waiting };
+        let reduced = reduced(&name);
+        let state = if reduced { State::Reduced } else { State::Waiting };
         self.nodes.push(Node {
             name,
             state,
@@ -148,15 +145,28 @@ impl Graph {
             users: Vec::new(),
             needs: Vec::new(),
             own: 0,
+            known: false,
             remaining: 0,
         });
         self.by_name.insert(name, id);
         self.counts.total += 1;
-        if let Some(reduction) = reduction {
-            self.counts.reduced += 1;
-            known(name, reduction);
-        }
+        self.counts.reduced += usize::from(reduced);
         id
+    }
+
+    /// Sets how long each thunk is expected to run.
+    ///
+    /// # Errors
+    /// The name of a thunk of which that is not known.
+    pub fn expect(
+        &mut self,
+        own: impl Fn(&ObjectName) -> Option<Duration>,
+    ) -> std::result::Result<(), ObjectName> {
+        for node in &mut self.nodes {
+            node.own = own(&node.name).ok_or(node.name)?.as_micros() as u64;
+            node.known = true;
+        }
+        Ok(())
     }
 
     /// Once everything is added: longest remaining path first.
@@ -204,6 +214,24 @@ impl Graph {
     /// The thunks that it needs.
     pub fn needs(&self, id: NodeId) -> impl Iterator<Item = ObjectName> {
         self.node(id).needs.iter().map(|&need| self.name(need))
+    }
+
+    /// How long the thunk is expected to run, if that is known.
+    pub fn expected(&self, id: NodeId) -> Option<Duration> {
+        let node = self.node(id);
+        node.known.then(|| Duration::from_micros(node.own))
+    }
+
+    /// How long it is expected to take from the thunk's start until all that needs it is done.
+    pub fn remaining(&self, id: NodeId) -> Duration {
+        Duration::from_micros(self.node(id).remaining)
+    }
+
+    /// How long everything takes at least, however many workers there are, and how long one worker takes.
+    pub fn bounds(&self) -> (Duration, Duration) {
+        let unreduced = || self.nodes.iter().filter(|node| node.state != State::Reduced);
+        let path = unreduced().map(|node| node.remaining).max().unwrap_or(0);
+        (Duration::from_micros(path), Duration::from_micros(unreduced().map(|node| node.own).sum()))
     }
 
     /// How many thunks are in which state.
@@ -354,7 +382,7 @@ mod tests {
         let mut graph = Graph::default();
         let estimate =
             |t: &Thunk| Some(Duration::from_secs(if t.outputs[0] == Path::new("/b") { 9 } else { 1 }));
-        let root = graph.add(&store, d, &estimate, &mut |_, _| panic!("nothing is reduced")).unwrap();
+        let root = graph.add(&store, d, &estimate, &mut |_| false).unwrap();
         graph.prioritise();
         let first = graph.next_ready().unwrap();
         assert_eq!(graph.name(first), b, "the longest path first");
@@ -379,7 +407,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let [.., d] = diamond(&store);
         let mut graph = Graph::default();
-        graph.add(&store, d, &|_| None, &mut |_, _| {}).unwrap();
+        graph.add(&store, d, &|_| None, &mut |_| false).unwrap();
         graph.prioritise();
         let first = graph.next_ready().unwrap();
         graph.failed(first);
@@ -397,12 +425,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let [.., c, d] = diamond(&store);
-        store.put_reduction(&c, &Reduction::default()).unwrap();
         let mut graph = Graph::default();
-        let mut known = Vec::new();
-        graph.add(&store, d, &|_| None, &mut |name, _| known.push(name)).unwrap();
-        assert_eq!(known, [c]);
+        let mut asked = Vec::new();
+        let reduced = &mut |name: &ObjectName| {
+            asked.push(*name);
+            *name == c
+        };
+        graph.add(&store, d, &|_| None, reduced).unwrap();
         assert_eq!(graph.counts().total, 3, "b is not needed");
+        assert_eq!(asked.len(), 3);
+        let (path, work) = graph.bounds();
+        assert!(path <= work && work == USUAL * 2, "{path:?} {work:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! died. Knows how to talk to workers, not what they do.
 
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 
 use crate::backend::{Answer, Backend, Forcing};
 use crate::protocol::{self, Done, Job};
-use crate::worker;
+use crate::{own, worker};
 
 /// Local workers.
 pub struct Local {
@@ -42,12 +42,14 @@ impl Local {
     fn start(&self) -> Result<Worker> {
         let (ours, theirs) = StdUnixStream::pair().context("cannot make a socket")?;
         ours.set_nonblocking(true).context("cannot make a socket")?;
-        let program = std::env::current_exe().context("cannot find out where this program is")?;
+        let program = own::program()?;
+        // Which says nothing there. /dev/null need not exist.
+        let nowhere = std::io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
         let process = Command::new(&program)
             .arg("--worker")
             .arg(&self.store)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(nowhere))
             // Ctrl-C is for the engine, which then ends its workers.
             .process_group(0)
             .kill_on_drop(true)

@@ -10,8 +10,12 @@ mod graph;
 mod local;
 mod materialise;
 mod observed;
+mod own;
 mod progress;
 mod protocol;
+mod replay;
+mod schedule;
+mod simulated;
 mod targets;
 mod worker;
 
@@ -23,9 +27,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use thunk::Store;
 
-use crate::force::{Options, Summary};
+use crate::force::Summary;
 use crate::local::Local;
 use crate::progress::Progress;
+use crate::schedule::Options;
 use crate::targets::Targets;
 
 /// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
@@ -43,12 +48,20 @@ struct Arguments {
     /// Say nothing but what commands say, and errors.
     #[arg(short, long)]
     quiet: bool,
-    /// Force what this trace's build left to be computed.
-    #[arg(long, value_name = "FILE", conflicts_with = "targets")]
+    /// Replay the build of this trace, without make: its commands as they were, its inputs as they are now. Targets are files
+    /// that it made; without any, everything that it left is put where it is missing.
+    #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Replay even if what the build itself read (a makefile, the names in a directory) has changed.
+    #[arg(long, requires = "trace")]
+    as_recorded: bool,
     /// Read targets from standard input, each ended by a NUL byte.
-    #[arg(long, value_name = "-", value_parser = ["-"])]
+    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with = "trace")]
     paths_from: Option<String>,
+    /// Play the last trace's thunks, all forced already, on imaginary workers, and tell how long that takes:
+    /// workers=N, and in milliseconds latency, cold; as shares of 1 jitter, failures, stragglers; slowness, seed.
+    #[arg(long, hide = true, value_name = "NAME=NUMBER,…")]
+    simulate: Option<simulated::Scene>,
     /// Called by ggtrace for what the build wants to look at.
     #[arg(long, hide = true)]
     on_demand: bool,
@@ -71,16 +84,27 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = Store::open_default()?;
+    if let Some(scene) = &arguments.simulate {
+        let trace = targets::trace(&store, arguments.trace.as_deref())?;
+        println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let quiet = arguments.quiet || arguments.on_demand;
     let mut progress = Progress::new(quiet);
     let mut targets = Targets::new(&store);
-    for path in &arguments.targets {
-        targets.add_named(path)?;
-    }
-    if arguments.paths_from.is_some() {
+    if let Some(trace) = &arguments.trace {
+        let options =
+            replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
+        targets.found = replay::plan(&store, &options)?;
+    } else if arguments.paths_from.is_some() {
         targets.add_list()?;
-    } else if arguments.targets.is_empty() || arguments.trace.is_some() {
-        targets.add_trace(arguments.trace.as_deref())?;
+    } else if arguments.targets.is_empty() {
+        targets.add_latest()?;
+    }
+    if arguments.trace.is_none() {
+        for path in &arguments.targets {
+            targets.add_named(path)?;
+        }
     }
     let jobs = match arguments.jobs {
         Some(0) => bail!("-j 0: at least one command must run at once"),
@@ -91,6 +115,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let summary = if found.is_empty() {
         Summary::default()
     } else {
+        store.sweep();
         let _ = sandbox::sweep(&store.root().join("sandbox"));
         let options = Options { keep_going: arguments.keep_going };
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -7,17 +7,34 @@ use std::fs::{File, FileTimes};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use thunk::{AtomicFile, Hasher, OutputRef, Placeholder, ReducedOutput, Store};
+use thunk::{AtomicFile, FileFacts, Hasher, OutputRef, Placeholder, ReducedOutput, Store};
 
-/// A placeholder that is to be replaced.
+/// Where a result is to be put.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where it stands, symbolic links resolved.
+    /// The path, symbolic links resolved.
     pub path: PathBuf,
-    /// What it stands for.
+    /// What is to stand there.
     pub output: OutputRef,
+    /// What stands there now.
+    pub place: Place,
+}
+
+/// What stands where a result is to be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Its placeholder, which decides about mode and time.
+    Placeholder,
+    /// Nothing, or something that is to be replaced.
+    Anything {
+        /// The result gets this time.
+        modified: SystemTime,
+        /// And a mode by this mask.
+        umask: u32,
+    },
 }
 
 /// Puts results in place.
@@ -41,6 +58,11 @@ impl<'a> Placer<'a> {
     /// The file cannot be written (the placeholder stays), or the store's object is damaged.
     pub fn put(&mut self, target: &Target, output: Option<&ReducedOutput>) -> Result<()> {
         let path = &target.path;
+        if let Place::Anything { modified, umask } = target.place {
+            // An output that the command does not always write, and did not.
+            let Some(output) = output else { return Ok(()) };
+            return place_value(self.store, path, output, modified, umask);
+        }
         let same = |p: Option<Placeholder>| p.is_some_and(|p| p.output == target.output);
         if !same(Placeholder::read(path)?) {
             return Ok(());
@@ -74,6 +96,36 @@ impl<'a> Placer<'a> {
         }
         Ok(())
     }
+}
+
+/// Puts a result where something else stands, or nothing, with the directories above it. What is there already stays.
+///
+/// # Errors
+/// The file cannot be written, or the store's object is damaged.
+pub fn place_value(
+    store: &Store,
+    path: &Path,
+    output: &ReducedOutput,
+    modified: SystemTime,
+    umask: u32,
+) -> Result<()> {
+    if let Ok(metadata) = std::fs::symlink_metadata(path)
+        && metadata.is_file()
+    {
+        let facts = FileFacts::of(&metadata);
+        let there = store.name_of(path, &facts).is_ok_and(|name| name == output.value);
+        if there && (facts.executable || !output.executable) {
+            return Ok(());
+        }
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut file = AtomicFile::nameless_in(directory, 0o600)?;
+    copy(store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+    let mode = if output.executable { 0o777 } else { 0o666 } & !umask;
+    file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.file().set_times(FileTimes::new().set_accessed(modified).set_modified(modified))?;
+    Ok(file.commit(path)?)
 }
 
 /// Copies and checks: what is not as its name says is not used.
@@ -118,7 +170,7 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let before = std::fs::metadata(&path).unwrap();
-        let target = Target { path: path.clone(), output };
+        let target = Target { path: path.clone(), output, place: Place::Placeholder };
         let mut placer = Placer::new(&store);
         let reduced = ReducedOutput { path: "/a.o".into(), value, executable: false };
         placer.put(&target, Some(&reduced)).unwrap();
@@ -138,6 +190,35 @@ mod tests {
     }
 
     #[test]
+    fn a_result_takes_the_place_of_anything_that_is_not_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s")).unwrap();
+        let value = store.put(ObjectKind::Value, b"program").unwrap();
+        let output = OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: None };
+        let path = dir.path().join("not/yet/there");
+        let modified = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let place = Place::Anything { modified, umask: 0o027 };
+        let target = Target { path: path.clone(), output, place };
+        let mut placer = Placer::new(&store);
+        let mut reduced = ReducedOutput { path: "/p".into(), value, executable: true };
+        for before in [None, Some("something else")] {
+            if let Some(before) = before {
+                std::fs::write(&path, before).unwrap();
+            }
+            placer.put(&target, Some(&reduced)).unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"program");
+            assert_eq!((metadata.mode() & 0o7777, metadata.modified().unwrap()), (0o750, modified));
+        }
+        // What is right already keeps its time; an output that was not written changes nothing.
+        File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        reduced.executable = false;
+        placer.put(&target, Some(&reduced)).unwrap();
+        placer.put(&target, None).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
     fn names_of_one_placeholder_become_names_of_one_file() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
@@ -152,7 +233,8 @@ mod tests {
         let reduced = ReducedOutput { path: "/git".into(), value, executable: true };
         let mut placer = Placer::new(&store);
         for name in ["git", "git-add"] {
-            placer.put(&Target { path: root.join(name), output: output.clone() }, Some(&reduced)).unwrap();
+            let target = Target { path: root.join(name), output: output.clone(), place: Place::Placeholder };
+            placer.put(&target, Some(&reduced)).unwrap();
         }
         let [a, b] = ["git", "git-add"].map(|name| std::fs::metadata(root.join(name)).unwrap());
         assert_eq!((a.ino(), a.nlink(), a.len()), (b.ino(), 2, 7));

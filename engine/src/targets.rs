@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use thunk::trace::Trace;
 use thunk::{Placeholder, Store};
 
-use crate::materialise::Target;
+use crate::materialise::{Place, Target};
 
 /// Collects placeholders, each once.
 pub struct Targets<'a> {
@@ -72,7 +72,7 @@ impl<'a> Targets<'a> {
         let real =
             std::fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))?;
         if self.seen.insert(real.clone()) {
-            self.found.push(Target { path: real, output: placeholder.output });
+            self.found.push(Target { path: real, output: placeholder.output, place: Place::Placeholder });
         }
         Ok(())
     }
@@ -90,38 +90,45 @@ impl<'a> Targets<'a> {
         Ok(())
     }
 
-    /// Adds everything that a recorded build left to be forced: the build of this trace, or the last one recorded in
-    /// this directory or above.
+    /// Adds everything that the last build recorded in this directory or above left to be forced.
     ///
     /// # Errors
     /// There is no such trace, or as [`Targets::add`].
-    pub fn add_trace(&mut self, path: Option<&Path>) -> Result<()> {
-        let found;
-        let path = match path {
-            Some(path) => path,
-            None => {
-                let here = std::env::current_dir().context("cannot tell the current directory")?;
-                let Some(latest) = Trace::latest(self.store, &here)? else {
-                    bail!(
-                        "no build was recorded in {} with the store {}; run ggtrace there, or name a target",
-                        here.display(),
-                        self.store.root().display()
-                    );
-                };
-                found = latest;
-                &found
-            }
-        };
-        let trace = Trace::read(path)?;
-        if let Some(why) = &trace.cut {
-            eprintln!(
-                "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
-                path.display()
-            );
-        }
-        for output in trace.outputs() {
+    pub fn add_latest(&mut self) -> Result<()> {
+        for output in trace(self.store, None)?.left(self.store) {
             self.add(&output)?;
         }
         Ok(())
     }
+}
+
+/// This trace, or that of the last build recorded in this directory or above.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn trace(store: &Store, path: Option<&Path>) -> Result<Trace> {
+    let found;
+    let path = match path {
+        Some(path) => path,
+        None => {
+            let here = std::env::current_dir().context("cannot tell the current directory")?;
+            let Some(latest) = Trace::latest(store, &here)? else {
+                bail!(
+                    "no build was recorded in {} with the store {}; run ggtrace there, or name a target",
+                    here.display(),
+                    store.root().display()
+                );
+            };
+            found = latest;
+            &found
+        }
+    };
+    let trace = Trace::read(path)?;
+    if let Some(why) = &trace.cut {
+        eprintln!(
+            "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
+            path.display()
+        );
+    }
+    Ok(trace)
 }

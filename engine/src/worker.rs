@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -58,6 +58,9 @@ pub fn serve(store_root: &Path) -> Result<()> {
 /// at a time.
 const ROUNDS: u32 = 32;
 
+/// When more trees than this are kept, all are forgotten.
+const TREES: usize = 4096;
+
 /// How a command ended.
 enum Ended {
     Reduced(Reduction),
@@ -71,7 +74,7 @@ enum Ended {
 struct Worker {
     store: Store,
     sandbox: Sandbox,
-    /// Trees that were used lately: toolchains, few and shared by nearly all thunks.
+    /// Trees that were used lately: those of toolchains and of headers are shared by many thunks.
     trees: HashMap<ObjectName, Rc<Tree>>,
 }
 
@@ -86,7 +89,7 @@ impl Worker {
         let ours = thunk.workdir.is_some();
         let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
         let completed = escapes::complete(&self.store, &thunk, &known)?;
-        if !completed.paths.is_empty() {
+        if thunk.learned || !completed.paths.is_empty() {
             return self.run_completed(&name, &thunk, completed, None);
         }
         match self.run_once(&thunk)? {
@@ -197,7 +200,7 @@ impl Worker {
                 Some(tree) => Rc::clone(tree),
                 None => {
                     let tree = Rc::new(self.store.tree(name)?);
-                    if self.trees.len() > 64 {
+                    if self.trees.len() > TREES {
                         self.trees.clear();
                     }
                     self.trees.insert(*name, Rc::clone(&tree));
@@ -257,7 +260,7 @@ impl Worker {
         };
         let mut job = sandbox::Job::new(program, argv, layout.workdir.clone());
         for text in &thunk.env {
-            job.env.push(split_variable(&substitute(text)?));
+            job.env.push(thunk::split_variable(&substitute(text)?));
         }
         job.umask = thunk.umask.unwrap_or(0o022);
         job.timeout = (thunk.timeout_ms > 0).then(|| Duration::from_millis(thunk.timeout_ms.into()));
@@ -347,13 +350,6 @@ fn failure(outcome: Outcome) -> Failed {
         Status::NotStarted(why) => (127, why.to_string()),
     };
     Failed { code, how, stdout: outcome.stdout, stderr: outcome.stderr }
-}
-
-fn split_variable(text: &OsStr) -> (OsString, OsString) {
-    let bytes = text.as_bytes();
-    let at = bytes.iter().position(|&b| b == b'=').unwrap_or(bytes.len());
-    let value = bytes.get(at + 1..).unwrap_or_default();
-    (OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(value).into())
 }
 
 /// Where the paths of a thunk are in its sandbox: ours are absolute already, gg's get a directory.

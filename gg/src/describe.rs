@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 placeholder.store.display()
             )?;
         }
-        let store = Store::open(&placeholder.store)?;
+        let store = Store::open_existing(&placeholder.store)?;
         return thunk(arguments, &mut out, &store.thunk(&placeholder.output.thunk)?);
     }
     if path.is_file() {

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 /// A value that can be written.
 pub enum Json {
+    /// Nothing is known.
+    Null,
     /// A number.
     Number(u64),
     /// A text.
@@ -19,6 +21,12 @@ pub enum Json {
 impl From<&OsStr> for Json {
     fn from(text: &OsStr) -> Self {
         Self::Text(text.to_string_lossy().into_owned())
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }
 
@@ -37,6 +45,7 @@ impl Json {
 
     fn append(&self, out: &mut String, indent: Option<usize>) {
         match self {
+            Self::Null => out.push_str("null"),
             Self::Number(n) => {
                 let _ = write!(out, "{n}");
             }

@@ -3,8 +3,14 @@
 //! forcing it leaves to `ggtrace` and `ggforce`.
 
 mod describe;
+mod export;
+mod facts;
+mod graph;
 mod json;
+mod pack;
 mod show;
+mod trace_json;
+mod why;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -50,6 +56,21 @@ enum Verb {
     },
     /// Print what a recorded build ran, and what became of each command.
     Show(show::Arguments),
+    /// Write what a recorded build ran in the form of another tool.
+    Export {
+        /// Which.
+        #[command(subcommand)]
+        what: export::What,
+    },
+    /// Write a recorded build with everything that is needed to force it, the toolchain too, into one file.
+    Pack(pack::Arguments),
+    /// Put what is in a pack into the store, and print the path of its trace, for `ggforce --trace`.
+    Unpack {
+        /// The pack.
+        pack: PathBuf,
+    },
+    /// Print a recorded build as a graph, for Graphviz (`gg graph | dot -Tsvg`).
+    Graph(graph::Arguments),
     /// Force a placeholder and run the result: what executing a placeholder does. `--help` is for the result.
     #[command(hide = true, disable_help_flag = true)]
     ForceAndRun {
@@ -96,6 +117,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
             }
         }
         Verb::Show(arguments) => show::run(&arguments)?,
+        Verb::Export { what } => export::run(&what)?,
+        Verb::Pack(arguments) => pack::pack(&arguments)?,
+        Verb::Unpack { pack } => pack::unpack(&pack)?,
+        Verb::Graph(arguments) => graph::run(&arguments)?,
         Verb::ForceAndRun { path, arguments } => return force_and_run(&path, &arguments),
     }
     Ok(ExitCode::SUCCESS)
@@ -121,7 +146,12 @@ fn become_program(name: &str, arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 fn force_and_run(path: &Path, arguments: &[OsString]) -> Result<ExitCode> {
+    // A name without a slash is that of a file here, as the kernel gives it: not of a program on PATH.
+    let here = Path::new(".").join(path);
+    let path = if path.as_os_str().as_encoded_bytes().contains(&b'/') { path } else { &here };
     if let Some(placeholder) = thunk::Placeholder::read(path)? {
+        // The engine would make a store that is no longer there.
+        Store::open_existing(&placeholder.store)?;
         let program = beside("ggforce");
         let status = Command::new(&program)
             .args(["--quiet", "--"])

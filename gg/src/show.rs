@@ -6,50 +6,43 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
-use thunk::Store;
-use thunk::trace::{Command, Disposition, Trace};
+use anyhow::Result;
+use thunk::trace::{Disposition, Trace};
 
-use crate::json::Json;
+use crate::facts::Facts;
+use crate::trace_json;
 
 /// Which build to show, and how.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The trace; the newest of this directory if none is given.
     trace: Option<PathBuf>,
-    /// Machine-readable, everything.
-    #[arg(long)]
+    /// Machine-readable, everything: docs/USES.md lists the fields.
+    #[arg(long, conflicts_with = "all")]
     json: bool,
     /// Every command, not just the totals.
     #[arg(short, long)]
     all: bool,
+    /// Which command made this file, from what, why it was or was not deferred, and who uses the file.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["json", "all"])]
+    why: Option<PathBuf>,
 }
 
 /// Prints it.
 ///
 /// # Errors
-/// There is no such trace.
+/// There is no such trace, or it knows nothing of the file that is asked about.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let path = match &arguments.trace {
-        Some(path) => path.clone(),
-        None => {
-            let store = Store::open_default()?;
-            let here = std::env::current_dir().context("cannot tell the current directory")?;
-            match Trace::latest(&store, &here)? {
-                Some(path) => path,
-                None => bail!(
-                    "no build was recorded in {} with the store {}",
-                    here.display(),
-                    store.root().display()
-                ),
-            }
-        }
-    };
-    let trace = Trace::read(&path)?;
-    let mut out = std::io::stdout().lock();
+    let facts = Facts::load(arguments.trace.as_deref())?;
+    let (path, trace) = (&facts.path, &facts.trace);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if let Some(of) = &arguments.why {
+        crate::why::why(&facts, of, &mut out)?;
+        return Ok(out.flush()?);
+    }
     if arguments.json {
-        writeln!(out, "{}", json(&trace).write(None))?;
-        return Ok(());
+        writeln!(out, "{}", trace_json::trace(trace).write(None))?;
+        return Ok(out.flush()?);
     }
     writeln!(out, "trace {}", path.display())?;
     writeln!(out, "build {} in {}", words(trace.argv.iter().map(|a| a.as_os_str())), trace.cwd.display())?;
@@ -75,7 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             )?;
         }
     }
-    table(&trace, &mut out)
+    table(trace, &mut out)?;
+    Ok(out.flush()?)
 }
 
 /// One row for each kind of command, program, disposition and reason; then the totals.
@@ -101,7 +95,8 @@ fn table(trace: &Trace, out: &mut impl std::io::Write) -> Result<()> {
     Ok(())
 }
 
-fn disposition(what: Disposition) -> &'static str {
+/// What became of a command, in a word.
+pub fn disposition(what: Disposition) -> &'static str {
     match what {
         Disposition::Deferred => "deferred",
         Disposition::Declined => "declined",
@@ -109,40 +104,7 @@ fn disposition(what: Disposition) -> &'static str {
     }
 }
 
-fn words<'a>(words: impl Iterator<Item = &'a OsStr>) -> String {
+/// A command line for people to read.
+pub fn words<'a>(words: impl Iterator<Item = &'a OsStr>) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
-}
-
-fn json(trace: &Trace) -> Json {
-    let count = |what| trace.commands.iter().filter(|c| c.disposition == what).count() as u64;
-    let mut fields = vec![
-        ("cwd", Json::from(trace.cwd.as_os_str())),
-        ("argv", Json::list(trace.argv.iter().map(|a| a.as_os_str()))),
-        ("deferred", Json::Number(count(Disposition::Deferred))),
-        ("declined", Json::Number(count(Disposition::Declined))),
-        ("ran", Json::Number(count(Disposition::Ran))),
-    ];
-    if let Some((code, us)) = trace.end {
-        fields.push(("exitCode", Json::Text(code.to_string())));
-        fields.push(("microseconds", Json::Number(us)));
-    }
-    fields.push(("commands", Json::List(trace.commands.iter().map(command).collect())));
-    Json::Object(fields)
-}
-
-fn command(command: &Command) -> Json {
-    Json::Object(vec![
-        ("id", Json::Number(command.id.into())),
-        ("parent", Json::Number(command.parent.into())),
-        ("cwd", Json::from(command.cwd.as_os_str())),
-        ("program", Json::from(command.program.as_os_str())),
-        ("argv", Json::list(command.argv.iter().map(|a| a.as_os_str()))),
-        ("kind", Json::Text(command.kind.clone())),
-        ("disposition", Json::Text(disposition(command.disposition).into())),
-        ("reason", Json::Text(command.reason.clone())),
-        ("thunk", Json::Text(command.thunk.map(|t| t.to_string()).unwrap_or_default())),
-        ("outputs", Json::list(command.outputs.iter().map(|o| o.as_os_str()))),
-        ("atMicroseconds", Json::Number(command.at_us)),
-        ("tookMicroseconds", Json::Number(command.took_us)),
-    ])
 }

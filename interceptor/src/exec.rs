@@ -9,10 +9,14 @@ use crate::ask::Request;
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::{self, environ};
+use crate::log::{Log, What};
 use crate::path::{Located, descriptor, seen_from_outside};
+use crate::place::At;
+use crate::record::note;
 use crate::session::Session;
 use crate::sys::{self, AT_EMPTY_PATH, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text, string, value_of, with_memory};
+use wire::log::kind;
 use wire::{FdIdentity, Reply, reply_kind, request_kind};
 
 /// Longest name of a file.
@@ -78,7 +82,10 @@ pub(crate) unsafe fn by_search(
         match sys::may_execute(AT_FDCWD, path.as_ptr()) {
             // The kernel's own check differs from this one in processes that changed their user: let it say no itself.
             Ok(()) | Err(Errno::ACCES) => {}
-            Err(_) => return None,
+            Err(errno) => {
+                note_missing(session, path, errno);
+                return None;
+            }
         }
         match execute_or_interpret(session, path, argv, envp) {
             Failure::Kernel(Errno::ACCES) => {
@@ -106,7 +113,7 @@ pub(crate) unsafe fn by_descriptor(
     envp: Array,
     flags: c_int,
 ) -> Result<c_int, Errno> {
-    let run = |envp| sys::execveat(dirfd, path, argv, envp, flags);
+    let run = |envp, is_marked| sys::execveat(dirfd, path, argv, envp, flags, is_marked);
     // SAFETY: as the caller promises.
     let (arguments, environment) = unsafe { (Strings::new(argv), Strings::new(envp)) };
     let mut buffer = [0; PATH_MAX];
@@ -121,7 +128,7 @@ pub(crate) unsafe fn by_descriptor(
     } else {
         None
     };
-    let Some(located) = located else { return Err(run(envp)) };
+    let Some(located) = located else { return Err(run(envp, false)) };
     Err(obey(session, located, arguments, environment, run).errno())
 }
 
@@ -185,26 +192,45 @@ fn plain(path: *const c_char, argv: Array, envp: Array) -> Errno {
             unsafe { execve(path, argv, envp) };
             libc::errno()
         }
-        None => sys::execveat(AT_FDCWD, path, argv, envp, 0),
+        None => sys::execveat(AT_FDCWD, path, argv, envp, 0, false),
+    }
+}
+
+/// Records that there is no such program.
+#[inline(never)]
+fn note_missing(session: &Session, path: &CStr, errno: Errno) {
+    if let Some(log) = Log::ready(session) {
+        note(session, &log, What::new(kind::LOOKUP, Err(errno)), At(AT_FDCWD, path.as_ptr()));
     }
 }
 
 /// Executes a program by its path, or says why not.
 fn execute(session: &Session, path: &CStr, argv: Strings, envp: Strings) -> Failure {
     // Shells look for a program by trying: the tracer hears of the one that is there only.
-    if sys::may_execute(AT_FDCWD, path.as_ptr()).is_err() {
-        return Failure::Kernel(plain(path.as_ptr(), argv.as_ptr(), envp.as_ptr()));
+    match sys::may_execute(AT_FDCWD, path.as_ptr()) {
+        Ok(()) => {}
+        Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
+            note_missing(session, path, errno);
+            return Failure::Kernel(errno);
+        }
+        Err(_) => return Failure::Kernel(plain(path.as_ptr(), argv.as_ptr(), envp.as_ptr())),
     }
-    obey(session, Located::plain(path), argv, envp, |envp| plain(path.as_ptr(), argv.as_ptr(), envp))
+    obey(session, Located::plain(path), argv, envp, |envp, is_marked| {
+        if is_marked {
+            sys::execve(path.as_ptr(), argv.as_ptr(), envp)
+        } else {
+            plain(path.as_ptr(), argv.as_ptr(), envp)
+        }
+    })
 }
 
-/// Asks about a program and does what the reply says; `run` executes it with the environment that it is given.
+/// Asks about a program and does what the reply says; `run` executes it with the environment that it is given, marked or not.
 fn obey(
     session: &Session,
     path: Located<'_>,
     argv: Strings,
     envp: Strings,
-    run: impl Fn(Array) -> Errno,
+    run: impl Fn(Array, bool) -> Errno,
 ) -> Failure {
     let mut fds = [FdIdentity::default(); 3];
     for (fd, identity) in (0..).zip(&mut fds) {
@@ -216,12 +242,34 @@ fn obey(
             reply_kind::FAIL => Failure::Tracer(Errno(reply.value)),
             _ => {
                 let mut errno = Errno::NOSYS;
-                Change::of(&reply).apply(session, envp, |envp| errno = run(envp));
+                let is_marked = note_exec(session, path, &reply, Ok(0));
+                Change::of(&reply).apply(session, envp, |envp| errno = run(envp, is_marked));
+                if is_marked {
+                    note_exec(session, path, &reply, Err(errno));
+                }
                 Failure::Kernel(errno)
             }
         },
-        None => Failure::Kernel(run(envp.as_ptr())),
+        None => Failure::Kernel(run(envp.as_ptr(), false)),
     }
+}
+
+/// Records that a program is about to be executed, or was not after all. `false` where there is no log.
+#[inline(never)]
+fn note_exec(session: &Session, path: Located<'_>, reply: &Reply, result: Result<usize, Errno>) -> bool {
+    let Some(log) = Log::ready(session) else { return false };
+    let mut buffer = [0; PATH_MAX];
+    let mut text = Text::new(&mut buffer);
+    for part in path.parts() {
+        text.push(part);
+    }
+    let name = text.bytes().strip_suffix(b"\0").unwrap_or_default();
+    // A child of `vfork` is another process than the one whose memory it has.
+    let process = sys::getpid();
+    let what = What { value: reply.command, ..What::new(kind::EXEC, result) };
+    log.tell_once(session, process);
+    log.append_as(session, process, what, name, &[]);
+    true
 }
 
 /// Its own function so that its buffer is off the stack when the program is executed.

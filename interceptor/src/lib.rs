@@ -1,28 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The library that `ggtrace` preloads into every process of a build. Its hooks stand before the C library's functions that execute a
-//! program, open a file, or give a file another name. They ask the tracer about execs and about placeholders; everything else
-//! goes straight on.
+//! program, or do anything else with a path. They ask the tracer about execs and about placeholders, and write down in a shared log what was
+//! done.
 //!
-//! It knows nothing of thunks, models or the store: only the messages of [`wire`], and how to do what they say.
+//! ```text
+//! hooks     one row per function ─┬▶ exec, spawn, shell      ask, then execute       ─▶ ask: one request over a socket
+//!                                 ├▶ open, stream, place     ask where a placeholder is concerned, then as:
+//!                                 └▶ record, directory, realpath, network            ─▶ log: the shared log
+//! session: who we are; environment: what programs are started with; sys, arch, libc: the ground
+//! ```
+//!
+//! It knows nothing of thunks, models or the store: only the messages and the log of [`wire`], and how to do what they say.
 //!
 //! A hook may run in a signal handler, in a child of `vfork` that shares its parent's memory, or in any thread. Hence no
-//! allocation, no locks, no static that changes after load (but for the cached addresses of functions), system calls by hand. It has no
+//! allocation, no locks, no static that changes after load but by one atomic operation, system calls by hand. It has no
 //! C library of its own and links none: what it takes from the program's is in `libc.rs`.
 #![cfg_attr(panic = "abort", no_std)]
+// The table of hooks is expanded row by row.
+#![recursion_limit = "1024"]
 
 mod arch;
 mod ask;
+mod attributes;
+mod directory;
 mod environment;
 mod exec;
 mod hooks;
 mod libc;
+mod log;
+mod lookup;
+mod names;
+mod network;
 mod open;
 mod path;
 mod place;
+mod realpath;
+mod record;
 mod session;
 mod shell;
 mod spawn;
 mod spawn_actions;
+mod stream;
 mod sys;
 mod text;
 

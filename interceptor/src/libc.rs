@@ -19,6 +19,7 @@ weak_symbol!(weak_dlsym = "dlsym");
 weak_symbol!(weak_gnu_get_libc_version = "gnu_get_libc_version");
 weak_symbol!(weak_libc_dlopen = "__libc_dlopen_mode");
 weak_symbol!(weak_libc_dlsym = "__libc_dlsym");
+weak_symbol!(weak_single_threaded = "__libc_single_threaded");
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
@@ -38,6 +39,58 @@ pub(crate) fn errno() -> Errno {
 pub(crate) fn set_errno(errno: Errno) {
     // SAFETY: as above.
     unsafe { *__errno_location() = errno.0 }
+}
+
+// SAFETY: the prototypes that these have in every C library.
+static FDOPEN: Next<unsafe extern "C" fn(c_int, *const c_char) -> *mut c_void> =
+    unsafe { Next::new(c"fdopen") };
+// SAFETY: as above.
+static MALLOC: Next<unsafe extern "C" fn(usize) -> *mut c_void> = unsafe { Next::new(c"malloc") };
+// SAFETY: as above.
+static SET_CANCEL_TYPE: Next<unsafe extern "C" fn(c_int, *mut c_int) -> c_int> =
+    unsafe { Next::new(c"pthread_setcanceltype") };
+
+// SAFETY: as above.
+static FDOPENDIR: Next<unsafe extern "C" fn(c_int) -> *mut c_void> = unsafe { Next::new(c"fdopendir") };
+
+/// A stream for a descriptor of a directory. Null with `errno` where it fails.
+pub(crate) fn fdopendir(fd: c_int) -> *mut c_void {
+    // SAFETY: `fdopendir` takes any number.
+    FDOPENDIR.get().map_or(core::ptr::null_mut(), |fdopendir| unsafe { fdopendir(fd) })
+}
+
+/// A stream for a descriptor, in the words of `fopen`. Null with `errno` where it fails.
+///
+/// # Safety
+/// `mode` is a string.
+pub(crate) unsafe fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void {
+    // SAFETY: as the caller promises.
+    FDOPEN.get().map_or(core::ptr::null_mut(), |fdopen| unsafe { fdopen(fd, mode) })
+}
+
+/// Memory that the program may free: only in place of functions that allocate themselves.
+pub(crate) fn allocate(size: usize) -> Option<*mut c_void> {
+    // SAFETY: `malloc` takes any size.
+    MALLOC.get().map(|malloc| unsafe { malloc(size) }).filter(|memory| !memory.is_null())
+}
+
+/// Makes a call in which a thread may be cancelled, as the C library's own functions do where they may wait.
+#[inline]
+pub(crate) fn cancellable<R>(call: impl FnOnce() -> R) -> R {
+    const ASYNCHRONOUS: c_int = 1;
+    let single = weak_single_threaded().cast::<u8>();
+    // SAFETY: glibc's variable, a `char`.
+    if !single.is_null() && unsafe { single.read_volatile() } != 0 {
+        return call();
+    }
+    let Some(set) = SET_CANCEL_TYPE.get() else { return call() };
+    let mut before = 0;
+    // SAFETY: plain calls of a function that takes one of two numbers. What is between them is one system call.
+    unsafe { set(ASYNCHRONOUS, &raw mut before) };
+    let result = call();
+    // SAFETY: as above.
+    unsafe { set(before, core::ptr::null_mut()) };
+    result
 }
 
 /// Before glibc 2.34 `dlsym` is in libdl, which not every program has loaded: this finds it. Null until then.
@@ -60,6 +113,9 @@ pub(crate) fn prepare() {
     DLSYM.store(dlsym, Ordering::Relaxed);
     let _ = crate::hooks::next::execve.get();
 }
+
+/// In place of the address of a function that is not there.
+const ABSENT: *mut c_void = core::ptr::without_provenance_mut(1);
 
 /// The function of a name that comes after ours, looked up when it is first wanted. `F` is its type.
 pub(crate) struct Next<F> {
@@ -84,7 +140,7 @@ impl<F: Copy> Next<F> {
             address = self.find();
         }
         // SAFETY: `new` promises the type; a pointer and a function pointer are of one size, which `new` asserts.
-        (!address.is_null()).then(|| unsafe { core::mem::transmute_copy(&address) })
+        (address != ABSENT && !address.is_null()).then(|| unsafe { core::mem::transmute_copy(&address) })
     }
 
     #[cold]
@@ -104,6 +160,7 @@ impl<F: Copy> Next<F> {
             dlsym(RTLD_NEXT, self.name.as_ptr())
         };
         set_errno(saved);
+        let address = if address.is_null() { ABSENT } else { address };
         self.address.store(address, Ordering::Relaxed);
         address
     }

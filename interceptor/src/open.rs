@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The functions that open a file. Where it is a placeholder, the caller waits until the tracer has put the real file in its place, and
-//! gets that. Any other file costs two `lseek`.
+//! The functions that open a file by a descriptor. Where it is a placeholder, the caller waits until the tracer has put the real file in its
+//! place, and gets that. Any other file costs one `ioctl`.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int};
 
-use crate::arch::Stat;
+use crate::arch::{Stat, nr};
 use crate::ask::Request;
+use crate::libc::{self, cancellable};
+use crate::log::{Log, What};
 use crate::path::Located;
-use crate::place::report_new;
+use crate::place::{At, report_new};
+use crate::record::note;
 use crate::session::Session;
 use crate::sys::{
     self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NONBLOCK, O_PATH,
-    O_RDONLY, O_TRUNC, O_WRONLY, PATH_MAX,
+    O_RDONLY, O_TMPFILE, O_TRUNC, PATH_MAX, five,
 };
 use crate::text::{Strings, string};
+use wire::log::{bits, kind};
 use wire::{FdIdentity, PLACEHOLDER_HEAD, PLACEHOLDER_MARK, reply_kind, request_flags, request_kind};
 
 /// What an open means for a placeholder.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Intent {
+pub(crate) enum Intent {
     /// Its content does not matter.
     Ignore,
     /// It is read.
@@ -27,7 +31,7 @@ enum Intent {
     Change,
 }
 
-fn intent(flags: c_int) -> Intent {
+pub(crate) fn intent(flags: c_int) -> Intent {
     if flags & (O_PATH | O_DIRECTORY | O_TRUNC) != 0 || flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL {
         Intent::Ignore
     } else if flags & O_ACCMODE == O_RDONLY {
@@ -40,76 +44,110 @@ fn intent(flags: c_int) -> Intent {
 /// `open`, `openat` and their siblings.
 pub(crate) fn opens(
     session: &Session,
-    call: &dyn Fn() -> c_int,
-    dirfd: c_int,
-    path: *const c_char,
+    next: &dyn Fn() -> c_int,
+    at: At,
+    flags: c_int,
+    mode: u32,
+) -> Result<c_int, Errno> {
+    // Where nothing is made, the caller gives no mode.
+    let mode = if makes(flags) { mode } else { 0 };
+    Opening { session, next, at, flags, mode }.run()
+}
+
+/// Those that are called without a mode, by what was compiled with checks: with flags that need one the C library ends the program.
+pub(crate) fn opens_checked(
+    session: &Session,
+    next: &dyn Fn() -> c_int,
+    at: At,
     flags: c_int,
 ) -> Result<c_int, Errno> {
-    if session.carries() {
-        let fd = call();
-        if fd >= 0 && flags & (O_CREAT | O_TRUNC) != 0 {
-            report_new(session, dirfd, path);
+    if makes(flags) { Ok(next()) } else { opens(session, next, at, flags, 0) }
+}
+
+fn makes(flags: c_int) -> bool {
+    flags & O_CREAT != 0 || flags & O_TMPFILE == O_TMPFILE
+}
+
+/// One `open`, whichever function was called.
+pub(crate) struct Opening<'a> {
+    pub(crate) session: &'a Session,
+    /// The C library's function.
+    pub(crate) next: &'a dyn Fn() -> c_int,
+    pub(crate) at: At,
+    pub(crate) flags: c_int,
+    pub(crate) mode: u32,
+}
+
+impl Opening<'_> {
+    /// Opens and records.
+    pub(crate) fn run(&self) -> Result<c_int, Errno> {
+        let log = Log::ready(self.session);
+        let creates = self.flags & O_CREAT != 0 && self.flags & O_PATH == 0;
+        // The kernel does not tell whether it has made the file.
+        let existed = creates
+            && log.is_some()
+            && self.flags & O_EXCL == 0
+            && sys::exists(self.at.0, self.at.1) != Err(Errno::NOENT);
+        let mut seen = 0;
+        let result = self.open(log.is_some(), &mut seen);
+        if let Some(log) = log {
+            let created = creates && !existed && result.is_ok();
+            let what = What {
+                bits: seen | if created { bits::CREATED } else { 0 },
+                value: self.flags as u32,
+                ..What::new(kind::OPEN, result.map(|fd| fd as usize))
+            };
+            note(self.session, &log, what, self.at);
         }
-        return Ok(fd);
+        result
     }
-    match intent(flags) {
-        Intent::Ignore => Ok(call()),
-        Intent::Read => {
-            let fd = call();
-            if fd < 0 || !is_placeholder(fd) {
-                return Ok(fd);
+
+    /// Opens what is to be opened; `seen` gets what is known of it.
+    fn open(&self, is_recorded: bool, seen: &mut u16) -> Result<c_int, Errno> {
+        let (session, At(dirfd, path)) = (self.session, self.at);
+        if session.carries() {
+            let fd = self.call(is_recorded)?;
+            if self.flags & (O_CREAT | O_TRUNC) != 0 {
+                report_new(session, dirfd, path);
             }
-            let forced = force(session, dirfd, path, 0);
-            sys::close(fd);
-            // The file under this name is another one now.
-            forced.map(|()| call())
+            return Ok(fd);
         }
-        Intent::Change => {
-            prepare(session, dirfd, path, request_flags::WRITE)?;
-            Ok(call())
+        match intent(self.flags) {
+            Intent::Ignore => self.call(is_recorded),
+            Intent::Read => {
+                let fd = self.call(is_recorded)?;
+                // Nearly all files are passed over by this alone.
+                if sys::rest_of(fd).is_some_and(|size| !wire::size_may_be_placeholder(u64::from(size))) {
+                    return Ok(fd);
+                }
+                let Ok(stat) = sys::fstat(fd) else { return Ok(fd) };
+                *seen = bits::KNOWN
+                    | if stat.is_directory() { bits::DIRECTORY } else { 0 }
+                    | if stat.is_special() { bits::SPECIAL } else { 0 };
+                if !may_be(&stat) || !has_head(fd) {
+                    return Ok(fd);
+                }
+                let forced = force(session, dirfd, path, 0);
+                sys::close(fd);
+                // The file under this name is another one now.
+                forced.and_then(|()| self.call(is_recorded))
+            }
+            Intent::Change => {
+                prepare(session, dirfd, path, request_flags::WRITE)?;
+                self.call(is_recorded)
+            }
         }
     }
-}
 
-/// `fopen`, `freopen` and their siblings: looked at by name beforehand.
-///
-/// # Safety
-/// `mode` is null or a string.
-pub(crate) unsafe fn opens_stream(
-    session: &Session,
-    call: &dyn Fn() -> *mut c_void,
-    path: *const c_char,
-    mode: *const c_char,
-) -> Result<*mut c_void, Errno> {
-    // SAFETY: as the caller promises.
-    let flags = unsafe { string(mode) }.map_or(O_PATH, |mode| stream_flags(mode.to_bytes()));
-    if path.is_null() {
-        return Ok(call());
-    }
-    if session.carries() {
-        let stream = call();
-        if !stream.is_null() && flags & (O_CREAT | O_TRUNC) != 0 {
-            report_new(session, AT_FDCWD, path);
+    fn call(&self, is_recorded: bool) -> Result<c_int, Errno> {
+        if !is_recorded {
+            let fd = (self.next)();
+            return if fd < 0 { Err(libc::errno()) } else { Ok(fd) };
         }
-        return Ok(stream);
-    }
-    match intent(flags) {
-        Intent::Ignore => {}
-        Intent::Read => prepare(session, AT_FDCWD, path, 0)?,
-        Intent::Change => prepare(session, AT_FDCWD, path, request_flags::WRITE)?,
-    }
-    Ok(call())
-}
-
-/// The flags of `open` that matter here for a mode of `fopen`.
-fn stream_flags(mode: &[u8]) -> c_int {
-    let update = mode.iter().take_while(|&&letter| letter != b',').any(|&letter| letter == b'+');
-    match mode.first() {
-        Some(b'r') if update => O_WRONLY,
-        Some(b'r') => O_RDONLY,
-        Some(b'w') => O_WRONLY | O_CREAT | O_TRUNC,
-        Some(b'a') => O_WRONLY | O_CREAT,
-        _ => O_PATH,
+        let At(dirfd, path) = self.at;
+        // SAFETY: what the program asked for; the kernel looks at the path.
+        let call = || unsafe { sys::marked(nr::OPENAT, five!(dirfd, path, self.flags, self.mode)) };
+        cancellable(call).map(|fd| fd as c_int)
     }
 }
 
@@ -127,21 +165,13 @@ pub(crate) unsafe fn prepare_library(session: &Session, path: *const c_char) {
 }
 
 /// Forces what is at `path` if it is a placeholder.
-fn prepare(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
+pub(crate) fn prepare(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
     if placeholder_at(dirfd, path, 0) { force(session, dirfd, path, flags) } else { Ok(()) }
 }
 
 /// Could this file be a placeholder?
 pub(crate) fn may_be(stat: &Stat) -> bool {
     stat.is_file() && u64::try_from(stat.size).is_ok_and(wire::size_may_be_placeholder)
-}
-
-/// Is this file, just opened, a placeholder?
-#[inline]
-fn is_placeholder(fd: c_int) -> bool {
-    sys::end_of(fd).is_some_and(wire::size_may_be_placeholder)
-        && sys::fstat(fd).is_ok_and(|stat| may_be(&stat))
-        && has_head(fd)
 }
 
 #[cold]

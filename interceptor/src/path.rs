@@ -4,7 +4,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use crate::sys::{self, AT_FDCWD, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Text, string};
 
 /// Room for the name of a file below `/proc/PID/fd`.
@@ -49,11 +49,16 @@ impl<'a> Located<'a> {
 
 /// The path of an open descriptor, if it has one.
 pub(crate) fn descriptor(fd: c_int, buffer: &mut [u8; PATH_MAX]) -> Option<&[u8]> {
+    descriptor_link(fd, buffer).ok().filter(|path| path.starts_with(b"/"))
+}
+
+/// What an open descriptor leads to: a path, or a description of what has none.
+pub(crate) fn descriptor_link(fd: c_int, buffer: &mut [u8; PATH_MAX]) -> Result<&[u8], Errno> {
     let mut name = [0; PROC_NAME];
     let mut text = Text::new(&mut name);
-    text.push(b"/proc/self/fd/").push_number(u32::try_from(fd).ok()?);
-    let path = sys::readlink(text.finish()?, buffer).ok()?;
-    path.starts_with(b"/").then_some(path)
+    let number = u32::try_from(fd).map_err(|_| Errno::BADF)?;
+    text.push(b"/proc/self/fd/").push_number(number);
+    sys::readlink(text.finish().ok_or(Errno::BADF)?, buffer)
 }
 
 /// A name by which another process can open our descriptor.

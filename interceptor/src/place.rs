@@ -4,29 +4,65 @@
 
 use core::ffi::{c_char, c_int};
 
+use crate::arch::nr;
 use crate::ask::Request;
 use crate::open::placeholder_at;
 use crate::path::Located;
+use crate::record::two;
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, PATH_MAX, five};
 use crate::text::Strings;
+use wire::log::kind;
 use wire::{FdIdentity, request_flags, request_kind};
 
 /// A path as an `…at` call sees it.
 #[derive(Clone, Copy)]
 pub(crate) struct At(pub(crate) c_int, pub(crate) *const c_char);
 
-/// `rename`, `link` and their siblings; `flags` are those of `renameat2`.
-pub(crate) fn places(session: &Session, call: &dyn Fn() -> c_int, old: At, new: At, flags: u32) -> c_int {
+/// `rename` and its siblings.
+///
+/// # Safety
+/// The arguments are the program's.
+pub(crate) unsafe fn renames(
+    session: &Session,
+    next: &dyn Fn() -> c_int,
+    old: At,
+    new: At,
+    flags: u32,
+) -> Result<c_int, Errno> {
+    let args = five!(old.0, old.1, new.0, new.1, flags);
+    // SAFETY: as the caller promises.
+    let result = unsafe { two(session, next, (kind::RENAME, flags), [old, new], nr::RENAMEAT2, args) }?;
+    report_placed(session, result, old, new, flags);
+    Ok(result)
+}
+
+/// `link` and `linkat`.
+///
+/// # Safety
+/// The arguments are the program's.
+pub(crate) unsafe fn links(
+    session: &Session,
+    next: &dyn Fn() -> c_int,
+    old: At,
+    new: At,
+    flags: c_int,
+) -> Result<c_int, Errno> {
+    let args = five!(old.0, old.1, new.0, new.1, flags);
+    // SAFETY: as the caller promises.
+    let result = unsafe { two(session, next, (kind::LINK, 0), [old, new], nr::LINKAT, args) }?;
+    report_placed(session, result, old, new, 0);
+    Ok(result)
+}
+
+fn report_placed(session: &Session, result: c_int, old: At, new: At, flags: u32) {
     const RENAME_EXCHANGE: u32 = 2;
-    let result = call();
     if result == 0 {
         report_moved(session, new, old);
         if flags & RENAME_EXCHANGE != 0 {
             report_moved(session, old, new);
         }
     }
-    result
 }
 
 /// Reports what is at `new` and was at `old`, if the tracer wants to know of such a thing.

@@ -7,8 +7,9 @@ use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::libc::{self, environ};
-use crate::sys::{PATH_MAX, SocketAddress};
-use crate::text::{Array, Strings, Text, number, value_of};
+use crate::log;
+use crate::sys::{self, PATH_MAX, SocketAddress};
+use crate::text::{Array, Strings, Text, hexadecimal, number, value_of};
 use wire::{SESSION_VARIABLE, reply_flags};
 
 /// Our file's name, by which an entry of `LD_PRELOAD` is known.
@@ -24,7 +25,10 @@ pub(crate) struct Session {
     pub(crate) flags: u32,
     /// The tracer's socket.
     pub(crate) address: SocketAddress,
+    /// What marks system calls that are recorded here; zero where none is to be marked.
+    pub(crate) cookie: u64,
     socket: Stored<108>,
+    log: Stored<PATH_MAX>,
     stand_in: Stored<PATH_MAX>,
     own: Stored<PATH_MAX>,
 }
@@ -48,6 +52,11 @@ impl Session {
         self.stand_in.get()
     }
 
+    /// Path of the shared log; empty where there is none.
+    pub(crate) fn log(&self) -> &CStr {
+        self.log.get()
+    }
+
     /// Path of this library.
     pub(crate) fn own(&self) -> &[u8] {
         self.own.get().to_bytes()
@@ -56,12 +65,14 @@ impl Session {
     /// Writes `NAME=value` of the session's variable for another command.
     pub(crate) fn write_variable(&self, command: u32, flags: u32, text: &mut Text<'_>) {
         text.push(SESSION_VARIABLE.as_bytes()).push(b"=").push_number(command).push(b":").push_number(flags);
-        text.push(b":").push(self.stand_in().to_bytes()).push(b":").push(self.socket.get().to_bytes());
+        text.push(b":").push_hexadecimal(self.cookie).push(b":").push(self.stand_in().to_bytes());
+        text.push(b":").push(self.log().to_bytes()).push(b":").push(self.socket.get().to_bytes());
     }
 
     /// Enough bytes for what [`Self::write_variable`] writes, and a NUL.
     pub(crate) fn variable_size(&self) -> usize {
-        SESSION_VARIABLE.len() + self.stand_in().count_bytes() + self.socket.get().count_bytes() + 32
+        let paths = [self.stand_in(), self.log(), self.socket.get()];
+        SESSION_VARIABLE.len() + paths.iter().map(|path| path.count_bytes()).sum::<usize>() + 48
     }
 }
 
@@ -95,7 +106,9 @@ static SESSION: Shared = Shared(UnsafeCell::new(Session {
     command: 0,
     flags: 0,
     address: SocketAddress { family: 0, path: [0; 108] },
+    cookie: 0,
     socket: Stored::new(),
+    log: Stored::new(),
     stand_in: Stored::new(),
     own: Stored::new(),
 }));
@@ -113,6 +126,11 @@ unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
     let session = unsafe { &mut *SESSION.0.get() };
     if !ACTIVE.load(Ordering::Relaxed) && read(session, environment).is_some() {
         libc::prepare();
+        // What stands in front of the C library's functions after us must see the calls. (The recorder's filter does, too.)
+        if !session.log().is_empty() && is_last(environment) {
+            log::enable();
+        }
+        sys::set_mark(session.cookie);
         ACTIVE.store(session.flags & reply_flags::DETACH == 0, Ordering::Release);
     }
 }
@@ -121,16 +139,24 @@ unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
 fn read(session: &mut Session, environment: Strings) -> Option<()> {
     const AF_UNIX: u16 = 1;
     let value = environment.iter().find_map(|entry| value_of(entry, SESSION_VARIABLE))?;
-    let mut fields = value.splitn(4, |&byte| byte == b':');
+    let mut fields = value.splitn(6, |&byte| byte == b':');
     session.command = number(fields.next()?)?;
     session.flags = number(fields.next()?)?;
+    session.cookie = hexadecimal(fields.next()?)?;
     session.stand_in.set(fields.next()?)?;
+    session.log.set(fields.next()?)?;
     let socket = fields.next().filter(|path| !path.is_empty())?;
     session.socket.set(socket)?;
     session.address.family = AF_UNIX;
     Text::new(&mut session.address.path).push(socket);
     let own = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).flat_map(preloads);
     session.own.set(own.into_iter().find(|path| is_ours(path))?)
+}
+
+/// Is our library the last one that is preloaded?
+fn is_last(environment: Strings) -> bool {
+    let value = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).last();
+    value.and_then(|value| preloads(value).last()).is_some_and(is_ours)
 }
 
 /// The entries of a value of `LD_PRELOAD`.

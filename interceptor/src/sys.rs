@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel, without a C library: system calls that touch neither `errno` nor a lock. Knows nothing of sessions
-//! and hooks.
+//! The kernel, without a C library: system calls that touch neither `errno` nor a lock. All of them carry the session's mark, by which the
+//! recorder's filter knows that they are our own, or recorded by us. Knows nothing of sessions and hooks.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arch::{self, Stat, nr, syscall};
 
@@ -16,11 +17,17 @@ impl Errno {
     pub(crate) const IO: Self = Self(5);
     pub(crate) const TOOBIG: Self = Self(7);
     pub(crate) const NOEXEC: Self = Self(8);
+    pub(crate) const BADF: Self = Self(9);
+    pub(crate) const NOMEM: Self = Self(12);
     pub(crate) const ACCES: Self = Self(13);
+    pub(crate) const FAULT: Self = Self(14);
     pub(crate) const NODEV: Self = Self(19);
     pub(crate) const NOTDIR: Self = Self(20);
+    pub(crate) const ISDIR: Self = Self(21);
+    pub(crate) const INVAL: Self = Self(22);
     pub(crate) const NAMETOOLONG: Self = Self(36);
     pub(crate) const NOSYS: Self = Self(38);
+    pub(crate) const NOTSOCK: Self = Self(88);
     pub(crate) const TIMEDOUT: Self = Self(110);
     pub(crate) const CONNREFUSED: Self = Self(111);
     pub(crate) const STALE: Self = Self(116);
@@ -28,10 +35,13 @@ impl Errno {
 
 pub(crate) const AT_FDCWD: c_int = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
+pub(crate) const AT_EACCESS: c_int = 0x200;
+pub(crate) const AT_REMOVEDIR: c_int = 0x200;
 pub(crate) const AT_EMPTY_PATH: c_int = 0x1000;
 pub(crate) const O_ACCMODE: c_int = 3;
 pub(crate) const O_RDONLY: c_int = 0;
 pub(crate) const O_WRONLY: c_int = 1;
+pub(crate) const O_RDWR: c_int = 2;
 pub(crate) const O_CREAT: c_int = 0o100;
 pub(crate) const O_EXCL: c_int = 0o200;
 pub(crate) const O_NOCTTY: c_int = 0o400;
@@ -39,7 +49,10 @@ pub(crate) const O_TRUNC: c_int = 0o1000;
 pub(crate) const O_NONBLOCK: c_int = 0o4000;
 pub(crate) const O_DIRECTORY: c_int = 0o200_000;
 pub(crate) const O_CLOEXEC: c_int = 0o2_000_000;
+pub(crate) const O_APPEND: c_int = 0o2000;
 pub(crate) const O_PATH: c_int = 0o10_000_000;
+pub(crate) const O_TMPFILE: c_int = 0o20_000_000 | O_DIRECTORY;
+pub(crate) const S_IFIFO: u32 = 0o010_000;
 /// Longest path, its NUL included.
 pub(crate) const PATH_MAX: usize = 4096;
 
@@ -50,6 +63,11 @@ const S_IFDIR: u32 = 0o040_000;
 impl Stat {
     pub(crate) fn is_file(&self) -> bool {
         self.mode & S_IFMT == S_IFREG
+    }
+
+    /// A device, a pipe, a socket.
+    pub(crate) fn is_special(&self) -> bool {
+        !self.is_file() && !self.is_directory()
     }
 
     pub(crate) fn is_directory(&self) -> bool {
@@ -67,24 +85,57 @@ impl Stat {
     }
 }
 
+/// What marks our system calls; zero where nothing is marked. Set at load.
+static MARK: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets what marks system calls from now on.
+pub(crate) fn set_mark(mark: u64) {
+    MARK.store(mark as usize, Ordering::Relaxed);
+}
+
+/// Does a filter see what is not marked?
+pub(crate) fn is_marking() -> bool {
+    mark() != 0
+}
+
+#[inline(always)]
+fn mark() -> usize {
+    MARK.load(Ordering::Relaxed)
+}
+
+#[inline(always)]
 fn check(raw: isize) -> Result<usize, Errno> {
     if (-4095..0).contains(&raw) { Err(Errno(-raw as c_int)) } else { Ok(raw as usize) }
 }
 
-/// A system call of up to six arguments; those that it does not have are zero. Its pointers are only looked at by the kernel,
-/// which checks them.
+/// Pads the arguments of a system call to five: the sixth is the mark.
+macro_rules! five {
+    () => { [0usize; 5] };
+    ($a:expr) => { [$a as usize, 0, 0, 0, 0] };
+    ($a:expr, $b:expr) => { [$a as usize, $b as usize, 0, 0, 0] };
+    ($a:expr, $b:expr, $c:expr) => { [$a as usize, $b as usize, $c as usize, 0, 0] };
+    ($a:expr, $b:expr, $c:expr, $d:expr) => { [$a as usize, $b as usize, $c as usize, $d as usize, 0] };
+    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => { [$a as usize, $b as usize, $c as usize, $d as usize, $e as usize] };
+}
+pub(crate) use five;
+
+/// A system call of up to five arguments, marked. Its pointers are only looked at by the kernel, which checks them.
 macro_rules! call {
-    ($nr:expr $(,)?) => { call!(@ $nr, 0, 0, 0, 0, 0, 0) };
-    ($nr:expr, $a:expr) => { call!(@ $nr, $a, 0, 0, 0, 0, 0) };
-    ($nr:expr, $a:expr, $b:expr) => { call!(@ $nr, $a, $b, 0, 0, 0, 0) };
-    ($nr:expr, $a:expr, $b:expr, $c:expr) => { call!(@ $nr, $a, $b, $c, 0, 0, 0) };
-    ($nr:expr, $a:expr, $b:expr, $c:expr, $d:expr) => { call!(@ $nr, $a, $b, $c, $d, 0, 0) };
-    ($nr:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => { call!(@ $nr, $a, $b, $c, $d, $e, 0) };
-    ($nr:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr) => { call!(@ $nr, $a, $b, $c, $d, $e, $f) };
-    (@ $nr:expr, $($arg:expr),*) => {
+    ($nr:expr $(, $arg:expr)*) => {
         // SAFETY: every wrapper in this file passes buffers with their true length, and strings with their NUL.
-        check(unsafe { syscall($nr, [$($arg as usize),*]) })
+        unsafe { marked($nr, five!($($arg),*)) }
     };
+}
+
+/// A system call with the mark.
+///
+/// # Safety
+/// As for [`arch::syscall`].
+#[inline(always)]
+pub(crate) unsafe fn marked(number: usize, args: [usize; 5]) -> Result<usize, Errno> {
+    let [a, b, c, d, e] = args;
+    // SAFETY: as the caller promises; no call of five arguments or fewer looks at a sixth.
+    check(unsafe { syscall(number, [a, b, c, d, e, mark()]) })
 }
 
 pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
@@ -100,16 +151,18 @@ pub(crate) fn fstat(fd: c_int) -> Result<Stat, Errno> {
     call!(nr::FSTAT, fd, &raw mut stat).map(|_| stat)
 }
 
-/// Where a file that was just opened ends; its position is at the start again. Two of these calls cost half of one
-/// `fstat`. Not a number of bytes for directories and devices; nothing for pipes.
-pub(crate) fn end_of(fd: c_int) -> Option<u64> {
-    const SEEK_SET: c_int = 0;
+/// How much there is to read of what was just opened: the low bits of a file's size. It costs half of an `fstat`. Nothing for directories and most
+/// devices; of a pipe or terminal, what is waiting.
+pub(crate) fn rest_of(fd: c_int) -> Option<u32> {
+    const FIONREAD: c_int = 0x541b;
+    let mut rest = 0u32;
+    call!(nr::IOCTL, fd, FIONREAD, &raw mut rest).ok().map(|_| rest)
+}
+
+/// Goes to the end of a file, if it has one.
+pub(crate) fn seek_end(fd: c_int) {
     const SEEK_END: c_int = 2;
-    let end = call!(nr::LSEEK, fd, 0, SEEK_END).ok()?;
-    if end != 0 {
-        let _ = call!(nr::LSEEK, fd, 0, SEEK_SET);
-    }
-    Some(end as u64)
+    let _ = call!(nr::LSEEK, fd, 0, SEEK_END);
 }
 
 /// `path` is looked at by the kernel only: any address is allowed.
@@ -125,6 +178,12 @@ pub(crate) fn open_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result
 
 pub(crate) fn pread(fd: c_int, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
     call!(nr::PREAD64, fd, buffer.as_mut_ptr(), buffer.len(), offset)
+}
+
+/// Is anything at this path, its links followed? `path` is looked at by the kernel only.
+pub(crate) fn exists(dirfd: c_int, path: *const c_char) -> Result<(), Errno> {
+    const F_OK: c_int = 0;
+    call!(nr::FACCESSAT, dirfd, path, F_OK).map(|_| ())
 }
 
 /// May we execute this file? `path` is looked at by the kernel only.
@@ -192,7 +251,26 @@ pub(crate) fn abort() -> ! {
 pub(crate) fn map(size: usize) -> Option<*mut u8> {
     const READ_WRITE: usize = 3;
     const PRIVATE_ANONYMOUS: usize = 0x22;
-    call!(nr::MMAP, 0, size, READ_WRITE, PRIVATE_ANONYMOUS, -1isize, 0).ok().map(|address| address as *mut u8)
+    // SAFETY: a new mapping, wherever there is room; six arguments, so no mark.
+    let mapped = unsafe { syscall(nr::MMAP, [0, size, READ_WRITE, PRIVATE_ANONYMOUS, usize::MAX, 0]) };
+    check(mapped).ok().map(|address| address as *mut u8)
+}
+
+/// Maps part of a file that is shared with other processes; `now`: with all of its pages.
+pub(crate) fn map_shared(fd: c_int, offset: u64, size: usize, now: bool) -> Option<*mut u8> {
+    const READ_WRITE: usize = 3;
+    const SHARED: usize = 1;
+    const POPULATE: usize = 0x8000;
+    let flags = SHARED | if now { POPULATE } else { 0 };
+    // SAFETY: as above.
+    let mapped = unsafe { syscall(nr::MMAP, [0, size, READ_WRITE, flags, fd as usize, offset as usize]) };
+    check(mapped).ok().map(|address| address as *mut u8)
+}
+
+/// Has the kernel give zeros in place of these pages to children that get a copy of our memory.
+pub(crate) fn wipe_on_fork(address: *const u8, size: usize) -> bool {
+    const MADV_WIPEONFORK: c_int = 18;
+    call!(nr::MADVISE, address, size, MADV_WIPEONFORK).is_ok()
 }
 
 /// # Safety
@@ -201,18 +279,24 @@ pub(crate) unsafe fn unmap(address: *mut u8, size: usize) {
     let _ = call!(nr::MUNMAP, address, size);
 }
 
-/// `execveat`: returns only when it fails. The arguments are looked at by the kernel only.
+/// `execveat`: returns only when it fails. The arguments are looked at by the kernel only. Where it is not marked, the filter has it looked at.
 pub(crate) fn execveat(
     dirfd: c_int,
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
     flags: c_int,
+    is_marked: bool,
 ) -> Errno {
-    match call!(nr::EXECVEAT, dirfd, path, argv, envp, flags) {
-        Err(errno) => errno,
-        Ok(_) => Errno::NOSYS,
-    }
+    let [a, b, c, d, e] = five!(dirfd, path, argv, envp, flags);
+    // SAFETY: the kernel checks all of it.
+    let failed = unsafe { syscall(nr::EXECVEAT, [a, b, c, d, e, if is_marked { mark() } else { 0 }]) };
+    check(failed).err().unwrap_or(Errno::NOSYS)
+}
+
+/// `execve`, marked: returns only when it fails. The arguments are looked at by the kernel only.
+pub(crate) fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> Errno {
+    call!(nr::EXECVE, path, argv, envp).err().unwrap_or(Errno::NOSYS)
 }
 
 /// A child that exits at once with `code`: its process id.
@@ -302,7 +386,11 @@ pub(crate) unsafe fn send(fd: c_int, slices: &[IoSlice]) -> Result<usize, Errno>
 /// Receives up to a buffer full; 0 at the end of the stream.
 pub(crate) fn receive(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
     loop {
-        match call!(nr::RECVFROM, fd, buffer.as_mut_ptr(), buffer.len(), 0, 0, 0) {
+        // SAFETY: the buffer with its length; no address is wanted.
+        let received = unsafe {
+            syscall(nr::RECVFROM, [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0])
+        };
+        match check(received) {
             Err(Errno::INTR) => {}
             result => return result,
         }

@@ -98,8 +98,22 @@ impl<'a> Text<'a> {
         self.push(digits.get(start..).unwrap_or_default())
     }
 
+    /// Sixteen digits.
+    pub(crate) fn push_hexadecimal(&mut self, number: u64) -> &mut Self {
+        let digits: [u8; 16] = core::array::from_fn(|index| {
+            let digit = (number >> (60 - 4 * index)) as u8 & 0xf;
+            digit + if digit < 10 { b'0' } else { b'a' - 10 }
+        });
+        self.push(&digits)
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
+    }
+
+    /// Its length; nothing where it did not fit.
+    pub(crate) fn complete(&self) -> Option<usize> {
+        self.complete.then_some(self.length)
     }
 
     /// The text as a C string; nothing where it did not fit.
@@ -120,6 +134,18 @@ pub(crate) fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0u32, |sum, &digit| {
         let digit = digit.is_ascii_digit().then(|| u32::from(digit - b'0'))?;
         sum.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// A number of sixteen hexadecimal digits in lower case.
+pub(crate) fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    if digits.len() != 16 {
+        return None;
+    }
+    digits.iter().try_fold(0, |sum, &digit| match digit {
+        b'0'..=b'9' => Some(sum << 4 | u64::from(digit - b'0')),
+        b'a'..=b'f' => Some(sum << 4 | u64::from(digit - b'a' + 10)),
+        _ => None,
     })
 }
 

@@ -370,12 +370,6 @@ pub(crate) fn is_file(path: &Path, world: &dyn World) -> bool {
     matches!(world.node(path), Some(Node::File | Node::Placeholder))
 }
 
-/// Does the name say that it is a shared library: `libx.so`, `libx.so.1.2`?
-pub(crate) fn is_shared_name(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some()
-}
-
 fn after_sysroot_mark(path: &OsStr) -> Option<&OsStr> {
     let bytes = path.as_bytes();
     bytes.strip_prefix(b"=").or_else(|| bytes.strip_prefix(b"$SYSROOT")).map(OsStr::from_bytes)

@@ -186,8 +186,6 @@ pub struct Plan {
     pub probes: Vec<Probe>,
     /// For a compile: which files are included.
     pub includes: Option<IncludeSearch>,
-    /// For a link: the shared libraries that it was given, for [`World::linked_with`].
-    pub shared_libraries: Vec<PathBuf>,
     /// Launchers that stand before the real command and are left out (`ccache gcc …`): the command to defer, if
     /// it is not the one that was asked.
     pub instead: Option<Invocation>,

@@ -99,6 +99,17 @@ pub(crate) enum Attribute {
     Other,
 }
 
+/// What a call writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Text {
+    /// What this argument points to; the next one has its length.
+    Buffer(u8),
+    /// What the vector that this argument points to describes; the next one has the number of its parts.
+    Vector(u8),
+    /// What the kernel moves there from elsewhere.
+    Elsewhere,
+}
+
 /// What a system call does to the file system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
@@ -132,6 +143,12 @@ pub(crate) enum Call {
     Bind,
     /// `socket`: tells whether the command uses a network.
     Socket,
+    /// Reads from standard input: asked about only if it is the descriptor in this argument.
+    Input(u8),
+    /// Writes to standard output or error: asked about only if it is the descriptor in this argument.
+    Print(u8, Text),
+    /// Changes the working directory to this.
+    Move(At),
     /// May change which files the process finds at a path; the path that it looks up, if any.
     Remount(Option<At>),
     /// Ends the process, with the code in this argument.
@@ -144,5 +161,14 @@ impl Call {
     /// Is there another way to know of it for a tracer, which learns of every end and looks everything up anew?
     pub(crate) const fn is_for_the_net_only(self) -> bool {
         matches!(self, Call::Exit(_) | Call::Remount(None))
+    }
+
+    /// The argument with a descriptor, and between which numbers that has to be for the call to matter.
+    pub(crate) const fn is_for_some_descriptors_only(self) -> Option<(u8, u32, u32)> {
+        match self {
+            Call::Input(fd) => Some((fd, 0, 0)),
+            Call::Print(fd, _) => Some((fd, 1, 2)),
+            _ => None,
+        }
     }
 }

@@ -78,6 +78,19 @@ pub enum Transfer {
     Link,
 }
 
+/// One of the descriptors 0 to 2, and what it leads to: device, inode, and of a device itself which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stream {
+    /// Its number.
+    pub fd: i32,
+    /// The device of the file.
+    pub dev: u64,
+    /// The inode of the file.
+    pub ino: u64,
+    /// `st_rdev`.
+    pub rdev: u64,
+}
+
 /// Something that a process did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -111,6 +124,12 @@ pub enum Event {
     Ended(ExitStatus),
     /// It opened a socket that is not of this machine only.
     Network,
+    /// It is about to change its working directory.
+    Moved,
+    /// It is about to read from what is its standard input.
+    Input(Stream),
+    /// It is about to write to what is its standard output or error; what, if that is known. All of it, most likely.
+    Printed(Stream, Option<Vec<u8>>),
     /// It made a 32-bit or x32 system call, which is not looked into: what this process does is not all known.
     Foreign,
     /// A call named a file in a way that could not be read from outside: what this process does is not all known.

@@ -11,8 +11,10 @@ use crate::calls::Call;
 /// Offsets into `struct seccomp_data`.
 const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
-/// The sixth argument, low half first.
-const OFFSET_COOKIE: u32 = 16 + 5 * 8;
+/// The first argument, low half first.
+const OFFSET_ARGS: u32 = 16;
+/// The sixth argument.
+const OFFSET_COOKIE: u32 = OFFSET_ARGS + 5 * 8;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -27,8 +29,37 @@ const fn op(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 const PER_ROW: usize = 2;
 /// And what comes before them.
 const HEAD: usize = 6;
+/// What a row costs that is for some descriptors only.
+const PER_DESCRIPTOR_ROW: usize = 6;
 /// The head that sorts out foreign calls, the rows, and the final "allow".
-const LENGTH: usize = HEAD + PER_ROW * arch::TABLE.len() + 1;
+const LENGTH: usize =
+    HEAD + PER_ROW * (arch::TABLE.len() - descriptor_rows()) + PER_DESCRIPTOR_ROW * descriptor_rows() + 1;
+
+const fn descriptor_rows() -> usize {
+    let (mut i, mut count) = (0, 0);
+    while i < arch::TABLE.len() {
+        count += arch::TABLE[i].call.is_for_some_descriptors_only().is_some() as usize;
+        i += 1;
+    }
+    count
+}
+
+/// What is done about a call of this number if its argument is a descriptor between these.
+const fn descriptor_row(
+    nr: u32,
+    (arg, first, last): (u8, u32, u32),
+    action: u32,
+) -> [libc::sock_filter; PER_DESCRIPTOR_ROW] {
+    [
+        op(JUMP_EQUAL, nr, 0, 5),
+        // Descriptors are ints: the low half.
+        op(LOAD, OFFSET_ARGS + 8 * arg as u32, 0, 0),
+        op(JUMP_GREATER_EQUAL, first, 0, 2),
+        op(JUMP_GREATER_EQUAL, last + 1, 1, 0),
+        op(RETURN, action, 0, 0),
+        op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ]
+}
 
 /// The filter, built when this crate is compiled: a child between `fork` and `exec` may not allocate.
 ///
@@ -47,9 +78,19 @@ const fn program() -> [libc::sock_filter; LENGTH] {
     code[4] = op(JUMP_GREATER_EQUAL, arch::FOREIGN_FROM, 0, 1);
     // The jump of instruction 4 skips this one.
     code[5] = op(RETURN, libc::SECCOMP_RET_TRACE, 0, 0);
-    let mut i = 0;
+    let (mut i, mut at) = (0, HEAD);
     while i < arch::TABLE.len() {
-        let at = HEAD + PER_ROW * i;
+        if let Some(descriptors) = arch::TABLE[i].call.is_for_some_descriptors_only() {
+            let row = descriptor_row(arch::TABLE[i].nr, descriptors, libc::SECCOMP_RET_TRACE);
+            let mut k = 0;
+            while k < PER_DESCRIPTOR_ROW {
+                code[at + k] = row[k];
+                k += 1;
+            }
+            at += PER_DESCRIPTOR_ROW;
+            i += 1;
+            continue;
+        }
         code[at] = op(JUMP_EQUAL, arch::TABLE[i].nr, 0, 1);
         let action = match arch::TABLE[i].call {
             Call::Refuse(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
@@ -57,6 +98,7 @@ const fn program() -> [libc::sock_filter; LENGTH] {
             _ => libc::SECCOMP_RET_TRACE,
         };
         code[at + 1] = op(RETURN, action, 0, 0);
+        at += PER_ROW;
         i += 1;
     }
     code
@@ -82,8 +124,14 @@ pub(crate) fn notifying(cookie: u64) -> Vec<libc::sock_filter> {
             code.push(op(JUMP_EQUAL, row.nr, 0, 1));
             code.push(op(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0));
         }
+        // Nobody tells of these in another way: no cookie lets them by.
+        if let Some(descriptors) = row.call.is_for_some_descriptors_only() {
+            code.extend(descriptor_row(row.nr, descriptors, NOTIFY));
+        }
     }
-    let asked: Vec<_> = rows.iter().filter(|row| !matches!(row.call, Call::Refuse(_))).collect();
+    let plain =
+        |call: Call| !matches!(call, Call::Refuse(_)) && call.is_for_some_descriptors_only().is_none();
+    let asked: Vec<_> = rows.iter().filter(|row| plain(row.call)).collect();
     for (i, row) in asked.iter().enumerate() {
         // Over the rows that follow, and over the "allow" after them.
         code.push(op(JUMP_EQUAL, row.nr, (asked.len() - i) as u8, 0));
@@ -153,6 +201,11 @@ mod tests {
 
     /// Runs a filter as the kernel does.
     fn run(program: &[libc::sock_filter], arch: u32, nr: u32, sixth: u64) -> u32 {
+        run_on(program, arch, nr, sixth, 0)
+    }
+
+    /// The same with a descriptor as any of its other arguments.
+    fn run_on(program: &[libc::sock_filter], arch: u32, nr: u32, sixth: u64, fd: u32) -> u32 {
         let (mut pc, mut a) = (0, 0);
         loop {
             let i = program[pc];
@@ -164,6 +217,7 @@ mod tests {
                         OFFSET_ARCH => arch,
                         OFFSET_COOKIE => sixth as u32,
                         60 => (sixth >> 32) as u32,
+                        OFFSET_ARGS.. => fd,
                         offset => panic!("nothing at {offset}"),
                     };
                     pc += 1;
@@ -180,6 +234,9 @@ mod tests {
     fn the_filters_agree_with_the_table() {
         for nr in 0..600 {
             let call = arch::TABLE.iter().find(|row| row.nr == nr).map(|row| row.call);
+            if call.is_some_and(|call| call.is_for_some_descriptors_only().is_some()) {
+                continue;
+            }
             let expected = |asked: u32| match call {
                 None => libc::SECCOMP_RET_ALLOW,
                 Some(Call::Refuse(errno)) => libc::SECCOMP_RET_ERRNO | errno as u32,
@@ -197,6 +254,22 @@ mod tests {
             ] {
                 let action = run(&notifying(cookie), arch::AUDIT_ARCH, nr, sixth);
                 assert_eq!(action, expected(asked), "call {nr}, {sixth:#x} with {cookie:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_reads_and_writes_only_those_of_the_standard_streams_stop() {
+        for (nr, stops) in [(libc::SYS_read, 0..=0), (libc::SYS_write, 1..=2), (libc::SYS_splice, 1..=2)] {
+            for fd in [0, 1, 2, 3, 1000, u32::MAX] {
+                let asked = |action| if stops.contains(&fd) { action } else { libc::SECCOMP_RET_ALLOW };
+                let nr = nr as u32;
+                let traced = run_on(&PROGRAM, arch::AUDIT_ARCH, nr, 0, fd);
+                assert_eq!(traced, asked(libc::SECCOMP_RET_TRACE), "call {nr} on {fd}");
+                for sixth in [0, COOKIE] {
+                    let action = run_on(&notifying(COOKIE), arch::AUDIT_ARCH, nr, sixth, fd);
+                    assert_eq!(action, asked(libc::SECCOMP_RET_USER_NOTIF), "call {nr} on {fd}");
+                }
             }
         }
     }

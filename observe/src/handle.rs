@@ -5,12 +5,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use crate::Pid;
-use crate::calls::{At, Attribute, Base, Call, Flags, Links, Removal};
-use crate::event::{Access, Event, Kind, Place, Sink, Transfer};
+use crate::calls::{At, Attribute, Base, Call, Flags, Links, Removal, Text};
+use crate::event::{Access, Event, Kind, Place, Sink, Stream, Transfer};
 use crate::executed;
 use crate::tracee::{self, View};
 
@@ -172,10 +172,31 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             }
             return None;
         }
+        Call::Input(fd) => {
+            context.emit(Event::Input(context.stream(args[usize::from(fd)])?));
+            return None;
+        }
+        Call::Print(fd, text) => {
+            let stream = context.stream(args[usize::from(fd)])?;
+            context.emit(Event::Printed(stream, context.text(text, args)));
+            return None;
+        }
+        Call::Move(at) => {
+            context.emit(Event::Moved);
+            match at {
+                At::Fd(_) => return None,
+                At::Path { .. } => look_up(context.path(at, args)?, true),
+            }
+        }
         Call::Remount(Some(at)) => look_up(context.path(at, args)?, true),
         Call::Remount(None) | Call::Exit(_) | Call::Refuse(_) => return None,
     })
 }
+
+/// More than that is not kept of one write.
+const MOST_TEXT: usize = 1 << 20;
+/// Nor of more parts.
+const MOST_PARTS: usize = 1024;
 
 fn look_up(path: PathBuf, follow: bool) -> Request {
     Request::LookUp { path, follow, mode: None }
@@ -315,6 +336,49 @@ impl Context<'_> {
     /// string longer than a path.
     fn string(&self, address: u64) -> Option<Vec<u8>> {
         if address == 0 { None } else { tracee::read_path(self.view.tid, address) }
+    }
+
+    /// One of the standard streams.
+    fn stream(&self, fd: u64) -> Option<Stream> {
+        let fd = fd as i32;
+        let file = self.view.descriptor(fd)?;
+        Some(Stream { fd, dev: file.dev(), ino: file.ino(), rdev: file.rdev() })
+    }
+
+    /// What a call writes; nothing if that cannot be told.
+    fn text(&self, text: Text, args: &Args) -> Option<Vec<u8>> {
+        let read = |address: u64, length: usize, limit: usize| {
+            if length > limit {
+                return None;
+            }
+            let mut bytes = vec![0; length];
+            let read = tracee::read_memory(self.view.tid, address, &mut bytes);
+            (length == 0 || read == Some(length)).then_some(bytes)
+        };
+        match text {
+            Text::Buffer(at) => {
+                let at = usize::from(at);
+                read(args[at], usize::try_from(args[at + 1]).ok()?, MOST_TEXT)
+            }
+            Text::Vector(at) => {
+                let at = usize::from(at);
+                let size = size_of::<libc::iovec>();
+                let parts = read(
+                    args[at],
+                    usize::try_from(args[at + 1]).ok()?.checked_mul(size)?,
+                    MOST_PARTS * size,
+                )?;
+                let mut all = Vec::new();
+                for part in parts.chunks_exact(size) {
+                    let (address, length) = part.split_at(size / 2);
+                    let word = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_ne_bytes);
+                    let length = usize::try_from(word(length)?).ok()?;
+                    all.extend(read(word(address)?, length, MOST_TEXT.checked_sub(all.len())?)?);
+                }
+                Some(all)
+            }
+            Text::Elsewhere => None,
+        }
     }
 
     /// Where a relative path starts from.

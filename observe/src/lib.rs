@@ -78,7 +78,7 @@ use std::time::Duration;
 
 pub use command::{Command, Observation, observe};
 pub use end::{Ends, Process};
-pub use event::{Access, Event, Kind, Place, Role, Sink, Transfer};
+pub use event::{Access, Event, Kind, Place, Role, Sink, Stream, Transfer};
 pub use executed::executed;
 pub use gate::{Entrance, Gate, Guard, Run};
 pub use judge::{Exec, Judge, Verdict};

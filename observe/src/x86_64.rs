@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::calls::Links::{Followed, FollowedIf, Kept, KeptIf};
-use crate::calls::{Attribute, Call, Flags, Removal, Row, cwd, dir, fd};
+use crate::calls::{Attribute, Call, Flags, Removal, Row, Text, cwd, dir, fd};
 use crate::{Pid, ptrace};
 
 /// What the kernel calls this architecture in seccomp and ptrace: `AUDIT_ARCH_X86_64`.
@@ -44,7 +44,8 @@ pub(crate) const TABLE: &[Row] = &[
     row(464 /* getxattrat */, Call::LookUp(dir(0, 1), KeptIf(2))),
     row(465 /* listxattrat */, Call::LookUp(dir(0, 1), KeptIf(2))),
     row(468 /* file_getattr */, Call::LookUp(dir(0, 1), KeptIf(4))),
-    row(libc::SYS_chdir, Call::LookUp(cwd(0), Followed)),
+    row(libc::SYS_chdir, Call::Move(cwd(0))),
+    row(libc::SYS_fchdir, Call::Move(fd(0))),
     row(libc::SYS_uselib, Call::Open(cwd(0), Flags::Always(libc::O_RDONLY))),
     row(libc::SYS_inotify_add_watch, Call::LookUp(cwd(1), Followed)),
     row(libc::SYS_fanotify_mark, Call::LookUp(dir(3, 4), Followed)),
@@ -101,6 +102,14 @@ pub(crate) const TABLE: &[Row] = &[
     row(libc::SYS_connect, Call::Connect),
     row(libc::SYS_bind, Call::Bind),
     row(libc::SYS_socket, Call::Socket),
+    row(libc::SYS_read, Call::Input(0)),
+    row(libc::SYS_readv, Call::Input(0)),
+    row(libc::SYS_write, Call::Print(0, Text::Buffer(1))),
+    row(libc::SYS_writev, Call::Print(0, Text::Vector(1))),
+    row(libc::SYS_sendto, Call::Print(0, Text::Buffer(1))),
+    row(libc::SYS_sendmsg, Call::Print(0, Text::Elsewhere)),
+    row(libc::SYS_sendfile, Call::Print(0, Text::Elsewhere)),
+    row(libc::SYS_splice, Call::Print(2, Text::Elsewhere)),
     row(libc::SYS_open_by_handle_at, Call::Refuse(libc::EPERM)),
     // A program that is told so uses ordinary calls instead; a ring made before the filter cannot exist here.
     row(425 /* io_uring_setup */, Call::Refuse(libc::ENOSYS)),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that appear whole or not at all: written beside their place, then renamed. What is abandoned is removed.
-//! In other people's directories, where what a killed process leaves would stay for ever, they have no name until they
-//! are whole, if the file system can do that.
+//! Files that appear whole or not at all: written beside their place, then renamed. What is abandoned is removed; what
+//! a killed process leaves is for [`sweep`]. In other people's directories, which nobody sweeps, they have no name until they are
+//! whole, if the file system can do that.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -11,10 +11,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
+use crate::lock::try_lock;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+const PREFIX: &str = ".gg-tmp-";
+/// Nobody needs so long between making a file and locking it, or between two writes to a file that cannot be locked.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A file under construction. Dropped without [`AtomicFile::commit`], it leaves nothing.
 #[derive(Debug)]
@@ -27,7 +33,8 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts a file in `directory`, with this mode (less the umask). It has a name of its own until it is committed.
+    /// Starts a file in `directory`, with this mode (less the umask). It has a name of its own until it is committed, and is
+    /// locked for as long as it is open.
     ///
     /// # Errors
     /// The file cannot be created there.
@@ -35,7 +42,11 @@ impl AtomicFile {
         loop {
             let temporary = temporary_name(directory);
             match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary) {
-                Ok(file) => return Ok(Self { file, temporary, named: true, committed: false }),
+                Ok(file) => {
+                    // Where there are no locks, its age has to do.
+                    let _ = try_lock(&file);
+                    return Ok(Self { file, temporary, named: true, committed: false });
+                }
                 // A name left by a dead process with the same id: take the next one.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
@@ -60,15 +71,24 @@ impl AtomicFile {
         }
     }
 
-    /// Another name for an existing file, in `directory`, to be committed in the place of something else.
+    /// Another name for an existing file of any kind but a directory, in `directory`, to be committed in the place of something
+    /// else. It is open only to be looked at.
     ///
     /// # Errors
     /// The file cannot be linked there.
     pub fn link_in(directory: &Path, existing: &Path) -> Result<Self> {
-        let file = File::open(existing).map_err(Error::io("read", existing))?;
+        let failed = || Error::io("link a file there", directory);
         let temporary = temporary_name(directory);
-        std::fs::hard_link(existing, &temporary).map_err(Error::io("link a file there", directory))?;
-        Ok(Self { file, temporary, named: true, committed: false })
+        std::fs::hard_link(existing, &temporary).map_err(failed())?;
+        let opened =
+            OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(&temporary);
+        match opened {
+            Ok(file) => Ok(Self { file, temporary, named: true, committed: false }),
+            Err(error) => {
+                let _ = std::fs::remove_file(&temporary);
+                Err(failed()(error))
+            }
+        }
     }
 
     /// The open file.
@@ -121,7 +141,23 @@ impl AtomicFile {
 
 fn temporary_name(directory: &Path) -> PathBuf {
     let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-    directory.join(format!(".gg-tmp-{}-{serial}", std::process::id()))
+    directory.join(format!("{PREFIX}{}-{serial}", std::process::id()))
+}
+
+/// Removes the files under construction in `directory` whose makers are dead: those that nobody has locked, and that have
+/// not changed for an hour. Says how many there were. What cannot be looked at is left.
+pub fn sweep(directory: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let ours = entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+    ours.filter(|entry| is_abandoned(&entry.path()) && std::fs::remove_file(entry.path()).is_ok()).count()
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let Ok(file) = opened else { return false };
+    let changed = file.metadata().and_then(|metadata| metadata.modified());
+    let age = changed.ok().and_then(|changed| SystemTime::now().duration_since(changed).ok());
+    age.is_some_and(|age| age > ABANDONED) && try_lock(&file)
 }
 
 fn own_path(file: &File) -> PathBuf {
@@ -173,6 +209,27 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+
+    #[test]
+    fn only_what_dead_processes_left_long_ago_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - ABANDONED * 2;
+        let age = |file: &File| file.set_modified(old).unwrap();
+        let live = AtomicFile::create_in(dir.path(), 0o600).unwrap();
+        age(live.file());
+        let young = dir.path().join(".gg-tmp-1-1");
+        std::fs::write(&young, "x").unwrap();
+        let foreign = dir.path().join("notes");
+        age(&File::create(&foreign).unwrap());
+        let dead = dir.path().join(".gg-tmp-1-2");
+        age(&File::create(&dead).unwrap());
+        assert_eq!(sweep(dir.path()), 1);
+        assert_eq!(
+            [live.temporary_path(), &young, &foreign, &dead].map(Path::exists),
+            [true, true, true, false]
+        );
+        assert_eq!(sweep(&dir.path().join("none")), 0);
+    }
 
     #[test]
     fn a_nameless_file_is_seen_only_when_it_is_whole() {

@@ -56,6 +56,9 @@ pub enum Error {
         "neither GG_DIR nor XDG_CACHE_HOME nor HOME is set to an absolute path; set GG_DIR to the store's directory"
     )]
     NoStore,
+    /// There is no store in this directory.
+    #[error("{}: there is no store here any more; remove the placeholders that need it (make clean) and record the build again", .0.display())]
+    NoSuchStore(PathBuf),
     /// The store was written by a version with another layout.
     #[error("{}: store of version \"{found}\", this program needs \"{expected}\"; set GG_DIR to another directory", path.display())]
     StoreVersion {

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What files hash to, for as long as device, inode, size, mtime and ctime stay the same. On disk it is a list of
-//! fixed-size records that processes append to, each in one write; a torn or flipped record is passed over.
+//! What files hash to, for as long as device, inode, size, mtime and ctime stay the same. On disk it is a list that
+//! processes append to.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::Write as _;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::digest::check_bytes;
 use crate::name::{ObjectKind, ObjectName};
+use crate::records::RecordFile;
 
 /// What tells whether a file is still the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,11 +42,12 @@ impl FileId {
     }
 }
 
-const RECORD: usize = 80;
+/// A file's identity and the SHA-256 of its content.
+const RECORD: usize = 72;
+/// As many records as are written at once.
+const BATCH: usize = 256;
 /// A clock tick: a file changed less than this ago could be changed again without a new ctime.
 const TICK_NS: i64 = 20_000_000;
-/// Records beyond which the list is started anew.
-const MANY: usize = 1 << 20;
 
 /// The cache. Losing it costs time only, so it never fails: without a file it remembers for this process.
 #[derive(Debug)]
@@ -58,28 +58,17 @@ pub struct FileCache {
 
 #[derive(Debug)]
 struct Log {
-    path: PathBuf,
-    file: Option<File>,
-    pending: Vec<u8>,
+    file: RecordFile<RECORD>,
+    pending: Vec<[u8; RECORD]>,
 }
 
 impl FileCache {
     /// Reads the cache at `path`, if there is one.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        let mut known = HashMap::new();
-        if let Ok(content) = std::fs::read(path) {
-            if content.len() / RECORD > MANY {
-                let _ = std::fs::remove_file(path);
-            }
-            known.reserve(content.len() / RECORD);
-            for record in content.chunks_exact(RECORD) {
-                if let Some((id, digest)) = decode(record) {
-                    known.insert(id, digest);
-                }
-            }
-        }
-        let log = Log { path: path.into(), file: None, pending: Vec::new() };
+        let (file, records) = RecordFile::open(path);
+        let known = records.iter().filter_map(decode).collect();
+        let log = Log { file, pending: Vec::new() };
         Self { known: Mutex::new(known), log: Mutex::new(log) }
     }
 
@@ -98,8 +87,8 @@ impl FileCache {
         }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, *name.digest());
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.pending.extend_from_slice(&encode(id, name.digest()));
-        if log.pending.len() >= 256 * RECORD {
+        log.pending.push(encode(id, name.digest()));
+        if log.pending.len() >= BATCH {
             log.flush();
         }
     }
@@ -118,16 +107,7 @@ impl Drop for FileCache {
 
 impl Log {
     fn flush(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        if self.file.is_none() {
-            self.file = OpenOptions::new().append(true).create(true).open(&self.path).ok();
-        }
-        if let Some(file) = &mut self.file {
-            // One write to a file opened for appending: records of several processes do not mix.
-            let _ = file.write(&self.pending);
-        }
+        self.file.append(&self.pending);
         self.pending.clear();
     }
 }
@@ -140,15 +120,10 @@ fn encode(id: &FileId, digest: &[u8; 32]) -> [u8; RECORD] {
     record[24..32].copy_from_slice(&id.mtime.to_le_bytes());
     record[32..40].copy_from_slice(&id.ctime.to_le_bytes());
     record[40..72].copy_from_slice(digest);
-    let check = check_bytes(&record[..72]);
-    record[72..76].copy_from_slice(&check);
     record
 }
 
-fn decode(record: &[u8]) -> Option<(FileId, [u8; 32])> {
-    if check_bytes(&record[..72]) != record[72..76] {
-        return None;
-    }
+fn decode(record: &[u8; RECORD]) -> Option<(FileId, [u8; 32])> {
     let word = |at: usize| record[at..at + 8].try_into().map(u64::from_le_bytes).ok();
     let id = FileId {
         dev: word(0)?,
@@ -165,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_remembered_across_processes_and_damage_is_passed_over() {
+    fn hashes_are_remembered_across_processes_and_damage_costs_what_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("files");
         let id = |ino| FileId { dev: 1, ino, size: 3, mtime: 5, ctime: 6 };
@@ -175,12 +150,13 @@ mod tests {
             cache.put(&id(1), &name);
             cache.put(&id(2), &name);
         }
-        let mut content = std::fs::read(&path).unwrap();
-        content[RECORD + 9] ^= 1;
-        std::fs::write(&path, &content).unwrap();
+        // The second is written only in part.
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+        FileCache::open(&path).put(&id(3), &name);
         let cache = FileCache::open(&path);
         assert_eq!(cache.get(&id(1)), Some(name));
-        assert_eq!(cache.get(&id(2)), None);
+        assert_eq!((cache.get(&id(2)), cache.get(&id(3))), (None, Some(name)));
         assert_eq!(cache.get(&FileId { mtime: 7, ..id(1) }), None);
     }
 

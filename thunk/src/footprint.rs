@@ -89,6 +89,15 @@ impl Footprint {
         })
     }
 
+    /// The real path of a directory; what leads there is added, but not the directory itself, which stands or falls with
+    /// what is in it.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn lead(&mut self, directory: &Path) -> io::Result<PathBuf> {
+        self.directory(directory, 0)
+    }
+
     /// The real path of the directory of `path`, and `path` there: for files that are to be made. The directory is added.
     ///
     /// # Errors

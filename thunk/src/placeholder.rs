@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -153,6 +154,29 @@ impl Placeholder {
         file.read_to_end(&mut content).map_err(Error::io("read", path))?;
         Self::decode(path, &content)
     }
+}
+
+/// Where placeholders of this store stand below `directory`, as far as it can be read, on its file system.
+pub(crate) fn below(directory: &Path, store: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(device) = std::fs::metadata(directory).map(|metadata| metadata.dev()) else { return found };
+    let mut pending = vec![directory.to_path_buf()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            // Links are not followed.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let path = entry.path();
+            if metadata.is_dir() && metadata.dev() == device && path != store {
+                pending.push(path);
+            } else if metadata.is_file()
+                && metadata.len() % BLOCK as u64 == REST as u64
+                && Placeholder::read(&path).is_ok_and(|read| read.is_some_and(|p| p.store == store))
+            {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::atomic::{AtomicFile, write_atomically};
+use crate::atomic::{self, AtomicFile, write_atomically};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::file_cache::{FileCache, FileId};
@@ -35,6 +35,8 @@ use crate::thunk::Thunk;
 use crate::tree::Tree;
 
 const VERSION: &str = "gg-store 1";
+const DIRECTORIES: [&str; 8] =
+    ["blobs", "exec", "reductions", "completions", "traces", "cache", "tmp", "sandbox"];
 
 /// An open store.
 #[derive(Debug)]
@@ -68,31 +70,52 @@ pub fn default_store_dir() -> Result<PathBuf> {
     absolute("HOME").map(|home| home.join(".cache/gg")).ok_or(Error::NoStore)
 }
 
+/// Is there a store of this version? Not if there is none.
+fn is_of_this_version(version: &Path) -> Result<bool> {
+    match fs::read_to_string(version) {
+        Ok(found) if found.trim_end() == VERSION => Ok(true),
+        Ok(found) => {
+            let found = found.trim_end().chars().take(40).collect();
+            Err(Error::StoreVersion { path: version.into(), found, expected: VERSION })
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(e) => Err(Error::io("read", version)(e)),
+    }
+}
+
 impl Store {
     /// Opens the store in `root`, making it if it is not there.
     ///
     /// # Errors
     /// It cannot be made or written to, or is of another version.
     pub fn open(root: &Path) -> Result<Self> {
-        for directory in ["blobs", "exec", "reductions", "completions", "traces", "cache", "tmp", "sandbox"] {
+        for directory in DIRECTORIES {
             let path = root.join(directory);
             if !path.is_dir() {
                 fs::create_dir_all(&path).map_err(Error::io("make the store's directory", &path))?;
             }
         }
-        let root = fs::canonicalize(root).map_err(Error::io("find the store", root))?;
         let version = root.join("version");
-        match fs::read_to_string(&version) {
-            Ok(found) if found.trim_end() == VERSION => {}
-            Ok(found) => {
-                let found = found.trim_end().chars().take(40).collect();
-                return Err(Error::StoreVersion { path: version, found, expected: VERSION });
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                write_atomically(&version, format!("{VERSION}\n").as_bytes(), 0o644)?;
-            }
-            Err(e) => return Err(Error::io("read", &version)(e)),
+        if !is_of_this_version(&version)? {
+            write_atomically(&version, format!("{VERSION}\n").as_bytes(), 0o644)?;
         }
+        Self::at(root)
+    }
+
+    /// Opens the store in `root` to look at what it holds. Nothing is made there.
+    ///
+    /// # Errors
+    /// There is none, or it is of another version.
+    pub fn open_existing(root: &Path) -> Result<Self> {
+        if is_of_this_version(&root.join("version"))? {
+            Self::at(root)
+        } else {
+            Err(Error::NoSuchStore(root.to_path_buf()))
+        }
+    }
+
+    fn at(root: &Path) -> Result<Self> {
+        let root = fs::canonicalize(root).map_err(Error::io("find the store", root))?;
         let files = FileCache::open(&root.join("cache/files"));
         Ok(Self { root, files, present: Mutex::default(), verified: Mutex::default() })
     }
@@ -109,6 +132,11 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Removes what processes that were killed while they wrote have left. What living ones write stays.
+    pub fn sweep(&self) {
+        atomic::sweep(&self.root.join("tmp"));
     }
 
     /// The cache of file hashes.
@@ -318,6 +346,21 @@ impl Store {
             return Err(Error::Io { what: "store", path: path.into(), error });
         }
         self.files.put(&FileId::of(&before), &name);
+        Ok(name)
+    }
+
+    /// The name of the content of a regular file that was looked at just now. The file is read only if it changed since it was
+    /// last hashed; nothing is stored.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn name_of(&self, path: &Path, facts: &FileFacts) -> Result<ObjectName> {
+        if let Some(name) = self.files.get(&facts.id) {
+            return Ok(name);
+        }
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
+        let name = hash_stream(&mut file, None).map_err(Error::io("read", path))?;
+        self.files.put(&facts.id, &name);
         Ok(name)
     }
 
@@ -546,6 +589,24 @@ mod tests {
     fn a_store_of_another_version_is_left_alone() {
         let (dir, _store) = store();
         fs::write(dir.path().join("store/version"), "gg-store 999\n").unwrap();
-        assert!(matches!(Store::open(&dir.path().join("store")), Err(Error::StoreVersion { .. })));
+        let path = dir.path().join("store");
+        assert!(matches!(Store::open(&path), Err(Error::StoreVersion { .. })));
+        assert!(matches!(Store::open_existing(&path), Err(Error::StoreVersion { .. })));
+    }
+
+    #[test]
+    fn a_store_that_is_only_looked_at_is_not_made() {
+        let (dir, store) = store();
+        let name = store.put(ObjectKind::Value, b"abc").unwrap();
+        fs::remove_dir(store.root().join("sandbox")).unwrap();
+        let there = Store::open_existing(store.root()).unwrap();
+        assert_eq!(there.read(&name).unwrap(), b"abc");
+        assert!(!store.root().join("sandbox").exists());
+        fs::write(dir.path().join("file"), "").unwrap();
+        for name in ["none", "file"] {
+            let path = dir.path().join(name);
+            assert!(matches!(Store::open_existing(&path), Err(Error::NoSuchStore(_))));
+        }
+        assert!(!dir.path().join("none").exists());
     }
 }

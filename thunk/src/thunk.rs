@@ -9,6 +9,7 @@
 //! | 19 directories | directories that must exist, beside those of inputs and outputs |
 //! | 20 umask | file mode creation mask, plus one (0: not given) |
 //! | 21 optional_outputs | outputs that the command may or may not write |
+//! | 22 learned | the inputs are those that the command had when other contents were in them: it may need others |
 //!
 //! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
 //! they are `bytes` here.
@@ -75,6 +76,8 @@ mod wire {
         pub umask: u32,
         #[prost(bytes = "vec", repeated, tag = "21")]
         pub optional_outputs: Vec<Vec<u8>>,
+        #[prost(bool, tag = "22")]
+        pub learned: bool,
     }
 }
 
@@ -139,6 +142,8 @@ pub struct Thunk {
     pub directories: Vec<PathBuf>,
     /// File mode creation mask.
     pub umask: Option<u32>,
+    /// Which inputs the command needs was learned from a run on others: whoever runs it sees whether these are enough.
+    pub learned: bool,
 }
 
 impl Thunk {
@@ -170,6 +175,7 @@ impl Thunk {
             program: self.program.as_deref().map(bytes).unwrap_or_default(),
             directories: self.directories.iter().map(|p| bytes(p)).collect(),
             umask: self.umask.map_or(0, |m| m + 1),
+            learned: self.learned,
         };
         let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
         out.extend_from_slice(MAGIC);
@@ -272,6 +278,7 @@ impl Thunk {
                 m if m <= 0o1000 => Some(m - 1),
                 m => return Err(format!("umask {m:#o}")),
             },
+            learned: message.learned,
         };
         if thunk.args.is_empty() {
             return Err("it has no argument, not even argv[0]".into());
@@ -302,6 +309,15 @@ impl Thunk {
     pub fn name(&self) -> ObjectName {
         ObjectName::of(ObjectKind::Thunk, &self.encode())
     }
+}
+
+/// Name and value of `NAME=VALUE`, as environments and [`Thunk::env`] have it.
+#[must_use]
+pub fn split_variable(text: &OsStr) -> (OsString, OsString) {
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|&b| b == b'=').unwrap_or(bytes.len());
+    let value = bytes.get(at + 1..).unwrap_or_default();
+    (OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(value).into())
 }
 
 /// Replaces gg's `@{GGHASH:NAME}` in an argument by what `path_of` gives for NAME.
@@ -416,6 +432,7 @@ mod tests {
             program: Some("/usr/bin/gcc".into()),
             directories: vec!["/w/include".into()],
             umask: Some(0o22),
+            learned: true,
             ..Thunk::default()
         }
     }
@@ -490,6 +507,14 @@ mod tests {
             let _ = Thunk::decode("t", &bytes);
             bytes.truncate(cut.min(bytes.len()));
             let _ = Thunk::decode("t", &bytes);
+        }
+    }
+
+    #[test]
+    fn a_variable_is_split_at_its_first_equals_sign() {
+        let split = |text| split_variable(OsStr::new(text));
+        for (text, name, value) in [("A=b=c", "A", "b=c"), ("A=", "A", ""), ("A", "A", ""), ("=x", "", "x")] {
+            assert_eq!(split(text), (name.into(), value.into()));
         }
     }
 }

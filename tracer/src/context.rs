@@ -54,6 +54,15 @@ pub struct Running {
     pub inside_tool: bool,
     /// Is its program one in which no hook is, so that it may start others unseen?
     pub opaque: bool,
+    /// Is each program that it starts a command of the build, and not a part of it? So with build drivers, and with the
+    /// shell or shell script that the user ran.
+    pub drives: bool,
+    /// Is its process the one that was started as the build?
+    pub top: bool,
+    /// Do hooks in it tell where it puts placeholders, so that it may open them?
+    pub carries: bool,
+    /// Id of the command that it belongs to: what it does is on that command's record.
+    pub group: u32,
     /// Does somebody listen to what it prints? Then nothing that it starts is deferred on its word.
     captured: bool,
     /// Where output may go without anybody listening.
@@ -68,6 +77,10 @@ impl Running {
             driver: Role::Other,
             inside_tool: false,
             opaque: false,
+            drives: true,
+            top: true,
+            carries: false,
+            group: 0,
             captured: false,
             audience: vec![sink(&fds[1]), sink(&fds[2])],
         }
@@ -117,7 +130,28 @@ impl Running {
         // Where it is not known where output goes, nothing is concluded from it.
         let captured = self.captured || (fds.is_some() && !self.passes_on(fds));
         let inside_tool = self.inside_tool || role == Role::Tool;
-        Self { role, driver, inside_tool, opaque: false, captured, audience }
+        // A tool that runs make, as link-time optimisation does, is one command all the same.
+        let drives = !self.inside_tool && matches!(role, Role::Make | Role::Ninja);
+        let group = self.group;
+        Self {
+            role,
+            driver,
+            inside_tool,
+            opaque: false,
+            drives,
+            top: false,
+            carries: false,
+            group,
+            captured,
+            audience,
+        }
+    }
+}
+
+impl Running {
+    /// Is this, started by `parent`, a command of its own?
+    pub fn is_command(&self, parent: &Self) -> bool {
+        !parent.inside_tool && (self.drives || parent.drives)
     }
 }
 

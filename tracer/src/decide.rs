@@ -4,18 +4,21 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, strip_launcher};
-use models::{Invocation, Kind, Verdict, World as _};
-use thunk::trace::{Command, Disposition};
+use models::{Invocation, Kind, Plan, Verdict, World as _};
+use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
 use crate::programs::Facts;
-use crate::recorder::{OWN, Recorder};
+use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
+use crate::watch::{Begun, file_clock};
+use crate::{learned, process};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -38,9 +41,9 @@ pub enum Answer {
     },
 }
 
-/// A process is about to open a placeholder.
+/// A process is about to open a file that may be a placeholder.
 pub fn open(recorder: &Recorder, path: &Path) -> Answer {
-    match recorder.force(&[path.to_path_buf()]) {
+    match recorder.force(&recorder.placeholders([path].into_iter())) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
         Err(why) => unforced(&path.display().to_string(), &why),
     }
@@ -55,37 +58,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
-    if let Err(why) = recorder.force(&recorder.placeholders([program.as_path()].into_iter())) {
-        return unforced(&program.display().to_string(), &why);
-    }
-    let Ok(facts) = recorder.programs.facts(program, name) else {
-        // The exec fails, and says why itself.
-        return Answer::Run { command: exec.parent, flags: 0 };
-    };
-    let facts = match (facts.program, exec.invocation.argv.get(1)) {
-        // `busybox cp …`
-        (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
-        _ => facts,
-    };
-    if exec.parent == OWN {
-        return Answer::Run { command: OWN, flags: flags(&facts, false) };
-    }
     let parent = parent(recorder, exec);
-    let role = role(recorder, &facts, &exec.invocation);
-    let opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
-    let started = || {
-        let mut running = parent.start(role, exec.fds.as_ref());
-        running.opaque = opaque;
-        running
-    };
-    if parent.inside_tool {
-        // Its hooks wait for what it opens. Where there are none, nobody does.
-        if opaque && let Err(why) = recorder.force(&pending(recorder)) {
-            return unforced(&format!("what {} needs", program.display()), &why);
-        }
-        let command = recorder.start(started());
-        return Answer::Run { command, flags: flags(&facts, false) };
-    }
     let mut command = Command {
         id: 0,
         parent: exec.parent,
@@ -100,7 +73,46 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         at_us: asked.as_micros() as u64,
         took_us: 0,
     };
-    if let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program) {
+    let made = recorder.placeholders([program.as_path()].into_iter());
+    if !made.is_empty() {
+        // One that was run before need not be there to be deferred.
+        if may_be_learned(recorder, exec, &parent) {
+            learn(recorder, exec, &mut command);
+        }
+        if command.disposition == Disposition::Deferred {
+            return deferred(recorder, &parent, command);
+        }
+        if let Err(why) = recorder.force(&made) {
+            return unforced(&program.display().to_string(), &why);
+        }
+    }
+    let Ok(facts) = recorder.programs.facts(program, name) else {
+        // The exec fails, and says why itself.
+        return Answer::Run { command: exec.parent, flags: 0 };
+    };
+    let facts = match (facts.program, exec.invocation.argv.get(1)) {
+        // `busybox cp …`
+        (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
+        _ => facts,
+    };
+    if exec.parent == OWN {
+        return Answer::Run { command: OWN, flags: flags(&facts, false) };
+    }
+    let running = running(recorder, exec, &parent, &facts);
+    if parent.inside_tool {
+        // Its hooks wait for what it opens, or the kernel does. Where neither is, nobody does.
+        if is_unseen(recorder, &facts)
+            && let Err(why) = recorder.force(&pending(recorder))
+        {
+            return unforced(&format!("what {} needs", program.display()), &why);
+        }
+        let command = recorder.start(&parent, running);
+        enter(recorder, exec, command);
+        return Answer::Run { command, flags: flags(&facts, false) };
+    }
+    if recorder.defers
+        && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
+    {
         command.kind = kind.to_string();
         match outcome {
             Ok(deferred) => {
@@ -114,30 +126,154 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
             }
         }
     }
-    command.id = recorder.start(started());
-    let carries = carries(&facts, &exec.invocation);
-    let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
+    let carries = running.carries;
+    // What a model understands needs no other, and copying a file costs no more than deferring that does.
+    let learns = !carries
+        && !running.drives
+        && (running.role != Role::Tool || command.disposition == Disposition::Declined)
+        && matches!(parent.role, Role::Make | Role::Ninja);
+    if learns && command.disposition != Disposition::Deferred && may_be_learned(recorder, exec, &parent) {
+        learn(recorder, exec, &mut command);
+    }
     if command.disposition == Disposition::Deferred {
-        answer = Answer::Exit(0);
-    } else if !carries
+        return deferred(recorder, &parent, command);
+    }
+    let is_command = running.is_command(&parent);
+    let drives = running.drives;
+    command.id = recorder.start(&parent, running);
+    let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
+    if !carries
         && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
     {
         answer = unforced(&format!("what {} needs", program.display()), &why);
     }
     command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
     if let Err(error) = recorder.record(&command) {
-        // A deferred command that no trace names would never be forced by `ggforce` alone.
-        eprintln!("ggtrace: {error}");
+        recorder.complain(&error);
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
+    if matches!(answer, Answer::Run { .. }) {
+        if is_command && recorder.records() {
+            begin(recorder, exec, command.id, drives, learns, &parent);
+        }
+        enter(recorder, exec, command.id);
+    }
     answer
+}
+
+/// The command was deferred: that is written down, and its process is done.
+fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answer {
+    command.id = recorder.start(parent, parent.start(Role::Other, None));
+    command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
+    recorder.watch.obstacle(parent.group, "a part of it was deferred");
+    if let Err(error) = recorder.record(&command) {
+        // A deferred command that no trace names would never be forced by `ggforce` alone.
+        recorder.complain(&error);
+        return Answer::Fail { errno: libc::EIO, why: String::new() };
+    }
+    Answer::Exit(0)
+}
+
+/// What the program will be to those that it starts.
+fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) -> Running {
+    let role = role(recorder, facts, &exec.invocation);
+    let mut running = parent.start(role, exec.fds.as_ref());
+    running.opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
+    let first = recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
+    // Without hooks nobody would tell where placeholders go.
+    running.carries = recorder.sight != Sight::Tracer && !running.opaque && carries(facts, &exec.invocation);
+    running.top = parent.top && !exec.spawned && first;
+    // The script that the user ran by hand drives a build as make does.
+    running.drives |= running.top && is_shell(recorder, facts);
+    running
+}
+
+/// May a command that was observed before be deferred here? A script that starts it may look at its exit code; make and its like do
+/// so for no other purpose than to end.
+fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
+    recorder.defers
+        && !parent.inside_tool
+        && matches!(parent.role, Role::Make | Role::Ninja)
+        && parent.passes_on(exec.fds.as_ref())
+}
+
+/// Defers the command if it is one that was observed before, or says why not.
+fn learn(recorder: &Recorder, exec: &Exec, command: &mut Command) {
+    match learned::defer(recorder, exec) {
+        Some(Ok(deferred)) => {
+            command.kind = "learned".into();
+            command.reason = String::new();
+            command.disposition = Disposition::Deferred;
+            command.thunk = Some(deferred.thunk);
+            command.outputs = deferred.outputs;
+        }
+        Some(Err(why)) if command.reason.is_empty() => command.reason = why,
+        _ => {}
+    }
+}
+
+/// The process that asks is about to become this program. One that is spawned is not there yet.
+fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
+    if recorder.sight == Sight::Net {
+        // The kernel will say so, too.
+        recorder.watch.expect(id, &exec.invocation.program, &exec.invocation.argv);
+    }
+    // The first program of the build is asked about by the recorder, before there is a process.
+    if !exec.spawned && exec.pid != std::process::id() {
+        recorder.watch.runs(exec.pid.cast_signed(), id);
+    }
+}
+
+/// A command of the build is about to run: what its processes do is written down.
+fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, parent: &Running) {
+    if parent.group != 0 && drives {
+        recorder.watch.obstacle(parent.group, Observed::DRIVES);
+    }
+    let mut obstacles = Vec::new();
+    if !drives && !parent.passes_on_or_discards(exec.fds.as_ref()) {
+        obstacles.push("somebody listens to its output".to_owned());
+    }
+    recorder.watch.begin(Begun {
+        id,
+        within: parent.group,
+        exec: exec.clone(),
+        drives,
+        learn,
+        obstacles,
+        // One that is spawned, and the build itself, is looked at when it is there.
+        descriptors: if exec.spawned || exec.pid == std::process::id() {
+            Vec::new()
+        } else {
+            process::descriptors(exec.pid.cast_signed())
+        },
+        began: file_clock(),
+        first: recorder.watch.next(),
+        at: Instant::now(),
+    });
+}
+
+/// Is this a shell, or a script for one?
+fn is_shell(recorder: &Recorder, facts: &Facts) -> bool {
+    match &facts.executable {
+        Executable::Script { interpreter, argument } => {
+            // `#!/usr/bin/env bash`
+            let name = argument.as_deref().filter(|_| interpreter.ends_with("env"));
+            let path = match name {
+                Some(name) => Path::new("/bin").join(name),
+                None => interpreter.clone(),
+            };
+            let called = path.file_name().unwrap_or_default();
+            recorder.programs.facts(&path, called).is_ok_and(|facts| facts.program == Program::Shell)
+        }
+        _ => facts.program == Program::Shell,
+    }
 }
 
 /// The command that executes this one. A program in which no hook is starts others unseen: if the process is one of those by
 /// now, it is told by its executable.
 fn parent(recorder: &Recorder, exec: &Exec) -> Running {
     let known = recorder.command(exec.parent);
-    if !known.opaque {
+    if !known.opaque || recorder.sight.is_complete() {
         return known;
     }
     let Ok(program) = std::fs::read_link(format!("/proc/{}/exe", exec.pid)) else { return known };
@@ -153,7 +289,24 @@ fn model(
     parent: &Running,
     program: Program,
 ) -> Option<(Kind, Result<Deferred, String>)> {
-    let invocation = &exec.invocation;
+    let (kind, planned) = plan(recorder, &exec.invocation, program)?;
+    let outcome = match planned {
+        Ok(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),
+        Ok(plan) => {
+            let now = parent.driver == Role::Ninja;
+            defer::defer(recorder, &exec.invocation, &plan, exec.umask, now).map_err(|decline| decline.0)
+        }
+        Err(reason) => Err(reason),
+    };
+    Some((kind, outcome))
+}
+
+/// What its model says that the command reads and writes, or why it does not. `None` where no model knows the program.
+pub fn plan(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    program: Program,
+) -> Option<(Kind, Result<Box<Plan>, String>)> {
     let mut behind = None;
     let program = if program == Program::Launcher {
         let look = |path: &Path| {
@@ -169,16 +322,14 @@ fn model(
     };
     let real = behind.as_ref().unwrap_or(invocation);
     let (kind, verdict) = models::plan(program, real, recorder)?;
-    let outcome = match verdict {
+    let planned = match verdict {
         Verdict::Decline(reason) => Err(reason),
-        Verdict::Defer(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),
         Verdict::Defer(mut plan) => {
             plan.instead = behind.or(plan.instead);
-            let now = parent.driver == Role::Ninja;
-            defer::defer(recorder, invocation, &plan, exec.umask, now).map_err(|decline| decline.0)
+            Ok(plan)
         }
     };
-    Some((kind, outcome))
+    Some((kind, planned))
 }
 
 fn is_heard(parent: &Running, kind: Kind, exec: &Exec) -> bool {
@@ -242,6 +393,16 @@ fn flags(facts: &Facts, carries: bool) -> u32 {
     foreign | if carries { reply_flags::CARRY } else { 0 }
 }
 
+/// Does the program open files without anybody being asked first?
+fn is_unseen(recorder: &Recorder, facts: &Facts) -> bool {
+    match facts.executable {
+        Executable::Static => !recorder.sight.is_complete(),
+        // Calls of another architecture are noticed, but not understood.
+        Executable::Foreign => true,
+        _ => false,
+    }
+}
+
 /// All placeholders that this recording knows of.
 fn pending(recorder: &Recorder) -> Vec<PathBuf> {
     recorder.placeholders(recorder.outputs().iter().map(PathBuf::as_path))
@@ -258,8 +419,8 @@ fn needed(
     let mut paths = Vec::new();
     match &facts.executable {
         Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
-        // No hook sees what these open: everything that is pending must be there, unless they only start others.
-        Executable::Static | Executable::Foreign if !matches!(facts.program, Program::Builder(_)) => {
+        // Nobody sees what it opens: everything that is pending must be there, unless it only starts others.
+        _ if is_unseen(recorder, facts) && !matches!(facts.program, Program::Builder(_)) => {
             paths.extend(pending(recorder));
         }
         Executable::Dynamic { .. } => {

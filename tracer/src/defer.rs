@@ -15,6 +15,7 @@ use thunk::{
 };
 
 use crate::includes;
+use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::toolchain::{LOCALE, Toolchain};
 
@@ -51,11 +52,17 @@ pub fn defer(
     for path in plan.inputs.iter().chain(&plan.directories) {
         footprint.add(path).map_err(gone(path))?;
     }
+    let mut trees: Vec<_> = toolchains.iter().map(|t| t.tree).collect();
     if let Some(search) = &plan.includes {
-        for path in includes::find(recorder, invocation, search)? {
-            // A superset may name what is no file: the compiler would not read it either.
-            let _ = footprint.add(&path);
+        let closure = includes::find(recorder, invocation, search)?;
+        for directory in &closure.directories {
+            // What leads nowhere leads the compiler nowhere either.
+            let _ = footprint.add(directory);
         }
+        // A tree with the source in it would be no other command's.
+        let apart = |path: &Path| plan.inputs.iter().any(|input| input == path);
+        let headers = recorder.headers.trees(&recorder.store, &closure.files, apart, &mut footprint);
+        trees.extend(headers.map_err(|e| Decline(e.to_string()))?);
     }
     let env = environment(recorder, invocation, plan, &toolchains, &mut footprint);
 
@@ -70,7 +77,7 @@ pub fn defer(
         workdir: Some(invocation.cwd.clone()),
         program: Some(called),
         umask: Some(umask),
-        trees: toolchains.iter().map(|t| t.tree).collect(),
+        trees,
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         directories: footprint.directories.into_iter().collect(),
         ..Thunk::default()
@@ -86,21 +93,16 @@ pub fn defer(
     let name = recorder.store.put_thunk(&thunk).map_err(|e| Decline(e.to_string()))?;
 
     let mut outputs = Vec::new();
-    let search = plan.includes.as_ref();
-    for output in &plan.outputs {
-        if output.role == Role::Dependencies && now {
-            if let Some(search) = search.filter(|s| !s.write_dependencies.is_empty()) {
-                includes::write_dependencies(recorder, invocation, search, &output.path)?;
-                continue;
-            }
-            return Err(Decline("its dependency file is read at once".into()));
-        }
-    }
-    let deferred = || plan.outputs.iter().filter(|o| !(o.role == Role::Dependencies && now));
+    let mut placing = Placing::default();
     let failed = |e: thunk::Error| Decline(e.to_string());
-    recorder.note_outputs(deferred().map(|o| places[&o.path].clone())).map_err(failed)?;
-    for output in deferred() {
+    for output in &plan.outputs {
         let place = &places[&output.path];
+        if output.role == Role::Dependencies && now {
+            let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
+            let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
+            placing.add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
+            continue;
+        }
         let mode = match std::fs::metadata(place) {
             // What is changed in place keeps its mode.
             Ok(metadata) if plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
@@ -108,9 +110,11 @@ pub fn defer(
             _ => 0o666 & !umask,
         };
         let output = OutputRef { thunk: name, output: Some(place.clone()) };
-        put_placeholder(recorder, place, output, mode).map_err(failed)?;
+        placing.add(placeholder(recorder, place, output, mode).map_err(failed)?, place.clone());
         outputs.push(place.clone());
     }
+    recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
+    placing.put().map_err(failed)?;
     Ok(Deferred { thunk: name, outputs })
 }
 
@@ -217,7 +221,13 @@ fn add_files(
     Ok(())
 }
 
-fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u32) -> thunk::Result<()> {
+/// A placeholder that is to stand at `path`.
+pub fn placeholder(
+    recorder: &Recorder,
+    path: &Path,
+    output: OutputRef,
+    mode: u32,
+) -> thunk::Result<AtomicFile> {
     let content =
         Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -226,7 +236,7 @@ fn put_placeholder(recorder: &Recorder, path: &Path, output: OutputRef, mode: u3
     file.write_all(&content).map_err(|e| failed("write the placeholder", e))?;
     let permissions = std::fs::Permissions::from_mode(mode);
     file.file().set_permissions(permissions).map_err(|e| failed("set the mode of", e))?;
-    file.commit(path)
+    Ok(file)
 }
 
 fn gone(path: &Path) -> impl FnOnce(std::io::Error) -> Decline {

@@ -3,8 +3,10 @@
 //! dependency files ahead of the compile, for those who read them at once.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -24,10 +26,10 @@ pub fn find(
     recorder: &Recorder,
     invocation: &Invocation,
     search: &IncludeSearch,
-) -> Result<Vec<PathBuf>, Decline> {
+) -> Result<Closure, Decline> {
     let files = Seen { recorder, project: &recorder.project };
     let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files, recorder.scanner.now()) {
-        Ok(closure) => return Ok(paths(closure)),
+        Ok(closure) => return Ok(closure),
         Err(unsure) => unsure,
     };
     if !unsure.why.compiler_knows() {
@@ -37,12 +39,7 @@ pub fn find(
     let no_rule = || Decline("the compiler's -M gave no rule".into());
     let listed = parse_rule(&output.stdout, &invocation.cwd).ok_or_else(no_rule)?;
     let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files, recorder.scanner.now());
-    Ok(paths(closure.map_err(|unsure| Decline(unsure.to_string()))?))
-}
-
-fn paths(closure: Closure) -> Vec<PathBuf> {
-    let files = closure.files.into_iter().map(|f| f.path.to_path_buf());
-    files.chain(closure.directories.into_iter().map(|d| d.to_path_buf())).collect()
+    closure.map_err(|unsure| Decline(unsure.to_string()))
 }
 
 /// The file system as the scanner sees it: reading a placeholder forces it.
@@ -70,16 +67,17 @@ impl Files for Seen<'_> {
     }
 }
 
-/// Makes the dependency file that the compile will write.
+/// The dependency file that the compile will write to `path`, to be put there.
 ///
 /// # Errors
 /// The compiler refuses, or the file cannot be written.
-pub fn write_dependencies(
+pub fn dependencies(
     recorder: &Recorder,
     invocation: &Invocation,
     search: &IncludeSearch,
     path: &Path,
-) -> Result<(), Decline> {
+    umask: u32,
+) -> Result<AtomicFile, Decline> {
     let failed = |e: thunk::Error| Decline(e.to_string());
     // The compiler writes by name; what it leaves if the recorder is killed does not lie about in the tree.
     let made = AtomicFile::create_in(&recorder.store.root().join("tmp"), 0o600).map_err(failed)?;
@@ -89,9 +87,12 @@ pub fn write_dependencies(
     let cannot = |e: io::Error| Decline(format!("{}: {e}", path.display()));
     let content = std::fs::read(made.temporary_path()).map_err(cannot)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = AtomicFile::nameless_in(directory, 0o666).map_err(failed)?;
+    let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(failed)?;
     file.write_all(&content).map_err(cannot)?;
-    file.commit(path).map_err(failed)
+    // The compiler writes over what is there.
+    let mode = std::fs::metadata(path).map_or(0o666 & !umask, |there| there.mode() & 0o7777);
+    file.file().set_permissions(Permissions::from_mode(mode)).map_err(cannot)?;
+    Ok(file)
 }
 
 /// Runs the compiler, as the command would have run, under the interceptor: placeholders that it opens are forced.

@@ -6,41 +6,76 @@ mod context;
 mod decide;
 mod defer;
 mod force;
+mod headers;
 mod includes;
 mod install;
+mod judge;
+mod learned;
+mod log;
+mod placing;
+mod process;
 mod programs;
 mod questions;
 mod recorder;
+mod replay;
 mod request;
 mod server;
 mod session;
+mod session_directory;
+mod standing;
 mod toolchain;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Runs a build, unmodified, and records it: commands that are understood become thunks instead of running.
 /// Afterwards, `ggforce` computes what was deferred.
 #[derive(Parser)]
 #[command(name = "ggtrace", version, trailing_var_arg = true)]
 struct Arguments {
-    /// Write the trace to this file instead of the store.
+    /// When the build is over, write the trace to this file as well as to the store.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Run every command, observed; defer none.
+    #[arg(long)]
+    run: bool,
+    /// How processes are observed.
+    #[arg(long, value_enum, default_value_t)]
+    method: Method,
     /// When the build is over, say on standard error how many commands were deferred.
     #[arg(short, long)]
     verbose: bool,
+    /// Called by ggforce: go through this trace's build again, on the files as they are now.
+    #[arg(long, hide = true, value_name = "TRACE", conflicts_with_all = ["output", "run", "command"])]
+    replay: Option<PathBuf>,
     /// The build's command.
-    #[arg(required = true, value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "replay", value_name = "COMMAND", allow_hyphen_values = true)]
     command: Vec<OsString>,
+}
+
+/// How processes are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// By a library in each process.
+    Preload,
+    /// By ptrace; no library is loaded. Sees everything, and is slow.
+    Ptrace,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match session::run(&arguments.command, arguments.output.as_deref(), arguments.verbose) {
+    let result = match &arguments.replay {
+        Some(trace) => replay::run(trace),
+        None => session::run(&arguments),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ggtrace: {error:#}");

@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all threads of a recording share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use models::scanner::Scanner;
 use models::{Answer, Node, Question, World};
-use thunk::{Placeholder, Store, trace};
+use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
+use crate::headers::Headers;
 use crate::install::Install;
+use crate::learned::Learned;
+use crate::log::Log;
 use crate::programs::Programs;
 use crate::questions::Questions;
+use crate::standing::Standing;
 use crate::toolchain::Toolchains;
+use crate::watch::Watch;
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -32,6 +38,8 @@ pub struct Recorder {
     pub store: Store,
     /// The closures of tools.
     pub toolchains: Toolchains,
+    /// What is remembered of commands that no model knows.
+    pub learned: Learned,
     /// What tools say of themselves.
     pub questions: Questions,
     /// Who forces on demand.
@@ -40,18 +48,42 @@ pub struct Recorder {
     pub programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
+    /// And what makes trees of them.
+    pub headers: Headers,
     /// The trace.
     pub trace: trace::Writer,
     /// Where interceptors ask.
     pub socket: PathBuf,
+    /// Where they write what they see.
+    log: Option<Arc<Log>>,
+    /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
+    cookie: u64,
     /// Where the build was started.
     pub project: PathBuf,
     /// When it began.
     pub started: Instant,
+    /// May commands be deferred?
+    pub defers: bool,
+    /// How much is seen.
+    pub sight: Sight,
+    /// What runs, and what it did so far.
+    pub watch: Watch,
+    /// The process that was started as the build, once it is there.
+    pub build: OnceLock<observe::Pid>,
+    /// A directory of its own.
+    directory: PathBuf,
+    /// Files that were put where placeholders stood, as they were put.
+    forced: Mutex<HashMap<PathBuf, FileId>>,
+    /// Trees that were needed before.
+    trees: Mutex<HashMap<ObjectName, Arc<Tree>>>,
+    /// Has somebody been told that the trace cannot be written?
+    complained: AtomicBool,
     /// Commands by id; 0 stands for the recorder.
     commands: Mutex<Vec<Running>>,
     /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
     outputs: Mutex<BTreeSet<PathBuf>>,
+    /// What stands there.
+    standing: Standing,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -77,6 +109,32 @@ pub struct Parts {
     pub project: PathBuf,
     /// What stands above the build.
     pub root: Running,
+    /// May commands be deferred?
+    pub defers: bool,
+    /// How much is seen.
+    pub sight: Sight,
+    /// Where interceptors write what they see.
+    pub log: Option<Arc<Log>>,
+    /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
+    pub cookie: u64,
+}
+
+/// How much of what processes do is seen, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Hooks alone: what they ask about.
+    Hooks,
+    /// Hooks, and the kernel where none are: everything.
+    Net,
+    /// A tracer, and no hooks: everything.
+    Tracer,
+}
+
+impl Sight {
+    /// Does nothing go unseen?
+    pub fn is_complete(self) -> bool {
+        self != Self::Hooks
+    }
 }
 
 impl Recorder {
@@ -85,20 +143,34 @@ impl Recorder {
     /// # Errors
     /// The store or the session's directory cannot be written to.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { install, store, trace, left, directory, project, root } = parts;
+        let Parts { install, store, trace, left, directory, project, root, defers, sight, log, cookie } =
+            parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
+            learned: Learned::new(store.cache_dir("learned")?),
+            trees: Mutex::default(),
             questions: Questions::new(empty),
             forcer: Forcer::new(&install.ggforce, store.root()),
             programs: Programs::default(),
             scanner: Scanner::default(),
+            headers: Headers::default(),
             socket: directory.join("socket"),
             project,
             started: Instant::now(),
+            defers,
+            sight,
+            watch: Watch::new(sight, directory.join("socket"), log.clone())?,
+            log,
+            cookie,
+            build: OnceLock::new(),
+            directory,
+            forced: Mutex::default(),
+            complained: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
+            standing: Standing::default(),
             counts: Mutex::default(),
             install,
             store,
@@ -113,11 +185,16 @@ impl Recorder {
         found.unwrap_or_else(|| commands[0].start(crate::context::Role::Tool, None))
     }
 
-    /// A new command; tells its id.
-    pub fn start(&self, running: Running) -> u32 {
+    /// A new program that `parent` executes; tells its id.
+    pub fn start(&self, parent: &Running, mut running: Running) -> u32 {
         let mut commands = lock(&self.commands);
+        let id = commands.len() as u32;
+        if running.is_command(parent) {
+            running.group = id;
+        }
+        self.watch.belongs(id, running.group, running.opaque);
         commands.push(running);
-        (commands.len() - 1) as u32
+        id
     }
 
     /// Adds a command to the trace.
@@ -126,6 +203,11 @@ impl Recorder {
     /// The trace cannot be written to.
     pub fn record(&self, command: &trace::Command) -> thunk::Result<()> {
         lock(&self.counts)[command.disposition as usize] += 1;
+        if let Some(thunk) = command.thunk {
+            for path in &command.outputs {
+                self.standing.put(path, OutputRef { thunk, output: Some(path.clone()) });
+            }
+        }
         self.trace.command(command)
     }
 
@@ -159,17 +241,29 @@ impl Recorder {
     pub fn note_placed(&self, path: &Path, old: Option<&Path>, directory: bool) -> thunk::Result<()> {
         let Ok(path) = real_place(path) else { return Ok(()) };
         if !directory {
+            self.standing.changed(&path);
             return self.note_outputs([path]);
         }
         let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
         let below = |p: &PathBuf| p.strip_prefix(&old).ok().map(|rest| path.join(rest));
         let moved: Vec<PathBuf> = lock(&self.outputs).iter().filter_map(below).collect();
+        moved.iter().for_each(|path| self.standing.changed(path));
         self.note_outputs(moved)
     }
 
     /// Every path at which a placeholder of this recording may stand.
     pub fn outputs(&self) -> Vec<PathBuf> {
         lock(&self.outputs).iter().cloned().collect()
+    }
+
+    /// Writes into the trace what the build left where, and how it ended.
+    ///
+    /// # Errors
+    /// The trace cannot be written to.
+    pub fn end(&self, code: i32) -> thunk::Result<()> {
+        let standing = self.standing.of(self.outputs(), &self.store);
+        self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
+        self.trace.end(code, self.started.elapsed().as_micros() as u64)
     }
 
     /// What to put into the environment of a process that the recorder itself starts under the interceptor.
@@ -179,8 +273,13 @@ impl Recorder {
 
     /// What to put into the environment of the command with this id.
     pub fn environment_of(&self, id: u32, flags: u32) -> Vec<(OsString, OsString)> {
-        let mut session = OsString::from(format!("{id}:{flags}:"));
+        // What the recorder runs itself is on no record.
+        let log = self.log.as_deref().filter(|_| id != OWN);
+        let cookie = if log.is_some() { self.cookie } else { 0 };
+        let mut session = OsString::from(format!("{id}:{flags}:{cookie:016x}:"));
         session.push(&self.install.standin);
+        session.push(":");
+        session.push(log.map_or(Path::new(""), Log::path));
         session.push(":");
         session.push(&self.socket);
         vec![
@@ -201,10 +300,84 @@ impl Recorder {
         };
         let linked: BTreeSet<(u64, u64)> = paths.iter().filter_map(|p| inode(p)).collect();
         if linked.is_empty() {
-            return self.forcer.force(paths);
+            return self.force_all(paths);
         }
         let names = self.outputs().into_iter().filter(|p| inode(p).is_some_and(|i| linked.contains(&i)));
-        self.forcer.force(&paths.iter().cloned().chain(names).collect::<Vec<_>>())
+        self.force_all(&paths.iter().cloned().chain(names).collect::<Vec<_>>())
+    }
+
+    fn force_all(&self, paths: &[PathBuf]) -> Result<(), String> {
+        self.forcer.force(paths)?;
+        let mut forced = lock(&self.forced);
+        for path in paths {
+            if let Ok(real) = std::fs::canonicalize(path)
+                && let Ok(metadata) = std::fs::metadata(&real)
+            {
+                forced.insert(real, FileId::of(&metadata));
+            }
+        }
+        Ok(())
+    }
+
+    /// Is this file, at its real path, as it was when it replaced a placeholder? Then it is what the command found there, though
+    /// it is younger than the command.
+    pub fn was_forced(&self, real: &Path, id: &FileId) -> bool {
+        lock(&self.forced).get(real) == Some(id)
+    }
+
+    /// What marks calls of hooks.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// Is anything written down of what commands do?
+    pub fn records(&self) -> bool {
+        self.sight.is_complete() || self.log.is_some()
+    }
+
+    /// Is this path the recorder's own, which is none of the build's business?
+    pub fn is_own(&self, path: &Path) -> bool {
+        path.starts_with(&self.directory)
+            || path.starts_with(self.store.root())
+            || path == self.install.interceptor
+            || path == self.install.standin
+    }
+
+    /// The names in a directory, as the trace keeps them.
+    pub fn names_in(&self, directory: &Path) -> Option<ObjectName> {
+        Some(trace::listing(self.list(directory).ok()?))
+    }
+
+    /// The same without what the build itself has put there: what a build driver that looks for sources finds, before and after.
+    pub fn names_of_others(&self, directory: &Path) -> Option<ObjectName> {
+        let real = std::fs::canonicalize(directory).ok()?;
+        let names = self.list(&real).ok()?;
+        let (outputs, writes) = (lock(&self.outputs), self.watch.writes());
+        let others = names.into_iter().filter(|name| {
+            let path = real.join(name);
+            !outputs.contains(&path) && !writes.has(&path)
+        });
+        Some(trace::listing(others.collect()))
+    }
+
+    /// A tree of the store.
+    ///
+    /// # Errors
+    /// As [`Store::tree`].
+    pub fn tree(&self, name: &ObjectName) -> thunk::Result<Arc<Tree>> {
+        if let Some(tree) = lock(&self.trees).get(name) {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(self.store.tree(name)?);
+        lock(&self.trees).insert(*name, Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// Says that the trace cannot be written to: once, what follows is no better.
+    pub fn complain(&self, error: &thunk::Error) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            eprintln!("ggtrace: {error}");
+        }
     }
 
     /// The placeholders among these paths.

@@ -32,12 +32,14 @@ pub enum Request {
 }
 
 /// A program about to be executed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exec {
     /// The process that executes it.
     pub pid: u32,
     /// Id of the command that executes it.
     pub parent: u32,
+    /// Will a child of the process execute it, which does not exist yet?
+    pub spawned: bool,
     /// The command.
     pub invocation: Invocation,
     /// File mode creation mask.
@@ -76,11 +78,12 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
     match head.kind {
         request_kind::EXEC => {
             let argv = (0..head.argc).map(|_| next().map(OsString::from)).collect::<io::Result<_>>()?;
-            let env = (0..head.envc).map(|_| next().map(split_variable)).collect::<io::Result<_>>()?;
+            let env = (0..head.envc).map(|_| next().map(thunk::split_variable)).collect::<io::Result<_>>()?;
             let program = clean(&cwd.join(path));
             Ok(Request::Exec(Box::new(Exec {
                 pid: head.pid,
                 parent: head.command,
+                spawned: head.flags & request_flags::SPAWN != 0,
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),
@@ -93,14 +96,6 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
             Ok(Request::Placed { path: cwd.join(path), old, directory })
         }
         _ => Err(invalid("a request of unknown kind")),
-    }
-}
-
-fn split_variable(text: &OsStr) -> (OsString, OsString) {
-    let bytes = text.as_bytes();
-    match bytes.iter().position(|&b| b == b'=') {
-        Some(at) => (OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(&bytes[at + 1..]).into()),
-        None => (text.into(), OsString::new()),
     }
 }
 

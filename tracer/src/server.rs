@@ -11,7 +11,7 @@ use std::time::Duration;
 use wire::{Plain as _, Reply, reply_kind};
 
 use crate::decide::{self, Answer};
-use crate::recorder::Recorder;
+use crate::recorder::{OWN, Recorder};
 use crate::request::{self, Request};
 
 /// The server.
@@ -72,7 +72,13 @@ impl Server {
 
 fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
     let answer = match request::read(stream)? {
-        Request::Exec(exec) => decide::exec(recorder, &exec),
+        Request::Exec(mut exec) => {
+            // A program that a static one has started has the number of that one in its environment.
+            if recorder.sight.is_complete() && exec.parent != OWN {
+                exec.parent = recorder.watch.program_of(exec.pid.cast_signed());
+            }
+            decide::exec(recorder, &exec)
+        }
         Request::Open(path) => decide::open(recorder, &path),
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {

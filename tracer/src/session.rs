@@ -3,23 +3,30 @@
 //! as it ended.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use models::Invocation;
+use observe::net::{self, Supervisor};
+use observe::{Gate, Options};
 use thunk::{Placeholder, Store, trace};
 use wire::FdIdentity;
 
 use crate::context::Running;
 use crate::decide::{self, Answer};
 use crate::install::Install;
-use crate::recorder::{Parts, Recorder};
+use crate::judge::Kernel;
+use crate::log::Log;
+use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
 use crate::server::Server;
+use crate::session_directory::SessionDirectory;
+use crate::watch::Watch;
+use crate::{Arguments, Method, process};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -33,37 +40,63 @@ impl std::fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-/// Runs `argv` and records it.
+/// Runs a build and records it.
 ///
 /// # Errors
 /// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
-pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let argv = &arguments.command;
     let install = Install::find()?;
     let store = Store::open_default()?;
+    store.sweep();
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
     // What an earlier recording left to be forced is still to be forced after this one.
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
-    let mut left = previous.map(|previous| previous.outputs()).unwrap_or_default();
+    let mut left = previous.map(|previous| previous.left(&store)).unwrap_or_default();
     left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
-    let trace = trace::Writer::create(&store, output, &cwd, argv, &left)?;
+    let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
-    let fds = [0, 1, 2].map(identity);
+    let sight = match arguments.method {
+        Method::Preload => Sight::Hooks,
+        Method::Ptrace => Sight::Tracer,
+        Method::Auto => match net::available() {
+            Ok(()) => Sight::Net,
+            Err(why) => {
+                if arguments.verbose {
+                    eprintln!("ggtrace: only what hooks see is recorded: {why}");
+                }
+                Sight::Hooks
+            }
+        },
+    };
+    // Without one, hooks mark nothing, and everything goes through the net.
+    let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
+        log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
+    });
+    let cookie = random()?;
+    let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
         store,
         trace,
         left,
-        directory: directory.path.clone(),
+        directory: directory.path().to_path_buf(),
         project: cwd.clone(),
         root: Running::root(&fds),
+        defers: !arguments.run,
+        sight,
+        log,
+        cookie: if sight == Sight::Net { cookie } else { 0 },
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
+    Watch::start(&recorder).context("cannot start a thread")?;
 
-    let status = build(&recorder, argv, &cwd, fds)?;
+    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds)?;
+    recorder.watch.close();
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
-    if let Err(error) = recorder.trace.end(code, recorder.started.elapsed().as_micros() as u64) {
+    if let Err(error) = recorder.end(code) {
         if code == 0 {
             return Err(error.into());
         }
@@ -71,7 +104,10 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     }
     recorder.store.files().flush();
     drop(directory);
-    if verbose {
+    if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
+        eprintln!("ggtrace: what the build has left running will not be able to go on: {error}");
+    }
+    if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
             recorder.counts(),
@@ -85,44 +121,130 @@ pub fn run(argv: &[OsString], output: Option<&Path>, verbose: bool) -> Result<Ex
     Ok(ExitCode::from(code as u8))
 }
 
+/// A build that has ended.
+struct Built {
+    status: ExitStatus,
+    /// Who sees the calls of what it has left running.
+    supervisor: Option<Supervisor>,
+}
+
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<ExitStatus> {
+fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
+    let mut command = Command::new(&program);
+    command.arg0(name).args(&argv[1..]);
+    // A tracer is asked about the build's command as about any other.
+    if recorder.sight != Sight::Tracer
+        && let Some(status) = preload(recorder, &mut command, &program, argv, cwd, fds)?
+    {
+        return Ok(Built { status, supervisor: None });
+    }
+    leave_interrupts_to_the_build(&mut command);
+    end_with_this_process(&mut command);
+    let cannot = || format!("cannot run {}", program.display());
+    match recorder.sight {
+        Sight::Hooks => {
+            let child = command.spawn().with_context(cannot)?;
+            Ok(Built { status: wait(recorder, child)?, supervisor: None })
+        }
+        Sight::Net => {
+            let (entrance, net) = net::pair(recorder.cookie())?;
+            let kernel = Arc::new(Kernel(Arc::clone(recorder)));
+            let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
+            // SAFETY: between fork and exec, entering is async-signal-safe.
+            unsafe {
+                // Without a net the hooks have to do, and it is said below.
+                command.pre_exec(move || {
+                    let _ = entrance.enter();
+                    Ok(())
+                });
+            }
+            let child = command.spawn().with_context(cannot)?;
+            drop(command);
+            if let Err(why) = supervisor.installed() {
+                eprintln!("ggtrace: what no hook sees is not recorded: {why}");
+            }
+            Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
+        }
+        Sight::Tracer => {
+            Ok(Built { status: traced(recorder, command).with_context(cannot)?, supervisor: None })
+        }
+    }
+}
+
+/// Asks about the build's command, and has the interceptor loaded into it. If it is deferred, it has ended.
+fn preload(
+    recorder: &Recorder,
+    command: &mut Command,
+    program: &Path,
+    argv: &[OsString],
+    cwd: &Path,
+    fds: [FdIdentity; 3],
+) -> Result<Option<ExitStatus>> {
     // SAFETY: umask only exchanges a number; no other thread of this process makes files yet.
     let umask = unsafe { libc::umask(0o022) };
     // SAFETY: as above; put back at once.
     unsafe { libc::umask(umask) };
     let invocation = Invocation {
-        program: program.clone(),
+        program: program.to_path_buf(),
         argv: argv.to_vec(),
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec = Exec { pid: std::process::id(), parent: 0, invocation, umask, fds: Some(fds) };
-    let mut command = Command::new(&program);
-    match decide::exec(recorder, &exec) {
-        Answer::Exit(code) => return Ok(ExitStatus::from_raw((code & 0xff) << 8)),
+    let exec = Exec { pid: std::process::id(), parent: 0, spawned: false, invocation, umask, fds: Some(fds) };
+    let (id, flags) = match decide::exec(recorder, &exec) {
+        Answer::Run { command, flags } => (command, flags),
+        Answer::Exit(code) => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
         Answer::Fail { errno, why } => {
             return Err(std::io::Error::from_raw_os_error(errno))
                 .with_context(|| format!("{}: {why}", program.display()));
         }
-        Answer::Run { command: id, flags } => {
-            for (variable, value) in recorder.environment_of(id, flags) {
-                let value = match std::env::var_os(&variable) {
-                    Some(foreign) if variable == "LD_PRELOAD" && !foreign.is_empty() => {
-                        joined(foreign, &value)
-                    }
-                    _ => value,
-                };
-                if variable != "LD_PRELOAD" || flags & wire::reply_flags::NO_PRELOAD == 0 {
-                    command.env(variable, value);
-                }
-            }
+    };
+    for (variable, value) in recorder.environment_of(id, flags) {
+        let value = match std::env::var_os(&variable) {
+            Some(foreign) if variable == "LD_PRELOAD" && !foreign.is_empty() => joined(foreign, &value),
+            _ => value,
+        };
+        if variable != "LD_PRELOAD" || flags & wire::reply_flags::NO_PRELOAD == 0 {
+            command.env(variable, value);
         }
     }
-    command.arg0(name).args(&argv[1..]);
-    // Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
+    Ok(None)
+}
+
+fn wait(recorder: &Recorder, mut child: Child) -> Result<ExitStatus> {
+    let _ = recorder.build.set(child.id().cast_signed());
+    forward_termination(child.id());
+    child.wait().context("cannot wait for the build")
+}
+
+/// Runs the build under ptrace, until it and all that it started have ended: what is under the tracer's filter cannot go on
+/// without it.
+fn traced(recorder: &Arc<Recorder>, mut command: Command) -> Result<ExitStatus> {
+    let (entrance, guard) = Gate::new()?.split();
+    // SAFETY: between fork and exec, entering is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || entrance.enter().inspect_err(|error| entrance.fail(error)));
+    }
+    let kernel = Kernel(Arc::clone(recorder));
+    std::thread::scope(|scope| {
+        let follow = scope.spawn(|| guard.follow(&Options::default(), &mut kernel.clone(), Some(&kernel)));
+        // Returns when the child has executed its program, which waits for the tracer; the tracer reaps it.
+        let spawned = command.spawn();
+        drop(command);
+        if let Ok(child) = &spawned {
+            forward_termination(child.id());
+        }
+        let run = follow.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
+        // What the exec said tells more than that the tracer found nobody.
+        spawned?;
+        Ok(run?.status)
+    })
+}
+
+/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
+fn leave_interrupts_to_the_build(command: &mut Command) {
     // SAFETY: ignoring a signal touches no memory of ours.
     let before =
         [libc::SIGINT, libc::SIGQUIT].map(|signal| (signal, unsafe { libc::signal(signal, libc::SIG_IGN) }));
@@ -135,9 +257,26 @@ fn build(recorder: &Recorder, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3
             Ok(())
         });
     }
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-    forward_termination(child.id());
-    child.wait().context("cannot wait for the build")
+}
+
+/// A build whose recorder is killed cannot go on. Told so by a signal, make removes the target that it is in the middle of, which it
+/// would take for made the next time; a command that fails would leave it there.
+fn end_with_this_process(command: &mut Command) {
+    let recorder = std::process::id();
+    // SAFETY: between fork and exec only system calls are made, with integers.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // It may have died just before.
+            if libc::getppid().cast_unsigned() == recorder {
+                Ok(())
+            } else {
+                Err(std::io::Error::from_raw_os_error(libc::ESRCH))
+            }
+        });
+    }
 }
 
 /// `SIGTERM` and `SIGHUP` sent to the recorder go on to the build; the recorder ends after it.
@@ -184,49 +323,11 @@ fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     found().find(usable).or_else(|| found().next())
 }
 
-fn identity(fd: i32) -> FdIdentity {
-    let file = PathBuf::from(format!("/proc/self/fd/{fd}"));
-    std::fs::metadata(file).map_or_else(
-        |_| FdIdentity::default(),
-        |m| FdIdentity {
-            dev: m.dev(),
-            ino: m.ino(),
-            rdev: m.rdev(),
-            mode: m.mode(),
-            nlink: m.nlink() as u32,
-        },
-    )
-}
-
-/// A directory that only this user can enter, removed at the end.
-struct SessionDirectory {
-    path: PathBuf,
-}
-
-impl SessionDirectory {
-    fn create() -> Result<Self> {
-        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
-        // A socket's path must be short, and is a field in a list with colons.
-        let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
-        let base = base.unwrap_or_else(|| "/tmp".into());
-        let random = std::fs::File::open("/dev/urandom")
-            .and_then(|mut f| {
-                let mut bytes = [0u8; 8];
-                std::io::Read::read_exact(&mut f, &mut bytes)?;
-                Ok(u64::from_ne_bytes(bytes))
-            })
-            .context("cannot read /dev/urandom")?;
-        let path = base.join(format!("ggtrace-{random:016x}"));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("cannot make the session's directory {}", path.display()))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for SessionDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
+/// A number that nobody can guess.
+pub fn random() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -19,21 +19,31 @@
 //! the first thing either of them looks at.
 #![no_std]
 
+pub mod log;
+
 /// First word of every request and reply: "GGW" and the version of this format. Changes with every change of
 /// the layout, so that a library and a tracer of different builds notice each other.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"GGW\x01");
+pub const MAGIC: u32 = u32::from_le_bytes(*b"GGW\x02");
 
 /// The version that the preload library carries in its exported symbol [`VERSION_SYMBOL`]; the tracer reads it
 /// from the file before it starts anything.
-pub const VERSION: &str = concat!("gg-interceptor ", env!("CARGO_PKG_VERSION"), " wire 1");
+pub const VERSION: &str = concat!("gg-interceptor ", env!("CARGO_PKG_VERSION"), " wire 2");
 
 /// Name of the exported, NUL-terminated byte string that holds [`VERSION`].
 pub const VERSION_SYMBOL: &str = "gg_interceptor_version";
 
 /// The environment variable that carries the session from process to process. Its value is
-/// `COMMAND:FLAGS:STANDIN:SOCKET`: the id of the command that this process belongs to (decimal), its reply flags
-/// (decimal, see [`reply_flags`]), the absolute path of the stand-in program, the absolute path of the tracer's socket.
-/// The paths contain no colon and no NUL.
+/// `COMMAND:FLAGS:COOKIE:STANDIN:LOG:SOCKET`:
+///
+/// - the id of the command that this process belongs to, decimal;
+/// - its reply flags, decimal, see [`reply_flags`];
+/// - 16 hexadecimal digits in lower case: what system calls that the interceptor made, and recorded, carry as their sixth argument, so that
+///   the kernel's filter lets them through. Zero: there is no filter, and nothing is marked;
+/// - the path of the stand-in program;
+/// - the path of the shared log, see [`log`]. Empty: nothing is recorded, nor is any call of the program's marked;
+/// - the path of the tracer's socket.
+///
+/// All paths are absolute and contain no colon and no NUL.
 pub const SESSION_VARIABLE: &str = "GGTRACE_SESSION";
 
 /// Files of exactly this size modulo [`PLACEHOLDER_BLOCK`] may be placeholders; all others are not. It lets

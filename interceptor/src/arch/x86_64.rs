@@ -13,24 +13,61 @@ pub(crate) mod nr {
     pub(crate) const MMAP: usize = 9;
     pub(crate) const MUNMAP: usize = 11;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
+    pub(crate) const IOCTL: usize = 16;
     pub(crate) const PREAD64: usize = 17;
+    pub(crate) const MADVISE: usize = 28;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const SOCKET: usize = 41;
     pub(crate) const CONNECT: usize = 42;
     pub(crate) const RECVFROM: usize = 45;
     pub(crate) const SENDMSG: usize = 46;
+    pub(crate) const BIND: usize = 49;
+    pub(crate) const EXECVE: usize = 59;
     #[cfg(panic = "abort")]
     pub(crate) const KILL: usize = 62;
     pub(crate) const FCNTL: usize = 72;
+    pub(crate) const TRUNCATE: usize = 76;
     pub(crate) const GETCWD: usize = 79;
+    pub(crate) const CHDIR: usize = 80;
+    pub(crate) const FCHDIR: usize = 81;
+    pub(crate) const FCHMOD: usize = 91;
+    pub(crate) const FCHOWN: usize = 93;
     pub(crate) const UMASK: usize = 95;
+    pub(crate) const UTIME: usize = 132;
+    pub(crate) const STATFS: usize = 137;
+    pub(crate) const SETXATTR: usize = 188;
+    pub(crate) const LSETXATTR: usize = 189;
+    pub(crate) const FSETXATTR: usize = 190;
+    pub(crate) const GETXATTR: usize = 191;
+    pub(crate) const LGETXATTR: usize = 192;
+    pub(crate) const LISTXATTR: usize = 194;
+    pub(crate) const LLISTXATTR: usize = 195;
+    pub(crate) const REMOVEXATTR: usize = 197;
+    pub(crate) const LREMOVEXATTR: usize = 198;
+    pub(crate) const FREMOVEXATTR: usize = 199;
     pub(crate) const EXIT_GROUP: usize = 231;
+    pub(crate) const UTIMES: usize = 235;
+    pub(crate) const INOTIFY_ADD_WATCH: usize = 254;
     pub(crate) const OPENAT: usize = 257;
+    pub(crate) const MKDIRAT: usize = 258;
+    pub(crate) const MKNODAT: usize = 259;
+    pub(crate) const FCHOWNAT: usize = 260;
     pub(crate) const NEWFSTATAT: usize = 262;
+    pub(crate) const UNLINKAT: usize = 263;
+    pub(crate) const LINKAT: usize = 265;
+    pub(crate) const SYMLINKAT: usize = 266;
     pub(crate) const READLINKAT: usize = 267;
+    pub(crate) const FCHMODAT: usize = 268;
     pub(crate) const FACCESSAT: usize = 269;
+    pub(crate) const UTIMENSAT: usize = 280;
+    pub(crate) const RENAMEAT2: usize = 316;
     pub(crate) const EXECVEAT: usize = 322;
+    pub(crate) const STATX: usize = 332;
+    pub(crate) const FACCESSAT2: usize = 439;
 }
+
+/// The versions that `__xstat` is called with where it means the kernel's structure, which here is the C library's, too.
+pub(crate) const STAT_VERSIONS: [i32; 2] = [0, 1];
 
 /// The kernel's `struct stat`.
 #[repr(C)]
@@ -188,8 +225,8 @@ macro_rules! variadic_entry {
     };
 }
 
-/// Emits the exported function `$name` that calls `$target` with its first arguments and then jumps, with the stack as it was, to
-/// the address that `$target` gives: the function that is jumped to sees the original caller.
+/// Emits the exported function `$name` that calls `$target` with its arguments and then jumps, with registers and stack as they were, to
+/// the address that `$target` gives: the function that is jumped to sees the original caller, and may return twice.
 macro_rules! tail_entry {
     ($name:ident => $target:path) => {
         #[unsafe(no_mangle)]
@@ -199,11 +236,20 @@ macro_rules! tail_entry {
                 "push rdi",
                 "push rsi",
                 "push rdx",
+                "push rcx",
+                "push r8",
+                "push r9",
+                "push rax", // the number of vector registers of a variadic call; keeps the stack aligned, too
                 "call {target}",
+                "mov r11, rax",
+                "pop rax",
+                "pop r9",
+                "pop r8",
+                "pop rcx",
                 "pop rdx",
                 "pop rsi",
                 "pop rdi",
-                "jmp rax",
+                "jmp r11",
                 target = sym $target,
             )
         }

@@ -98,7 +98,7 @@ fn without_a_tracer_all_goes_on() {
     for way in WAYS {
         let output = tracer
             .command(program("cc", "execs"), 0)
-            .env(wire::SESSION_VARIABLE, "5:0:/none:/nowhere/socket")
+            .env(wire::SESSION_VARIABLE, "5:0:0000000000000000:/none::/nowhere/socket")
             .arg(way)
             .output()
             .unwrap();
@@ -120,7 +120,7 @@ fn a_killed_tracer_lets_nothing_begin() {
     // What a killed process leaves: a socket on which nobody listens.
     let socket = tracer.folder().join("left");
     drop(UnixListener::bind(&socket).unwrap());
-    let session = format!("5:0:/none:{}", socket.display());
+    let session = format!("5:0:0000000000000000:/none::{}", socket.display());
     for (way, said) in WAYS.map(|way| (way, if way == "spawn" { "spawn 5\n" } else { "result -1 errno 5\n" }))
     {
         let mut command = tracer.command(program("cc", "execs"), 0);

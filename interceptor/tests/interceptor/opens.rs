@@ -147,7 +147,7 @@ fn without_a_tracer_a_placeholder_is_not_taken_for_the_file() {
     write_placeholder(&tracer.folder().join("x.o"));
     for way in READS {
         let mut command = tracer.command(program("cc", "opens"), 0);
-        command.env(wire::SESSION_VARIABLE, "5:0:/none:/nowhere/socket").args([way, "x.o"]);
+        command.env(wire::SESSION_VARIABLE, "5:0:0000000000000000:/none::/nowhere/socket").args([way, "x.o"]);
         let output = command.current_dir(tracer.folder()).output().unwrap();
         assert_eq!(text(&output.stdout), "errno 5\n", "{way}");
     }

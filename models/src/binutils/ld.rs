@@ -5,12 +5,12 @@ use super::draft::{Draft, decline};
 use super::ld_options::{LdEffect, LdItem, Linker, classify};
 use super::{Planned, Request, sample};
 use crate::elf::{ElfFacts, ElfKind};
-use crate::libraries::{LibrarySearch, is_shared_name, linker_search_dirs, runtime_libraries, script};
+use crate::libraries::{LibrarySearch, linker_search_dirs, runtime_libraries, script};
 use crate::recognise::Flavour;
 use crate::{Decline, Node, Role};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a link asks for: everything on the command line, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,6 @@ pub fn parse_ld(args: &[OsString]) -> Result<Request<LdJob>, Decline> {
 struct Link {
     search: LibrarySearch,
     roots: Vec<PathBuf>,
-    shared: Vec<PathBuf>,
     states: Vec<bool>,
     has_input: bool,
     format_is_binary: bool,
@@ -65,7 +64,6 @@ pub(super) fn plan_ld(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     let mut link = Link {
         search: prepare_search(draft, &job, flavour)?,
         roots: Vec::new(),
-        shared: Vec::new(),
         states: Vec::new(),
         has_input: false,
         format_is_binary: false,
@@ -89,7 +87,6 @@ pub(super) fn plan_ld(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     for (path, role) in link.sides {
         draft.output(path, false, role)?;
     }
-    draft.plan.shared_libraries = link.shared;
     draft.probe(&["-shared", "-o", "probe.so", "probe.o"], vec![("probe.o", sample::object())]);
     Ok(Request::Job(()))
 }
@@ -171,7 +168,6 @@ impl Link {
                 self.has_input = true;
                 // Data that is linked in is not looked into.
                 if !self.format_is_binary {
-                    self.note_shared(&path);
                     self.roots.push(path);
                 }
                 return Ok(());
@@ -234,7 +230,6 @@ impl Link {
                     .find(value, draft.world)
                     .ok_or_else(|| decline!("-l{} is not found", value.to_string_lossy()))?;
                 self.has_input = true;
-                self.note_shared(&found.path);
                 self.roots.push(found.path);
             }
             LdEffect::Static | LdEffect::Dynamic | LdEffect::PushState | LdEffect::PopState => {
@@ -254,11 +249,5 @@ impl Link {
             }
         }
         Ok(())
-    }
-
-    fn note_shared(&mut self, path: &Path) {
-        if is_shared_name(path) {
-            self.shared.push(path.to_path_buf());
-        }
     }
 }

@@ -410,7 +410,7 @@ fn directory(option: &OsStr, value: &OsStr) -> Result<PathBuf, Decline> {
 }
 
 /// Takes the argument of an option from the rest of its word or from the next word.
-fn attach(
+pub(super) fn attach(
     row: &Row,
     word: OsString,
     rest: &mut dyn Iterator<Item = OsString>,

@@ -11,7 +11,7 @@ use super::command_line::CommandLine;
 use super::passed::LinkItem;
 use super::probe::{environment, is_front, kept_words};
 use super::{decline, options::Meaning as M};
-use crate::libraries::{LibrarySearch, is_file, is_shared_name, parse_gcc_search_dirs, parse_ld_search_dirs};
+use crate::libraries::{LibrarySearch, is_file, parse_gcc_search_dirs, parse_ld_search_dirs};
 use crate::{Decline, Invocation, Node, Question, World};
 
 /// A library that the toolchain finds without help.
@@ -28,8 +28,6 @@ pub(super) struct SystemLibrary {
 pub(super) struct Link {
     /// Objects, archives, libraries and all that these need: absolute.
     pub(super) inputs: BTreeSet<PathBuf>,
-    /// The shared libraries among what the command names.
-    pub(super) shared_libraries: Vec<PathBuf>,
     /// Left to the probe; each once.
     pub(super) system: Vec<SystemLibrary>,
     /// After the last item, only archives are looked for.
@@ -54,7 +52,6 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
             LinkItem::State(effect) => effect.switch(&mut search.is_static, &mut states),
             LinkItem::File(path) => {
                 let path = at.absolute(path);
-                link.note_shared(&path);
                 roots.push(path);
             }
             LinkItem::Library(name) => {
@@ -68,7 +65,6 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
                         link.system.push(library);
                     }
                 } else {
-                    link.note_shared(&found.path);
                     roots.push(found.path);
                 }
             }
@@ -96,14 +92,6 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
     }
     link.inputs.extend(search.closure(&others, world)?);
     Ok(link)
-}
-
-impl Link {
-    fn note_shared(&mut self, path: &Path) {
-        if is_shared_name(path) {
-            self.shared_libraries.push(path.to_owned());
-        }
-    }
 }
 
 fn is_object(path: &Path) -> bool {

@@ -7,6 +7,7 @@
 //! them. Which headers a source includes is not known here either, only where they are looked for.
 
 mod command_line;
+mod database;
 mod includes;
 mod language;
 mod link;
@@ -26,6 +27,7 @@ use crate::Decline;
 use crate::recognise::Driver;
 
 pub use command_line::{CommandLine, Dependencies, Input, Mode, SideOutputs, parse};
+pub use database::{Compilation, compilations};
 pub use language::Language;
 pub use passed::{AssemblerWords, LinkItem, LinkerWords};
 pub(crate) use planning::plan;

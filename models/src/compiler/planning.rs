@@ -254,7 +254,6 @@ impl Planner<'_> {
             self.directory(plan, dir);
         }
         plan.inputs.extend(link.inputs);
-        plan.shared_libraries.extend(link.shared_libraries);
         Ok(())
     }
 

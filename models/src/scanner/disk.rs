@@ -23,6 +23,8 @@ pub struct Stamp {
     pub mtime: i64,
     /// Change time in nanoseconds since 1970.
     pub ctime: i64,
+    /// `st_mode`: kind and permissions.
+    pub mode: u32,
 }
 
 /// Kernel clocks for time stamps tick every 1 to 10 ms.
@@ -107,6 +109,7 @@ impl Files for Disk {
             size: m.size(),
             mtime: nanoseconds(m.mtime(), m.mtime_nsec()),
             ctime: nanoseconds(m.ctime(), m.ctime_nsec()),
+            mode: m.mode(),
         };
         Some((kind, stamp))
     }

@@ -45,8 +45,12 @@ use walk::Aim;
 pub struct Included {
     /// Absolute, without `.` and `..` (but for one: a `..` right behind a symbolic link to a directory stays).
     pub path: Arc<Path>,
-    /// Its state when the scan looked at it.
+    /// The directory part of it: one allocation for all files of a directory.
+    pub directory: Arc<Path>,
+    /// Its state when the scan looked at it; that of its target if it is a symbolic link.
     pub stamp: Stamp,
+    /// It is a symbolic link, or may be one.
+    pub linked: bool,
 }
 
 /// All that a command may read.

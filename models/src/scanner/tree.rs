@@ -13,10 +13,11 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::Included;
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
 use super::intern::{Fast, Table, hash};
@@ -31,8 +32,10 @@ pub(super) type FileId = u32;
 enum Slot {
     /// Nothing.
     Absent,
-    /// A regular file, perhaps through a link. That it still is one shows when the file itself is checked.
+    /// A regular file. That it still is one shows when the file itself is checked.
     File,
+    /// A regular file through a symbolic link.
+    Linked,
     /// A directory or another thing that cannot be included.
     Other,
     /// A symbolic link to no regular file: that can change without a trace in this directory.
@@ -66,6 +69,7 @@ pub(super) struct File {
     name: NameId,
     fixed: bool,
     assembler: bool,
+    linked: AtomicBool,
     verified: AtomicU64,
     state: Mutex<FileState>,
 }
@@ -189,6 +193,7 @@ impl View<'_> {
                 fixed: parent.fixed,
                 assembler: matches!(extension, Some(b"s" | b"S" | b"sx" | b"asm")),
                 path,
+                linked: AtomicBool::new(false),
                 verified: AtomicU64::new(0),
                 state: Mutex::default(),
             };
@@ -239,14 +244,22 @@ impl View<'_> {
     pub fn find(&self, start: DirId, name: NameId, trail: &mut Trail) -> Option<FileId> {
         let (dir, last) = self.descend(start, name, trail)?;
         trail.watch.push(dir);
-        (self.slot(dir, last) == Slot::File).then(|| self.file_of(dir, last))
+        match self.slot(dir, last) {
+            Slot::File => Some(self.file_of(dir, last)),
+            Slot::Linked => {
+                let file = self.file_of(dir, last);
+                self.tree.file(file).linked.store(true, SeqCst);
+                Some(file)
+            }
+            Slot::Absent | Slot::Other | Slot::Loose => None,
+        }
     }
 
     /// The files in the directory that `name`, seen from another directory, names; if it is one.
     pub fn files_in(&self, start: DirId, name: NameId, trail: &mut Trail) -> Vec<FileId> {
         let Some((dir, last)) = self.descend(start, name, trail) else { return vec![] };
         trail.watch.push(dir);
-        if matches!(self.slot(dir, last), Slot::Absent | Slot::File) {
+        if matches!(self.slot(dir, last), Slot::Absent | Slot::File | Slot::Linked) {
             return vec![];
         }
         let Some(dir) = self.step(dir, self.tree.names.get(last), trail) else { return vec![] };
@@ -311,7 +324,7 @@ impl View<'_> {
             None => Slot::Absent,
             Some((Kind::File, _)) => Slot::File,
             Some((Kind::Link, _)) => match self.files.look(&path, true) {
-                Some((Kind::File, _)) => Slot::File,
+                Some((Kind::File, _)) => Slot::Linked,
                 _ => Slot::Loose,
             },
             Some(_) => Slot::Other,
@@ -344,7 +357,8 @@ impl View<'_> {
             state.loose = false;
         } else if stamp != state.stamp || state.young || state.loose {
             let all = stamp != state.stamp || state.young;
-            let doubtful = |slot: Slot| slot == Slot::Loose || (all && slot != Slot::File);
+            let doubtful =
+                |slot: Slot| slot == Slot::Loose || (all && !matches!(slot, Slot::File | Slot::Linked));
             let names: Vec<_> =
                 state.slots.iter().filter(|(_, s)| doubtful(**s)).map(|(n, s)| (*n, *s)).collect();
             for (name, old) in names {
@@ -374,9 +388,14 @@ impl View<'_> {
             return locked(&file.state).stamp;
         }
         let mut state = locked(&file.state);
-        state.stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
+        let stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
+        if stamp != state.stamp && state.stamp.is_some() {
+            // Another file may have come in its place, or a link.
+            let link = self.files.look(&file.path, false).is_some_and(|(kind, _)| kind == Kind::Link);
+            file.linked.store(link, SeqCst);
+        }
+        state.stamp = stamp;
         file.verified.fetch_max(self.epoch, SeqCst);
-        let stamp = state.stamp;
         drop(state);
         if stamp.is_none() {
             let dir = self.tree.dir(file.dir);
@@ -385,6 +404,17 @@ impl View<'_> {
             self.tree.touch(dir);
         }
         stamp
+    }
+
+    /// What a scan tells about a file that it has checked.
+    pub fn included(&self, id: FileId, stamp: Stamp) -> Included {
+        let file = self.tree.file(id);
+        Included {
+            path: file.path.clone(),
+            directory: self.tree.dir(file.dir).path.clone(),
+            stamp,
+            linked: file.linked.load(SeqCst),
+        }
     }
 
     /// The directives of a file; after [`check`](Self::check).

@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
     fn file(&mut self, file: FileId, first: bool) -> Result<(), Vanished> {
         let stamp = self.view.check(file).ok_or(Vanished)?;
         let path = &self.view.tree.file(file).path;
-        self.included.push(Included { path: path.clone(), stamp });
+        self.included.push(self.view.included(file, stamp));
         let Ok(parsed) = self.view.parsed(file) else {
             self.doubt(path.to_path_buf(), 0, Why::Unreadable);
             return Ok(());
@@ -258,7 +258,7 @@ impl<'a> Walk<'a> {
                 && seen.add(file)
                 && let Some(stamp) = self.view.check(file)
             {
-                self.included.push(Included { path: self.view.tree.file(file).path.clone(), stamp });
+                self.included.push(self.view.included(file, stamp));
             }
         }
         let mut directories: Vec<_> =

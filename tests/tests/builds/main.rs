@@ -2,6 +2,8 @@
 //! Whole builds through `ggtrace`, `ggforce` and `gg`. Nearly every test is a comparison with the plain build in the same
 //! place, with an empty store and again with the same one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod archives;
 mod bad_input;
 mod calculator;
@@ -13,11 +15,14 @@ mod hostile;
 mod incremental;
 mod interrupted;
 mod languages;
+mod learned;
 mod libraries;
 mod objects;
+mod observed;
 mod placeholders;
 mod probes;
 mod recording;
 mod side_outputs;
+mod strace;
 mod systems;
 mod umbrella;

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use tests::{Expect, Snapshot, TestSpace};
+use tests::{Expect, Shown, Snapshot, TestSpace};
 
 use crate::calculator::{DEFERRED, calculator};
 
@@ -87,6 +87,21 @@ fn a_command_that_cannot_be_started_is_one_line_and_the_shell_s_exit_code() {
     assert_eq!(missing.err().lines().count(), 1, "{missing}");
     let refused = space.ggtrace(&["./plain"]).fails().says("plain");
     assert_eq!(refused.code(), 126, "{refused}");
+}
+
+#[test]
+fn a_trace_written_elsewhere_is_known_to_the_next_recording_too() {
+    let space = TestSpace::with(&[("a.c", "int a;\n"), ("b.c", "int b;\n")]);
+    space.ggtrace(&["-o", "first.trace", "gcc", "-c", "a.c"]).ok();
+    assert_eq!(Shown::of(&space.gg(&["show", "first.trace"])).deferred, 1);
+    fs::remove_file(space.path("first.trace")).expect("it has been written");
+    space.ggtrace(&["-o", "second.trace", "gcc", "-c", "b.c"]).ok();
+    let forced = space.force_all();
+    assert_eq!(forced.run, 2, "what the first recording left has been forgotten: {forced:?}");
+    assert!(space.read("a.o").starts_with(b"\x7fELF"));
+    // Where it cannot be written to, nothing runs.
+    space.ggtrace(&["-o", "none/trace", "touch", "late"]).fails().says("none");
+    assert!(!space.path("late").exists());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Build systems: recursive and parallel make, Ninja, CMake, libtool's habits, plain scripts.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use tests::{Expect, TestSpace};
 
 const FILES: &[(&str, &str)] = &[
@@ -50,6 +53,31 @@ fn ninja_with_dependency_files() {
     space.write("include/ab.h", "int a(void);\nint b(void); /* changed */\n");
     let dry = space.run(&["ninja", "-n", "-v"]).ok();
     assert!(dry.out().contains("src/main.c") && !dry.out().contains("lib/a.c"), "{dry}");
+}
+
+#[test]
+fn dependency_files_made_at_once_have_the_mode_that_the_command_gives_them() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "build.ninja",
+        "rule cc\n  command = umask $mask; gcc -Iinclude -MMD -MF $out.d -c $in -o $out\n  depfile = $out.d\n\
+         build a.o: cc lib/a.c\n  mask = 027\nbuild b.o: cc lib/b.c\n  mask = 000\n",
+    );
+    // One is there already: the compiler writes over it.
+    space.sh(": > b.o.d; chmod 640 b.o.d").ok();
+    space.keep();
+    let modes = || {
+        let mode = |name| fs::metadata(space.path(name)).map(|m| m.permissions().mode() & 0o7777);
+        ["a.o", "a.o.d", "b.o", "b.o.d"].map(|name| mode(name).expect("it was made"))
+    };
+    space.run(&["ninja"]).ok();
+    let plain = (modes(), space.read("b.o.d"));
+    space.restore();
+    space.ggtrace(&["ninja"]).ok();
+    assert!(!space.is_placeholder("a.o.d") && space.is_placeholder("a.o"));
+    assert_eq!((modes(), space.read("b.o.d")), plain);
+    space.force_all();
+    assert_eq!(modes(), plain.0);
 }
 
 #[test]

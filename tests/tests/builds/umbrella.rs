@@ -63,6 +63,28 @@ fn describe_shows_a_thunk_by_placeholder_and_by_name() {
 }
 
 #[test]
+fn a_store_that_is_gone_is_not_made_again_by_looking_for_it() {
+    let space = TestSpace::with(&[("a.c", "int main(void) { return 0; }\n")]);
+    space.ggtrace(&["gcc", "-o", "prog", "a.c"]).ok();
+    std::fs::rename(space.store(), space.outside().join("elsewhere")).expect("our store");
+    space.gg(&["describe", "prog"]).fails().says("there is no store here any more");
+    space.run(&["./prog"]).fails().says("there is no store here any more");
+    assert!(!space.store().exists());
+}
+
+#[test]
+fn a_placeholder_without_a_directory_is_no_program_on_path() {
+    let space =
+        TestSpace::with(&[("a.c", "#include <stdio.h>\nint main(void) { puts(\"mine\"); return 3; }\n")]);
+    space.ggtrace(&["gcc", "-o", "true", "a.c"]).ok();
+    assert!(space.is_placeholder("true"));
+    for _ in ["placeholder", "program"] {
+        let ran = space.gg(&["force-and-run", "true"]);
+        assert_eq!((ran.code(), ran.out().as_str()), (3, "mine\n"), "{ran}");
+    }
+}
+
+#[test]
 fn show_counts_and_explains() {
     let space = TestSpace::with(&[("a.c", "int a;\n")]);
     space.ggtrace_sh("gcc -c a.c; gcc --version > version; true; gcc -E a.c; cat version > /dev/null").ok();

@@ -143,6 +143,8 @@ uses! {
     INPUT = 13, "input";
     /// The command made or changed it, and it was there when the command had ended.
     OUTPUT = 14, "output";
+    /// What it left there may be executed.
+    RUNNABLE = 15, "runnable";
 }
 
 impl Uses {
@@ -161,7 +163,7 @@ impl Uses {
     }
 
     fn from_wire(bits: u32) -> Option<Self> {
-        u16::try_from(bits).ok().filter(|bits| bits >> Self::ALL.len() == 0).map(Self)
+        u16::try_from(bits).ok().map(Self)
     }
 }
 
@@ -452,7 +454,7 @@ mod tests {
             ..Default::default()
         };
         assert!(known.decode(observed(1, 1, 0)).is_ok());
-        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 15, 0), observed(1, 1, 1)] {
+        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 16, 0), observed(1, 1, 1)] {
             assert!(known.decode(bad).is_err());
         }
     }

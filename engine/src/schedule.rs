@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The loop that keeps a back end busy: ready thunks go to it in the graph's order, answers make others ready. Thunks that a
+//! back end did not manage are tried again, and where a second copy of a running one may be faster, slots that would
+//! stay empty run it. What a thunk needs before it runs, and what its answer means, is [`Work`]: this knows no store.
+//!
+//! Approach: one thread. Answers come back through a set of tasks; nothing waits but the loop. Time is tokio's, so that
+//! the simulator's clock can run ahead.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use thunk::{ObjectName, Reduction};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::backend::{Answer, Backend};
+use crate::graph::{Counts, Graph, NodeId};
+use crate::protocol::Failed;
+
+/// What there is to do before and after a thunk runs.
+pub trait Work {
+    /// A ready thunk is about to run.
+    ///
+    /// # Errors
+    /// Nothing can go on.
+    fn start(&mut self, graph: &Graph, id: NodeId) -> Result<Start>;
+    /// It gave this. `resolved` is what [`Work::start`] named.
+    ///
+    /// # Errors
+    /// Nothing can go on.
+    fn reduced(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<()>;
+    /// Its command failed.
+    ///
+    /// # Errors
+    /// Nothing can go on.
+    fn failed(&mut self, resolved: ObjectName, failed: &Failed) -> Result<()>;
+    /// No back end could run it, and this is why.
+    fn broken(&mut self, resolved: ObjectName, why: &str);
+    /// Where things stand.
+    fn show(&mut self, counts: Counts, running: usize);
+}
+
+/// What a thunk gave.
+pub struct Given {
+    /// Its reduction.
+    pub reduction: Reduction,
+    /// Paths that were added to its inputs.
+    pub completed: Vec<std::path::PathBuf>,
+}
+
+/// What becomes of a ready thunk.
+pub enum Start {
+    /// It runs, under this name.
+    Run(ObjectName),
+    /// It is reduced already.
+    Known,
+    /// It cannot run.
+    Failed,
+}
+
+/// How to go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Go on after a failure with what does not need what failed.
+    pub keep_going: bool,
+}
+
+/// What the loop counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Second copies that were started.
+    pub copies: usize,
+    /// Answers that a back end did not manage to give.
+    pub lost: usize,
+    /// Ended by Ctrl-C.
+    pub interrupted: bool,
+}
+
+/// A back end that fails this often with one thunk will not do it.
+const TRIES: u32 = 3;
+/// A run that takes longer than this many times what was expected is taken to hang behind.
+const LATE: u32 = 2;
+/// Expectations below this are no ground for a copy.
+const SHORT: Duration = Duration::from_millis(500);
+/// What has at least this share of the longest path left holds all others up: a copy is started before it is late.
+const CRITICAL: f64 = 0.8;
+
+type Tasks = JoinSet<(NodeId, Answer)>;
+
+/// Why a second copy is started.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// The first takes much longer than it took before.
+    Late,
+    /// Nothing else is to be done. Then also what all others will wait for gets one, before it is late, and what
+    /// takes longer than anything so far.
+    Idle,
+}
+
+/// A thunk that a back end has.
+struct Run {
+    resolved: ObjectName,
+    started: Instant,
+    copies: Vec<AbortHandle>,
+}
+
+/// The loop's state.
+pub struct Schedule {
+    graph: Graph,
+    backend: Rc<dyn Backend>,
+    options: Options,
+    running: HashMap<NodeId, Run>,
+    tries: HashMap<NodeId, u32>,
+    /// The longest run so far.
+    longest: Duration,
+    stopping: bool,
+    tally: Tally,
+}
+
+impl Schedule {
+    /// Runs everything in the graph on the back end.
+    ///
+    /// # Errors
+    /// What [`Work`] says.
+    pub async fn run(
+        graph: Graph,
+        backend: Rc<dyn Backend>,
+        options: Options,
+        work: &mut dyn Work,
+    ) -> Result<Tally> {
+        let mut schedule = Self {
+            graph,
+            backend,
+            options,
+            running: HashMap::new(),
+            tries: HashMap::new(),
+            longest: Duration::ZERO,
+            stopping: false,
+            tally: Tally::default(),
+        };
+        schedule.turn(work).await?;
+        Ok(schedule.tally)
+    }
+
+    async fn turn(&mut self, work: &mut dyn Work) -> Result<()> {
+        let mut tasks = Tasks::new();
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let slots = self.backend.job_count();
+        loop {
+            let copies = self.backend.copies_may_help();
+            if !self.stopping && copies {
+                // Before what is ready: a slot for what is late gives back the one in which it hangs.
+                self.copy(&mut tasks, slots, Cause::Late);
+            }
+            while !self.stopping && tasks.len() < slots {
+                let Some(id) = self.graph.next_ready() else { break };
+                match work.start(&self.graph, id)? {
+                    Start::Run(resolved) => self.dispatch(&mut tasks, id, resolved),
+                    Start::Known => self.graph.reduced(id),
+                    Start::Failed => self.fail(id),
+                }
+            }
+            if !self.stopping && copies {
+                self.copy(&mut tasks, slots, Cause::Idle);
+            }
+            work.show(self.graph.counts(), self.running.len());
+            if self.running.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                Some(joined) = tasks.join_next() => self.joined(joined, work)?,
+                _ = &mut interrupt => {
+                    // Dropping the tasks and the back end ends its workers; nothing half-written has a name.
+                    self.tally.interrupted = true;
+                    return Ok(());
+                }
+                _ = tick.tick() => {}
+            }
+        }
+    }
+
+    fn dispatch(&mut self, tasks: &mut Tasks, id: NodeId, resolved: ObjectName) {
+        let backend = Rc::clone(&self.backend);
+        let handle = tasks.spawn_local(async move { (id, backend.force(resolved).await) });
+        let run = self.running.entry(id).or_insert_with(|| Run {
+            resolved,
+            started: Instant::now(),
+            copies: Vec::new(),
+        });
+        run.copies.push(handle);
+    }
+
+    /// Starts second copies in free slots, of what the cause picks, the longest path first.
+    fn copy(&mut self, tasks: &mut Tasks, slots: usize, cause: Cause) {
+        let free = slots.saturating_sub(tasks.len());
+        if free == 0 {
+            return;
+        }
+        let single = || self.running.iter().filter(|(_, run)| run.copies.len() == 1);
+        let longest = self.running.keys().map(|id| self.graph.remaining(*id)).max().unwrap_or_default();
+        let wanted = |id: NodeId, run: &Run| match cause {
+            Cause::Late => {
+                let expected = self.graph.expected(id);
+                expected.is_some_and(|expected| run.started.elapsed() > expected.max(SHORT) * LATE)
+            }
+            Cause::Idle => {
+                let (remaining, elapsed) = (self.graph.remaining(id), run.started.elapsed());
+                let critical = longest > SHORT && remaining >= longest.mul_f64(CRITICAL);
+                critical || elapsed > self.longest.max(SHORT) * LATE
+            }
+        };
+        let mut chosen: Vec<_> =
+            single().filter(|(id, run)| wanted(**id, run)).map(|(id, run)| (*id, run.resolved)).collect();
+        chosen.sort_unstable_by_key(|(id, _)| (std::cmp::Reverse(self.graph.remaining(*id)), *id));
+        for (id, resolved) in chosen.into_iter().take(free) {
+            self.tally.copies += 1;
+            self.dispatch(tasks, id, resolved);
+        }
+    }
+
+    fn joined(
+        &mut self,
+        joined: std::result::Result<(NodeId, Answer), JoinError>,
+        work: &mut dyn Work,
+    ) -> Result<()> {
+        let (id, answer) = match joined {
+            Ok(answered) => answered,
+            Err(error) if error.is_cancelled() => return Ok(()),
+            Err(error) => return Err(error).context("a task of the engine ended early"),
+        };
+        // Another copy was faster.
+        let Some(run) = self.running.get_mut(&id) else { return Ok(()) };
+        let resolved = run.resolved;
+        if let Answer::Broken(why) = &answer {
+            self.tally.lost += 1;
+            run.copies.retain(|copy| !copy.is_finished());
+            if !run.copies.is_empty() {
+                return Ok(());
+            }
+            self.running.remove(&id);
+            let tries = self.tries.entry(id).or_default();
+            *tries += 1;
+            if *tries < TRIES && !self.stopping {
+                self.graph.retry(id);
+            } else {
+                work.broken(resolved, &format!("({}): {why}", self.backend.label()));
+                self.fail(id);
+            }
+            return Ok(());
+        }
+        if let Some(run) = self.running.remove(&id) {
+            self.longest = self.longest.max(run.started.elapsed());
+            run.copies.iter().for_each(AbortHandle::abort);
+        }
+        match answer {
+            Answer::Reduced { reduction, completed } => {
+                work.reduced(&self.graph, id, resolved, Given { reduction, completed })?;
+                self.graph.reduced(id);
+            }
+            Answer::Failed(failed) => {
+                work.failed(resolved, &failed)?;
+                self.fail(id);
+            }
+            Answer::Broken(_) => {}
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, id: NodeId) {
+        self.graph.failed(id);
+        self.stopping |= !self.options.keep_going;
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `gg pack` and `gg unpack`: everything that is needed to force a recorded build's targets, in one file, and from there into
+//! a store, on a machine that need have neither sources nor compiler.
+
+pub mod format;
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use thunk::trace::{Command, Observed, Product, Touch, Trace};
+use thunk::{AtomicFile, ObjectKind, ObjectName, Store, TreeNode};
+
+use crate::facts::{self, Facts};
+use format::{Manifest, Reader};
+
+/// What to pack.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The trace.
+    trace: PathBuf,
+    /// Files that the build made, or directories with all that it made in them; everything if none is given.
+    targets: Vec<PathBuf>,
+    /// Where to write the pack.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Writes a pack.
+///
+/// # Errors
+/// A target is none of what the build made, the store lacks an object, or the file cannot be written.
+pub fn pack(arguments: &Arguments) -> Result<()> {
+    let facts = Facts::load(Some(&arguments.trace))?;
+    let store = facts.store();
+    let chosen = choose(&facts, &arguments.targets)?;
+    let mut closure = Closure { store, objects: BTreeMap::new(), thunks: HashSet::new() };
+    for product in chosen.values() {
+        match product {
+            Product::Output(output) => closure.thunk(output.thunk)?,
+            Product::Value { value, executable } => closure.add(*value, *executable),
+        }
+    }
+    let trace = part(&facts.trace, &chosen, &closure.thunks).encode();
+    let objects: Vec<_> = closure.objects.into_iter().collect();
+    let manifest = Manifest { trace: ObjectName::of(ObjectKind::Value, &trace), objects };
+    let path = std::path::absolute(&arguments.output)?;
+    let cannot = || format!("cannot write {}", arguments.output.display());
+    let file = AtomicFile::nameless_in(path.parent().unwrap_or(Path::new("/")), 0o666)?;
+    let mut stream = format::begin(io::BufWriter::new(file.file()), &manifest).with_context(cannot)?;
+    stream.write_all(&trace).with_context(cannot)?;
+    for (name, _) in &manifest.objects {
+        store.verify(name)?;
+        let source = store.find(name).with_context(|| format!("{name} is not in the store"))?;
+        io::copy(&mut File::open(source)?, &mut stream).with_context(cannot)?;
+    }
+    stream.finish().and_then(|mut writer| writer.flush()).with_context(cannot)?;
+    let size = file.file().metadata()?.len();
+    file.commit(&path)?;
+    let total = manifest.total().unwrap_or_default();
+    writeln!(
+        io::stdout(),
+        "{} targets, {} objects of {total} bytes in {size}",
+        chosen.len(),
+        manifest.objects.len()
+    )?;
+    Ok(())
+}
+
+/// What was asked for, of what the build left.
+fn choose(facts: &Facts, targets: &[PathBuf]) -> Result<BTreeMap<PathBuf, Product>> {
+    let last = &facts.products.last;
+    if targets.is_empty() {
+        return Ok(last.clone());
+    }
+    let mut chosen = BTreeMap::new();
+    for target in targets {
+        let before = chosen.len();
+        for form in facts::spellings(target)? {
+            let below = last.iter().filter(|(path, _)| path.starts_with(&form));
+            chosen.extend(below.map(|(path, product)| (path.clone(), product.clone())));
+        }
+        if chosen.len() == before {
+            bail!("{}: no such target; name a file that the recorded build made", target.display());
+        }
+    }
+    Ok(chosen)
+}
+
+/// All objects that some thunks need.
+struct Closure<'a> {
+    store: &'a Store,
+    objects: BTreeMap<ObjectName, bool>,
+    thunks: HashSet<ObjectName>,
+}
+
+impl Closure<'_> {
+    fn add(&mut self, name: ObjectName, executable: bool) {
+        *self.objects.entry(name).or_default() |= executable;
+    }
+
+    fn thunk(&mut self, name: ObjectName) -> Result<()> {
+        let mut pending = vec![name];
+        while let Some(name) = pending.pop() {
+            if !self.thunks.insert(name) {
+                continue;
+            }
+            let thunk = self.store.thunk(&name)?;
+            self.add(name, false);
+            thunk.values.iter().for_each(|input| self.add(input.value, false));
+            thunk.executables.iter().for_each(|input| self.add(input.value, true));
+            if let Some(function) = thunk.function.filter(|function| function.kind() == ObjectKind::Value) {
+                self.add(function, true);
+            }
+            for tree in &thunk.trees {
+                if self.objects.contains_key(tree) {
+                    continue;
+                }
+                self.add(*tree, false);
+                for entry in self.store.tree(tree)?.entries() {
+                    if let TreeNode::File { value, executable } = entry.node {
+                        self.add(value, executable);
+                    }
+                }
+            }
+            pending.extend(thunk.thunks.iter().map(|input| input.from.thunk));
+        }
+        Ok(())
+    }
+}
+
+/// The part of the trace that speaks of the targets.
+fn part(trace: &Trace, chosen: &BTreeMap<PathBuf, Product>, thunks: &HashSet<ObjectName>) -> Trace {
+    let left = |seen: &Observed| {
+        let is_left = |touch: &Touch| match chosen.get(&*touch.path) {
+            Some(Product::Value { value, .. }) => touch.after == Some(*value),
+            _ => false,
+        };
+        seen.touches.iter().any(is_left)
+    };
+    let mut observed: Vec<Observed> = trace.observed.iter().filter(|seen| left(seen)).cloned().collect();
+    for seen in &mut observed {
+        // Of what it used nothing is packed; it is not run again.
+        seen.touches.retain(|touch| chosen.contains_key(&*touch.path));
+    }
+    let ran: HashSet<u32> = observed.iter().map(|seen| seen.id).collect();
+    let needed = |command: &&Command| {
+        command.thunk.is_some_and(|thunk| thunks.contains(&thunk)) || ran.contains(&command.id)
+    };
+    let standing = chosen.iter().filter_map(|(path, product)| match product {
+        Product::Output(output) => Some((path.clone(), output.clone())),
+        Product::Value { .. } => None,
+    });
+    Trace {
+        cwd: trace.cwd.clone(),
+        argv: trace.argv.clone(),
+        started_us: trace.started_us,
+        commands: trace.commands.iter().filter(needed).cloned().collect(),
+        observed,
+        standing: Some(standing.collect()),
+        packed: true,
+        end: trace.end,
+        ..Trace::default()
+    }
+}
+
+/// Puts the content of a pack into the store and prints the path of its trace.
+///
+/// # Errors
+/// It is no pack, is not what it says, or the store cannot be written to. Objects that were right by then are in the
+/// store; the trace is not.
+pub fn unpack(path: &Path) -> Result<()> {
+    let store = Store::open_default()?;
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let damaged = || format!("{} cannot be unpacked", path.display());
+    let (mut reader, manifest) = Reader::open(file).with_context(damaged)?;
+    let total = manifest.total().unwrap_or(u64::MAX);
+    if let Some(free) = free_space(store.root())
+        && total > free
+    {
+        bail!("{} holds {total} bytes, and for {} there are {free}", path.display(), store.root().display());
+    }
+    let mut content = Vec::new();
+    reader.object(&manifest.trace, &mut content).with_context(damaged)?;
+    let trace = Trace::decode(&path.display().to_string(), &content)?;
+    if !trace.packed || trace.cut.is_some() {
+        bail!("{}: its trace is not one that was packed", path.display());
+    }
+    for (name, executable) in &manifest.objects {
+        if store.contains(name) {
+            reader.object(name, &mut io::sink()).with_context(damaged)?;
+            continue;
+        }
+        let mut to = store.temporary(*executable)?;
+        reader.object(name, &mut to).with_context(damaged)?;
+        store.install(to, name, *executable)?;
+    }
+    reader.end().with_context(damaged)?;
+    let place = store.root().join("traces").join(format!("pack-{}.trace", manifest.trace));
+    thunk::write_atomically(&place, &content, 0o644)?;
+    writeln!(io::stdout(), "{}", place.display())?;
+    Ok(())
+}
+
+fn free_space(directory: &Path) -> Option<u64> {
+    let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the path is NUL-terminated; statvfs is plain integers, for which zeros are valid, and has room.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &raw mut stat) == 0).then_some(stat)
+    }?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}

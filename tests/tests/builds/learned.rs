@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A command that was observed once is deferred when make starts it again, if nothing is against it.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use tests::{Snapshot, TestSpace};
+use thunk::trace::{Disposition, Trace};
+
+const MAKEFILE: &str = "\
+all: table.txt noise.txt
+table.txt: gen.sh data.txt
+\tsh gen.sh data.txt > table.txt
+noise.txt: data.txt
+\techo making noise; cat data.txt > noise.txt
+clean:
+\trm -f table.txt noise.txt
+";
+
+fn project() -> TestSpace {
+    TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("data.txt", "one\ntwo\n"),
+        (
+            "gen.sh",
+            "if test -f extra.txt; then cat extra.txt; fi\nwhile read -r word; do echo \"<$word>\"; done < $1\n",
+        ),
+    ])
+}
+
+/// What became of the command that makes the table, and why it was not deferred.
+fn table(space: &TestSpace) -> (Disposition, String) {
+    let path = Trace::latest(&thunk::Store::open(&space.store()).unwrap(), &space.tree()).unwrap().unwrap();
+    let trace = Trace::read(&path).unwrap();
+    let is_it =
+        |argv: &[std::ffi::OsString]| argv.iter().any(|a| a.to_string_lossy().starts_with("sh gen.sh"));
+    let command = trace.commands.into_iter().find(|command| is_it(&command.argv)).unwrap();
+    (command.disposition, command.reason)
+}
+
+#[test]
+fn unchanged_it_comes_from_its_reduction() {
+    let space = project();
+    let first = space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Ran);
+    let tree = Snapshot::of(&space.tree());
+    space.run(&["make", "clean"]).ok();
+    let second = space.ggtrace(&["make"]).ok();
+    assert_eq!((first.out(), first.err()), (second.out(), second.err()));
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    assert!(space.is_placeholder("table.txt"));
+    let forced = space.force_all();
+    assert_eq!((forced.run, forced.reduced), (0, 1));
+    let deviations = tree.deviations_but(&Snapshot::of(&space.tree()), &[]);
+    assert!(deviations.is_empty(), "{deviations}");
+}
+
+#[test]
+fn with_other_contents_it_is_computed_and_given_what_it_then_needs() {
+    let space = project();
+    space.ggtrace(&["make"]).ok();
+    space.run(&["make", "clean"]).ok();
+    space.write("data.txt", "three\n");
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    assert_eq!(space.force_all().run, 1);
+    assert_eq!(space.read("table.txt"), b"<three>\n");
+
+    space.run(&["make", "clean"]).ok();
+    // Never looked for when it was observed.
+    space.write("gen.sh", "if test -f more.txt; then cat more.txt; fi\ncat $1\n");
+    space.write("more.txt", "more\n");
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    space.force_all();
+    assert_eq!(space.read("table.txt"), b"more\nthree\n");
+}
+
+#[test]
+fn what_it_looked_for_in_vain_makes_it_run_once_it_is_there() {
+    let space = project();
+    space.ggtrace(&["make"]).ok();
+    space.run(&["make", "clean"]).ok();
+    space.write("extra.txt", "extra\n");
+    space.ggtrace(&["make"]).ok();
+    let (disposition, reason) = table(&space);
+    assert_eq!(disposition, Disposition::Ran);
+    assert!(reason.contains("extra.txt was not there before"), "{reason}");
+    assert_eq!(space.read("table.txt"), b"extra\n<one>\n<two>\n");
+}
+
+#[test]
+fn what_prints_runs_every_time_and_gg_says_why() {
+    let space = project();
+    space.ggtrace(&["make"]).ok();
+    space.run(&["make", "clean"]).ok();
+    let again = space.ggtrace(&["make"]).ok();
+    assert!(again.out().contains("making noise"), "{again}");
+    assert!(!space.is_placeholder("noise.txt"));
+    assert!(space.gg(&["show"]).ok().out().contains("prints"));
+}
+
+#[test]
+fn scripts_that_make_does_not_start_always_run() {
+    let space = project();
+    for _ in 0..2 {
+        space.ggtrace_sh("sh gen.sh data.txt > table.txt; test -s table.txt").ok();
+        assert!(!space.is_placeholder("table.txt"));
+        space.sh("rm table.txt").ok();
+    }
+}

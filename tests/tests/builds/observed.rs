@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the trace says that commands did is what they did: the same as strace sees.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::time::{Duration, Instant};
+
+use tests::{Forced, Snapshot, TestSpace};
+use thunk::trace::{Observed, Trace, Uses};
+use thunk::{OutputRef, Placeholder, Store};
+
+use crate::calculator::calculator;
+use crate::strace::{assert_same, commands_in, commands_under_strace};
+
+const MAKEFILE: &str = "all: prog copy\n\
+    prog.o: prog.c prog.h gen.h\n\tgcc -O -c prog.c\n\
+    prog: prog.o\n\tgcc -o prog prog.o\n\
+    gen.h: gen.sh\n\tsh gen.sh 7 > gen.h\n\
+    copy: prog.h\n\tcp prog.h tmp.h; mv tmp.h copy; ls sub missing 2>/dev/null; mkdir made; touch made/x; rm -r made; true\n";
+
+fn project(shell: &str) -> TestSpace {
+    TestSpace::with(&[
+        ("Makefile", &format!("SHELL = {shell}\n{MAKEFILE}")),
+        (
+            "prog.c",
+            "#include <stdio.h>\n#include \"prog.h\"\n#include \"gen.h\"\nint main(void) { puts(TEXT); return N - 7; }\n",
+        ),
+        ("prog.h", "#define TEXT \"hello\"\n"),
+        ("gen.sh", "if test -f no-such-file; then exit 1; fi\necho \"#define N $1\"\n"),
+        ("sub/one", "1\n"),
+    ])
+}
+
+fn agrees_with_strace(shell: &str, method: &str) {
+    let space = project(shell);
+    space.keep();
+    let expected = commands_under_strace(&space, &["make"]);
+    space.restore();
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+    assert_same(&expected, &commands_in(&trace));
+    assert_eq!(space.run(&["./prog"]).ok().out(), "hello\n");
+}
+
+#[test]
+fn every_command_is_seen_as_strace_sees_it() {
+    agrees_with_strace("/bin/sh", "auto");
+}
+
+#[test]
+fn every_command_is_seen_as_strace_sees_it_under_ptrace() {
+    agrees_with_strace("/bin/sh", "ptrace");
+}
+
+/// A shell with its own `cp`, `mv`, … in which no library can be loaded.
+fn static_shell() -> Option<String> {
+    let found =
+        std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join("busybox")).find(|p| p.is_file())?;
+    let content = std::fs::read(&found).ok()?;
+    // An ELF program that names no loader.
+    let is_static = !content.windows(10).any(|w| w == b"/ld-linux-");
+    is_static.then(|| found.display().to_string())
+}
+
+#[test]
+fn in_a_static_shell_too() {
+    let Some(shell) = static_shell() else {
+        println!("skipped: there is no static busybox here");
+        return;
+    };
+    let space = TestSpace::new();
+    let link = space.outside().join("sh");
+    std::os::unix::fs::symlink(shell, &link).unwrap();
+    for method in ["auto", "ptrace"] {
+        agrees_with_strace(link.to_str().unwrap(), method);
+    }
+}
+
+#[test]
+fn a_compile_that_a_static_shell_starts_is_deferred() {
+    let Some(shell) = static_shell() else {
+        println!("skipped: there is no static busybox here");
+        return;
+    };
+    for method in ["auto", "ptrace"] {
+        let space = TestSpace::with(&[
+            ("a.c", "int f(void) { return 1; }\n"),
+            ("b.c", "int main(void) { return 0; }\n"),
+        ]);
+        let link = space.outside().join("sh");
+        std::os::unix::fs::symlink(&shell, &link).unwrap();
+        let script = "gcc -c a.c; gcc -c b.c; cat a.o > copy.o";
+        space.ggtrace(&["--method", method, link.to_str().unwrap(), "-ec", script]).ok();
+        assert!(space.is_placeholder("b.o"), "{method}");
+        assert!(
+            !space.is_placeholder("a.o") && !space.is_placeholder("copy.o"),
+            "{method}: cat gets the real one"
+        );
+        assert_eq!(space.read("copy.o"), space.read("a.o"));
+        assert_eq!(space.shown().deferred, 2, "{method}");
+    }
+}
+
+/// What every command of the trace was found to do, by what it was called.
+fn observed(trace: &std::path::Path, argv: &str) -> Observed {
+    let trace = Trace::read(trace).unwrap();
+    let is_it = |command: &&thunk::trace::Command| {
+        let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();
+        words.join(" ").contains(argv)
+    };
+    let ids: Vec<u32> = trace.commands.iter().filter(is_it).map(|command| command.id).collect();
+    let found = trace.observed.into_iter().find(|observed| ids.contains(&observed.id));
+    found.unwrap_or_else(|| panic!("{argv} was not observed"))
+}
+
+#[test]
+fn observing_everything_leaves_what_a_plain_build_leaves() {
+    for method in ["auto", "ptrace"] {
+        let space = calculator();
+        space.keep();
+        let plain = space.run(&["make"]).ok();
+        let tree = Snapshot::of(&space.tree());
+        space.restore();
+        let trace = space.outside().join("trace");
+        let recorded =
+            space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        assert_eq!((plain.out(), plain.err()), (recorded.out(), recorded.err()));
+        let deviations = tree.deviations_but(&Snapshot::of(&space.tree()), &[]);
+        assert!(deviations.is_empty(), "{method}: {deviations}");
+        let again = space.run(&["make"]).ok();
+        assert!(again.out().contains("Nothing to be done"), "{again}");
+        // Each of the commands is a thunk now, and forcing it gives the same.
+        let store = Store::open(&space.store()).unwrap();
+        for (argv, output) in
+            [("-c -o main.o main.c", "main.o"), ("rcs libcalc.a", "libcalc.a"), ("-o calc main.o", "calc")]
+        {
+            let thunk =
+                observed(&trace, argv).thunk.unwrap_or_else(|| panic!("{method}: {argv} has no thunk"));
+            assert!(store.reduction(&thunk).is_some());
+            std::fs::remove_file(space.store().join("reductions").join(thunk.to_string())).unwrap();
+            let content = space.read(output);
+            let reference = OutputRef { thunk, output: Some(space.path(output)) };
+            let placeholder = Placeholder { output: reference, store: space.store() };
+            space.write(output, placeholder.encode(&TestSpace::program("gg")).unwrap());
+            let ran = space.ggforce(&[output]).ok();
+            assert_eq!(Forced::of(&ran).run, 1);
+            assert_eq!(space.read(output), content, "{method}: {output} forced is another one");
+        }
+    }
+}
+
+const HOSTILE: &str = "#include <stdio.h>\n#include <string.h>\n#include <unistd.h>\n\
+    int main(int argc, char **argv, char **envp) {\n\
+    for (int fd = 0; fd < 1024; fd++) close(fd);\n\
+    for (; *envp; envp++) memset(*envp, 'x', strlen(*envp));\n\
+    if (argc > 1) { char *none[] = { 0 }, *next[] = { argv[0], 0 }; return execve(argv[0], next, none); }\n\
+    char text[100]; FILE *in = fopen(\"input\", \"r\"), *out = fopen(\"output\", \"w\");\n\
+    fputs(fgets(text, 100, in), out); return fclose(out); }\n";
+
+#[test]
+fn a_program_that_closes_all_descriptors_and_clears_its_environment_is_seen() {
+    for method in ["auto", "ptrace"] {
+        for script in ["./hostile", "./hostile again"] {
+            let makefile = format!("all: hostile\n\t{script}; env -i /bin/cat input > copy\n");
+            let space =
+                TestSpace::with(&[("hostile.c", HOSTILE), ("input", "text\n"), ("Makefile", &makefile)]);
+            space.run(&["gcc", "-o", "hostile", "hostile.c"]).ok();
+            let trace = space.outside().join("trace");
+            space.ggtrace(&["--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+            let observed = observed(&trace, script);
+            let uses = |path: &str| observed.touch(&space.path(path)).map(|touch| touch.uses);
+            assert!(uses("input").is_some_and(|uses| uses.has(Uses::READ)), "{method} {script}");
+            for output in ["output", "copy"] {
+                assert!(
+                    uses(output).is_some_and(|uses| uses.has(Uses::OUTPUT)),
+                    "{method} {script} {output}"
+                );
+                assert_eq!(space.read(output), b"text\n");
+            }
+            assert!(observed.thunk.is_some(), "{method} {script}: {:?}", observed.obstacles);
+        }
+    }
+}
+
+#[test]
+fn what_the_build_leaves_running_goes_on_and_is_not_waited_for() {
+    let space = TestSpace::with(&[("input", "text\n")]);
+    let script = "(sleep 1; cat input > late) > /dev/null 2>&1 &";
+    space.ggtrace_sh(script).ok();
+    assert!(!space.path("late").exists());
+    let started = Instant::now();
+    while !std::fs::read(space.path("late")).is_ok_and(|content| content == b"text\n") {
+        assert!(started.elapsed() < Duration::from_secs(30), "it was kept from going on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

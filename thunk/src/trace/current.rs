@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Does a trace still speak for the files as they are now? Compares what its commands read, looked for and listed with
+//! what stands there. Files that the build itself wrote are none of its inputs: these follow from the rest. Looks at each path
+//! once; reads only what changed since it was last hashed. Knows nothing of what is to be done about a change.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Observed, Product, Products, Step, Touch, Trace, Uses};
+use crate::error::Result;
+use crate::footprint::FileFacts;
+use crate::name::{ObjectKind, ObjectName};
+use crate::placeholder::{OutputRef, Placeholder};
+use crate::store::Store;
+use crate::thunk::Thunk;
+use crate::tree::{Tree, TreeNode};
+
+/// The value that stands for a directory's names in a [`Touch`]: sorted, each ended by NUL.
+#[must_use]
+pub fn listing(mut names: Vec<OsString>) -> ObjectName {
+    names.sort_unstable();
+    let bytes: Vec<u8> = names.iter().flat_map(|name| name.as_bytes().iter().copied().chain([0])).collect();
+    ObjectName::of(ObjectKind::Value, &bytes)
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Now {
+    /// Nothing.
+    Missing,
+    /// A file, with its content and whether it may be executed.
+    File(ObjectName, bool),
+    /// A placeholder.
+    Placeholder(OutputRef),
+    /// A directory, or something else that has no content.
+    Other,
+}
+
+/// A way in which something is not as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What.
+    pub path: PathBuf,
+    how: &'static str,
+    /// Is it the content of a file, and nothing else?
+    pub is_content: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.path.display(), self.how)
+    }
+}
+
+/// A trace beside the files of today.
+pub struct Current<'a> {
+    store: &'a Store,
+    trace: &'a Trace,
+    products: Products,
+    /// What was recorded of paths that the build wrote, which may have had several contents.
+    versions: OnceCell<HashMap<PathBuf, HashSet<ObjectName>>>,
+    seen: RefCell<HashMap<PathBuf, Now>>,
+    trees: RefCell<HashMap<ObjectName, Option<Change>>>,
+}
+
+impl<'a> Current<'a> {
+    /// Nothing looked at yet.
+    #[must_use]
+    pub fn new(store: &'a Store, trace: &'a Trace) -> Self {
+        Self {
+            store,
+            trace,
+            products: trace.products(),
+            versions: OnceCell::new(),
+            seen: RefCell::default(),
+            trees: RefCell::default(),
+        }
+    }
+
+    /// What the build left.
+    #[must_use]
+    pub fn products(&self) -> &Products {
+        &self.products
+    }
+
+    /// The first thing that is not as a deferred command was recorded with.
+    ///
+    /// # Errors
+    /// The store is damaged.
+    pub fn change_for(&self, thunk: &Thunk) -> Result<Option<Change>> {
+        for input in thunk.values.iter().chain(&thunk.executables) {
+            if let Some(change) = self.input(&input.path, &input.value) {
+                return Ok(Some(change));
+            }
+        }
+        for link in &thunk.links {
+            if let Some(change) = self.link(&link.path, &link.target) {
+                return Ok(Some(change));
+            }
+        }
+        for tree in &thunk.trees {
+            let known = self.trees.borrow().get(tree).cloned();
+            let change = match known {
+                Some(change) => change,
+                None => {
+                    let change = self.tree(&self.store.tree(tree)?);
+                    self.trees.borrow_mut().insert(*tree, change.clone());
+                    change
+                }
+            };
+            if change.is_some() {
+                return Ok(change);
+            }
+        }
+        Ok(None)
+    }
+
+    fn tree(&self, tree: &Tree) -> Option<Change> {
+        tree.entries().iter().find_map(|entry| match &entry.node {
+            TreeNode::File { value, .. } => self.input(&entry.path, value),
+            TreeNode::Link(target) => self.link(&entry.path, target),
+            TreeNode::Directory => None,
+        })
+    }
+
+    /// What is not as a command that ran found it.
+    pub fn changes_since<'b>(&'b self, observed: &'b Observed) -> impl Iterator<Item = Change> + 'b {
+        observed.touches.iter().filter_map(|touch| self.touch(observed, touch))
+    }
+
+    fn touch(&self, observed: &Observed, touch: &Touch) -> Option<Change> {
+        let path: &Path = &touch.path;
+        let uses = touch.uses;
+        let made_up = ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top));
+        if made_up || path.starts_with(self.store.root()) {
+            return None;
+        }
+        if let (true, Some(before)) = (uses.has(Uses::INPUT), &touch.before) {
+            return self.input(path, before);
+        }
+        if uses.has(Uses::LISTED) {
+            return touch.before.and_then(|before| self.listed(path, &before, observed.drives()));
+        }
+        if self.products.written.contains(path) {
+            return None;
+        }
+        if uses.has(Uses::FOUND) {
+            if let Some(before) = touch.before {
+                let target = std::fs::read_link(path).ok();
+                let now = target.map(|t| ObjectName::of(ObjectKind::Value, t.as_os_str().as_bytes()));
+                return (now != Some(before) && !self.is_excused(path))
+                    .then(|| change(path, "now leads elsewhere"));
+            }
+            let gone = self.now(path) == Now::Missing && !path.is_symlink();
+            return (gone && !self.is_excused(path)).then(|| change(path, "is gone"));
+        }
+        if uses.has(Uses::MISSING) && !uses.has(Uses::OUTPUT) && self.now(path) != Now::Missing {
+            return Some(change(path, "has appeared"));
+        }
+        None
+    }
+
+    fn listed(&self, path: &Path, before: &ObjectName, drives: bool) -> Option<Change> {
+        let Ok(entries) = std::fs::read_dir(path) else {
+            return (!self.is_excused(path)).then(|| change(path, "is gone"));
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        // Build drivers look for sources while their commands put other things beside these.
+        let names = names.filter(|name| !drives || !self.products.written.contains(&path.join(name)));
+        (listing(names.collect()) != *before).then(|| change(path, "now holds other files"))
+    }
+
+    /// Is what the build made there what was found there? `None` stands for content that was not known.
+    #[must_use]
+    pub fn compare(&self, path: &Path, recorded: Option<&ObjectName>) -> Option<Change> {
+        match self.now(path) {
+            Now::File(value, _) if Some(&value) == recorded => None,
+            Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
+            _ => Some(change(path, "has changed")),
+        }
+    }
+
+    /// Is this input as it was recorded?
+    #[must_use]
+    pub fn input(&self, path: &Path, recorded: &ObjectName) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
+        let written = self.products.written.contains(path);
+        match self.now(path) {
+            Now::File(value, _) if value == *recorded => None,
+            Now::File(value, _) if written && self.was_ever(path, &value) => None,
+            Now::Missing if written || self.trace.packed => None,
+            Now::Missing => Some(change(path, "is gone")),
+            // What stands for it will be what was recorded, unless what it is made from changes, which is another matter.
+            Now::Placeholder(output) if self.products.get(path) == Some(&Product::Output(output.clone())) => {
+                None
+            }
+            Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
+            _ => Some(change(path, "has changed")),
+        }
+    }
+
+    /// A pack brings what the build took from its surroundings: only its own directory is looked at.
+    fn is_settled(&self, path: &Path) -> bool {
+        self.trace.packed && !path.starts_with(&self.trace.cwd)
+    }
+
+    fn link(&self, path: &Path, target: &Path) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
+        if std::fs::read_link(path).is_ok_and(|now| now == target) || self.products.written.contains(path) {
+            return None;
+        }
+        let missing = std::fs::symlink_metadata(path).is_err();
+        (!missing || !self.trace.packed).then(|| change(path, "now leads elsewhere"))
+    }
+
+    /// May it be missing?
+    fn is_excused(&self, path: &Path) -> bool {
+        self.trace.packed || self.products.written.contains(path)
+    }
+
+    /// Was this content of a path that the build wrote recorded at some time?
+    fn was_ever(&self, path: &Path, value: &ObjectName) -> bool {
+        let versions = self.versions.get_or_init(|| self.versions());
+        versions.get(path).is_some_and(|versions| versions.contains(value))
+    }
+
+    fn versions(&self) -> HashMap<PathBuf, HashSet<ObjectName>> {
+        let mut versions: HashMap<PathBuf, HashSet<ObjectName>> = HashMap::new();
+        let mut note = |path: &Path, value: ObjectName| {
+            if self.products.written.contains(path) {
+                versions.entry(path.to_path_buf()).or_default().insert(value);
+            }
+        };
+        for step in self.trace.steps() {
+            let thunk = match step {
+                Step::Deferred(_, thunk) => thunk,
+                Step::Observed(observed) => {
+                    for touch in &observed.touches {
+                        touch
+                            .before
+                            .into_iter()
+                            .chain(touch.after)
+                            .for_each(|value| note(&touch.path, value));
+                    }
+                    continue;
+                }
+            };
+            for input in self.store.thunk(&thunk).iter().flat_map(|t| t.values.iter().chain(&t.executables)) {
+                note(&input.path, input.value);
+            }
+            let reduction = self.store.reduction(&thunk);
+            for output in reduction.iter().flat_map(|reduction| &reduction.outputs) {
+                note(&output.path, output.value);
+            }
+        }
+        for (path, product) in &self.products.last {
+            if let Product::Output(output) = product
+                && let Some(reduction) = self.store.reduction(&output.thunk)
+                && let Some(output) = reduction.output(output.output.as_deref())
+            {
+                note(path, output.value);
+            }
+        }
+        versions
+    }
+
+    /// What stands at a path now. Links are followed.
+    #[must_use]
+    pub fn now(&self, path: &Path) -> Now {
+        if let Some(now) = self.seen.borrow().get(path) {
+            return now.clone();
+        }
+        let now = look(self.store, path);
+        self.seen.borrow_mut().insert(path.to_path_buf(), now.clone());
+        now
+    }
+
+    /// What stands at this path is to be looked at again: it was changed.
+    pub fn forget(&self, path: &Path) {
+        self.seen.borrow_mut().remove(path);
+    }
+}
+
+fn look(store: &Store, path: &Path) -> Now {
+    let Ok(metadata) = std::fs::metadata(path) else { return Now::Missing };
+    if !metadata.is_file() {
+        return Now::Other;
+    }
+    let facts = FileFacts::of(&metadata);
+    if let Some(known) = store.files().get(&facts.id) {
+        return Now::File(known, facts.executable);
+    }
+    match Placeholder::read(path) {
+        Ok(Some(placeholder)) if placeholder.store == store.root() => Now::Placeholder(placeholder.output),
+        Ok(None) => store.name_of(path, &facts).map_or(Now::Other, |name| Now::File(name, facts.executable)),
+        _ => Now::Other,
+    }
+}
+
+fn change(path: &Path, how: &'static str) -> Change {
+    Change { path: path.to_path_buf(), how, is_content: false }
+}
+
+/// What is wrong with a trace as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// What a build driver looked at itself is not as it was: it might run other commands.
+    pub stale: Option<Change>,
+    /// Inputs of commands that changed: an example of each command's.
+    pub changed: Vec<(u32, Change)>,
+}
+
+impl Current<'_> {
+    /// Looks at all that the build's commands used.
+    ///
+    /// # Errors
+    /// The store is damaged.
+    pub fn verdict(&self) -> Result<Verdict> {
+        let mut verdict = Verdict::default();
+        for step in self.trace.steps() {
+            let (id, change) = match step {
+                Step::Deferred(command, name) => (command.id, self.change_for(&self.store.thunk(&name)?)?),
+                Step::Observed(observed) => {
+                    let change = self.changes_since(observed).next();
+                    if observed.drives() {
+                        verdict.stale = verdict.stale.or(change);
+                        continue;
+                    }
+                    (observed.id, change)
+                }
+            };
+            verdict.changed.extend(change.map(|change| (id, change)));
+        }
+        Ok(verdict)
+    }
+}
+
+impl Observed {
+    /// The obstacle of a command that starts others, each of which is a command of its own: make, or what contains one.
+    pub const DRIVES: &'static str = "runs other commands";
+
+    /// Does it start commands of the build, so that what it reads decides which ones?
+    #[must_use]
+    pub fn drives(&self) -> bool {
+        self.obstacles.iter().any(|obstacle| obstacle == Self::DRIVES)
+    }
+}

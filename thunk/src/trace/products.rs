@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a build left: which path holds which output of which command when it is over. Follows the trace in the order in
+//! which files came to be. Knows neither the store nor what stands there now.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::{Command, Disposition, Observed, Trace, Uses};
+use crate::name::ObjectName;
+use crate::placeholder::OutputRef;
+
+/// What a path holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// An output of a thunk.
+    Output(OutputRef),
+    /// What a command that ran left there.
+    Value {
+        /// The content.
+        value: ObjectName,
+        /// May it be executed?
+        executable: bool,
+    },
+}
+
+/// What a build left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Products {
+    /// What stands where in the end.
+    pub last: BTreeMap<PathBuf, Product>,
+    /// Every path that the build itself wrote at some time: its own work, and no input from outside.
+    pub written: BTreeSet<PathBuf>,
+}
+
+/// What happened, in its order.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A command was deferred.
+    Deferred(&'a Command, ObjectName),
+    /// A command that ran came to its end.
+    Observed(&'a Observed),
+}
+
+impl Trace {
+    /// The commands that made something, in the order in which their outputs came to be: those that were deferred when
+    /// they were asked for, those that ran when they had ended.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step<'_>> {
+        let deferred = self.commands.iter().filter(|c| c.disposition == Disposition::Deferred);
+        let deferred = deferred.filter_map(|c| Some((c.at_us, Step::Deferred(c, c.thunk?))));
+        let observed = self.observed.iter().map(|o| (o.ended_us, Step::Observed(o)));
+        let mut steps: Vec<_> = deferred.chain(observed).collect();
+        steps.sort_by_key(|(at, _)| *at);
+        steps.into_iter().map(|(_, step)| step).collect()
+    }
+
+    /// What the build left.
+    #[must_use]
+    pub fn products(&self) -> Products {
+        let mut products = Products::default();
+        products.written.extend(self.placed.iter().cloned());
+        for step in self.steps() {
+            match step {
+                Step::Deferred(command, thunk) => {
+                    for path in &command.outputs {
+                        products.written.insert(path.clone());
+                        let output = OutputRef { thunk, output: Some(path.clone()) };
+                        products.last.insert(path.clone(), Product::Output(output));
+                    }
+                }
+                Step::Observed(observed) => products.observe(observed),
+            }
+        }
+        if let Some(standing) = &self.standing {
+            let deferred: HashSet<ObjectName> = self.commands.iter().filter_map(|c| c.thunk).collect();
+            let is_deferred = |product: &Product| match product {
+                Product::Output(output) => deferred.contains(&output.thunk),
+                Product::Value { .. } => false,
+            };
+            products.last.retain(|_, product| !is_deferred(product));
+            for (path, output) in standing {
+                products.written.insert(path.clone());
+                products.last.insert(path.clone(), Product::Output(output.clone()));
+            }
+        }
+        products
+    }
+
+    /// The command of this thunk: the one that was deferred as it, or was seen to do what it says.
+    #[must_use]
+    pub fn command_of(&self, thunk: &ObjectName) -> Option<&Command> {
+        let observed = self.observed.iter().find(|o| o.thunk.as_ref() == Some(thunk)).map(|o| o.id);
+        self.commands.iter().find(|c| c.thunk.as_ref() == Some(thunk) || Some(c.id) == observed)
+    }
+
+    /// The command with this number.
+    #[must_use]
+    pub fn command(&self, id: u32) -> Option<&Command> {
+        // In nearly all traces the numbers are in order.
+        match self.commands.binary_search_by_key(&id, |c| c.id) {
+            Ok(at) => Some(&self.commands[at]),
+            Err(_) => self.commands.iter().find(|c| c.id == id),
+        }
+    }
+}
+
+impl Products {
+    fn observe(&mut self, observed: &Observed) {
+        for touch in &observed.touches {
+            let path: &Path = &touch.path;
+            if touch.uses.has(Uses::OUTPUT) {
+                self.written.insert(path.to_path_buf());
+                let executable = touch.uses.has(Uses::RUNNABLE);
+                match touch.after {
+                    Some(value) => self.last.insert(path.to_path_buf(), Product::Value { value, executable }),
+                    // A directory has no content; a placeholder's is of no use.
+                    None => self.last.remove(path),
+                };
+            } else if touch.uses.has(Uses::REMOVED) || touch.uses.has(Uses::MOVED_AWAY) {
+                self.written.insert(path.to_path_buf());
+                self.last.remove(path);
+            }
+        }
+    }
+
+    /// What stands at this path in the end.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&Product> {
+        self.last.get(path)
+    }
+}

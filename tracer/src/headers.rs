@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The included files of a compile, as trees: one for those of each directory. Commands of a build include much the same
+//! files of most directories, so that few trees stand for what would else be hundreds of inputs in each thunk. Which
+//! tree a set of files makes is remembered for as long as each is the same by its stamp. Knows no search and no includes.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use models::scanner::{Included, Stamp};
+use thunk::{FileFacts, FileId, Footprint, ObjectName, Store, Tree, TreeEntry, TreeNode};
+
+use crate::recorder::lock;
+
+/// Fewer files than this are inputs of their own: a tree's name takes as much as theirs.
+const FEW: usize = 3;
+/// When trees of this many files are remembered, all are forgotten.
+const MANY: usize = 1 << 20;
+
+/// The trees of a recording.
+#[derive(Debug, Default)]
+pub struct Headers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    trees: HashMap<u64, Vec<(Group, ObjectName)>>,
+    files: usize,
+}
+
+/// Files of one directory.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    /// Its real path.
+    directory: PathBuf,
+    /// In the order of their names.
+    files: Vec<(Arc<Path>, Stamp)>,
+}
+
+impl Group {
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.directory.as_os_str().as_bytes());
+        for (path, stamp) in &self.files {
+            // Paths hash component by component, which is slow; inode and times tell nearly all files apart.
+            hasher.write_usize(path.as_os_str().len());
+            stamp.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+impl Headers {
+    /// The trees that hold these files. What is no plain file at its own place, what stands alone, and what `apart`
+    /// picks, is added to the footprint instead; so is what leads to the directories.
+    ///
+    /// # Errors
+    /// A file cannot be put into the store.
+    pub fn trees(
+        &self,
+        store: &Store,
+        files: &[Included],
+        apart: impl Fn(&Path) -> bool,
+        footprint: &mut Footprint,
+    ) -> thunk::Result<Vec<ObjectName>> {
+        // Files of one directory share its allocation, so its address tells them from others.
+        let mut groups: Vec<(&Arc<Path>, Vec<&Included>)> = Vec::new();
+        let mut places: HashMap<*const Path, usize> = HashMap::new();
+        for file in files {
+            if file.linked || wire::size_may_be_placeholder(file.stamp.size) || apart(&file.path) {
+                // A superset may name what is no file: the compiler would not read it either.
+                let _ = footprint.add(&file.path);
+                continue;
+            }
+            let place = *places.entry(Arc::as_ptr(&file.directory)).or_insert_with(|| {
+                groups.push((&file.directory, Vec::new()));
+                groups.len() - 1
+            });
+            groups[place].1.push(file);
+        }
+        let mut trees = Vec::with_capacity(groups.len());
+        for (directory, mut files) in groups {
+            let Ok(directory) = footprint.lead(directory) else { continue };
+            if files.len() < FEW {
+                for file in files {
+                    if let Some(name) = file.path.file_name() {
+                        footprint.files.insert(directory.join(name), facts(&file.stamp));
+                    }
+                }
+                continue;
+            }
+            files.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+            let files = files.into_iter().map(|file| (Arc::clone(&file.path), file.stamp)).collect();
+            trees.push(self.tree(store, Group { directory, files })?);
+        }
+        Ok(trees)
+    }
+
+    fn tree(&self, store: &Store, group: Group) -> thunk::Result<ObjectName> {
+        let hash = group.hash();
+        if let Some(same) = lock(&self.0).trees.get(&hash)
+            && let Some((_, tree)) = same.iter().find(|(known, _)| *known == group)
+        {
+            return Ok(*tree);
+        }
+        // Taken before the files are read: what changes from here on is not taken for settled.
+        let now = SystemTime::now();
+        let mut entries = Vec::with_capacity(group.files.len());
+        for (path, stamp) in &group.files {
+            let Some(name) = path.file_name() else { continue };
+            let (path, facts) = (group.directory.join(name), facts(stamp));
+            let value = store.put_seen(&path, &facts)?;
+            entries.push(TreeEntry { path, node: TreeNode::File { value, executable: facts.executable } });
+        }
+        let tree = store.put_tree(&Tree::new(entries))?;
+        if group.files.iter().all(|(_, stamp)| stamp.settled(now)) {
+            let mut known = lock(&self.0);
+            known.files += group.files.len();
+            if known.files > MANY {
+                *known = Known { files: group.files.len(), ..Known::default() };
+            }
+            known.trees.entry(hash).or_default().push((group, tree));
+        }
+        Ok(tree)
+    }
+}
+
+fn facts(stamp: &Stamp) -> FileFacts {
+    let Stamp { dev, ino, size, mtime, ctime, mode } = *stamp;
+    FileFacts { id: FileId { dev, ino, size, mtime, ctime }, executable: mode & 0o111 != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use models::scanner::{Disk, Files as _};
+
+    use super::*;
+
+    struct Space {
+        _dir: tempfile::TempDir,
+        root: PathBuf,
+        store: Store,
+    }
+
+    impl Space {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let root = std::fs::canonicalize(dir.path()).unwrap();
+            let store = Store::open(&root.join("store")).unwrap();
+            std::fs::create_dir_all(root.join("include")).unwrap();
+            Self { _dir: dir, root, store }
+        }
+
+        /// Files that are old enough to be relied on but for their ctime, which no test can set.
+        fn write(&self, name: &str, content: &str) {
+            let path = self.root.join(name);
+            std::fs::write(&path, content).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        }
+
+        fn included(&self, directory: &Arc<Path>, name: &str) -> Included {
+            let path: Arc<Path> = directory.join(name).into();
+            let (_, stamp) = Disk.look(&path, true).unwrap();
+            let linked = path.is_symlink();
+            Included { path, directory: Arc::clone(directory), stamp, linked }
+        }
+    }
+
+    #[test]
+    fn files_of_a_directory_make_one_tree_whatever_their_order() {
+        let space = Space::new();
+        for name in ["a.h", "b.h", "c.h", "x.c"] {
+            space.write(&format!("include/{name}"), name);
+        }
+        std::os::unix::fs::symlink("a.h", space.root.join("include/l.h")).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        let directory: Arc<Path> = space.root.join("include").into();
+        let all = ["x.c", "c.h", "a.h", "b.h", "l.h"].map(|name| space.included(&directory, name));
+        let headers = Headers::default();
+        let take = |files: &[Included]| {
+            let mut footprint = Footprint::default();
+            let apart = |path: &Path| path.extension().is_some_and(|e| e == "c");
+            let trees = headers.trees(&space.store, files, apart, &mut footprint).unwrap();
+            (trees, footprint)
+        };
+        let (trees, footprint) = take(&all);
+        let apart: Vec<_> = footprint.files.keys().filter_map(|p| p.file_name()).collect();
+        assert_eq!(apart, ["a.h", "x.c"], "the source, and what the link leads to");
+        assert!(footprint.links.contains_key(&space.root.join("include/l.h")));
+        let [tree] = trees[..] else { panic!("{trees:?}") };
+        let names: Vec<_> =
+            space.store.tree(&tree).unwrap().entries().iter().map(|e| e.path.clone()).collect();
+        assert_eq!(names, ["a.h", "b.h", "c.h"].map(|name| space.root.join("include").join(name)));
+        let mut other = all.to_vec();
+        other.reverse();
+        assert_eq!(take(&other).0, trees);
+        assert_eq!(lock(&headers.0).files, 3, "remembered once");
+
+        // Two are inputs of their own; a changed file makes another tree.
+        let (none, footprint) = take(&all[1..3]);
+        assert!(none.is_empty() && footprint.files.len() == 2);
+        space.write("include/b.h", "changed");
+        let changed = ["a.h", "b.h", "c.h"].map(|name| space.included(&directory, name));
+        assert_ne!(take(&changed).0, trees);
+    }
+}

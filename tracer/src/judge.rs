@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the kernel's side of the recorder asks and tells: execs and opens that no hook has asked about, and the events of all
+//! processes. Knows nothing of how they were noticed.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use models::Invocation;
+use observe::net::SharedSink;
+use observe::{Event, Judge, Pid, Sink, Verdict};
+use wire::FdIdentity;
+
+use crate::decide::{self, Answer};
+use crate::process;
+use crate::recorder::Recorder;
+use crate::request::{self, Exec};
+
+/// Asks the recorder, and tells it what happens.
+#[derive(Clone)]
+pub struct Kernel(pub Arc<Recorder>);
+
+impl Judge for Kernel {
+    fn exec(&self, exec: &observe::Exec) -> Verdict {
+        let recorder = &*self.0;
+        let program = request::clean(&exec.path);
+        // The first that asks is the build.
+        recorder.build.get_or_init(|| exec.pid);
+        // In place of a command that a hook has deferred.
+        if program == recorder.install.standin {
+            return Verdict::Go;
+        }
+        let session = exec.env.iter().find(|(name, _)| name == wire::SESSION_VARIABLE);
+        let named = session.and_then(|(_, value)| process::command_in(value, &recorder.socket));
+        if let Some(id) = named
+            && recorder.watch.arrives(exec.pid, id, &program, &exec.argv)
+        {
+            return Verdict::Go;
+        }
+        let exec = Exec {
+            pid: exec.pid.cast_unsigned(),
+            parent: recorder.watch.program_of(exec.pid),
+            spawned: false,
+            invocation: Invocation {
+                program,
+                argv: exec.argv.clone(),
+                env: exec.env.clone(),
+                cwd: exec.cwd.clone(),
+            },
+            umask: exec.umask,
+            fds: Some(exec.fds.each_ref().map(|fd| fd.as_ref().map_or_else(FdIdentity::default, identity))),
+        };
+        match decide::exec(recorder, &exec) {
+            Answer::Run { .. } => Verdict::Go,
+            Answer::Exit(code) => Verdict::Exit(code as u8),
+            Answer::Fail { errno, why } => failed(errno, &why),
+        }
+    }
+
+    fn not_deferred(&self, exec: &observe::Exec, runs: bool) {
+        if runs {
+            // Its placeholders are overwritten by what it does, as part of the command that started it.
+            let watch = &self.0.watch;
+            watch.obstacle_of(exec.pid, "a part of it was to be deferred, and could not be");
+        }
+    }
+
+    fn may_be_placeholder(&self, size: u64) -> bool {
+        wire::size_may_be_placeholder(size)
+    }
+
+    fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {
+        let recorder = &*self.0;
+        // What its hooks let it open they will tell of: it is carried along.
+        if recorder.command(recorder.watch.program_of(pid)).carries {
+            return Verdict::Go;
+        }
+        match decide::open(recorder, path) {
+            Answer::Fail { errno, why } => failed(errno, &why),
+            Answer::Run { .. } | Answer::Exit(_) => Verdict::Go,
+        }
+    }
+}
+
+/// The hooks of a program would say it on its standard error; here it is said on ours.
+fn failed(errno: i32, why: &str) -> Verdict {
+    if !why.is_empty() {
+        eprint!("{why}");
+    }
+    Verdict::Fail(errno)
+}
+
+/// What a descriptor leads to.
+pub fn identity(metadata: &Metadata) -> FdIdentity {
+    FdIdentity {
+        dev: metadata.dev(),
+        ino: metadata.ino(),
+        rdev: metadata.rdev(),
+        mode: metadata.mode(),
+        nlink: metadata.nlink() as u32,
+    }
+}
+
+impl SharedSink for Kernel {
+    fn event(&self, process: Pid, event: Event) {
+        let watch = &self.0.watch;
+        watch.event(process, watch.next(), event);
+    }
+}
+
+impl Sink for Kernel {
+    fn event(&mut self, process: Pid, event: Event) {
+        SharedSink::event(self, process, event);
+    }
+}

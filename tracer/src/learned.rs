@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Learned models: a command that was observed once can be deferred when it comes again. What it did is remembered in the
+//! store under its arguments, directory and environment.
+//!
+//! - All that it used is as it was, and what it looked for in vain is still missing: its thunk is the same, and is reduced.
+//! - Files of the project have other contents: a thunk with these and everything else as it was. Nobody knows that the command will
+//!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed.
+//! - Anything else is different: it runs, observed, and is remembered anew.
+//!
+//! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one
+//! that can be: it has no obstacles.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use thunk::trace::{self, Observed, Trace, Uses};
+use thunk::{
+    FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Thunk, ThunkInput, TreeNode,
+};
+
+use crate::defer::{Deferred, placeholder};
+use crate::placing::Placing;
+use crate::recorder::Recorder;
+use crate::request::Exec;
+use crate::watch::{environment, is_made_up};
+
+/// All commands that are remembered.
+#[derive(Debug)]
+pub struct Learned {
+    directory: PathBuf,
+}
+
+impl Learned {
+    /// In this directory of a store's cache.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Remembers what a command did, instead of what it did before. `own`: our preload library.
+    pub fn put(
+        &self,
+        exec: &Exec,
+        own: &OsStr,
+        command: &trace::Command,
+        observed: &Observed,
+    ) -> thunk::Result<()> {
+        thunk::write_atomically(&self.file(exec, own), &trace::of_one(command, observed), 0o644)
+    }
+
+    /// What is remembered of a command. A damaged record is as good as none.
+    fn get(&self, exec: &Exec, own: &OsStr) -> Option<Observed> {
+        let content = std::fs::read(self.file(exec, own)).ok()?;
+        let mut trace = Trace::decode("a learned command", &content).ok().filter(|t| t.cut.is_none())?;
+        let command = trace.commands.pop()?;
+        let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
+        trace.observed.pop().filter(|_| same)
+    }
+
+    fn file(&self, exec: &Exec, own: &OsStr) -> PathBuf {
+        let mut text = Vec::new();
+        let mut push = |part: &OsStr| {
+            text.extend_from_slice(part.as_bytes());
+            text.push(0);
+        };
+        let invocation = &exec.invocation;
+        push(invocation.program.as_os_str());
+        push(invocation.cwd.as_os_str());
+        push(OsStr::new(&format!("{:o} {}", exec.umask, invocation.argv.len())));
+        invocation.argv.iter().for_each(|argument| push(argument));
+        environment::kept(&invocation.env, own).iter().for_each(|variable| push(variable));
+        self.directory.join(ObjectName::of(ObjectKind::Value, &text).to_string())
+    }
+}
+
+/// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
+pub fn defer(recorder: &Recorder, exec: &Exec) -> Option<Result<Deferred, String>> {
+    let observed = recorder.learned.get(exec, recorder.install.interceptor.as_os_str())?;
+    Some(match observed.obstacles.first() {
+        Some(why) => Err(why.clone()),
+        None => again(recorder, exec, &observed),
+    })
+}
+
+fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferred, String> {
+    let name = observed.thunk.ok_or("it has no thunk")?;
+    let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
+    let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
+    surroundings(recorder, observed)?;
+    put(recorder, name, thunk, Some(&reduction), exec.umask)
+}
+
+/// Defers a command as this thunk says, on the inputs as they are now.
+///
+/// # Errors
+/// Something is not as it was that no thunk can follow.
+pub fn anew(recorder: &Recorder, name: ObjectName) -> Result<Deferred, String> {
+    let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
+    let umask = thunk.umask.unwrap_or(0o022);
+    put(recorder, name, thunk, recorder.store.reduction(&name).as_ref(), umask)
+}
+
+fn put(
+    recorder: &Recorder,
+    name: ObjectName,
+    thunk: Thunk,
+    reduction: Option<&Reduction>,
+    umask: u32,
+) -> Result<Deferred, String> {
+    fixed(recorder, &thunk)?;
+    let (name, thunk) = match inputs(recorder, &thunk)? {
+        None => (name, thunk),
+        Some(changed) => (recorder.store.put_thunk(&changed).map_err(|error| error.to_string())?, changed),
+    };
+    for path in &thunk.outputs {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let here = std::fs::canonicalize(parent).is_ok_and(|real| real == parent);
+        let free = std::fs::symlink_metadata(path).map_or(true, |m| m.is_file());
+        if !here || !free {
+            return Err(format!("{} cannot be put where it is", path.display()));
+        }
+    }
+    recorder.note_outputs(thunk.outputs.iter().cloned()).map_err(|error| error.to_string())?;
+    let mut placing = Placing::default();
+    for path in &thunk.outputs {
+        let output = reduction.and_then(|reduction| reduction.output(Some(path)));
+        let mode = if output.is_some_and(|output| output.executable) { 0o777 } else { 0o666 } & !umask;
+        let output = OutputRef { thunk: name, output: Some(path.clone()) };
+        let file = placeholder(recorder, path, output, mode).map_err(|error| error.to_string())?;
+        placing.add(file, path.clone());
+    }
+    placing.put().map_err(|error| error.to_string())?;
+    Ok(Deferred { thunk: name, outputs: thunk.outputs })
+}
+
+/// Is what the command looked at, beside its inputs, as it was?
+fn surroundings(recorder: &Recorder, observed: &Observed) -> Result<(), String> {
+    for touch in &observed.touches {
+        let path = &*touch.path;
+        // What it makes itself is there from the last time.
+        if touch.uses.has(Uses::OUTPUT) || touch.uses.has(Uses::CREATED) || is_made_up(path) {
+            continue;
+        }
+        let shown = path.display();
+        let there = std::fs::symlink_metadata(path);
+        if touch.uses.has(Uses::MISSING) && !touch.uses.has(Uses::FOUND) && !touch.uses.has(Uses::INPUT) {
+            if there.is_ok() {
+                return Err(format!("{shown} was not there before"));
+            }
+            continue;
+        }
+        if touch.uses.has(Uses::LISTED) && touch.before.is_some() {
+            if recorder.names_in(path) != touch.before {
+                return Err(format!("{shown} holds other files than before"));
+            }
+        } else if touch.uses.has(Uses::FOUND) && !touch.uses.has(Uses::INPUT) && there.is_err() {
+            return Err(format!("{shown} is gone"));
+        }
+    }
+    Ok(())
+}
+
+/// Is what no change of which is provided for as it was: links, directories, programs and libraries from outside the project?
+fn fixed(recorder: &Recorder, thunk: &Thunk) -> Result<(), String> {
+    for link in &thunk.links {
+        if !std::fs::read_link(&link.path).is_ok_and(|target| target == link.target) {
+            return Err(format!("the link {} has changed", link.path.display()));
+        }
+    }
+    for directory in &thunk.directories {
+        if !std::fs::symlink_metadata(directory).is_ok_and(|m| m.is_dir()) {
+            return Err(format!("{} is no directory any more", directory.display()));
+        }
+    }
+    for tree in &thunk.trees {
+        let tree = recorder.tree(tree).map_err(|error| error.to_string())?;
+        for entry in tree.entries() {
+            if let TreeNode::File { value, executable } = &entry.node
+                && !matches!(now(recorder, &entry.path)?, Now::Value(v, x) if v == *value && x == *executable)
+            {
+                return Err(format!("{} has changed", entry.path.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands at an input's path now.
+enum Now {
+    /// This content; may it be executed?
+    Value(ObjectName, bool),
+    /// What a thunk will give, which nobody has computed yet.
+    Pending(OutputRef, bool),
+}
+
+fn now(recorder: &Recorder, path: &Path) -> Result<Now, String> {
+    let metadata = std::fs::symlink_metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if !metadata.is_file() {
+        return Err(format!("{} is no file any more", path.display()));
+    }
+    let facts = FileFacts::of(&metadata);
+    if wire::size_may_be_placeholder(facts.id.size)
+        && let Some(placeholder) = Placeholder::read(path).map_err(|error| error.to_string())?
+    {
+        if placeholder.store != recorder.store.root() {
+            return Err(format!("{} is a placeholder of another store", path.display()));
+        }
+        let output = placeholder.output;
+        let reduction = recorder.store.reduction(&output.thunk);
+        let known = reduction.as_ref().and_then(|reduction| reduction.output(output.output.as_deref()));
+        return Ok(match known {
+            Some(known) => Now::Value(known.value, known.executable),
+            None => Now::Pending(output, facts.executable),
+        });
+    }
+    let value = recorder.store.put_seen(path, &facts).map_err(|error| error.to_string())?;
+    Ok(Now::Value(value, facts.executable))
+}
+
+/// The thunk with its inputs as they are now; `None` if they are as they were.
+fn inputs(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> {
+    let mut changed = Thunk { values: Vec::new(), executables: Vec::new(), learned: true, ..thunk.clone() };
+    let mut same = true;
+    let given = thunk.values.iter().map(|input| (input, false));
+    for (input, was_executable) in given.chain(thunk.executables.iter().map(|input| (input, true))) {
+        let path = input.path.clone();
+        let is_program = thunk.program.as_ref() == Some(&path) || thunk.function == Some(input.value);
+        match now(recorder, &path)? {
+            Now::Value(value, executable) => {
+                same &= value == input.value && executable == was_executable;
+                if is_program {
+                    changed.function = Some(value);
+                }
+                let list = if executable { &mut changed.executables } else { &mut changed.values };
+                list.push(Input { path, value });
+            }
+            Now::Pending(from, executable) => {
+                // What it will be is not known: whether it can take the same arguments is neither.
+                if is_program || executable != was_executable {
+                    return Err(format!("{} is not the one it was", path.display()));
+                }
+                same = false;
+                changed.thunks.push(ThunkInput { path, from });
+            }
+        }
+    }
+    changed.canonicalise();
+    Ok((!same).then_some(changed))
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `/proc` tells of a process. Knows nothing of commands but the number in
+//! the session's variable.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use observe::Pid;
+use wire::FdIdentity;
+
+/// The process that started this one.
+pub fn parent_of(pid: Pid) -> Option<Pid> {
+    status_field(pid, "PPid:")?.parse().ok().filter(|&parent| parent > 0)
+}
+
+/// The command in the session's variable of the program that the process executed last, if the session is the one of
+/// this socket: a recorder may run below another one.
+pub fn command_of(pid: Pid, socket: &Path) -> Option<u32> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let session = environ
+        .split(|&b| b == 0)
+        .find_map(|variable| variable.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
+    command_in(OsStr::from_bytes(session), socket)
+}
+
+/// The command in a value of the session's variable.
+pub fn command_in(session: &OsStr, socket: &Path) -> Option<u32> {
+    let mut fields = session.as_bytes().split(|&b| b == b':');
+    let number = fields.next()?;
+    let ours = fields.next_back()? == socket.as_os_str().as_bytes();
+    std::str::from_utf8(number).ok()?.parse().ok().filter(|_| ours)
+}
+
+fn status_field(pid: Pid, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+}
+
+/// What a link of `/proc/PID/fd` leads to; zeros where it is closed.
+pub fn identity(link: &str) -> FdIdentity {
+    fs::metadata(link).map_or_else(|_| FdIdentity::default(), |metadata| crate::judge::identity(&metadata))
+}
+
+/// Where the descriptors of a process lead, from 0 on, as `/proc` shows it.
+pub fn descriptors(pid: Pid) -> Vec<String> {
+    let mut numbers: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    // One far above the others is not worth a list that long.
+    numbers.retain(|&number| number < 64);
+    let Some(&last) = numbers.last() else { return Vec::new() };
+    let link = |fd: u32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+    (0..=last).map(|fd| link(fd).map_or_else(String::new, |path| shown(&path))).collect()
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

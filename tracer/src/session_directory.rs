@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The directory of one recording, for its socket and what else lives no longer than it. In it is a file that is locked for as long
+//! as the recorder lives, which tells the next one what a killed one has left. Does not know what else is in it.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+const PREFIX: &str = "ggtrace-";
+/// Has this name once it is locked.
+const LOCK: &str = "lock";
+
+/// A directory that only this user can enter, removed at the end.
+pub struct SessionDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl SessionDirectory {
+    /// Makes one, and removes those of this user's recorders that were killed.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create() -> Result<Self> {
+        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
+        // A socket's path must be short, and is a field in a list with colons.
+        let base = base.filter(|p| p.as_os_str().len() < 60 && !p.to_string_lossy().contains(':'));
+        let base = base.unwrap_or_else(|| "/tmp".into());
+        sweep(&base);
+        Self::create_in(&base)
+    }
+
+    fn create_in(base: &Path) -> Result<Self> {
+        let random = crate::session::random()?;
+        let path = base.join(format!("{PREFIX}{random:016x}"));
+        let cannot = || format!("cannot make the session's directory {}", path.display());
+        fs::DirBuilder::new().mode(0o700).create(&path).with_context(cannot)?;
+        let new = path.join("lock.new");
+        let lock = File::create_new(&new).with_context(cannot)?;
+        // A file system without locks: nobody will take the directory for a dead recorder's, for it cannot be locked then either.
+        let _ = thunk::try_lock(&lock);
+        fs::rename(new, path.join(LOCK)).with_context(cannot)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SessionDirectory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes the directories of dead recorders in `base`, which other users may write to as well.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        if is_ours(&entry.file_name().to_string_lossy()) && is_dead(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    let random = name.strip_prefix(PREFIX).unwrap_or_default();
+    random.len() == 16 && random.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// One without a lock is left alone: its recorder has not come to locking it, or is one that does not.
+fn is_dead(path: &Path) -> bool {
+    let open = |path: &Path, flags| {
+        OpenOptions::new().read(true).custom_flags(flags | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+    };
+    let Ok(directory) = open(path, libc::O_DIRECTORY) else { return false };
+    // SAFETY: takes nothing and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    directory.metadata().is_ok_and(|metadata| metadata.uid() == user)
+        && open(&path.join(LOCK), 0).is_ok_and(|lock| thunk::try_lock(&lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_directories_of_dead_recorders_are_swept() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path();
+        let live = SessionDirectory::create_in(base).unwrap();
+        fs::write(live.path().join("socket"), "").unwrap();
+        let make = |name: &str, lock: bool| {
+            let path = base.join(name);
+            fs::create_dir_all(path.join("empty/deep")).unwrap();
+            if lock {
+                fs::write(path.join(LOCK), "").unwrap();
+            }
+            path
+        };
+        let dead = make("ggtrace-0123456789abcdef", true);
+        let unlocked = make("ggtrace-0123456789abcde1", false);
+        let foreign = make("ggtrace-notes", true);
+        let link = base.join("ggtrace-0123456789abcde2");
+        symlink(&foreign, &link).unwrap();
+        sweep(base);
+        let there = [live.path(), &unlocked, &foreign, &foreign.join(LOCK), &link].map(Path::exists);
+        assert_eq!(there, [true; 5]);
+        assert!(!dead.exists());
+        let path = live.path().to_path_buf();
+        drop(live);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where outputs of deferred commands stand when the build is over. A deferred command's own word for it is not enough: its
+//! outputs are renamed, copied and removed later. Replays and `gg show --why` follow what is written here.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use thunk::{FileFacts, OutputRef, Placeholder, Store};
+
+use crate::recorder::lock;
+
+/// What is known of the paths while the build goes on.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// The output that came to a path last, by a deferred command or by a rename.
+    known: Mutex<HashMap<PathBuf, OutputRef>>,
+}
+
+impl Standing {
+    /// A placeholder was put at this path.
+    pub fn put(&self, path: &Path, output: OutputRef) {
+        lock(&self.known).insert(path.to_path_buf(), output);
+    }
+
+    /// Something came to this path: a placeholder by a rename, or an empty file that may be filled with one.
+    pub fn changed(&self, path: &Path) {
+        let placeholder = Placeholder::read(path).ok().flatten();
+        let mut known = lock(&self.known);
+        match placeholder {
+            Some(placeholder) => known.insert(path.to_path_buf(), placeholder.output),
+            None => known.remove(path),
+        };
+    }
+
+    /// Which of these paths hold an output now, and which.
+    pub fn of(&self, paths: Vec<PathBuf>, store: &Store) -> Vec<(PathBuf, OutputRef)> {
+        let known = lock(&self.known);
+        let stands = |path: PathBuf| {
+            let output = match known.get(&path) {
+                Some(output) => still_holds(&path, output, store).then(|| output.clone())?,
+                None => Placeholder::read(&path).ok().flatten()?.output,
+            };
+            Some((path, output))
+        };
+        paths.into_iter().filter_map(stands).collect()
+    }
+}
+
+/// Is it the placeholder still, or what was computed in its place?
+fn still_holds(path: &Path, output: &OutputRef, store: &Store) -> bool {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
+    if !metadata.is_file() {
+        return false;
+    }
+    if wire::size_may_be_placeholder(metadata.len()) && matches!(Placeholder::read(path), Ok(Some(_))) {
+        return true;
+    }
+    let reduction = store.reduction(&output.thunk);
+    let value = reduction.as_ref().and_then(|r| r.output(output.output.as_deref())).map(|o| o.value);
+    value.is_some_and(|value| {
+        value.size() == metadata.len()
+            && store.put_seen(path, &FileFacts::of(&metadata)).is_ok_and(|now| now == value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use thunk::{ObjectKind, ObjectName, ReducedOutput, Reduction};
+
+    use super::*;
+
+    #[test]
+    fn outputs_are_followed_to_where_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let output = |name: &str| OutputRef {
+            thunk: ObjectName::of(ObjectKind::Thunk, name.as_bytes()),
+            output: Some(at(name)),
+        };
+        let place = |name: &str, of: &str| {
+            let placeholder = Placeholder { output: output(of), store: store.root().into() };
+            std::fs::write(at(name), placeholder.encode(Path::new("/gg")).unwrap()).unwrap();
+        };
+        let standing = Standing::default();
+        for name in ["a", "moved", "gone", "copied", "forced", "stripped"] {
+            place(name, name);
+            standing.put(&at(name), output(name));
+        }
+        std::fs::rename(at("moved"), at("new")).unwrap();
+        standing.changed(&at("new"));
+        std::fs::remove_file(at("gone")).unwrap();
+        standing.changed(&at("copy"));
+        std::fs::copy(at("copied"), at("copy")).unwrap();
+        for (name, content) in [("forced", "result"), ("stripped", "less")] {
+            let value = store.put(ObjectKind::Value, b"result").unwrap();
+            let outputs = vec![ReducedOutput { path: at(name), value, executable: false }];
+            let reduction = Reduction { outputs, ..Reduction::default() };
+            store.put_reduction(&output(name).thunk, &reduction).unwrap();
+            std::fs::write(at(name), content).unwrap();
+        }
+        let paths = ["a", "moved", "gone", "copied", "forced", "stripped", "new", "copy", "never"];
+        let found = standing.of(paths.map(at).to_vec(), &store);
+        let expected =
+            [("a", "a"), ("copied", "copied"), ("forced", "forced"), ("new", "moved"), ("copy", "copied")];
+        assert_eq!(found, expected.map(|(name, of)| (at(name), output(of))));
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which variables of an environment go into a thunk: all but secrets, what belongs to this session, and what
+//! belongs to the login that the build was started from.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// Of agents that hold keys, and of this session.
+const NEVER: [&str; 7] = [
+    "SSH_AUTH_SOCK",
+    "SSH_AGENT_PID",
+    "SSH_ASKPASS",
+    "GPG_AGENT_INFO",
+    "GPG_TTY",
+    "GNUPGHOME",
+    wire::SESSION_VARIABLE,
+];
+/// Names that begin so are secrets of a cloud.
+const SECRET_HEADS: [&str; 1] = ["AWS_"];
+/// Names that end so are secrets.
+const SECRET_TAILS: [&str; 3] = ["_TOKEN", "_PASSWORD", "_KEY"];
+/// Names with this are secrets.
+const SECRET_PARTS: [&str; 1] = ["_SECRET"];
+/// What changes from login to login, or from command to command, without meaning anything to a command that prints nothing to
+/// a terminal.
+const LOGIN: [&str; 15] = [
+    "_",
+    "OLDPWD",
+    "SHLVL",
+    "TERM",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "WINDOWID",
+    "DISPLAY",
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "MAKE_TERMOUT",
+    "MAKE_TERMERR",
+    "GG_DIR",
+];
+
+/// Is this a secret by its name?
+pub fn is_secret(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    NEVER.iter().any(|n| name == n.as_bytes())
+        || SECRET_HEADS.iter().any(|head| name.starts_with(head.as_bytes()))
+        || SECRET_TAILS.iter().any(|tail| name.ends_with(tail.as_bytes()))
+        || SECRET_PARTS.iter().any(|part| name.windows(part.len()).any(|w| w == part.as_bytes()))
+}
+
+/// The environment as a thunk has it: `NAME=VALUE`, sorted. `own` is our preload library.
+pub fn kept(env: &[(OsString, OsString)], own: &OsStr) -> Vec<OsString> {
+    let mut kept: Vec<OsString> = env
+        .iter()
+        .filter(|(name, _)| !is_secret(name) && !LOGIN.iter().any(|n| name == n))
+        .filter_map(|(name, value)| {
+            let value = match name.as_bytes() {
+                b"LD_PRELOAD" => without_item(value, own)?,
+                b"MAKEFLAGS" | b"MFLAGS" => without_jobserver(value),
+                _ => value.clone(),
+            };
+            let mut text = name.clone();
+            text.push("=");
+            text.push(value);
+            Some(text)
+        })
+        .collect();
+    kept.sort_unstable();
+    kept
+}
+
+/// A list of libraries without ours; nothing if none is left.
+fn without_item(list: &OsStr, own: &OsStr) -> Option<OsString> {
+    let items =
+        list.as_bytes().split(|&b| b == b':' || b == b' ').filter(|i| !i.is_empty() && *i != own.as_bytes());
+    let left = items.collect::<Vec<_>>().join(&b':');
+    (!left.is_empty()).then(|| OsStr::from_bytes(&left).to_os_string())
+}
+
+/// The flags without those that name this make's job server, or say how many jobs there may be.
+fn without_jobserver(flags: &OsStr) -> OsString {
+    let is_jobs = |word: &&[u8]| {
+        word.starts_with(b"--jobserver-")
+            || word.strip_prefix(b"-j").is_some_and(|n| n.iter().all(u8::is_ascii_digit))
+    };
+    let words: Vec<&[u8]> = flags.as_bytes().split(|&b| b == b' ').filter(|w| !is_jobs(w)).collect();
+    OsStr::from_bytes(&words.join(&b' ')).to_os_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_and_what_is_of_the_session_stay_out() {
+        let env = [
+            ("PATH", "/usr/bin"),
+            ("AWS_REGION", "x"),
+            ("GITHUB_TOKEN", "x"),
+            ("MY_SECRET_NAME", "x"),
+            ("DB_PASSWORD", "x"),
+            ("API_KEY", "x"),
+            ("SSH_AUTH_SOCK", "x"),
+            ("KEYBOARD", "kept"),
+            ("LD_PRELOAD", "/own.so:/usr/lib/fakeroot.so"),
+            ("MAKEFLAGS", " -j2 --jobserver-auth=3,4 V=1"),
+            ("GGTRACE_SESSION", "x"),
+        ];
+        let env: Vec<_> = env.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect();
+        let expected =
+            ["KEYBOARD=kept", "LD_PRELOAD=/usr/lib/fakeroot.so", "MAKEFLAGS= V=1", "PATH=/usr/bin"];
+        assert_eq!(kept(&env, OsStr::new("/own.so")), expected.map(OsString::from));
+        let own = [(OsString::from("LD_PRELOAD"), OsString::from("/own.so"))];
+        assert!(kept(&own, OsStr::new("/own.so")).is_empty());
+    }
+}

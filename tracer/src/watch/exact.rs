@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The thunk of a command that ran, with exactly what it used, and its reduction.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use observe::Use;
+use thunk::{
+    Footprint, Input, Led, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
+};
+
+use super::environment;
+use super::finish::{Look, is_made_up};
+
+/// The thunk, stored with its reduction; `None` if there is none, which is said among the obstacles.
+pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
+    if look.unknown {
+        return None;
+    }
+    if look.outputs.is_empty() {
+        look.obstacle("leaves no file".into());
+        return None;
+    }
+    let made = thunk(look).and_then(|thunk| {
+        let store = &look.recorder.store;
+        let name = store.put_thunk(&thunk).map_err(|error| error.to_string())?;
+        let outputs = thunk.outputs.iter().filter_map(|path| {
+            let output = look.outputs.get(path)?;
+            Some(ReducedOutput {
+                path: path.clone(),
+                value: output.value,
+                executable: output.mode & 0o111 != 0,
+            })
+        });
+        let wall = look.ended.at - look.ended.begun.at;
+        let [stdout, stderr] = [1, 2].map(|fd| look.printed(fd));
+        let (stdout, stderr) = (stdout?, stderr?);
+        let reduction =
+            Reduction { outputs: outputs.collect(), stdout, stderr, wall, ..Reduction::default() };
+        store.put_reduction(&name, &reduction).map_err(|error| error.to_string())?;
+        Ok(name)
+    });
+    made.inspect_err(|why| look.obstacle(why.clone())).ok()
+}
+
+fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
+    let begun = &look.ended.begun;
+    let invocation = &begun.exec.invocation;
+    let mut footprint = std::mem::take(&mut look.footprint);
+    let gone = |path: &Path, error: &std::io::Error| format!("{}: {error}", path.display());
+    let Led::File(program) =
+        footprint.add(&invocation.program).map_err(|error| gone(&invocation.program, &error))?
+    else {
+        return Err(format!("{} is no file", invocation.program.display()));
+    };
+    let called =
+        footprint.add_place(&invocation.program).map_err(|error| gone(&invocation.program, &error))?;
+    footprint.add(&invocation.cwd).map_err(|error| gone(&invocation.cwd, &error))?;
+    let listed: Vec<PathBuf> = look.touches.with(Use::Listed).map(|(path, _)| path.to_path_buf()).collect();
+    for directory in &listed {
+        add_names(look, &mut footprint, directory)?;
+    }
+    for path in look.outputs.keys() {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        if !look.made.contains(parent) {
+            footprint.add_place(path).map_err(|error| gone(path, &error))?;
+        }
+    }
+
+    let mut thunk = Thunk {
+        args: invocation.argv.clone(),
+        env: environment::kept(&invocation.env, look.recorder.install.interceptor.as_os_str()),
+        workdir: Some(invocation.cwd.clone()),
+        program: Some(called),
+        umask: Some(begun.exec.umask),
+        links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
+        outputs: look.outputs.keys().cloned().collect(),
+        ..Thunk::default()
+    };
+    let given = |path: &PathBuf| !is_made_up(path) && !look.made.contains(path);
+    thunk.directories = footprint.directories.into_iter().filter(given).collect();
+    let project = &look.recorder.project;
+    let outside = |path: &Path| !path.starts_with(project) && !path.starts_with(&invocation.cwd);
+    let mut programs = Vec::new();
+    for (path, facts) in footprint.files {
+        if is_made_up(&path) {
+            continue;
+        }
+        let value = match look.before.get(&path) {
+            Some(value) => *value,
+            // It was looked at, not into. What the command itself made is no input.
+            None if look.outputs.contains_key(&path) => continue,
+            // Nor is what somebody else has changed since: what it was is not known, and did not matter.
+            None => match look.content_before(&path, &facts, false) {
+                Ok(value) => value,
+                Err(_) => continue,
+            },
+        };
+        if path == program {
+            thunk.function = Some(value);
+        }
+        let executable = facts.executable;
+        if outside(&path) && (executable || is_library(&path)) {
+            // Commands that run the same programs share the tree of these.
+            programs.push(TreeEntry { path, node: TreeNode::File { value, executable } });
+        } else if executable {
+            thunk.executables.push(Input { path, value });
+        } else {
+            thunk.values.push(Input { path, value });
+        }
+    }
+    if !programs.is_empty() {
+        let tree = look.recorder.store.put_tree(&Tree::new(programs)).map_err(|error| error.to_string())?;
+        thunk.trees.push(tree);
+    }
+    thunk.canonicalise();
+    Ok(thunk)
+}
+
+/// What stands in a directory that the command listed must stand there again: all of it in the project; elsewhere what
+/// the command used. Not what is below.
+fn add_names(look: &Look<'_>, footprint: &mut Footprint, directory: &Path) -> Result<(), String> {
+    /// More than anybody lists to look at each.
+    const MANY: usize = 4096;
+    // One that the command made and removed again.
+    let Ok(real) = std::fs::canonicalize(directory) else { return Ok(()) };
+    if !real.starts_with(&look.recorder.project) {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(&real).map_err(|error| format!("{}: {error}", real.display()))?;
+    for (number, entry) in entries.flatten().enumerate() {
+        if number >= MANY {
+            return Err(format!("lists {}, in which very many files are", directory.display()));
+        }
+        let path = entry.path();
+        if !look.outputs.contains_key(&path) {
+            // A link that leads nowhere does so there, too.
+            let _ = footprint.add(&path);
+        }
+    }
+    Ok(())
+}
+
+fn is_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.")
+}
+
+/// Can the mode be given again from the mask alone?
+pub fn is_plain_mode(mode: u32, umask: u32) -> bool {
+    mode == 0o666 & !umask || mode == 0o777 & !umask
+}

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end of a command: from the events of its processes to what the trace says of it, with the contents that it found
+//! and those that it left, and to its thunk and reduction. Runs beside the build.
+//!
+//! What a file held when the command looked is known if nobody has changed it since: its time of change is not later than the
+//! command's beginning, and no other command was seen to write it. Where that is not so, the record says nothing of the
+//! content, and there is no thunk. The clock's tick is long: what changed within the one in which the command began is told by the
+//! events alone.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
+use thunk::trace::{self, Observed, Status, Uses, clean};
+use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder};
+
+use super::{Ended, exact};
+use crate::recorder::Recorder;
+
+/// A file that a command left.
+pub struct Output {
+    /// Its content.
+    pub value: ObjectName,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// A command that has ended, and what is known of it so far.
+pub struct Look<'a> {
+    /// The recording.
+    pub recorder: &'a Recorder,
+    /// The command.
+    pub ended: &'a Ended,
+    /// What it touched.
+    pub touches: &'a Touches,
+    /// What must exist for its inputs to be found where it found them.
+    pub footprint: Footprint,
+    /// What the files held that it depended on, by their real paths.
+    pub before: HashMap<PathBuf, ObjectName>,
+    /// What it left, by real path.
+    pub outputs: BTreeMap<PathBuf, Output>,
+    /// The directories that it made, real paths.
+    pub made: HashSet<PathBuf>,
+    /// Why it cannot be deferred when it comes again.
+    pub obstacles: Vec<String>,
+    /// Is there something about it that no thunk can say, or that is not known?
+    pub unknown: bool,
+}
+
+/// Writes down what a command did.
+pub fn finish(recorder: &Recorder, mut ended: Ended) {
+    recorder.watch.add_logged(&mut ended);
+    let mut events = std::mem::take(&mut ended.events);
+    events.sort_by_key(|(number, _)| *number);
+    let mut touches = Touches::new();
+    // An exec that a hook has marked is not told of by the kernel.
+    let program = &ended.begun.exec.invocation.program;
+    let begins =
+        |event: &Event| matches!(event, Event::Executed(place, Role::Program) if place.named == *program);
+    if !events.iter().any(|(_, event)| begins(event)) {
+        observe::executed(program).into_iter().for_each(|event| touches.event(0, event));
+    }
+    for (_, event) in events {
+        touches.event(0, event);
+    }
+    let mut look = Look {
+        recorder,
+        ended: &ended,
+        touches: &touches,
+        footprint: Footprint::default(),
+        before: HashMap::new(),
+        outputs: BTreeMap::new(),
+        made: HashSet::new(),
+        obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
+        unknown: false,
+    };
+    let rows = look.rows();
+    look.judge();
+    let thunk = if ended.begun.drives { None } else { exact::reduced(&mut look) };
+    let observed = Observed {
+        id: ended.begun.id,
+        status: ended.status,
+        ended_us: (ended.at - recorder.started).as_micros() as u64,
+        thunk,
+        touches: rows,
+        obstacles: if ended.begun.drives { vec![Observed::DRIVES.into()] } else { look.obstacles },
+        descriptors: ended.begun.descriptors.clone(),
+    };
+    if let Err(error) = recorder.trace.observed(&observed) {
+        recorder.complain(&error);
+    }
+    if ended.begun.learn {
+        remember(recorder, &ended, &observed);
+    }
+}
+
+fn remember(recorder: &Recorder, ended: &Ended, observed: &Observed) {
+    let begun = &ended.begun;
+    let invocation = &begun.exec.invocation;
+    let command = trace::Command {
+        id: begun.id,
+        parent: begun.exec.parent,
+        cwd: invocation.cwd.clone(),
+        argv: invocation.argv.clone(),
+        program: invocation.program.clone(),
+        kind: String::new(),
+        disposition: trace::Disposition::Ran,
+        reason: String::new(),
+        thunk: observed.thunk,
+        outputs: Vec::new(),
+        at_us: 0,
+        took_us: 0,
+    };
+    let own = recorder.install.interceptor.as_os_str();
+    // What is not remembered runs again.
+    let _ = recorder.learned.put(&begun.exec, own, &command, observed);
+}
+
+impl Look<'_> {
+    /// Because of this it cannot be deferred when it comes again.
+    pub fn obstacle(&mut self, why: String) {
+        // One of a kind tells enough: a thousand removed files need no thousand lines.
+        const MANY: usize = 8;
+        if self.obstacles.len() < MANY && !self.obstacles.contains(&why) {
+            self.obstacles.push(why);
+        }
+    }
+
+    /// The same, and because of this it has no thunk either.
+    fn unknown(&mut self, why: String) {
+        self.unknown = true;
+        self.obstacle(why);
+    }
+
+    /// What it printed to one of its streams.
+    pub fn printed(&self, fd: i32) -> Result<Vec<u8>, String> {
+        let of_it = self.ended.printed.iter().filter(|(_, stream, _)| *stream == fd);
+        let mut parts: Vec<_> = of_it.map(|(number, _, text)| (number, text)).collect();
+        parts.sort_by_key(|(number, _)| *number);
+        let known = |(_, text): (_, &Option<Vec<u8>>)| text.clone();
+        let texts: Option<Vec<_>> = parts.into_iter().map(known).collect();
+        texts.map(|texts| texts.concat()).ok_or_else(|| "what it prints is not known".to_owned())
+    }
+
+    /// The touches as the trace has them.
+    fn rows(&mut self) -> Vec<trace::Touch> {
+        let mut rows: BTreeMap<PathBuf, trace::Touch> = BTreeMap::new();
+        let touches = self.touches;
+        for (named, touch) in touches.iter() {
+            if self.recorder.is_own(named) {
+                continue;
+            }
+            let Some(path) = recorded_path(named, touch) else { continue };
+            let (uses, before, after) = self.one(named, touch);
+            match rows.get_mut(&path) {
+                Some(row) => {
+                    row.uses |= uses;
+                    row.before = row.before.or(before);
+                    row.after = row.after.or(after);
+                }
+                None => {
+                    let shared = path.as_path().into();
+                    rows.insert(path, trace::Touch { path: shared, uses, before, after });
+                }
+            }
+        }
+        rows.into_values().collect()
+    }
+
+    /// One path: what was done, what it held, what it holds.
+    fn one(&mut self, named: &Path, touch: &Touch) -> (Uses, Option<ObjectName>, Option<ObjectName>) {
+        let mut uses = uses(touch);
+        let (mut before, mut after) = (None, None);
+        let made_up = is_made_up(named) || touch.real.as_deref().is_some_and(is_made_up);
+        if touch.special || made_up {
+            self.special(named, touch);
+            return (uses, before, after);
+        }
+        if touch.input {
+            uses |= Uses::INPUT;
+            before = self.input(named, touch);
+        } else if touch.has(Use::Listed) && touch.existed != Some(false) {
+            before = self.listed(named);
+        } else if touch.has(Use::Found) && touch.existed != Some(false) && !changes(touch) {
+            before = self.looked_up(named);
+        }
+        if changes(touch) {
+            after = self.left(named, touch, &mut uses);
+        }
+        if touch.has(Use::Denied) {
+            self.obstacle(format!("is not allowed to touch {}", named.display()));
+        }
+        (uses, before, after)
+    }
+
+    /// What is no file of a file system.
+    fn special(&mut self, named: &Path, touch: &Touch) {
+        const HARMLESS: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/proc/self"];
+        let used = touch.has(Use::Read) || touch.has(Use::Written) || touch.has(Use::Listed);
+        if used && !HARMLESS.iter().any(|path| named.starts_with(path)) {
+            self.obstacle(format!("uses {}", named.display()));
+        }
+    }
+
+    /// A file on whose content the command depended.
+    fn input(&mut self, named: &Path, touch: &Touch) -> Option<ObjectName> {
+        match self.footprint.add(named) {
+            Ok(Led::File(real)) => {
+                if let Some(known) = self.before.get(&real) {
+                    return Some(*known);
+                }
+                let facts = *self.footprint.files.get(&real)?;
+                match self.content_before(&real, &facts, changes(touch)) {
+                    Ok(value) => {
+                        self.before.insert(real, value);
+                        return Some(value);
+                    }
+                    Err(why) => self.unknown(why),
+                }
+            }
+            Ok(_) => self.unknown(format!("moves {}", named.display())),
+            Err(_) => self.unknown(format!("{}, which it used, is gone", named.display())),
+        }
+        None
+    }
+
+    /// The content of a file as it was when the command looked.
+    pub fn content_before(&self, real: &Path, facts: &FileFacts, own: bool) -> Result<ObjectName, String> {
+        let shown = real.display();
+        if own {
+            return Err(format!("changes {shown}, on which it depends"));
+        }
+        let begun = &self.ended.begun;
+        let changed = changed_at(&facts.id) > begun.began && !self.recorder.was_forced(real, &facts.id);
+        if changed || self.recorder.watch.writes().by_others(real, begun.id, begun.first) {
+            return Err(format!("{shown} changed while it ran"));
+        }
+        self.recorder.store.put_seen(real, facts).map_err(|error| error.to_string())
+    }
+
+    /// A directory whose names the command read.
+    fn listed(&mut self, named: &Path) -> Option<ObjectName> {
+        match self.footprint.add(named) {
+            Ok(Led::Directory(_)) => {}
+            _ => {
+                self.unknown(format!("{}, which it listed, is gone", named.display()));
+                return None;
+            }
+        }
+        let metadata = std::fs::metadata(named).ok()?;
+        if self.ended.begun.drives {
+            return self.recorder.names_of_others(named);
+        }
+        if changed_at(&FileId::of(&metadata)) > self.ended.begun.began {
+            self.unknown(format!("lists {}, which changed while it ran", named.display()));
+            return None;
+        }
+        self.recorder.names_in(named)
+    }
+
+    /// Something that was there, whatever was in it.
+    fn looked_up(&mut self, named: &Path) -> Option<ObjectName> {
+        // What is gone by now did not matter enough to be kept.
+        let led = self.footprint.add(named);
+        let link = self.footprint.links.get(named)?;
+        led.ok().map(|_| ObjectName::of(ObjectKind::Value, link.as_os_str().as_bytes()))
+    }
+
+    /// What the command made, changed or removed.
+    fn left(&mut self, named: &Path, touch: &Touch, uses: &mut Uses) -> Option<ObjectName> {
+        let place = touch.real.as_deref().unwrap_or(named);
+        let made = touch.has(Use::Written) || touch.has(Use::Created) || touch.has(Use::MovedHere);
+        let own = touch.existed == Some(false);
+        let shown = named.display();
+        let Ok(metadata) = std::fs::symlink_metadata(place) else {
+            if !own {
+                self.obstacle(format!("removes {shown}"));
+            }
+            return None;
+        };
+        if !made {
+            if touch.has(Use::Attributes) && !own {
+                self.obstacle(format!("changes the mode or the times of {shown}"));
+            }
+            return None;
+        }
+        if metadata.is_dir() {
+            if touch.has(Use::MovedHere) {
+                self.unknown(format!("renames a directory to {shown}"));
+            } else {
+                self.obstacle(format!("makes the directory {shown}"));
+                self.made.insert(real_place(place));
+            }
+            *uses |= Uses::OUTPUT;
+            return None;
+        }
+        if metadata.is_symlink() {
+            self.obstacle(format!("makes the symbolic link {shown}"));
+            *uses |= Uses::OUTPUT;
+            return None;
+        }
+        if !metadata.is_file() {
+            self.obstacle(format!("makes {shown}, which is no file"));
+            return None;
+        }
+        *uses |= Uses::OUTPUT;
+        let real = real_place(place);
+        match self.content_after(&real, &metadata) {
+            Ok(output) => {
+                let value = output.value;
+                if output.mode & 0o111 != 0 {
+                    *uses |= Uses::RUNNABLE;
+                }
+                self.outputs.insert(real, output);
+                Some(value)
+            }
+            Err(why) => {
+                self.unknown(why);
+                None
+            }
+        }
+    }
+
+    fn content_after(&mut self, real: &Path, metadata: &std::fs::Metadata) -> Result<Output, String> {
+        let shown = real.display().to_string();
+        let facts = FileFacts::of(metadata);
+        if wire::size_may_be_placeholder(facts.id.size) && !matches!(Placeholder::read(real), Ok(None)) {
+            return Err(format!("leaves a placeholder, {shown}"));
+        }
+        let value = self.recorder.store.put_seen(real, &facts).map_err(|error| error.to_string())?;
+        let begun = &self.ended.begun;
+        if changed_at(&facts.id) > self.ended.ended
+            || self.recorder.watch.writes().by_others(real, begun.id, begun.first)
+        {
+            return Err(format!("{shown} was changed by others"));
+        }
+        if facts.id.mtime < begun.began - TICK {
+            self.obstacle(format!("sets the time of {shown}"));
+        }
+        let mode = metadata.permissions().mode() & 0o7777;
+        if !exact::is_plain_mode(mode, begun.exec.umask) {
+            self.obstacle(format!("gives {shown} the mode {mode:o}"));
+        }
+        Ok(Output { value, mode })
+    }
+
+    /// What is to be said of the command as a whole.
+    fn judge(&mut self) {
+        let touches = self.touches;
+        if touches.network {
+            self.obstacle("network".into());
+        }
+        if touches.foreign {
+            self.unknown("makes system calls of another architecture".into());
+        }
+        if !self.recorder.sight.is_complete() {
+            self.unknown("not all that it did was seen".into());
+        }
+        if touches.gaps > 0 {
+            self.unknown("not all of its system calls could be looked into".into());
+        }
+        match self.ended.status {
+            Status::Exited(0) => {}
+            Status::Exited(code) => self.unknown(format!("ended with {code}")),
+            Status::Killed(signal) => self.unknown(format!("killed by signal {signal}")),
+            Status::Unknown => self.unknown("was not seen to end".into()),
+        }
+        if touches.transfers.iter().any(|(how, ..)| *how == Transfer::Exchange) {
+            self.unknown("exchanges files".into());
+        }
+    }
+}
+
+/// A clock tick: files are stamped with the time of the last one.
+const TICK: i64 = 20_000_000;
+
+/// When the content was changed: that sets both times; others may set one of them.
+fn changed_at(id: &FileId) -> i64 {
+    id.mtime.min(id.ctime)
+}
+
+/// Was something made, changed or removed?
+fn changes(touch: &Touch) -> bool {
+    const CHANGES: [Use; 6] =
+        [Use::Written, Use::Created, Use::Removed, Use::MovedAway, Use::MovedHere, Use::Attributes];
+    CHANGES.iter().any(|&what| touch.has(what))
+}
+
+/// The same set in the trace's terms.
+fn uses(touch: &Touch) -> Uses {
+    const SAME: [(Use, Uses); 13] = [
+        (Use::Read, Uses::READ),
+        (Use::Executed, Uses::EXECUTED),
+        (Use::Found, Uses::FOUND),
+        (Use::Missing, Uses::MISSING),
+        (Use::Denied, Uses::DENIED),
+        (Use::Listed, Uses::LISTED),
+        (Use::Written, Uses::WRITTEN),
+        (Use::Created, Uses::CREATED),
+        (Use::Removed, Uses::REMOVED),
+        (Use::MovedAway, Uses::MOVED_AWAY),
+        (Use::MovedHere, Uses::MOVED_HERE),
+        (Use::Linked, Uses::LINKED),
+        (Use::Attributes, Uses::ATTRIBUTES),
+    ];
+    SAME.iter().filter(|(what, _)| touch.has(*what)).fold(Uses::NONE, |all, (_, uses)| all | *uses)
+}
+
+/// What the kernel makes up.
+pub fn is_made_up(path: &Path) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top))
+}
+
+/// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
+fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
+    if !named.as_os_str().as_bytes().windows(2).any(|w| w == b"..") {
+        return clean(named);
+    }
+    let parent = named.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (parent, named.file_name(), &touch.real) {
+        (Some(parent), Some(name), _) => clean(&parent.join(name)),
+        (_, _, Some(real)) => clean(real),
+        _ => clean(&real_place(named)),
+    }
+}
+
+/// The path with its directory resolved, where there is one.
+fn real_place(path: &Path) -> PathBuf {
+    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (parent, path.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => path.to_path_buf(),
+    }
+}

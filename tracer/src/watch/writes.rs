@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who changed which file, and when: tells whether what a file holds now is what a command found or left there. Knows no
+//! contents.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use observe::Event;
+
+/// A change of what stands at some paths.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change<'a>(Vec<&'a Path>);
+
+/// The paths, links resolved, of whose content or existence this event is a change.
+pub fn change(event: &Event) -> Option<Change<'_>> {
+    let paths = match event {
+        Event::Opened(place, _, access) if access.writes || access.created => vec![place.real()],
+        Event::Made(place) | Event::Symlinked(place, _) | Event::Removed(place) => vec![place.real()],
+        Event::Transferred(_, from, to) => vec![from.real(), to.real()],
+        _ => return None,
+    };
+    Some(Change(paths))
+}
+
+/// All changes of a build.
+#[derive(Debug, Default)]
+pub struct Writes {
+    of: HashMap<PathBuf, Vec<(u64, u32)>>,
+}
+
+impl Writes {
+    /// The command changed something.
+    pub fn note(&mut self, change: Change<'_>, number: u64, group: u32) {
+        for path in change.0 {
+            let list = match self.of.get_mut(path) {
+                Some(list) => list,
+                None => self.of.entry(path.to_path_buf()).or_default(),
+            };
+            // The last change by each command is enough.
+            list.retain(|(_, by)| *by != group);
+            list.push((number, group));
+        }
+    }
+
+    /// Has any command changed what stands there?
+    pub fn has(&self, path: &Path) -> bool {
+        self.of.contains_key(path)
+    }
+
+    /// Has another command changed what stands there, from event `first` on?
+    pub fn by_others(&self, path: &Path, group: u32, first: u64) -> bool {
+        self.of.get(path).is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use observe::{Access, Kind, Place};
+
+    use super::*;
+
+    #[test]
+    fn a_command_is_not_another() {
+        let place = Place { named: "/l/a".into(), real: Some("/w/a".into()) };
+        let access = Access { reads: false, writes: true, created: true, emptied: true };
+        let event = Event::Opened(place, Kind::File, access);
+        let mut writes = Writes::default();
+        writes.note(change(&event).unwrap(), 7, 2);
+        let path = Path::new("/w/a");
+        assert!(writes.by_others(path, 1, 7));
+        assert!(!writes.by_others(path, 1, 8), "it was before");
+        assert!(!writes.by_others(path, 2, 0), "it was itself");
+        assert!(!writes.by_others(Path::new("/l/a"), 1, 0));
+        assert_eq!(change(&Event::Found("/w/a".into())), None);
+    }
+}
