@@ -40,6 +40,8 @@ pub enum Now {
     Other,
 }
 
+const OTHER_FILES: &str = "now holds other files";
+
 /// A way in which something is not as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -171,7 +173,7 @@ impl<'a> Current<'a> {
         let names = entries.flatten().map(|entry| entry.file_name());
         // Build drivers look for sources while their commands put other things beside these.
         let names = names.filter(|name| !drives || !self.products.written.contains(&path.join(name)));
-        (listing(names.collect()) != *before).then(|| change(path, "now holds other files"))
+        (listing(names.collect()) != *before).then(|| change(path, OTHER_FILES))
     }
 
     /// Is what the build made there what was found there? `None` stands for content that was not known.
@@ -329,12 +331,13 @@ impl Current<'_> {
             let (id, change) = match step {
                 Step::Deferred(command, name) => (command.id, self.change_for(&self.store.thunk(&name)?)?),
                 Step::Observed(observed) => {
-                    let change = self.changes_since(observed).next();
                     if observed.drives() {
-                        verdict.stale = verdict.stale.or(change);
+                        // A file tells more than the directory that it was removed from.
+                        let changes = verdict.stale.take().into_iter().chain(self.changes_since(observed));
+                        verdict.stale = changes.min_by_key(|change| change.how == OTHER_FILES);
                         continue;
                     }
-                    (observed.id, change)
+                    (observed.id, self.changes_since(observed).next())
                 }
             };
             verdict.changed.extend(change.map(|change| (id, change)));
