@@ -21,7 +21,7 @@ fn recorded(space: &TestSpace) -> PathBuf {
     trace
 }
 
-fn replay(space: &TestSpace, trace: &PathBuf, rest: &[&str]) -> Ran {
+fn replay(space: &TestSpace, trace: &Path, rest: &[&str]) -> Ran {
     let mut args = vec!["--trace".into(), trace.clone().into_os_string()];
     args.extend(rest.iter().map(Into::into));
     space.start_program("ggforce", &args).wait()
