@@ -2,7 +2,7 @@
 //! `ggforce --trace`: a recorded build without make, on the files as they are now.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tests::{Forced, Ran, Snapshot, TestSpace};
 
