@@ -22,7 +22,7 @@ fn recorded(space: &TestSpace) -> PathBuf {
 }
 
 fn replay(space: &TestSpace, trace: &Path, rest: &[&str]) -> Ran {
-    let mut args = vec!["--trace".into(), trace.clone().into_os_string()];
+    let mut args = vec!["--trace".into(), trace.into()];
     args.extend(rest.iter().map(Into::into));
     space.start_program("ggforce", &args).wait()
 }
