@@ -22,12 +22,12 @@ fn recorded(space: &TestSpace) -> PathBuf {
 }
 
 fn replay(space: &TestSpace, trace: &Path, rest: &[&str]) -> Ran {
-    let mut args = vec!["--trace".into(), trace.into()];
+    let mut args: Vec<std::ffi::OsString> = vec!["--trace".into(), trace.into()];
     args.extend(rest.iter().map(Into::into));
     space.start_program("ggforce", &args).wait()
 }
 
-fn replayed(space: &TestSpace, trace: &PathBuf) -> Forced {
+fn replayed(space: &TestSpace, trace: &Path) -> Forced {
     Forced::of(&replay(space, trace, &[]).ok())
 }
 
