@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures for bench-interceptor: `WHAT COUNT FILE` prints the nanoseconds of one open (and close), stat, lookup of what is not there, or realpath,
 // or the microseconds of one spawn of a program: processor time, children included, so that a busy machine disturbs little. The best of sixty
-// rounds counts. With LOG=COMMAND:… in the environment, a log is made first and told to everything that is spawned: see bench-interceptor.
+// rounds counts. `logged …` makes a log and runs a command in a session with it.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <limits.h>
@@ -42,9 +42,8 @@ static char *make_log(void)
 {
     static char path[64];
     int fd = memfd_create("log", 0);
-    unsigned long long header[2] = {0x010000474f4c4747, 0};
+    unsigned long long header[2] = {0, (1ull << 36) / 16384 - 1};
     memcpy(header, "GGLOG\0\0\1", 8);
-    header[1] = (1ull << 36) / 16384 - 1;
     if (fd < 0 || ftruncate(fd, 1ll << 36) || pwrite(fd, header, sizeof header, 0) != sizeof header)
         exit(1);
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), fd);

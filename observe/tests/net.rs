@@ -139,6 +139,10 @@ fn odd_programs_look_the_same() {
             ("bad-pointers", &[]),
             ("foreign", &[]),
         ] {
+            if (linked, way) == ("dynamic", "leader-exits") {
+                // Loads a library to end its first thread, or not, if the exec of the other comes first.
+                continue;
+            }
             let all: Vec<_> = [way].iter().chain(arguments).copied().collect();
             same(prepare, odd(linked), &all);
         }

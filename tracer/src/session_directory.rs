@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The directory of one recording, for its socket and what else lives no longer than it. Locked for as long as the recorder
-//! lives, which tells the next one what a killed one has left. Does not know what is in it.
+//! The directory of one recording, for its socket and what else lives no longer than it. In it is a file that is locked for as long
+//! as the recorder lives, which tells the next one what a killed one has left. Does not know what else is in it.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 
 const PREFIX: &str = "ggtrace-";
-/// No recorder needs so long from making its directory to putting something there.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// Has this name once it is locked.
+const LOCK: &str = "lock";
 
 /// A directory that only this user can enter, removed at the end.
 pub struct SessionDirectory {
@@ -38,9 +37,11 @@ impl SessionDirectory {
         let path = base.join(format!("{PREFIX}{random:016x}"));
         let cannot = || format!("cannot make the session's directory {}", path.display());
         fs::DirBuilder::new().mode(0o700).create(&path).with_context(cannot)?;
-        let lock = File::open(&path).with_context(cannot)?;
+        let new = path.join("lock.new");
+        let lock = File::create_new(&new).with_context(cannot)?;
         // A file system without locks: nobody will take the directory for a dead recorder's, for it cannot be locked then either.
         let _ = thunk::try_lock(&lock);
+        fs::rename(new, path.join(LOCK)).with_context(cannot)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -70,17 +71,16 @@ fn is_ours(name: &str) -> bool {
     random.len() == 16 && random.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// A directory with something in it has been locked before, by its recorder if that still lives. An empty one may be locked in
-/// a moment.
+/// One without a lock is left alone: its recorder has not come to locking it, or is one that does not.
 fn is_dead(path: &Path) -> bool {
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let Ok(directory) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
-    let Ok(metadata) = directory.metadata() else { return false };
-    let age = metadata.modified().ok().and_then(|made| SystemTime::now().duration_since(made).ok());
-    let used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    let open = |path: &Path, flags| {
+        OpenOptions::new().read(true).custom_flags(flags | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+    };
+    let Ok(directory) = open(path, libc::O_DIRECTORY) else { return false };
     // SAFETY: takes nothing and cannot fail.
     let user = unsafe { libc::geteuid() };
-    metadata.uid() == user && (used || age.is_some_and(|age| age > ABANDONED)) && thunk::try_lock(&directory)
+    directory.metadata().is_ok_and(|metadata| metadata.uid() == user)
+        && open(&path.join(LOCK), 0).is_ok_and(|lock| thunk::try_lock(&lock))
 }
 
 #[cfg(test)]
@@ -95,25 +95,23 @@ mod tests {
         let base = base.path();
         let live = SessionDirectory::create_in(base).unwrap();
         fs::write(live.path().join("socket"), "").unwrap();
-        let make = |name: &str, used: bool| {
+        let make = |name: &str, lock: bool| {
             let path = base.join(name);
-            fs::create_dir(&path).unwrap();
-            if used {
-                fs::create_dir_all(path.join("empty/deep")).unwrap();
+            fs::create_dir_all(path.join("empty/deep")).unwrap();
+            if lock {
+                fs::write(path.join(LOCK), "").unwrap();
             }
             path
         };
         let dead = make("ggtrace-0123456789abcdef", true);
-        let old = make("ggtrace-0123456789abcde0", false);
-        File::open(&old).unwrap().set_modified(SystemTime::now() - ABANDONED * 2).unwrap();
-        let just_made = make("ggtrace-0123456789abcde1", false);
+        let unlocked = make("ggtrace-0123456789abcde1", false);
         let foreign = make("ggtrace-notes", true);
         let link = base.join("ggtrace-0123456789abcde2");
         symlink(&foreign, &link).unwrap();
         sweep(base);
-        let there = [live.path(), &just_made, &foreign, &foreign.join("empty"), &link].map(Path::exists);
+        let there = [live.path(), &unlocked, &foreign, &foreign.join(LOCK), &link].map(Path::exists);
         assert_eq!(there, [true; 5]);
-        assert_eq!([&dead, &old].map(|path| path.exists()), [false; 2]);
+        assert!(!dead.exists());
         let path = live.path().to_path_buf();
         drop(live);
         assert!(!path.exists());

@@ -5,6 +5,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::handle::Args;
 use crate::{Pid, Verdict};
@@ -66,9 +67,10 @@ impl Listener {
                 });
             }
             match io::Error::last_os_error().raw_os_error() {
-                // Interrupted; or who made the call was killed before we could take it.
-                Some(libc::EINTR | libc::ENOENT) => {}
-                // Since Linux 6.11, `ENOTCONN`: all are gone. Anything else should not be, and would be so for ever.
+                Some(libc::EINTR) => {}
+                // Who made the call was killed before we could take it; or, since Linux 6.11, all are gone.
+                Some(libc::ENOENT) if !self.is_over() => {}
+                // Anything else should not be, and would be so for ever.
                 _ => return None,
             }
         }
@@ -77,29 +79,35 @@ impl Listener {
 
     /// Is no process left that could make a call?
     pub(super) fn is_over(&self) -> bool {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
-        // SAFETY: the kernel reads and writes this one structure, and does not wait.
-        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+        self.poll(0, 0) != 0
     }
 
-    /// Waits until no process is left that could make a call.
-    pub(super) fn wait_for_the_end(&self) {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
+    /// The same, and waits for it as long as that.
+    pub(super) fn is_over_within(&self, time: Duration) -> bool {
+        self.poll(0, time.as_millis() as i32) != 0
+    }
+
+    /// Does a call wait to be received?
+    pub(super) fn is_asked(&self) -> bool {
+        self.poll(libc::POLLIN, 0) & libc::POLLIN != 0
+    }
+
+    /// What is so of `events` and of `POLLHUP`, which is asked about always: at once, after milliseconds, or (-1) some time.
+    fn poll(&self, events: i16, timeout: i32) -> i16 {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events, revents: 0 };
         // SAFETY: the kernel reads and writes this one structure.
-        while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {}
+        if unsafe { libc::poll(&raw mut poll, 1, timeout) } > 0 { poll.revents } else { 0 }
     }
 
     /// Lets all calls go on, unseen, until no process is left. Allocates nothing, takes no lock: for a child after `fork`.
     pub(super) fn let_go(&self) {
         loop {
-            let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // Unlike receiving, this ends with the last process on all kernels.
-            // SAFETY: the kernel reads and writes this one structure.
-            unsafe { libc::poll(&raw mut poll, 1, -1) };
-            if poll.revents & libc::POLLIN != 0 {
+            let events = self.poll(libc::POLLIN, -1);
+            if events & libc::POLLIN != 0 {
                 let Some(call) = self.receive(&AtomicBool::new(false)) else { return };
                 self.answer(call.id, Verdict::Go);
-            } else if poll.revents != 0 {
+            } else if events != 0 {
                 return;
             }
         }

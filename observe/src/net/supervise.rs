@@ -19,11 +19,12 @@ use crate::handle::{self, Context, Request};
 use crate::tracee::{self, View};
 use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
 
-/// So many threads receive while none is held up: the lookups of one may have to wait for a disk.
-const RECEIVERS: usize = 2;
-/// More than that, who come back from the judge, end.
-const MOST_RECEIVERS: usize = 8;
-
+/// One thread receives for so many processors. More would take turns, which costs about 2 µs for each call, and one is
+/// rarely busy.
+const PROCESSORS: usize = 4;
+/// If nobody has taken a call for that long, although one waits, the receivers are held up by something, be it a slow disk:
+/// then there is another one.
+const TICK: Duration = Duration::from_millis(10);
 /// How often a thread is asked to stop, which may have looked just before it began to wait.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -32,7 +33,11 @@ pub(super) struct Supervise {
     listener: Listener,
     sink: Arc<dyn SharedSink>,
     judge: Option<Arc<dyn Judge>>,
+    /// How many threads receive, and how many shall.
     receivers: AtomicUsize,
+    wanted: usize,
+    /// How many calls have been taken.
+    taken: AtomicUsize,
     /// Those that may have taken a call.
     threads: Mutex<HashSet<Pid>>,
     stop: AtomicBool,
@@ -88,6 +93,8 @@ impl Supervise {
             sink,
             judge,
             receivers: AtomicUsize::new(0),
+            wanted: thread::available_parallelism().map_or(1, |count| count.get().div_ceil(PROCESSORS)),
+            taken: AtomicUsize::new(0),
             threads: Mutex::default(),
             stop: AtomicBool::new(false),
             shared_view: AtomicBool::new(true),
@@ -95,9 +102,9 @@ impl Supervise {
         })
     }
 
-    /// Answers calls until no process is left.
+    /// Answers calls until no process is left. When it returns, nothing more is told, and no thread is left either.
     pub(super) fn run(self: Arc<Self>) {
-        for _ in 0..RECEIVERS {
+        for _ in 0..self.wanted {
             self.add_receiver();
         }
         if self.receivers.load(Ordering::Relaxed) == 0 {
@@ -105,7 +112,16 @@ impl Supervise {
             self.receivers.store(1, Ordering::Relaxed);
             self.receive();
         }
-        self.listener.wait_for_the_end();
+        let mut before = 0;
+        while !self.listener.is_over_within(TICK) {
+            let taken = self.taken.load(Ordering::Relaxed);
+            if taken == before && self.listener.is_asked() {
+                self.add_receiver();
+            }
+            before = taken;
+        }
+        // Since Linux 6.11 they stop by themselves.
+        self.stop();
     }
 
     fn add_receiver(self: &Arc<Self>) {
@@ -155,9 +171,10 @@ impl Supervise {
         let _taking = self.taking();
         let mut buffer = Buffer(Vec::new());
         while let Some(call) = self.listener.receive(&self.stop) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
             self.handle(&call, &mut buffer);
             // In one step: a thread that is counted must not end, or nobody might be left to receive.
-            let leave = |count| (count > MOST_RECEIVERS).then(|| count - 1);
+            let leave = |count| (count > self.wanted).then(|| count - 1);
             if self.receivers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave).is_ok() {
                 return;
             }
@@ -166,7 +183,7 @@ impl Supervise {
 
     /// Does what may take long.
     fn aside<T>(self: &Arc<Self>, slow: impl FnOnce() -> T) -> T {
-        if self.receivers.fetch_sub(1, Ordering::Relaxed) <= RECEIVERS {
+        if self.receivers.fetch_sub(1, Ordering::Relaxed) <= self.wanted {
             self.add_receiver();
         }
         let result = slow();

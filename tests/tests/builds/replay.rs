@@ -2,7 +2,7 @@
 //! `ggforce --trace`: a recorded build without make, on the files as they are now.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tests::{Forced, Ran, Snapshot, TestSpace};
 
@@ -21,13 +21,13 @@ fn recorded(space: &TestSpace) -> PathBuf {
     trace
 }
 
-fn replay(space: &TestSpace, trace: &PathBuf, rest: &[&str]) -> Ran {
-    let mut args = vec!["--trace".into(), trace.clone().into_os_string()];
+fn replay(space: &TestSpace, trace: &Path, rest: &[&str]) -> Ran {
+    let mut args: Vec<std::ffi::OsString> = vec!["--trace".into(), trace.into()];
     args.extend(rest.iter().map(Into::into));
     space.start_program("ggforce", &args).wait()
 }
 
-fn replayed(space: &TestSpace, trace: &PathBuf) -> Forced {
+fn replayed(space: &TestSpace, trace: &Path) -> Forced {
     Forced::of(&replay(space, trace, &[]).ok())
 }
 
