@@ -12,10 +12,10 @@ use thunk::Store;
 use thunk::trace::{Trace, Writer};
 
 /// Where traces are written to be read again.
-static PLACE: LazyLock<(Store, PathBuf)> = LazyLock::new(|| {
+static PLACE: LazyLock<Store> = LazyLock::new(|| {
     let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
     let directory = base.join(format!("gg-fuzz-trace-{}", std::process::id()));
-    (Store::open(&directory).expect("a temporary store can be made"), directory.join("fuzzed.trace"))
+    Store::open(&directory).expect("a temporary store can be made")
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -32,13 +32,13 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(cut) = Trace::decode("cut", &content[..content.len() - 1]) {
         assert!(cut.cut.is_some() || cut.end.is_none() && trace.cut.is_none());
     }
-    let (store, path) = &*PLACE;
-    let writer = Writer::create(store, Some(path), &trace.cwd, &trace.argv, &[]).expect("it can be written");
+    let writer = Writer::create(&PLACE, None, &trace.cwd, &trace.argv, &[]).expect("it can be written");
     trace.commands.iter().for_each(|c| writer.command(c).expect("it can be written"));
     trace.placed.iter().for_each(|p| writer.placed(p).expect("it can be written"));
     if let Some((code, wall)) = trace.end {
         writer.end(code, wall).expect("it can be written");
     }
-    let again = Trace::read(path).expect("what was written is a trace");
+    let again = Trace::read(writer.path()).expect("what was written is a trace");
+    std::fs::remove_file(writer.path()).expect("it is ours");
     assert_eq!(Trace { started_us: trace.started_us, ..again }, Trace { cut: None, ..trace });
 });
