@@ -34,11 +34,20 @@ fuzz_target!(|data: &[u8]| {
     }
     let writer = Writer::create(&PLACE, None, &trace.cwd, &trace.argv, &[]).expect("it can be written");
     trace.commands.iter().for_each(|c| writer.command(c).expect("it can be written"));
+    trace.observed.iter().for_each(|o| writer.observed(o).expect("it can be written"));
     trace.placed.iter().for_each(|p| writer.placed(p).expect("it can be written"));
+    if let Some(standing) = &trace.standing {
+        let standing = standing.iter().map(|(path, output)| (path.as_path(), output));
+        writer.standing(standing).expect("it can be written");
+    }
     if let Some((code, wall)) = trace.end {
         writer.end(code, wall).expect("it can be written");
     }
     let again = Trace::read(writer.path()).expect("what was written is a trace");
     std::fs::remove_file(writer.path()).expect("it is ours");
-    assert_eq!(Trace { started_us: trace.started_us, ..again }, Trace { cut: None, ..trace });
+    // Nobody but a pack writes that it is one.
+    assert_eq!(
+        Trace { started_us: trace.started_us, packed: trace.packed, ..again },
+        Trace { cut: None, ..trace }
+    );
 });
