@@ -15,6 +15,7 @@ mod progress;
 mod protocol;
 mod replay;
 mod schedule;
+mod settled;
 mod simulated;
 mod targets;
 mod worker;
@@ -95,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(trace) = &arguments.trace {
         let options =
             replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
-        targets.found = replay::targets(&store, &options)?;
+        targets.found = replay::plan(&store, &options)?;
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
     } else if arguments.targets.is_empty() {

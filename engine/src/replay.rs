@@ -18,11 +18,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use thunk::trace::{Current, Now, Product, Step, Trace, clean};
-use thunk::{ObjectName, OutputRef, ReducedOutput, Reduction, Store};
+use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store};
 
 use crate::escapes;
 use crate::materialise::{Place, Target, place_value};
-use crate::own;
+use crate::settled::Settled;
+use crate::{own, targets};
 
 /// How to replay.
 pub struct Options<'a> {
@@ -38,8 +39,12 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// The trace does not speak for the build any more, a target is none of what it left, or the store is damaged.
-pub fn targets(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
-    let trace = read(options.trace)?;
+pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
+    let settled = question(store, options);
+    if settled.as_ref().is_some_and(Settled::holds) {
+        return Ok(Vec::new());
+    }
+    let trace = targets::trace(store, Some(options.trace))?;
     let current = Current::new(store, &trace);
     let verdict = current.verdict()?;
     if let Some(change) = verdict.stale.filter(|_| !options.as_recorded) {
@@ -49,24 +54,31 @@ pub fn targets(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
             options.trace.display()
         );
     }
-    let Some((_, change)) = verdict.changed.first() else { return wanted(store, &current, &trace, options) };
+    let Some((_, change)) = verdict.changed.first() else {
+        let found = wanted(store, &current, &trace, options)?;
+        if let Some(settled) = settled.filter(|_| found.is_empty()) {
+            let looked = current.looked_at();
+            settled.note(looked.iter().map(|(path, how)| (path.as_path(), *how)));
+        }
+        return Ok(found);
+    };
     let Some(recorder) = own::beside("ggtrace")? else {
         bail!("{change}: ggtrace, which finds out what that means, is not installed beside this program");
     };
     let path = again(store, &recorder, options.trace)?;
-    let trace = read(&path)?;
+    let trace = targets::trace(store, Some(&path))?;
     wanted(store, &Current::new(store, &trace), &trace, options)
 }
 
-fn read(path: &Path) -> Result<Trace> {
-    let trace = Trace::read(path)?;
-    if let Some(why) = &trace.cut {
-        eprintln!(
-            "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
-            path.display()
-        );
-    }
-    Ok(trace)
+/// What tells this replay from others.
+fn question(store: &Store, options: &Options<'_>) -> Option<Settled> {
+    let trace = std::fs::canonicalize(options.trace).ok()?;
+    let id = format!("{:?}", FileId::of(&std::fs::metadata(&trace).ok()?));
+    let here = std::env::current_dir().ok()?;
+    let mut parts = vec![trace.as_os_str().as_bytes(), id.as_bytes(), here.as_os_str().as_bytes()];
+    parts.push(if options.as_recorded { b"as recorded" } else { b"" });
+    parts.extend(options.targets.iter().map(|target| target.as_os_str().as_bytes()));
+    Settled::of(store, &parts)
 }
 
 /// Has the recorder go through the trace; tells the path of the new one.

@@ -4,7 +4,7 @@
 
 pub mod format;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use thunk::trace::{Product, Trace, Writer};
-use thunk::{AtomicFile, ObjectKind, ObjectName, OutputRef, Store, TreeNode};
+use thunk::trace::{Command, Observed, Product, Touch, Trace};
+use thunk::{AtomicFile, ObjectKind, ObjectName, Store, TreeNode};
 
 use crate::facts::{self, Facts};
 use format::{Manifest, Reader};
@@ -45,7 +45,7 @@ pub fn pack(arguments: &Arguments) -> Result<()> {
             Product::Value { value, executable } => closure.add(*value, *executable),
         }
     }
-    let trace = part(&facts, &chosen, &closure.thunks)?;
+    let trace = part(&facts.trace, &chosen, &closure.thunks).encode();
     let objects: Vec<_> = closure.objects.into_iter().collect();
     let manifest = Manifest { trace: ObjectName::of(ObjectKind::Value, &trace), objects };
     let path = std::path::absolute(&arguments.output)?;
@@ -133,41 +133,39 @@ impl Closure<'_> {
     }
 }
 
-/// The part of the trace that speaks of the targets, as a file's content.
-fn part(facts: &Facts, chosen: &BTreeMap<PathBuf, Product>, thunks: &HashSet<ObjectName>) -> Result<Vec<u8>> {
-    let Trace { cwd, argv, commands, observed, end, .. } = &facts.trace;
-    let directory = facts.store().root().join("tmp");
-    let file = AtomicFile::create_in(&directory, 0o600)?;
-    let path = file.temporary_path();
-    let writer = Writer::create(facts.store(), Some(path), cwd, argv, &[])?;
-    // Those that left a target and have no thunk that is packed.
-    let ran: BTreeSet<u32> = observed
-        .iter()
-        .filter(|seen| {
-            seen.touches.iter().any(|t| matches!(chosen.get(&*t.path), Some(Product::Value { value, .. }) if t.after == Some(*value)))
-        })
-        .map(|seen| seen.id)
-        .collect();
-    for command in commands {
-        if command.thunk.is_some_and(|thunk| thunks.contains(&thunk)) || ran.contains(&command.id) {
-            writer.command(command)?;
-        }
-    }
-    for seen in observed.iter().filter(|seen| ran.contains(&seen.id)) {
-        let mut seen = seen.clone();
+/// The part of the trace that speaks of the targets.
+fn part(trace: &Trace, chosen: &BTreeMap<PathBuf, Product>, thunks: &HashSet<ObjectName>) -> Trace {
+    let left = |seen: &Observed| {
+        let is_left = |touch: &Touch| match chosen.get(&*touch.path) {
+            Some(Product::Value { value, .. }) => touch.after == Some(*value),
+            _ => false,
+        };
+        seen.touches.iter().any(is_left)
+    };
+    let mut observed: Vec<Observed> = trace.observed.iter().filter(|seen| left(seen)).cloned().collect();
+    for seen in &mut observed {
         // Of what it used nothing is packed; it is not run again.
         seen.touches.retain(|touch| chosen.contains_key(&*touch.path));
-        writer.observed(&seen)?;
     }
-    let outputs = chosen.iter().filter_map(|(path, product)| match product {
-        Product::Output(output) => Some((path.as_path(), output)),
+    let ran: HashSet<u32> = observed.iter().map(|seen| seen.id).collect();
+    let needed = |command: &&Command| {
+        command.thunk.is_some_and(|thunk| thunks.contains(&thunk)) || ran.contains(&command.id)
+    };
+    let standing = chosen.iter().filter_map(|(path, product)| match product {
+        Product::Output(output) => Some((path.clone(), output.clone())),
         Product::Value { .. } => None,
     });
-    writer.standing(outputs.collect::<Vec<(&Path, &OutputRef)>>())?;
-    if let Some((code, us)) = end {
-        writer.end(*code, *us)?;
+    Trace {
+        cwd: trace.cwd.clone(),
+        argv: trace.argv.clone(),
+        started_us: trace.started_us,
+        commands: trace.commands.iter().filter(needed).cloned().collect(),
+        observed,
+        standing: Some(standing.collect()),
+        packed: true,
+        end: trace.end,
+        ..Trace::default()
     }
-    Ok(Trace::mark_packed(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
 }
 
 /// Puts the content of a pack into the store and prints the path of its trace.

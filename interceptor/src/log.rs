@@ -167,7 +167,8 @@ impl Log {
     }
 
     fn take(session: &Session, is_first: bool) -> Option<usize> {
-        settle();
+        // Before anything that a child must not see.
+        process();
         let flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
         let fd = sys::open_at(AT_FDCWD, session.log().as_ptr(), flags).ok()?;
         let taken = Self::take_from(session, fd, is_first);
@@ -230,13 +231,14 @@ impl Log {
     pub(crate) fn tell_once(&self, session: &Session, process: u32) {
         let now = self.header.moves.load(Ordering::Relaxed).wrapping_add(1);
         let is_ours = OWN.process.load(Ordering::Relaxed) == process && !UNSURE.load(Ordering::Relaxed);
-        if is_ours && OWN.told.load(Ordering::Relaxed) == now {
+        if is_ours && OWN.told.load(Ordering::Acquire) == now {
             return;
         }
-        if is_ours {
-            OWN.told.store(now, Ordering::Relaxed);
-        }
         self.tell(session, process);
+        // Only now: what another thread writes relies on it.
+        if is_ours {
+            OWN.told.store(now, Ordering::Release);
+        }
     }
 
     /// Tells the working directory.

@@ -42,14 +42,16 @@ pub(crate) unsafe fn removes(
     path: *const c_char,
 ) -> Result<c_int, Errno> {
     let Some(log) = Log::ready(session) else { return Ok(next()) };
-    // SAFETY: as the caller promises.
-    let result = unsafe {
-        match sys::marked(nr::UNLINKAT, five!(AT_FDCWD, path)) {
-            Err(Errno::ISDIR) => sys::marked(nr::UNLINKAT, five!(AT_FDCWD, path, AT_REMOVEDIR)),
-            result => result,
-        }
+    let call = |flags| {
+        // SAFETY: as the caller promises.
+        let result = unsafe { sys::marked(nr::UNLINKAT, five!(AT_FDCWD, path, flags)) };
+        note(session, &log, What::new(kind::REMOVE, result), At(AT_FDCWD, path));
+        result
     };
-    note(session, &log, What::new(kind::REMOVE, result), At(AT_FDCWD, path));
+    let result = match call(0) {
+        Err(Errno::ISDIR) => call(AT_REMOVEDIR),
+        result => result,
+    };
     result.map(|value| value as c_int)
 }
 

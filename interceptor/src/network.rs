@@ -25,10 +25,9 @@ pub(crate) fn socket(
 ) -> Result<c_int, Errno> {
     // SAFETY: numbers only.
     let socket = unsafe { none(session, next, nr::SOCKET, five!(domain, kind_of, protocol)) }?;
-    if socket >= 0 && !matches!(domain, AF_UNIX | AF_NETLINK | AF_ALG) {
-        if let Some(log) = Log::ready(session) {
-            log.append(session, What::new(kind::NETWORK, Ok(0)), &[], &[]);
-        }
+    let leads_out = socket >= 0 && !matches!(domain, AF_UNIX | AF_NETLINK | AF_ALG);
+    if let Some(log) = Log::ready(session).filter(|_| leads_out) {
+        log.append(session, What::new(kind::NETWORK, Ok(0)), &[], &[]);
     }
     Ok(socket)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The functions that open a file by a descriptor. Where it is a placeholder, the caller waits until the tracer has put the real file in its
-//! place, and gets that. Any other file costs one `fstat`, which the record makes use of, too.
+//! place, and gets that. Any other file costs one `ioctl`.
 
 use core::ffi::{c_char, c_int};
 
@@ -116,6 +116,10 @@ impl Opening<'_> {
             Intent::Ignore => self.call(is_recorded),
             Intent::Read => {
                 let fd = self.call(is_recorded)?;
+                // Nearly all files are passed over by this alone.
+                if sys::rest_of(fd).is_some_and(|size| !wire::size_may_be_placeholder(u64::from(size))) {
+                    return Ok(fd);
+                }
                 let Ok(stat) = sys::fstat(fd) else { return Ok(fd) };
                 *seen = bits::KNOWN
                     | if stat.is_directory() { bits::DIRECTORY } else { 0 }

@@ -10,9 +10,9 @@ use crate::log::{Log, What};
 use crate::path::descriptor_link;
 use crate::place::At;
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, PATH_MAX};
 use crate::text::Text;
-use wire::log::{MAX_STRING, kind};
+use wire::log::{MAX_STRING, bits, kind};
 
 /// Makes a call about one path. `next` is the C library's function.
 ///
@@ -83,11 +83,9 @@ pub(crate) unsafe fn none(
 /// Has the C library make the call, which the filter sees; where there is none, it is recorded here.
 pub(crate) fn told(session: &Session, next: &dyn Fn() -> c_int, kind: u16, at: At) -> Result<c_int, Errno> {
     let result = next();
-    if !sys::is_marking() {
-        if let Some(log) = Log::ready(session) {
-            let result = if result < 0 { Err(libc::errno()) } else { Ok(result as usize) };
-            note(session, &log, What::new(kind, result), at);
-        }
+    if let Some(log) = Log::ready(session).filter(|_| !sys::is_marking()) {
+        let result = if result < 0 { Err(libc::errno()) } else { Ok(result as usize) };
+        note(session, &log, What::new(kind, result), at);
     }
     Ok(result)
 }
@@ -95,6 +93,9 @@ pub(crate) fn told(session: &Session, next: &dyn Fn() -> c_int, kind: u16, at: A
 /// Records what was done to a path.
 #[inline]
 pub(crate) fn note(session: &Session, log: &Log, what: What, at: At) {
+    const NOTDIR: c_int = -Errno::NOTDIR.0;
+    let exists = if what.result == NOTDIR && is_there(at) { bits::FIRST_EXISTS } else { 0 };
+    let what = What { bits: what.bits | exists, ..what };
     match named(at.1, what.result) {
         Some(name) if at.0 == AT_FDCWD || name.first() == Some(&b'/') => {
             log.append(session, what, name, &[]);
@@ -121,13 +122,25 @@ fn note_below(session: &Session, log: &Log, what: What, dirfd: c_int, name: &[u8
 
 /// Records what was done with two paths.
 #[inline(never)]
-fn note_two(session: &Session, log: &Log, what: What, [old, new]: [At; 2]) {
+fn note_two(session: &Session, log: &Log, mut what: What, [old, new]: [At; 2]) {
+    if what.result < 0 {
+        let (first, second) = (is_there(old), is_there(new));
+        what.bits |= if first { bits::FIRST_EXISTS } else { 0 };
+        what.bits |= if second { bits::SECOND_EXISTS } else { 0 };
+    }
     let (mut old_buffer, mut new_buffer) = ([0; PATH_MAX], [0; PATH_MAX]);
     match (place(what, old, &mut old_buffer), place(what, new, &mut new_buffer)) {
         (Below::Path(old), Below::Path(new)) => log.append(session, what, old, new),
         (Below::Unknown, _) | (_, Below::Unknown) => note_gap(session, log, what),
         _ => {}
     }
+}
+
+/// Is there anything at this path, be it a link?
+#[cold]
+#[inline(never)]
+fn is_there(at: At) -> bool {
+    sys::stat_at(at.0, at.1, AT_SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// Records a symbolic link: a path, and a string that is none of ours.

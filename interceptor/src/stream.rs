@@ -42,6 +42,10 @@ pub(crate) unsafe fn opens(
         -1
     };
     let fd = Opening { session, next: &missing, at: At(AT_FDCWD, path), flags, mode: MODE }.run()?;
+    if flags & (O_APPEND | O_RDWR) == O_APPEND {
+        // `fdopen` leaves this out where the descriptor appends already.
+        sys::seek_end(fd);
+    }
     // SAFETY: as the caller promises.
     owned(fd, unsafe { libc::fdopen(fd, mode) })
 }

@@ -151,6 +151,20 @@ pub(crate) fn fstat(fd: c_int) -> Result<Stat, Errno> {
     call!(nr::FSTAT, fd, &raw mut stat).map(|_| stat)
 }
 
+/// How much there is to read of what was just opened: the low bits of a file's size. It costs half of an `fstat`. Nothing for directories and most
+/// devices; of a pipe or terminal, what is waiting.
+pub(crate) fn rest_of(fd: c_int) -> Option<u32> {
+    const FIONREAD: c_int = 0x541b;
+    let mut rest = 0u32;
+    call!(nr::IOCTL, fd, FIONREAD, &raw mut rest).ok().map(|_| rest)
+}
+
+/// Goes to the end of a file, if it has one.
+pub(crate) fn seek_end(fd: c_int) {
+    const SEEK_END: c_int = 2;
+    let _ = call!(nr::LSEEK, fd, 0, SEEK_END);
+}
+
 /// `path` is looked at by the kernel only: any address is allowed.
 pub(crate) fn stat_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<Stat, Errno> {
     let mut stat = Stat::default();

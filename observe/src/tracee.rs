@@ -14,6 +14,8 @@ use crate::Pid;
 
 /// A page boundary is the only place where a string in memory can stop being readable.
 const PAGE: u64 = 4096;
+/// Most paths are shorter: not a whole page is copied for them.
+const SHORT: usize = 256;
 /// How often a lookup is tried again that the kernel gave up because something was renamed meanwhile.
 const TRIES: usize = 64;
 
@@ -28,22 +30,22 @@ pub(crate) fn read_memory(tid: Pid, address: u64, buffer: &mut [u8]) -> Option<u
 
 /// The NUL-terminated string at `address`, without its NUL: a path, so at most `PATH_MAX` long.
 pub(crate) fn read_path(tid: Pid, address: u64) -> Option<Vec<u8>> {
-    let mut path = vec![0; libc::PATH_MAX as usize];
-    let mut length = 0;
-    while length < path.len() {
+    let mut path = Vec::with_capacity(SHORT);
+    while path.len() < libc::PATH_MAX as usize {
+        let length = path.len();
         let at = address.checked_add(length as u64)?;
         let to_page_end = (PAGE - at % PAGE) as usize;
-        let end = path.len().min(length + to_page_end);
-        let read = read_memory(tid, at, &mut path[length..end])?;
-        let part = &path[length..length + read];
-        if let Some(nul) = part.iter().position(|&byte| byte == 0) {
+        let wanted = if length < SHORT { SHORT } else { libc::PATH_MAX as usize } - length;
+        path.resize(length + wanted.min(to_page_end), 0);
+        let read = read_memory(tid, at, &mut path[length..])?;
+        path.truncate(length + read);
+        if let Some(nul) = path[length..].iter().position(|&byte| byte == 0) {
             path.truncate(length + nul);
             return Some(path);
         }
         if read == 0 {
             return None;
         }
-        length += read;
     }
     None
 }

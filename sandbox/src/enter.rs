@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::child::Memory;
 use crate::run::Running;
-use crate::{Entry, Error, Job, Layer, Result, SyncStats, Tree, remove, sys};
+use crate::{Entry, Error, Job, Layer, Result, SyncStats, Tree, chroot, remove, sys};
 
 /// What this machine offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ impl Sandbox {
     fn enter_in(directory: PathBuf, lock: OwnedFd) -> Result<Sandbox> {
         let memory = Memory::new().map_err(|e| Error::setup("map memory", e))?;
         let user_namespace = unshare()?;
+        if !user_namespace {
+            chroot::leave(&directory).map_err(|e| with_hint("leave a chroot", e))?;
+        }
         let private = libc::MS_REC | libc::MS_PRIVATE;
         sys::mount(None, c"/", None, private, None)
             .map_err(|e| with_hint("separate its mounts from the machine's", e))?;
@@ -217,7 +220,10 @@ fn unshare_user(root: bool, maps: &(String, String)) -> io::Result<()> {
     let (pid, uid, gid) = unsafe { (libc::getpid(), libc::geteuid(), libc::getegid()) };
     let helper = if root { Some(Helper::start(pid, maps)?) } else { None };
     // SAFETY: integers.
-    sys::check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) })?;
+    if let Err(error) = sys::check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }) {
+        helper.into_iter().for_each(Helper::dismiss);
+        return Err(error);
+    }
     if helper.is_some_and(Helper::finish) {
         return Ok(());
     }
@@ -253,25 +259,49 @@ impl Helper {
 
     fn finish(self) -> bool {
         File::from(self.go).write_all(b"g").ok();
+        Helper::wait(self.pid)
+    }
+
+    /// There is nothing to do for it.
+    fn dismiss(self) {
+        drop(self.go);
+        Helper::wait(self.pid);
+    }
+
+    fn wait(pid: libc::pid_t) -> bool {
         let mut status = 0;
         // SAFETY: our own child; the result has room.
-        unsafe { libc::waitpid(self.pid, &raw mut status, 0) == self.pid && status == 0 }
+        unsafe { libc::waitpid(pid, &raw mut status, 0) == pid && status == 0 }
     }
 }
 
 fn mount_tmpfs(path: &Path, options: &CStr) -> io::Result<()> {
-    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    mount_tmpfs_with(path, options, libc::MS_NODEV)
+}
+
+fn mount_tmpfs_with(path: &Path, options: &CStr, flags: libc::c_ulong) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | flags;
     sys::mount(Some(c"tmpfs"), &sys::cstr(path)?, Some(c"tmpfs"), flags, Some(options))
 }
 
 /// A /dev with what programs expect, which no command can change. Every sandbox binds it.
 fn make_dev(directory: &Path) -> io::Result<()> {
     let dev = directory.join("dev");
-    mount_tmpfs(&dev, c"mode=0755,size=64k")?;
-    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let (node, here) = (Path::new("/dev").join(name), dev.join(name));
+    let devices =
+        [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)].map(|(name, n)| (name, 1, n));
+    let devices =
+        devices.into_iter().chain([("tty", 5, 0)]).map(|device| (Path::new("/dev").join(device.0), device));
+    let (there, missing): (Vec<_>, Vec<_>) = devices.partition(|(node, _)| node.exists());
+    // Nodes of a tmpfs can be used only where it allows that.
+    let flags = if missing.is_empty() { libc::MS_NODEV } else { 0 };
+    mount_tmpfs_with(&dev, c"mode=0755,size=64k", flags)?;
+    for (node, (name, ..)) in there {
+        let here = dev.join(name);
         File::create(&here)?;
         sys::mount(Some(&sys::cstr(node)?), &sys::cstr(here)?, None, libc::MS_BIND, None)?;
+    }
+    for (_, (name, major, minor)) in missing {
+        sys::make_device(&sys::cstr(dev.join(name))?, libc::makedev(major, minor))?;
     }
     for (name, target) in [
         ("fd", "/proc/self/fd"),

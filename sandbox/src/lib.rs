@@ -20,6 +20,7 @@
 //! costs 20 µs there and 1 ms on ext4; [`Layer::Disk`] is for commands that write more than fits into memory.
 
 mod child;
+mod chroot;
 mod enter;
 mod error;
 mod gate;

@@ -183,6 +183,46 @@ pub(crate) fn clone_mount(path: &CStr) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
+/// Makes a character device that everybody may use.
+pub(crate) fn make_device(path: &CStr, device: libc::dev_t) -> io::Result<()> {
+    // SAFETY: `path` is NUL-terminated.
+    check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, device) })?;
+    // Whatever the umask of this process.
+    // SAFETY: as above.
+    check(unsafe { libc::chmod(path.as_ptr(), 0o666) })?;
+    Ok(())
+}
+
+/// A private copy of the directory `tree` as a mount, with all mounts below it, attached nowhere.
+pub(crate) fn clone_mounts(tree: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE
+        | libc::OPEN_TREE_CLOEXEC
+        | (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE).cast_unsigned();
+    // SAFETY: the empty path is NUL-terminated.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, tree.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
+/// Attaches a copy made by [`clone_mounts`] at `path`.
+pub(crate) fn attach_mount(mount: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let (from, here) = (mount.as_raw_fd(), libc::AT_FDCWD);
+    // SAFETY: both paths are NUL-terminated.
+    check_long(unsafe {
+        let flags = libc::MOVE_MOUNT_F_EMPTY_PATH;
+        libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), here, path.as_ptr(), flags)
+    })?;
+    Ok(())
+}
+
+/// Which directory of which mount this is. `path` is below `dir`, or empty for itself.
+pub(crate) fn place_of(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<(u64, u64)> {
+    // SAFETY: statx is plain integers, for which zeros are valid.
+    let mut stat: libc::statx = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mask = libc::STATX_INO | libc::STATX_MNT_ID;
+    // SAFETY: `path` is NUL-terminated, the result has room.
+    check(unsafe { libc::statx(dir.as_raw_fd(), path.as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut stat) })?;
+    Ok((stat.stx_mnt_id, stat.stx_ino))
+}
+
 /// A pipe with both ends close-on-exec, and neither of them among the three standard descriptors.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands in sandboxes, seen from both sides: each case runs in a process of its own (a process enters a sandbox with
-//! one thread only), as the user who tests, and as an ordinary user too where that is root. The commands are
+//! one thread only), as the user who tests, and where that is root as an ordinary user and as root in a chroot, too. The commands are
 //! this same program, called with `--inside ACTION`.
 
 mod inside {
@@ -32,6 +32,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs the program in a plain directory as its root, in which the machine's programs and the test's space are mounted.
+const CHROOT: &str = "\
+    space=$1 scratch=$2; shift 2
+    root=$scratch/root; mkdir $root; cd $root
+    for name in bin etc lib lib32 lib64 sbin usr proc dev; do
+        if [ -L /$name ]; then cp -P /$name .; elif [ -d /$name ]; then mkdir $name; mount --rbind /$name $name; fi
+    done
+    mkdir -p .$space; mount --bind $space .$space
+    exec chroot . env --chdir=$scratch GG_TEST_CHROOT=1 \"$@\"";
+
 fn run_all(filter: &str) -> ExitCode {
     let space = tempfile::tempdir().expect("a temporary directory");
     let everybody = |path: &Path, mode| {
@@ -43,7 +53,7 @@ fn run_all(filter: &str) -> ExitCode {
     std::fs::copy(std::env::current_exe().expect("own path"), &program).expect("copy of this program");
     everybody(&program, 0o755);
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-    let users: &[&str] = if root { &["root", "nobody"] } else { &["user"] };
+    let users: &[&str] = if root { &["root", "nobody", "chroot"] } else { &["user"] };
     let mut failed = 0;
     for user in users {
         for (name, _) in CASES.iter().filter(|(name, _)| name.contains(filter)) {
@@ -53,6 +63,14 @@ fn run_all(filter: &str) -> ExitCode {
             let mut command = if *user == "nobody" {
                 let mut command = Command::new("setpriv");
                 command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+                command
+            } else if *user == "chroot" {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--mount", "sh", "-ec", CHROOT, "sh"])
+                    .arg(space.path())
+                    .arg(&scratch)
+                    .arg(&program);
                 command
             } else {
                 Command::new(&program)

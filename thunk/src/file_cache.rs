@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::name::{ObjectKind, ObjectName};
@@ -52,6 +52,13 @@ const TICK_NS: i64 = 20_000_000;
 /// The cache. Losing it costs time only, so it never fails: without a file it remembers for this process.
 #[derive(Debug)]
 pub struct FileCache {
+    path: PathBuf,
+    /// What was on disk is read when it is asked for first: not all who have a store ask.
+    loaded: OnceLock<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
     known: Mutex<HashMap<FileId, [u8; 32]>>,
     log: Mutex<Log>,
 }
@@ -63,19 +70,24 @@ struct Log {
 }
 
 impl FileCache {
-    /// Reads the cache at `path`, if there is one.
+    /// The cache at `path`, if there is one.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        let (file, records) = RecordFile::open(path);
-        let known = records.iter().filter_map(decode).collect();
-        let log = Log { file, pending: Vec::new() };
-        Self { known: Mutex::new(known), log: Mutex::new(log) }
+        Self { path: path.to_path_buf(), loaded: OnceLock::new() }
+    }
+
+    fn loaded(&self) -> &Loaded {
+        self.loaded.get_or_init(|| {
+            let (file, records) = RecordFile::open(&self.path);
+            let known = records.iter().filter_map(decode).collect();
+            Loaded { known: Mutex::new(known), log: Mutex::new(Log { file, pending: Vec::new() }) }
+        })
     }
 
     /// What the file with this identity hashes to, if it is known.
     #[must_use]
     pub fn get(&self, id: &FileId) -> Option<ObjectName> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.loaded().known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(id).map(|digest| ObjectName::new(ObjectKind::Value, *digest, id.size))
     }
 
@@ -85,8 +97,9 @@ impl FileCache {
         if now - id.ctime.max(id.mtime) < TICK_NS || name.size() != id.size {
             return;
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, *name.digest());
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let Loaded { known, log } = self.loaded();
+        known.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, *name.digest());
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         log.pending.push(encode(id, name.digest()));
         if log.pending.len() >= BATCH {
             log.flush();
@@ -95,7 +108,9 @@ impl FileCache {
 
     /// Writes what is not on disk yet.
     pub fn flush(&self) {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        if let Some(Loaded { log, .. }) = self.loaded.get() {
+            log.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::placeholder;
 use crate::placeholder::OutputRef;
 use crate::store::Store;
 
-pub use current::{Change, Current, Now, Verdict, listing};
+pub use current::{Change, Current, Look, Now, Verdict, listing};
 pub use observed::{Observed, Status, Touch, Uses, clean};
 pub use products::{Product, Products, Step};
 
@@ -187,7 +187,8 @@ pub struct Trace {
     /// Where outputs of deferred commands stood when the build was over: also those that were renamed or copied, and not those
     /// that were removed. Absent if the recorder was killed.
     pub standing: Option<Vec<(PathBuf, OutputRef)>>,
-    /// It came in a pack: files that are not on this machine are as they were recorded.
+    /// It came in a pack, which has all that it needs: what the build took from outside of its directory is as it was recorded, and
+    /// so are files of its directory that are not on this machine.
     pub packed: bool,
     /// The build's exit code, and how long it took in microseconds; absent if the recorder was killed.
     pub end: Option<(i32, u64)>,
@@ -279,11 +280,35 @@ impl Trace {
         Ok(trace)
     }
 
-    /// A trace file's content with the note that it came in a pack.
+    /// The content of a trace file that says this.
     #[must_use]
-    pub fn mark_packed(mut content: Vec<u8>) -> Vec<u8> {
-        framed::push(&mut content, &wire::Record { kind: Some(wire::Kind::Packed(wire::Packed {})) });
-        content
+    pub fn encode(&self) -> Vec<u8> {
+        let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let mut numbers = observed::Numbers::default();
+        let mut kinds = vec![wire::Kind::Begin(wire::Begin {
+            cwd: path(&self.cwd),
+            argv: self.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+            started_us: self.started_us,
+        })];
+        kinds.extend(self.placed.iter().map(|placed| wire::Kind::Placed(path(placed))));
+        kinds.extend(self.commands.iter().map(|command| wire::Kind::Command(write_command(command))));
+        for observed in &self.observed {
+            let (tables, message) = numbers.encode(observed);
+            kinds.extend(tables.map(wire::Kind::Tables));
+            kinds.push(wire::Kind::Observed(message));
+        }
+        kinds.extend(self.standing.as_ref().map(|standing| {
+            wire::Kind::Standing(write_standing(
+                standing.iter().map(|(path, output)| (path.as_path(), output)),
+            ))
+        }));
+        kinds.extend(self.packed.then_some(wire::Kind::Packed(wire::Packed {})));
+        kinds.extend(self.end.map(|(code, wall_us)| wire::Kind::End(wire::End { code, wall_us })));
+        let mut bytes = MAGIC.to_vec();
+        for kind in kinds {
+            framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
+        }
+        bytes
     }
 
     /// The newest trace of a build that was started in `cwd` or in a directory above it.
@@ -348,6 +373,14 @@ fn read_command(command: wire::Command) -> std::result::Result<Command, String> 
         at_us: command.at_us,
         took_us: command.took_us,
     })
+}
+
+fn write_standing<'a>(paths: impl IntoIterator<Item = (&'a Path, &'a OutputRef)>) -> wire::Standing {
+    let stands = |(path, output): (&Path, &OutputRef)| wire::Stands {
+        path: path.as_os_str().as_bytes().to_vec(),
+        output: output.to_string().into_bytes(),
+    };
+    wire::Standing { paths: paths.into_iter().map(stands).collect() }
 }
 
 fn write_command(command: &Command) -> wire::Command {
@@ -494,11 +527,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be written to.
     pub fn standing<'a>(&self, paths: impl IntoIterator<Item = (&'a Path, &'a OutputRef)>) -> Result<()> {
-        let stands = |(path, output): (&Path, &OutputRef)| wire::Stands {
-            path: path.as_os_str().as_bytes().to_vec(),
-            output: output.to_string().into_bytes(),
-        };
-        self.record(wire::Kind::Standing(wire::Standing { paths: paths.into_iter().map(stands).collect() }))
+        self.record(wire::Kind::Standing(write_standing(paths)))
     }
 
     /// Ends the trace, and copies it to where it is wanted too.
@@ -626,8 +655,8 @@ mod tests {
         assert_eq!((trace.end, &trace.cut), (Some((0, 99)), &None));
         let standing = trace.standing.clone().unwrap();
         assert_eq!((standing.len(), standing[0].0.as_path()), (1, Path::new("/w/project/b.o")));
-        let packed = Trace::mark_packed(fs::read(&path).unwrap());
-        assert_eq!(Trace::decode("t", &packed).unwrap(), Trace { packed: true, ..trace });
+        let packed = Trace { packed: true, ..trace };
+        assert_eq!(Trace::decode("t", &packed.encode()).unwrap(), packed);
         assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
         assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
     }

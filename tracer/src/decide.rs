@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, strip_launcher};
-use models::{Invocation, Kind, Verdict, World as _};
+use models::{Invocation, Kind, Plan, Verdict, World as _};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
@@ -289,7 +289,24 @@ fn model(
     parent: &Running,
     program: Program,
 ) -> Option<(Kind, Result<Deferred, String>)> {
-    let invocation = &exec.invocation;
+    let (kind, planned) = plan(recorder, &exec.invocation, program)?;
+    let outcome = match planned {
+        Ok(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),
+        Ok(plan) => {
+            let now = parent.driver == Role::Ninja;
+            defer::defer(recorder, &exec.invocation, &plan, exec.umask, now).map_err(|decline| decline.0)
+        }
+        Err(reason) => Err(reason),
+    };
+    Some((kind, outcome))
+}
+
+/// What its model says that the command reads and writes, or why it does not. `None` where no model knows the program.
+pub fn plan(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    program: Program,
+) -> Option<(Kind, Result<Box<Plan>, String>)> {
     let mut behind = None;
     let program = if program == Program::Launcher {
         let look = |path: &Path| {
@@ -305,16 +322,14 @@ fn model(
     };
     let real = behind.as_ref().unwrap_or(invocation);
     let (kind, verdict) = models::plan(program, real, recorder)?;
-    let outcome = match verdict {
+    let planned = match verdict {
         Verdict::Decline(reason) => Err(reason),
-        Verdict::Defer(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),
         Verdict::Defer(mut plan) => {
             plan.instead = behind.or(plan.instead);
-            let now = parent.driver == Role::Ninja;
-            defer::defer(recorder, invocation, &plan, exec.umask, now).map_err(|decline| decline.0)
+            Ok(plan)
         }
     };
-    Some((kind, outcome))
+    Some((kind, planned))
 }
 
 fn is_heard(parent: &Running, kind: Kind, exec: &Exec) -> bool {

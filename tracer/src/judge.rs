@@ -32,7 +32,7 @@ impl Judge for Kernel {
             return Verdict::Go;
         }
         let session = exec.env.iter().find(|(name, _)| name == wire::SESSION_VARIABLE);
-        let named = session.and_then(|(_, value)| process::command_in(value));
+        let named = session.and_then(|(_, value)| process::command_in(value, &recorder.socket));
         if let Some(id) = named
             && recorder.watch.arrives(exec.pid, id, &program, &exec.argv)
         {

@@ -15,7 +15,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use thunk::trace::{self, Observed, Trace, Uses};
-use thunk::{FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput, TreeNode};
+use thunk::{
+    FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Thunk, ThunkInput, TreeNode,
+};
 
 use crate::defer::{Deferred, placeholder};
 use crate::placing::Placing;
@@ -85,6 +87,26 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
+    put(recorder, name, thunk, Some(&reduction), exec.umask)
+}
+
+/// Defers a command as this thunk says, on the inputs as they are now.
+///
+/// # Errors
+/// Something is not as it was that no thunk can follow.
+pub fn anew(recorder: &Recorder, name: ObjectName) -> Result<Deferred, String> {
+    let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
+    let umask = thunk.umask.unwrap_or(0o022);
+    put(recorder, name, thunk, recorder.store.reduction(&name).as_ref(), umask)
+}
+
+fn put(
+    recorder: &Recorder,
+    name: ObjectName,
+    thunk: Thunk,
+    reduction: Option<&Reduction>,
+    umask: u32,
+) -> Result<Deferred, String> {
     fixed(recorder, &thunk)?;
     let (name, thunk) = match inputs(recorder, &thunk)? {
         None => (name, thunk),
@@ -101,8 +123,8 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
     recorder.note_outputs(thunk.outputs.iter().cloned()).map_err(|error| error.to_string())?;
     let mut placing = Placing::default();
     for path in &thunk.outputs {
-        let executable = reduction.output(Some(path)).is_some_and(|output| output.executable);
-        let mode = if executable { 0o777 } else { 0o666 } & !exec.umask;
+        let output = reduction.and_then(|reduction| reduction.output(Some(path)));
+        let mode = if output.is_some_and(|output| output.executable) { 0o777 } else { 0o666 } & !umask;
         let output = OutputRef { thunk: name, output: Some(path.clone()) };
         let file = placeholder(recorder, path, output, mode).map_err(|error| error.to_string())?;
         placing.add(file, path.clone());

@@ -378,7 +378,7 @@ impl Decoder {
     }
 
     fn looked_up(&mut self, record: &Record, path: PathBuf) {
-        if let Some(event) = judge(path, record.result) {
+        if let Some(event) = judge(path, record) {
             self.emit(record, event);
         }
     }
@@ -413,7 +413,7 @@ impl Decoder {
         };
         let (place, found) = self.files.opened(path);
         let kind = match record.bits {
-            told if told & bits::KNOWN == 0 && has(libc::O_DIRECTORY) => Kind::Directory,
+            _ if has(libc::O_DIRECTORY) => Kind::Directory,
             told if told & bits::KNOWN == 0 => found,
             told if told & bits::DIRECTORY != 0 => Kind::Directory,
             told if told & bits::SPECIAL != 0 => Kind::Special,
@@ -425,9 +425,9 @@ impl Decoder {
     fn transferred(&mut self, record: &Record, old: PathBuf, new: PathBuf) {
         if record.result < 0 {
             // The errno does not tell which of the two it is about.
-            for path in [old, new] {
-                if judge(path.clone(), record.result).is_some() {
-                    self.emit(record, probe(path));
+            for (path, bit) in [(old, bits::FIRST_EXISTS), (new, bits::SECOND_EXISTS)] {
+                if judge(path.clone(), record).is_some() {
+                    self.emit(record, exists(path, record.bits & bit != 0));
                 }
             }
             return;
@@ -529,10 +529,10 @@ fn push_names(stack: &mut Vec<PathBuf>, path: &Path) {
 }
 
 /// What the outcome of a call says about the path it was given.
-fn judge(path: PathBuf, result: i32) -> Option<Event> {
-    match result.wrapping_neg() {
+fn judge(path: PathBuf, record: &Record) -> Option<Event> {
+    match record.result.wrapping_neg() {
         // A file where a directory was wanted is not missing.
-        libc::ENOTDIR => Some(probe(path)),
+        libc::ENOTDIR => Some(exists(path, record.bits & bits::FIRST_EXISTS != 0)),
         libc::ENOENT | libc::ENAMETOOLONG => Some(Event::Missing(path)),
         libc::EACCES | libc::EPERM | libc::EROFS => Some(Event::Denied(path)),
         // Not for the sake of the file, but of the process, its memory or its descriptors; or to be done again.
@@ -549,9 +549,8 @@ fn judge(path: PathBuf, result: i32) -> Option<Event> {
     }
 }
 
-/// Looks itself, where the outcome does not tell.
-fn probe(path: PathBuf) -> Event {
-    if fs::symlink_metadata(&path).is_ok() { Event::Found(path) } else { Event::Missing(path) }
+fn exists(path: PathBuf, exists: bool) -> Event {
+    if exists { Event::Found(path) } else { Event::Missing(path) }
 }
 
 /// `path` without the parts that mean nothing: empty ones, `.`, and a final slash. `..` stays, because what it means depends on links.
@@ -610,4 +609,5 @@ fn place(named: PathBuf, real: Option<PathBuf>) -> Place {
 }
 
 #[cfg(test)]
+#[path = "log/tests.rs"]
 mod tests;

@@ -17,6 +17,7 @@ mod process;
 mod programs;
 mod questions;
 mod recorder;
+mod replay;
 mod request;
 mod server;
 mod session;
@@ -48,8 +49,11 @@ struct Arguments {
     /// When the build is over, say on standard error how many commands were deferred.
     #[arg(short, long)]
     verbose: bool,
+    /// Called by ggforce: go through this trace's build again, on the files as they are now.
+    #[arg(long, hide = true, value_name = "TRACE", conflicts_with_all = ["output", "run", "command"])]
+    replay: Option<PathBuf>,
     /// The build's command.
-    #[arg(required = true, value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "replay", value_name = "COMMAND", allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
 
@@ -67,7 +71,11 @@ enum Method {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match session::run(&arguments) {
+    let result = match &arguments.replay {
+        Some(trace) => replay::run(trace),
+        None => session::run(&arguments),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ggtrace: {error:#}");

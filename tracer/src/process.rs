@@ -15,19 +15,22 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
     status_field(pid, "PPid:")?.parse().ok().filter(|&parent| parent > 0)
 }
 
-/// The command in the session's variable of the program that the process executed last.
-pub fn command_of(pid: Pid) -> Option<u32> {
+/// The command in the session's variable of the program that the process executed last, if the session is the one of
+/// this socket: a recorder may run below another one.
+pub fn command_of(pid: Pid, socket: &Path) -> Option<u32> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let session = environ
         .split(|&b| b == 0)
         .find_map(|variable| variable.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
-    command_in(OsStr::from_bytes(session))
+    command_in(OsStr::from_bytes(session), socket)
 }
 
 /// The command in a value of the session's variable.
-pub fn command_in(session: &OsStr) -> Option<u32> {
-    let number = session.as_bytes().split(|&b| b == b':').next()?;
-    std::str::from_utf8(number).ok()?.parse().ok()
+pub fn command_in(session: &OsStr, socket: &Path) -> Option<u32> {
+    let mut fields = session.as_bytes().split(|&b| b == b':');
+    let number = fields.next()?;
+    let ours = fields.next_back()? == socket.as_os_str().as_bytes();
+    std::str::from_utf8(number).ok()?.parse().ok().filter(|_| ours)
 }
 
 fn status_field(pid: Pid, name: &str) -> Option<String> {

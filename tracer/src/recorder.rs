@@ -161,7 +161,7 @@ impl Recorder {
             started: Instant::now(),
             defers,
             sight,
-            watch: Watch::new(sight, log.clone())?,
+            watch: Watch::new(sight, directory.join("socket"), log.clone())?,
             log,
             cookie,
             build: OnceLock::new(),

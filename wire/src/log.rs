@@ -156,6 +156,10 @@ pub mod bits {
     pub const DIRECTORY: u16 = 4;
     /// With [`KNOWN`]: it is a device, a pipe or a socket.
     pub const SPECIAL: u16 = 8;
+    /// Where the errno does not tell (`ENOTDIR`, or one of two paths): there is something at the first path.
+    pub const FIRST_EXISTS: u16 = 16;
+    /// The same of the second.
+    pub const SECOND_EXISTS: u16 = 32;
 }
 
 /// What [`Chunk::seal`] is in a chunk that begins with this unit.

@@ -5,5 +5,8 @@
 
 mod execs;
 mod library;
+#[path = "../../../tracer/src/log.rs"]
+mod log;
+mod logged;
 mod opens;
 mod support;

@@ -134,8 +134,14 @@ impl Tracer {
 
     /// The value of the session's variable.
     pub fn session(&self, flags: u32) -> String {
+        self.session_with(flags, 0, Path::new(""))
+    }
+
+    /// The same with a log, and with a filter that lets calls with this cookie through.
+    pub fn session_with(&self, flags: u32, cookie: u64, log: &Path) -> String {
         let socket = self.folder().join("socket");
-        format!("5:{flags}:0000000000000000:{}::{}", built().stand_in.display(), socket.display())
+        let (log, stand_in) = (log.display(), built().stand_in.display());
+        format!("5:{flags}:{cookie:016x}:{stand_in}:{log}:{}", socket.display())
     }
 
     /// A command in the session, with nothing else in its environment but `PATH`, in the folder.

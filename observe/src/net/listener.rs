@@ -3,7 +3,9 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::handle::Args;
 use crate::{Pid, Verdict};
@@ -32,6 +34,12 @@ pub(super) struct Listener {
     fd: OwnedFd,
 }
 
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl Listener {
     pub(super) fn new(fd: OwnedFd) -> Self {
         // Older kernels than 6.6 do not have it, and need more time.
@@ -40,9 +48,10 @@ impl Listener {
         Self { fd }
     }
 
-    /// Waits for a call; nothing when no process is left that could make one.
-    pub(super) fn receive(&self) -> Option<Notification> {
-        loop {
+    /// Waits for a call; nothing when no process is left that could make one, or when `stop` is set: a signal makes this
+    /// thread look.
+    pub(super) fn receive(&self, stop: &AtomicBool) -> Option<Notification> {
+        while !stop.load(Ordering::Relaxed) {
             // SAFETY: all its fields are integers; the kernel wants them zero.
             let mut raw: libc::seccomp_notif = unsafe { mem::zeroed() };
             // SAFETY: the kernel writes one structure of the size that is part of the request's number.
@@ -58,54 +67,49 @@ impl Listener {
                 });
             }
             match io::Error::last_os_error().raw_os_error() {
-                // Interrupted; or who made the call was killed before we could take it.
-                Some(libc::EINTR | libc::ENOENT) => {}
-                // Since Linux 6.11, `ENOTCONN`: all are gone. Anything else should not be, and would be so for ever.
+                Some(libc::EINTR) => {}
+                // Who made the call was killed before we could take it; or, since Linux 6.11, all are gone.
+                Some(libc::ENOENT) if !self.is_over() => {}
+                // Anything else should not be, and would be so for ever.
                 _ => return None,
             }
         }
-    }
-
-    /// Waits until no process is left that could make a call.
-    pub(super) fn wait_for_the_end(&self) {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
-        // SAFETY: the kernel reads and writes this one structure.
-        while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {}
+        None
     }
 
     /// Is no process left that could make a call?
     pub(super) fn is_over(&self) -> bool {
-        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: 0, revents: 0 };
-        // SAFETY: the kernel reads and writes this one structure, and does not wait.
-        unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+        self.poll(0, 0) != 0
     }
 
-    /// Makes a process that lets all calls go on and ends when no process is left that could make one. It holds nothing but this
-    /// descriptor.
-    pub(super) fn keep(&self) -> io::Result<()> {
-        // SAFETY: the child makes system calls on numbers and on structures on its own stack, allocates nothing, and ends without
-        // running what this process registered to run at its own end.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => unsafe {
-                libc::setsid();
-                libc::chdir(c"/".as_ptr());
-                libc::dup2(self.fd.as_raw_fd(), 0);
-                libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0);
-                loop {
-                    let mut poll = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
-                    if libc::poll(&raw mut poll, 1, -1) > 0 && poll.revents & libc::POLLIN == 0 {
-                        libc::_exit(0);
-                    }
-                    let mut call: libc::seccomp_notif = mem::zeroed();
-                    if libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) == 0 {
-                        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-                        let response = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
-                        libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response);
-                    }
-                }
-            },
-            _ => Ok(()),
+    /// The same, and waits for it as long as that.
+    pub(super) fn is_over_within(&self, time: Duration) -> bool {
+        self.poll(0, time.as_millis() as i32) != 0
+    }
+
+    /// Does a call wait to be received?
+    pub(super) fn is_asked(&self) -> bool {
+        self.poll(libc::POLLIN, 0) & libc::POLLIN != 0
+    }
+
+    /// What is so of `events` and of `POLLHUP`, which is asked about always: at once, after milliseconds, or (-1) some time.
+    fn poll(&self, events: i16, timeout: i32) -> i16 {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events, revents: 0 };
+        // SAFETY: the kernel reads and writes this one structure.
+        if unsafe { libc::poll(&raw mut poll, 1, timeout) } > 0 { poll.revents } else { 0 }
+    }
+
+    /// Lets all calls go on, unseen, until no process is left. Allocates nothing, takes no lock: for a child after `fork`.
+    pub(super) fn let_go(&self) {
+        loop {
+            // Unlike receiving, this ends with the last process on all kernels.
+            let events = self.poll(libc::POLLIN, -1);
+            if events & libc::POLLIN != 0 {
+                let Some(call) = self.receive(&AtomicBool::new(false)) else { return };
+                self.answer(call.id, Verdict::Go);
+            } else if events != 0 {
+                return;
+            }
         }
     }
 

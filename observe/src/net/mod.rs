@@ -10,7 +10,7 @@
 //!
 //! What comes of a call is not told, so it is foreseen (`foresee.rs`), just before the call is let go on.
 //!
-//! If we end before the processes do, somebody must take our place: [`Supervisor::leave`]. If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
+//! If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
 //! nothing they do goes unseen.
 
 mod listener;
@@ -162,21 +162,19 @@ impl Net {
         let shared = Arc::clone(&state);
         let wait = move || {
             let listener = match channel::receive(&self.parent, 0) {
-                Ok(Some(Message { what: INSTALLED, fd: Some(fd), .. })) => Ok(Arc::new(Listener::new(fd))),
+                Ok(Some(Message { what: INSTALLED, fd: Some(fd), .. })) => Ok(Listener::new(fd)),
                 Ok(Some(Message { what: REFUSED, errno, .. })) => Err(Refusal::of(errno)),
                 _ => Err(Refusal::NeverReady),
             };
             match listener {
                 Ok(listener) => {
-                    *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(Arc::clone(&listener));
                     let supervise = Supervise::new(listener, sink, judge);
-                    shared.set(Phase::Installed(Ok(())));
+                    shared.change(Phase::Installed(Arc::clone(&supervise)));
                     supervise.run();
+                    shared.change(Phase::Over);
                 }
-                Err(refusal) => shared.set(Phase::Installed(Err(refusal))),
+                Err(refusal) => shared.change(Phase::Refused(refusal)),
             }
-            shared.end();
         };
         thread::Builder::new().name("net".into()).spawn(wait).map_err(Error::Thread)?;
         Ok(Supervisor { state })
@@ -184,43 +182,40 @@ impl Net {
 }
 
 /// How far the supervisor has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 enum Phase {
     /// The child has not said anything yet.
     #[default]
     Waiting,
-    /// The child has a net, or none.
-    Installed(Result<(), Refusal>),
+    /// The child has no net.
+    Refused(Refusal),
+    /// There are processes under the net.
+    Installed(Arc<Supervise>),
+    /// There were, and are none any more.
+    Over,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    /// And whether it is over.
-    phase: Mutex<(Phase, bool)>,
+    phase: Mutex<Phase>,
     changed: Condvar,
-    listener: Mutex<Option<Arc<Listener>>>,
 }
 
 impl State {
-    fn set(&self, phase: Phase) {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner).0 = phase;
+    fn change(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
         self.changed.notify_all();
     }
 
-    fn end(&self) {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
-        self.changed.notify_all();
-    }
-
-    fn wait_until(&self, enough: impl Fn((Phase, bool)) -> bool) -> Phase {
+    /// Waits until it is another one than those.
+    fn after(&self, before: impl Fn(&Phase) -> bool) -> Phase {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        let phase = self.changed.wait_while(phase, |phase| !enough(*phase));
-        phase.unwrap_or_else(PoisonError::into_inner).0
+        let phase = self.changed.wait_while(phase, |phase| before(phase));
+        phase.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// The threads behind a net. They go on when this is dropped, until no process is left.
-#[derive(Debug)]
 pub struct Supervisor {
     state: Arc<State>,
 }
@@ -231,27 +226,57 @@ impl Supervisor {
     /// # Errors
     /// It could not, and why. It goes on without, or has ended.
     pub fn installed(&self) -> Result<(), Refusal> {
-        match self.state.wait_until(|(phase, _)| phase != Phase::Waiting) {
-            Phase::Installed(result) => result,
-            Phase::Waiting => Err(Refusal::NeverReady),
-        }
-    }
-
-    /// For a caller that is about to end, which must not be what ends the processes that are left under the net: from then on a
-    /// process of its own lets their calls go on, unseen, until none is left.
-    ///
-    /// # Errors
-    /// There can be no further process.
-    pub fn leave(&self) -> io::Result<()> {
-        let listener = self.state.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*listener {
-            Some(listener) if !listener.is_over() => listener.keep(),
-            _ => Ok(()),
+        match self.state.after(|phase| matches!(phase, Phase::Waiting)) {
+            Phase::Refused(refusal) => Err(refusal),
+            Phase::Waiting | Phase::Installed(_) | Phase::Over => Ok(()),
         }
     }
 
     /// Waits until no process is left under the net.
     pub fn wait(&self) {
-        self.state.wait_until(|(_, over)| over);
+        self.state.after(|phase| matches!(phase, Phase::Waiting | Phase::Installed(_)));
+    }
+
+    /// For the end of the caller, when there are processes under the net that outlive it: leaves a process behind that
+    /// lets all their calls go on, unseen, and ends with the last of them. Nothing is left if there are none.
+    ///
+    /// It is a child of the caller, in a session of its own, with no descriptor open but the listener. Before, the calls
+    /// that are being answered are: a judge that is being asked is waited for. From then on, nothing is told any more.
+    ///
+    /// # Errors
+    /// No process can be made.
+    pub fn leave(self) -> io::Result<Option<Pid>> {
+        let phase = self.state.phase.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Phase::Installed(supervise) = phase else { return Ok(None) };
+        let listener = supervise.listener();
+        if listener.is_over() {
+            return Ok(None);
+        }
+        // A call that one of our threads has taken and not answered would wait for ever.
+        supervise.stop();
+        // SAFETY: the child makes system calls only, allocates nothing, and does not return.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => caretake(listener),
+            child => Ok(Some(child)),
+        }
+    }
+}
+
+/// Lets all calls go on, in a child that holds nothing else.
+fn caretake(listener: &Listener) -> ! {
+    let fd = listener.as_raw_fd() as libc::c_uint;
+    // SAFETY: takes numbers and a constant string. The descriptors that are closed are this child's copies, and nothing here
+    // uses them; nor does anything run after `_exit`.
+    unsafe {
+        libc::setsid();
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        libc::chdir(c"/".as_ptr());
+        if fd > 0 {
+            libc::syscall(libc::SYS_close_range, 0, fd - 1, 0);
+        }
+        libc::syscall(libc::SYS_close_range, fd + 1, libc::c_uint::MAX, 0);
+        listener.let_go();
+        libc::_exit(0)
     }
 }

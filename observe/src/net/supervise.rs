@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+use std::{mem, ptr, thread};
 
 use super::SharedSink;
 use super::listener::{Listener, Notification};
@@ -18,21 +19,49 @@ use crate::handle::{self, Context, Request};
 use crate::tracee::{self, View};
 use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
 
-/// So many threads receive while none is held up: the lookups of one may have to wait for a disk.
-const RECEIVERS: usize = 2;
-/// More than that, who come back from the judge, end.
-const MOST_RECEIVERS: usize = 8;
+/// One thread receives for so many processors. More would take turns, which costs about 2 µs for each call, and one is
+/// rarely busy.
+const PROCESSORS: usize = 4;
+/// If nobody has taken a call for that long, although one waits, the receivers are held up by something, be it a slow disk:
+/// then there is another one.
+const TICK: Duration = Duration::from_millis(10);
+/// How often a thread is asked to stop, which may have looked just before it began to wait.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What the threads share.
 pub(super) struct Supervise {
-    listener: Arc<Listener>,
+    listener: Listener,
     sink: Arc<dyn SharedSink>,
     judge: Option<Arc<dyn Judge>>,
+    /// How many threads receive, and how many shall.
     receivers: AtomicUsize,
+    wanted: usize,
+    /// How many calls have been taken.
+    taken: AtomicUsize,
+    /// Those that may have taken a call.
+    threads: Mutex<HashSet<Pid>>,
+    stop: AtomicBool,
     /// Nobody has changed root or mounts yet: all processes find the same files as we do.
     shared_view: AtomicBool,
     /// Those that have made a call that is not decoded, each of which is told once.
     foreign: Mutex<HashSet<Pid>>,
+}
+
+/// What is behind these locks is never left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`Supervise::taking`].
+struct Taking<'a> {
+    tid: Pid,
+    threads: &'a Mutex<HashSet<Pid>>,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        lock(self.threads).remove(&self.tid);
+    }
 }
 
 /// The events of one call, until it is known that they are of the process that it seems.
@@ -55,7 +84,7 @@ const GO: Step = Step::Answer(Verdict::Go);
 
 impl Supervise {
     pub(super) fn new(
-        listener: Arc<Listener>,
+        listener: Listener,
         sink: Arc<dyn SharedSink>,
         judge: Option<Arc<dyn Judge>>,
     ) -> Arc<Self> {
@@ -64,14 +93,18 @@ impl Supervise {
             sink,
             judge,
             receivers: AtomicUsize::new(0),
+            wanted: thread::available_parallelism().map_or(1, |count| count.get().div_ceil(PROCESSORS)),
+            taken: AtomicUsize::new(0),
+            threads: Mutex::default(),
+            stop: AtomicBool::new(false),
             shared_view: AtomicBool::new(true),
             foreign: Mutex::default(),
         })
     }
 
-    /// Answers calls until no process is left.
+    /// Answers calls until no process is left. When it returns, nothing more is told, and no thread is left either.
     pub(super) fn run(self: Arc<Self>) {
-        for _ in 0..RECEIVERS {
+        for _ in 0..self.wanted {
             self.add_receiver();
         }
         if self.receivers.load(Ordering::Relaxed) == 0 {
@@ -79,7 +112,16 @@ impl Supervise {
             self.receivers.store(1, Ordering::Relaxed);
             self.receive();
         }
-        self.listener.wait_for_the_end();
+        let mut before = 0;
+        while !self.listener.is_over_within(TICK) {
+            let taken = self.taken.load(Ordering::Relaxed);
+            if taken == before && self.listener.is_asked() {
+                self.add_receiver();
+            }
+            before = taken;
+        }
+        // Since Linux 6.11 they stop by themselves.
+        self.stop();
     }
 
     fn add_receiver(self: &Arc<Self>) {
@@ -91,12 +133,48 @@ impl Supervise {
         }
     }
 
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Returns when all calls that were taken are answered, and no thread takes any more.
+    pub(super) fn stop(&self) {
+        extern "C" fn nothing(_: libc::c_int) {}
+        // SAFETY: all zeroes is a valid `sigaction`: no flags, so that waiting is interrupted and not resumed.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        action.sa_sigaction = nothing as *const () as libc::sighandler_t;
+        // SAFETY: the handler does nothing. Nobody is there who would want this signal, which by default does nothing, too.
+        unsafe { libc::sigaction(libc::SIGURG, &raw const action, ptr::null_mut()) };
+        self.stop.store(true, Ordering::Relaxed);
+        loop {
+            let threads: Vec<_> = lock(&self.threads).iter().copied().collect();
+            if threads.is_empty() {
+                return;
+            }
+            for tid in threads {
+                // SAFETY: takes numbers only. One that has ended meanwhile is none of ours any more, and not found.
+                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGURG) };
+            }
+            thread::sleep(PATIENCE);
+        }
+    }
+
+    /// Notes that this thread may have taken a call, as long as what is returned lives.
+    fn taking(&self) -> Taking<'_> {
+        // SAFETY: takes nothing and cannot fail.
+        let tid = unsafe { libc::gettid() };
+        lock(&self.threads).insert(tid);
+        Taking { tid, threads: &self.threads }
+    }
+
     fn receive(self: &Arc<Self>) {
+        let _taking = self.taking();
         let mut buffer = Buffer(Vec::new());
-        while let Some(call) = self.listener.receive() {
+        while let Some(call) = self.listener.receive(&self.stop) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
             self.handle(&call, &mut buffer);
             // In one step: a thread that is counted must not end, or nobody might be left to receive.
-            let leave = |count| (count > MOST_RECEIVERS).then(|| count - 1);
+            let leave = |count| (count > self.wanted).then(|| count - 1);
             if self.receivers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave).is_ok() {
                 return;
             }
@@ -105,7 +183,7 @@ impl Supervise {
 
     /// Does what may take long.
     fn aside<T>(self: &Arc<Self>, slow: impl FnOnce() -> T) -> T {
-        if self.receivers.fetch_sub(1, Ordering::Relaxed) <= RECEIVERS {
+        if self.receivers.fetch_sub(1, Ordering::Relaxed) <= self.wanted {
             self.add_receiver();
         }
         let result = slow();
@@ -141,7 +219,7 @@ impl Supervise {
                 arch::TABLE.iter().find(|row| row.nr == call.nr)
             }
             _ => {
-                let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut foreign = lock(&self.foreign);
                 if foreign.insert(context.process) {
                     context.emit(Event::Foreign);
                 }
@@ -206,7 +284,11 @@ impl Supervise {
     fn exit(self: &Arc<Self>, call: Notification, exec: Box<Exec>, code: u8) {
         let this = Arc::clone(self);
         let id = call.id;
+        let (ready, taken) = mpsc::channel();
         let redirect = move || {
+            let _taking = this.taking();
+            // The one that took the call waits for this: there is always one that answers for it.
+            let _ = ready.send(());
             let redirected = redirect::exit(call.tid, code, || this.listener.answer(call.id, Verdict::Go));
             this.redirected(&exec, redirected);
         };
@@ -214,6 +296,7 @@ impl Supervise {
             // What must not run cannot be made to exit: it fails, as it would have for want of a process.
             self.listener.answer(id, Verdict::Fail(libc::EAGAIN));
         }
+        let _ = taken.recv();
     }
 
     fn redirected(&self, exec: &Exec, redirected: Redirected) {

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use observe::net::{self, SharedSink};
 use observe::{
@@ -85,6 +85,12 @@ impl Space {
         drop(process);
         supervisor.installed().unwrap();
         supervisor.wait();
+        // No thread is left that could tell of anything.
+        let start = Instant::now();
+        while Arc::strong_count(&log) > 1 {
+            assert!(start.elapsed() < Duration::from_secs(10), "a thread of the net goes on");
+            std::thread::yield_now();
+        }
         Caught::new(output.unwrap(), &log)
     }
 

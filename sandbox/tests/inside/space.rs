@@ -24,9 +24,10 @@ impl Space {
     pub fn new() -> Space {
         let directory = std::env::temp_dir();
         std::fs::create_dir(directory.join("store")).expect("mkdir");
+        // A process that has left a chroot has its program in mounts to which no path leads.
+        let exe = std::env::current_exe().expect("own path");
         let sandbox = Sandbox::enter(&directory.join("scratch")).expect("enter");
         let mut space = Space { directory, sandbox, wanted: BTreeMap::new(), blobs: 0 };
-        let exe = std::env::current_exe().expect("own path");
         space.add_real(&exe);
         let entry = space.wanted.remove(&exe).expect("the program");
         space.wanted.insert(PROGRAM.into(), entry);

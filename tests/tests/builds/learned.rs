@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A command that was observed once is deferred when make starts it again, if nothing is against it.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use tests::{Snapshot, TestSpace};
 use thunk::trace::{Disposition, Trace};
 

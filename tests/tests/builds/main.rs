@@ -2,6 +2,8 @@
 //! Whole builds through `ggtrace`, `ggforce` and `gg`. Nearly every test is a comparison with the plain build in the same
 //! place, with an empty store and again with the same one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod archives;
 mod bad_input;
 mod calculator;
@@ -17,9 +19,11 @@ mod learned;
 mod libraries;
 mod objects;
 mod observed;
+mod packs;
 mod placeholders;
 mod probes;
 mod recording;
+mod replay;
 mod side_outputs;
 mod strace;
 mod systems;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the trace says that commands did is what they did: the same as strace sees.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::time::{Duration, Instant};
 
 use tests::{Forced, Snapshot, TestSpace};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `strace` sees of a build, command by command, and the same of a trace: sets of paths by what was done to them.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -103,6 +103,53 @@ fn show_counts_and_explains() {
 }
 
 #[test]
+fn show_tells_why_a_file_is_what_it_is() {
+    let space = calculator();
+    space.ggtrace(&["make"]).ok();
+    let why = |path: &str| space.gg(&["show", "--why", path]).ok().out();
+    let archive = why("libcalc.a");
+    for part in [
+        "libcalc.a\n",
+        "made by command",
+        "rcs libcalc.a add.o mul.o",
+        "deferred",
+        "add.o (command",
+        "reads it",
+    ] {
+        assert!(archive.contains(part), "{part:?} is not in\n{archive}");
+    }
+    let header = why("include/calc.h");
+    assert!(header.contains("made by no command") && header.contains("-c -o add.o add.c"), "{header}");
+    space.gg(&["show", "--why", "never"]).fails().says("never: the build recorded in");
+}
+
+#[test]
+fn a_graph_has_what_a_target_needs() {
+    let space = calculator();
+    space.ggtrace(&["make"]).ok();
+    let graph = space.gg(&["graph", "libcalc.a"]).ok().out();
+    assert!(graph.starts_with("digraph build {\n") && graph.ends_with("}\n"), "{graph}");
+    assert!(graph.contains("[label=\"add.c\"]") && graph.contains("[label=\"include/calc.h\"]"), "{graph}");
+    assert!(!graph.contains("main.o"), "{graph}");
+    assert!(space.gg(&["graph"]).ok().out().contains("[label=\"calc\"]"));
+    space.gg(&["graph", "main.c"]).fails().says("main.c: no command of this build made it");
+}
+
+#[test]
+fn a_compilation_database_is_exported() {
+    let space = calculator();
+    space.ggtrace(&["make"]).ok();
+    space.gg(&["export", "compile-commands"]).ok();
+    let text = String::from_utf8(space.read("compile_commands.json")).expect("it is JSON");
+    assert_eq!(text.matches("\"directory\"").count(), 4, "{text}");
+    let file = format!("\"file\": \"{}\"", space.path("add.c").display());
+    let output = format!("\"output\": \"{}\"", space.path("add.o").display());
+    assert!(text.contains(&file) && text.contains(&output), "{text}");
+    let printed = space.gg(&["export", "compile-commands", "-o", "-"]).ok().out();
+    assert_eq!(printed, text);
+}
+
+#[test]
 fn help_and_mistakes() {
     let space = TestSpace::new();
     for program in ["ggtrace", "ggforce", "gg"] {

@@ -40,18 +40,31 @@ pub enum Now {
     Other,
 }
 
+const OTHER_FILES: &str = "now holds other files";
+
 /// A way in which something is not as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// What.
     pub path: PathBuf,
     how: &'static str,
+    /// Is it the content of a file, and nothing else?
+    pub is_content: bool,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.path.display(), self.how)
     }
+}
+
+/// How a path was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What stands there.
+    Entry,
+    /// Which names are in the directory.
+    Names,
 }
 
 /// A trace beside the files of today.
@@ -62,6 +75,8 @@ pub struct Current<'a> {
     /// What was recorded of paths that the build wrote, which may have had several contents.
     versions: OnceCell<HashMap<PathBuf, HashSet<ObjectName>>>,
     seen: RefCell<HashMap<PathBuf, Now>>,
+    /// Paths that were looked at otherwise.
+    looked: RefCell<HashMap<PathBuf, Look>>,
     trees: RefCell<HashMap<ObjectName, Option<Change>>>,
 }
 
@@ -75,6 +90,7 @@ impl<'a> Current<'a> {
             products: trace.products(),
             versions: OnceCell::new(),
             seen: RefCell::default(),
+            looked: RefCell::default(),
             trees: RefCell::default(),
         }
     }
@@ -125,10 +141,9 @@ impl<'a> Current<'a> {
         })
     }
 
-    /// The first thing that is not as a command that ran found it.
-    #[must_use]
-    pub fn change_since(&self, observed: &Observed) -> Option<Change> {
-        observed.touches.iter().find_map(|touch| self.touch(observed, touch))
+    /// What is not as a command that ran found it.
+    pub fn changes_since<'b>(&'b self, observed: &'b Observed) -> impl Iterator<Item = Change> + 'b {
+        observed.touches.iter().filter_map(|touch| self.touch(observed, touch))
     }
 
     fn touch(&self, observed: &Observed, touch: &Touch) -> Option<Change> {
@@ -149,6 +164,7 @@ impl<'a> Current<'a> {
         }
         if uses.has(Uses::FOUND) {
             if let Some(before) = touch.before {
+                self.note(path);
                 let target = std::fs::read_link(path).ok();
                 let now = target.map(|t| ObjectName::of(ObjectKind::Value, t.as_os_str().as_bytes()));
                 return (now != Some(before) && !self.is_excused(path))
@@ -164,18 +180,32 @@ impl<'a> Current<'a> {
     }
 
     fn listed(&self, path: &Path, before: &ObjectName, drives: bool) -> Option<Change> {
+        self.looked.borrow_mut().insert(path.to_path_buf(), Look::Names);
         let Ok(entries) = std::fs::read_dir(path) else {
             return (!self.is_excused(path)).then(|| change(path, "is gone"));
         };
         let names = entries.flatten().map(|entry| entry.file_name());
         // Build drivers look for sources while their commands put other things beside these.
         let names = names.filter(|name| !drives || !self.products.written.contains(&path.join(name)));
-        (listing(names.collect()) != *before).then(|| change(path, "now holds other files"))
+        (listing(names.collect()) != *before).then(|| change(path, OTHER_FILES))
+    }
+
+    /// Is what the build made there what was found there? `None` stands for content that was not known.
+    #[must_use]
+    pub fn compare(&self, path: &Path, recorded: Option<&ObjectName>) -> Option<Change> {
+        match self.now(path) {
+            Now::File(value, _) if Some(&value) == recorded => None,
+            Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
+            _ => Some(change(path, "has changed")),
+        }
     }
 
     /// Is this input as it was recorded?
     #[must_use]
     pub fn input(&self, path: &Path, recorded: &ObjectName) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
         let written = self.products.written.contains(path);
         match self.now(path) {
             Now::File(value, _) if value == *recorded => None,
@@ -186,16 +216,38 @@ impl<'a> Current<'a> {
             Now::Placeholder(output) if self.products.get(path) == Some(&Product::Output(output.clone())) => {
                 None
             }
+            Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
             _ => Some(change(path, "has changed")),
         }
     }
 
+    /// A pack brings what the build took from its surroundings: only its own directory is looked at.
+    fn is_settled(&self, path: &Path) -> bool {
+        self.trace.packed && !path.starts_with(&self.trace.cwd)
+    }
+
     fn link(&self, path: &Path, target: &Path) -> Option<Change> {
+        if self.is_settled(path) {
+            return None;
+        }
+        self.note(path);
         if std::fs::read_link(path).is_ok_and(|now| now == target) || self.products.written.contains(path) {
             return None;
         }
         let missing = std::fs::symlink_metadata(path).is_err();
         (!missing || !self.trace.packed).then(|| change(path, "now leads elsewhere"))
+    }
+
+    fn note(&self, path: &Path) {
+        self.looked.borrow_mut().entry(path.to_path_buf()).or_insert(Look::Entry);
+    }
+
+    /// All paths that were looked at so far.
+    #[must_use]
+    pub fn looked_at(&self) -> HashMap<PathBuf, Look> {
+        let seen = self.seen.borrow();
+        let entries = seen.keys().map(|path| (path.clone(), Look::Entry));
+        entries.chain(self.looked.borrow().clone()).collect()
     }
 
     /// May it be missing?
@@ -283,7 +335,7 @@ fn look(store: &Store, path: &Path) -> Now {
 }
 
 fn change(path: &Path, how: &'static str) -> Change {
-    Change { path: path.to_path_buf(), how }
+    Change { path: path.to_path_buf(), how, is_content: false }
 }
 
 /// What is wrong with a trace as a whole.
@@ -306,12 +358,13 @@ impl Current<'_> {
             let (id, change) = match step {
                 Step::Deferred(command, name) => (command.id, self.change_for(&self.store.thunk(&name)?)?),
                 Step::Observed(observed) => {
-                    let change = self.change_since(observed);
                     if observed.drives() {
-                        verdict.stale = verdict.stale.or(change);
+                        // A file tells more than the directory that it was removed from.
+                        let changes = verdict.stale.take().into_iter().chain(self.changes_since(observed));
+                        verdict.stale = changes.min_by_key(|change| change.how == OTHER_FILES);
                         continue;
                     }
-                    (observed.id, change)
+                    (observed.id, self.changes_since(observed).next())
                 }
             };
             verdict.changed.extend(change.map(|change| (id, change)));
@@ -328,5 +381,193 @@ impl Observed {
     #[must_use]
     pub fn drives(&self) -> bool {
         self.obstacles.iter().any(|obstacle| obstacle == Self::DRIVES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, Disposition, Status};
+    use super::*;
+    use crate::reduction::{ReducedOutput, Reduction};
+    use crate::thunk::Input;
+
+    /// A name in the project; the project itself for none.
+    fn path_in(dir: &Path, name: &str) -> PathBuf {
+        dir.join("w").components().chain(Path::new(name).components()).collect()
+    }
+
+    /// A project in which gcc was deferred and a generator ran, as a trace would have it.
+    struct Project {
+        dir: tempfile::TempDir,
+        store: Store,
+        trace: Trace,
+        thunk: ObjectName,
+    }
+
+    impl Project {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("store")).unwrap();
+            let at = |name: &str| path_in(dir.path(), name);
+            std::fs::create_dir(dir.path().join("w")).unwrap();
+            for (name, content) in [("a.c", "int a;"), ("Makefile", "all:"), ("table.h", "1")] {
+                std::fs::write(at(name), content).unwrap();
+            }
+            let value = |content: &str| store.put(ObjectKind::Value, content.as_bytes()).unwrap();
+            let thunk = Thunk {
+                function: Some(value("gcc")),
+                args: vec!["gcc".into()],
+                values: vec![
+                    Input { path: at("a.c"), value: value("int a;") },
+                    Input { path: at("table.h"), value: value("1") },
+                ],
+                outputs: vec![at("a.o")],
+                workdir: Some(at("")),
+                program: Some("/usr/bin/gcc".into()),
+                ..Thunk::default()
+            };
+            let thunk = store.put_thunk(&thunk).unwrap();
+            let command = |id, thunk, outputs| Command {
+                id,
+                parent: 0,
+                cwd: at(""),
+                argv: vec!["x".into()],
+                program: "/bin/x".into(),
+                kind: String::new(),
+                disposition: if id == 3 { Disposition::Deferred } else { Disposition::Ran },
+                reason: String::new(),
+                thunk,
+                outputs,
+                at_us: id.into(),
+                took_us: 0,
+            };
+            let touch = |path: PathBuf, uses, before, after| Touch { path: path.into(), uses, before, after };
+            let names = listing(["Makefile", "a.c"].map(OsString::from).to_vec());
+            let seen = |id, touches, obstacles| Observed {
+                id,
+                status: Status::Exited(0),
+                ended_us: u64::from(id) * 10,
+                thunk: None,
+                touches,
+                obstacles,
+                descriptors: vec![],
+            };
+            let made = Uses::WRITTEN | Uses::OUTPUT | Uses::RUNNABLE;
+            let observed = vec![
+                seen(2, vec![touch(at("table.h"), made, None, Some(value("1")))], vec![]),
+                seen(
+                    1,
+                    vec![
+                        touch(at("Makefile"), Uses::READ | Uses::INPUT, Some(value("all:")), None),
+                        touch(at(""), Uses::LISTED, Some(names), None),
+                        touch(at("GNUmakefile"), Uses::MISSING, None, None),
+                        touch(at("a.o"), Uses::MISSING, None, None),
+                    ],
+                    vec![Observed::DRIVES.into()],
+                ),
+            ];
+            let commands = vec![
+                command(1, None, vec![]),
+                command(2, None, vec![]),
+                command(3, Some(thunk), vec![at("a.o")]),
+            ];
+            let trace = Trace { cwd: at(""), commands, observed, ..Trace::default() };
+            Self { dir, store, trace, thunk }
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            path_in(self.dir.path(), name)
+        }
+
+        fn write(&self, name: &str, content: &str) {
+            std::fs::write(self.at(name), content).unwrap();
+        }
+
+        /// What is stale, and whose inputs changed.
+        fn verdict(&self) -> (Option<String>, Vec<u32>) {
+            let verdict = Current::new(&self.store, &self.trace).verdict().unwrap();
+            let root = format!("{}/", self.at("").display());
+            let stale = verdict.stale.map(|change| change.to_string().replace(&root, ""));
+            (stale, verdict.changed.iter().map(|(id, _)| *id).collect())
+        }
+    }
+
+    #[test]
+    fn what_a_build_left_is_known() {
+        let project = Project::new();
+        let products = project.trace.products();
+        let value = ObjectName::of(ObjectKind::Value, b"1");
+        let output = OutputRef { thunk: project.thunk, output: Some(project.at("a.o")) };
+        assert_eq!(products.get(&project.at("table.h")), Some(&Product::Value { value, executable: true }));
+        assert_eq!(products.get(&project.at("a.o")), Some(&Product::Output(output.clone())));
+        // A rename, which the end of the trace tells of.
+        let moved =
+            Trace { standing: Some(vec![(project.at("b.o"), output.clone())]), ..project.trace.clone() };
+        let products = moved.products();
+        assert_eq!((products.get(&project.at("a.o")), products.last.len()), (None, 2));
+        assert_eq!(products.get(&project.at("b.o")), Some(&Product::Output(output)));
+    }
+
+    #[test]
+    fn what_the_build_wrote_is_no_input() {
+        let project = Project::new();
+        assert_eq!(project.verdict(), (None, vec![]));
+        project.write("a.o", "object");
+        std::fs::remove_file(project.at("table.h")).unwrap();
+        assert_eq!(project.verdict(), (None, vec![]), "its own products, there or not");
+        project.write("table.h", "by hand");
+        assert_eq!(project.verdict(), (None, vec![3]));
+    }
+
+    #[test]
+    fn changes_are_told_from_what_make_looked_at() {
+        let project = Project::new();
+        project.write("a.c", "int b;");
+        assert_eq!(project.verdict(), (None, vec![3]));
+        project.write("a.c", "int a;");
+        project.write("b.c", "");
+        assert_eq!(
+            project.verdict().0.unwrap(),
+            format!("{} now holds other files", project.at("").display())
+        );
+        project.write("GNUmakefile", "");
+        assert_eq!(project.verdict().0.unwrap(), "GNUmakefile has appeared", "a name tells more");
+        std::fs::remove_file(project.at("GNUmakefile")).unwrap();
+        std::fs::remove_file(project.at("b.c")).unwrap();
+        project.write("Makefile", "none:");
+        assert_eq!(project.verdict().0.unwrap(), "Makefile has changed");
+        std::fs::remove_file(project.at("Makefile")).unwrap();
+        assert_eq!(project.verdict().0.unwrap(), "Makefile is gone");
+    }
+
+    #[test]
+    fn a_placeholder_is_what_it_stands_for() {
+        let project = Project::new();
+        let (store, current) = (&project.store, Current::new(&project.store, &project.trace));
+        let value = store.put(ObjectKind::Value, b"object").unwrap();
+        let outputs = vec![ReducedOutput { path: project.at("a.o"), value, executable: false }];
+        store.put_reduction(&project.thunk, &Reduction { outputs, ..Reduction::default() }).unwrap();
+        let output = OutputRef { thunk: project.thunk, output: Some(project.at("a.o")) };
+        let placeholder = Placeholder { output: output.clone(), store: store.root().into() };
+        std::fs::write(project.at("a.o"), placeholder.encode(Path::new("/gg")).unwrap()).unwrap();
+        assert_eq!(current.now(&project.at("a.o")), Now::Placeholder(output));
+        assert_eq!(current.input(&project.at("a.o"), &value), None);
+        project.write("a.o", "object");
+        current.forget(&project.at("a.o"));
+        assert_eq!(current.now(&project.at("a.o")), Now::File(value, false));
+    }
+
+    #[test]
+    fn a_packed_trace_needs_nothing_that_is_there() {
+        let mut project = Project::new();
+        for name in ["a.c", "Makefile", "table.h"] {
+            std::fs::remove_file(project.at(name)).unwrap();
+        }
+        assert_eq!(project.verdict().1, [3]);
+        project.trace.packed = true;
+        project.trace.observed.clear();
+        assert_eq!(project.verdict(), (None, vec![]));
+        project.write("a.c", "int c;");
+        assert_eq!(project.verdict(), (None, vec![3]), "but sources that are there count");
     }
 }

@@ -230,18 +230,20 @@ fn realpath_looks_at_every_name_on_the_way() {
 fn links_and_renames_have_two_paths() {
     let log = Log::create().unwrap();
     let mut writer = Writer::new(&log, 1, 1);
-    writer.call(kind::START, 0, "/nowhere", "").call(kind::RENAME, 0, "a", "b").call(
-        kind::LINK,
-        -libc::ENOENT,
-        "a",
-        "/",
-    );
+    writer.call(kind::START, 0, "/nowhere", "").call(kind::RENAME, 0, "a", "b");
+    let bits = bits::SECOND_EXISTS;
+    writer.record(Record { kind: kind::LINK, result: -libc::ENOENT, bits, ..Record::default() }, "a", "/");
+    writer.call(kind::LOOKUP, -libc::ENOTDIR, "f/x", "");
+    let bits = bits::FIRST_EXISTS;
+    writer.record(Record { kind: kind::OPEN, result: -libc::ENOTDIR, bits, ..Record::default() }, "f", "");
     writer.call(kind::SYMLINK, 0, "s", "target").done();
     let place = |path: &str| Place { named: path.into(), real: None };
     let expected = [
         Event::Transferred(Transfer::Rename, place("/nowhere/a"), place("/nowhere/b")),
         Event::Missing("/nowhere/a".into()),
         Event::Found("/".into()),
+        Event::Missing("/nowhere/f/x".into()),
+        Event::Found("/nowhere/f".into()),
         Event::Symlinked(place("/nowhere/s"), "target".into()),
     ];
     assert_eq!(events(&log, 1), expected);

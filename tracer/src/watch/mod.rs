@@ -106,6 +106,8 @@ struct Table {
     opaque: HashSet<u32>,
     /// Programs that a hook was told may run, and of which the kernel has not said that they do.
     expected: HashMap<u32, (PathBuf, Vec<OsString>)>,
+    /// The session's socket, by which its variable is known.
+    socket: PathBuf,
     /// Where the ends of processes are awaited, if nobody tells of them.
     ends: Option<Arc<Ends>>,
 }
@@ -135,12 +137,12 @@ impl Watch {
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn new(sight: Sight, log: Option<Arc<Log>>) -> io::Result<Self> {
+    pub fn new(sight: Sight, socket: PathBuf, log: Option<Arc<Log>>) -> io::Result<Self> {
         let (done, received) = channel();
         // A tracer is told of all ends.
         let ends = if sight == Sight::Tracer { None } else { Some(Arc::new(Ends::new()?)) };
         Ok(Self {
-            table: Mutex::new(Table { ends, ..Table::default() }),
+            table: Mutex::new(Table { socket, ends, ..Table::default() }),
             log,
             next: AtomicU64::new(1),
             writes: Mutex::default(),
@@ -405,7 +407,7 @@ impl Table {
         if let Some(member) = self.processes.get(&pid) {
             return member.id;
         }
-        let named = process::command_of(pid).filter(|id| self.groups_of.contains_key(id));
+        let named = process::command_of(pid, &self.socket).filter(|id| self.groups_of.contains_key(id));
         // One that was spawned has its own command's number. One that was forked has the number that its parent was given, or one
         // from further above, if nobody could give it any.
         let id = match named.filter(|id| self.expected.contains_key(id)) {

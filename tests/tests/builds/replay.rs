@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ggforce --trace`: a recorded build without make, on the files as they are now.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tests::{Forced, Ran, Snapshot, TestSpace};
+
+use crate::calculator::{DEFERRED, calculator};
+
+/// A build that was recorded and forced, and its trace.
+fn built(space: &TestSpace) -> PathBuf {
+    let trace = recorded(space);
+    space.force_all();
+    trace
+}
+
+fn recorded(space: &TestSpace) -> PathBuf {
+    let trace = space.outside().join("trace");
+    space.start_program("ggtrace", &["-o".as_ref(), trace.as_os_str(), "make".as_ref()]).wait().ok();
+    trace
+}
+
+fn replay(space: &TestSpace, trace: &Path, rest: &[&str]) -> Ran {
+    let mut args: Vec<std::ffi::OsString> = vec!["--trace".into(), trace.into()];
+    args.extend(rest.iter().map(Into::into));
+    space.start_program("ggforce", &args).wait()
+}
+
+fn replayed(space: &TestSpace, trace: &Path) -> Forced {
+    Forced::of(&replay(space, trace, &[]).ok())
+}
+
+fn change(space: &TestSpace, path: &str, from: &str, to: &str) {
+    let text = String::from_utf8(space.read(path)).expect("our sources are text");
+    assert!(text.contains(from));
+    space.write(path, text.replace(from, to));
+}
+
+/// What plain make leaves in the same place, from the state that was kept, with the same change.
+#[track_caller]
+fn is_as_made(space: &TestSpace, change: impl Fn()) {
+    let replayed = Snapshot::of(&space.tree());
+    space.restore();
+    change();
+    space.run(&["make"]).ok();
+    assert_eq!(replayed.deviations(&Snapshot::of(&space.tree())), "");
+}
+
+#[test]
+fn nothing_changed_nothing_runs() {
+    let space = calculator();
+    let trace = built(&space);
+    let before = Snapshot::of(&space.tree());
+    let forced = replayed(&space, &trace);
+    assert_eq!((forced.run, forced.reduced), (0, 0));
+    assert_eq!(before.deviations(&Snapshot::of(&space.tree())), "");
+    // Make would have nothing to do, either; and nothing of this hides what was recorded.
+    assert_eq!(space.run(&["make", "-q"]).code(), 0);
+    assert_eq!(space.shown().deferred, DEFERRED);
+}
+
+#[test]
+fn a_trace_is_forced_by_replaying_it() {
+    let space = calculator();
+    let trace = recorded(&space);
+    assert_eq!(replayed(&space, &trace).run, DEFERRED);
+    assert_eq!(space.run(&["./calc"]).ok().out(), "42\n");
+}
+
+#[test]
+fn an_edited_source_runs_what_it_reaches_and_nothing_else() {
+    let space = calculator();
+    let trace = built(&space);
+    space.keep();
+    let edit = || change(&space, "add.c", "a + b", "a + b + 1");
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 3, "the compile, the archive, the link");
+    assert_eq!(space.run(&["./calc"]).ok().out(), "43\n");
+    assert_eq!(space.run(&["make", "-q"]).code(), 0, "make would still build something");
+    // Again: everything is known.
+    assert_eq!(replayed(&space, &trace).run, 0);
+    is_as_made(&space, edit);
+}
+
+#[test]
+fn an_edited_header_runs_the_compiles_that_include_it() {
+    let space = calculator();
+    let trace = built(&space);
+    space.keep();
+    let edit = || change(&space, "include/calc.h", "int add", "#define LATER 1\nint add");
+    edit();
+    // add.o and mul.o say nothing of the lines of their declarations: the archive of them is the same.
+    assert_eq!(replayed(&space, &trace).run, 4, "three compiles and the link");
+    is_as_made(&space, edit);
+}
+
+#[test]
+fn inputs_are_inferred_anew() {
+    let space = calculator();
+    space.write("include/extra.h", "#define MORE 2\n");
+    let trace = built(&space);
+    change(&space, "add.c", "\"calc.h\"", "\"calc.h\"\n#include \"extra.h\"");
+    change(&space, "add.c", "a + b", "a + b + MORE");
+    assert_eq!(replayed(&space, &trace).run, 3);
+    assert_eq!(space.run(&["./calc"]).ok().out(), "44\n");
+}
+
+#[test]
+fn what_make_itself_looked_at_is_told_if_it_changed() {
+    let space = calculator();
+    let trace = built(&space);
+    space.write("Makefile", [space.read("Makefile"), b"# later\n".to_vec()].concat());
+    let path = space.path("Makefile").display().to_string();
+    replay(&space, &trace, &[]).fails().says(&format!("{path} has changed"));
+    let forced = Forced::of(&replay(&space, &trace, &["--as-recorded"]).ok());
+    assert_eq!(forced.run, 0);
+}
+
+#[test]
+fn a_new_file_where_make_looks_for_sources_is_told() {
+    let space = TestSpace::with(&[
+        ("src/a.c", "int main(void) { return 0; }\n"),
+        ("Makefile", "prog: $(patsubst %.c,%.o,$(wildcard src/*.c))\n\t$(CC) -o $@ $^\n"),
+    ]);
+    let trace = built(&space);
+    assert_eq!(replayed(&space, &trace).run, 0, "the objects beside the sources are no new files");
+    space.write("src/b.c", "int b;\n");
+    replay(&space, &trace, &[]).fails().says("src now holds other files");
+}
+
+#[test]
+fn a_source_that_is_gone_is_told() {
+    let space = calculator();
+    let trace = built(&space);
+    fs::remove_file(space.path("add.c")).expect("our own file");
+    replay(&space, &trace, &[]).fails().says("add.c");
+}
+
+#[test]
+fn what_is_missing_is_put_back() {
+    let space = calculator();
+    let trace = built(&space);
+    let before = Snapshot::of(&space.tree());
+    space.run(&["make", "clean"]).ok();
+    let forced = replayed(&space, &trace);
+    assert_eq!((forced.run, forced.reduced), (0, DEFERRED));
+    assert_eq!(before.deviations(&Snapshot::of(&space.tree())), "");
+    assert_eq!(space.run(&["make", "-q"]).code(), 0, "times are in the order of the build");
+    space.write("calc", "not the program");
+    replayed(&space, &trace);
+    assert_eq!(space.run(&["./calc"]).ok().out(), "42\n");
+}
+
+#[test]
+fn only_what_was_asked_for_is_forced() {
+    let space = calculator();
+    let trace = recorded(&space);
+    assert_eq!(Forced::of(&replay(&space, &trace, &["libcalc.a"]).ok()).run, 3);
+    assert!(space.is_placeholder("calc"));
+    replay(&space, &trace, &["no-such-file"]).fails().says("no-such-file: no such target");
+}
+
+#[test]
+fn a_generator_runs_again_only_if_it_must() {
+    let space = TestSpace::with(&[
+        ("gen.c", "#include <stdio.h>\nint main(void) { printf(\"#define N %d\\n\", 7); return 0; }\n"),
+        ("main.c", "#include \"table.h\"\nint main(void) { return N; }\n"),
+        (
+            "Makefile",
+            "main: main.o\n\t$(CC) -o $@ main.o\nmain.o: table.h\ntable.h: gen\n\t./gen > $@\ngen: gen.c\n\t$(CC) -o $@ gen.c\n",
+        ),
+    ]);
+    let trace = built(&space);
+    assert_eq!(space.run(&["./main"]).code(), 7);
+    space.keep();
+    // The same program comes out: nothing that follows is touched.
+    change(&space, "gen.c", "return 0;", "return 0; /* well */");
+    let before = Snapshot::of(&space.tree());
+    replayed(&space, &trace);
+    let touched = before.touched(&Snapshot::of(&space.tree()));
+    assert!(touched.iter().all(|path| path.ends_with("gen")), "{touched:?}");
+    space.restore();
+    let edit = || change(&space, "gen.c", "7", "8");
+    edit();
+    replayed(&space, &trace);
+    assert_eq!(space.run(&["./main"]).code(), 8);
+    is_as_made(&space, edit);
+}
+
+#[test]
+fn outputs_are_followed_through_renames() {
+    let space = TestSpace::with(&[
+        ("a.c", "int main(void) { return 1; }\n"),
+        (
+            "Makefile",
+            "prog: a.o\n\t$(CC) -o $@ a.o\na.o: a.c\n\t$(CC) -MD -MF a.Td -c -o a.tmp a.c && mv a.tmp $@ && mv a.Td a.d\n",
+        ),
+    ]);
+    let trace = built(&space);
+    space.keep();
+    let edit = || change(&space, "a.c", "1", "2");
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 2);
+    assert!(!space.path("a.tmp").exists() && !space.path("a.Td").exists(), "they were renamed");
+    assert_eq!(space.run(&["./prog"]).code(), 2);
+    is_as_made(&space, edit);
+    // The same for who asks.
+    let why = space.gg(&["show", "--why", "a.o"]).ok().out();
+    assert!(why.contains("as a.tmp, and renamed or copied since") && why.contains("a.c"), "{why}");
+}

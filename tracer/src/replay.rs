@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ggtrace --replay TRACE`: goes through a recorded build again, without make, and defers anew what the changes since then
+//! reach. Writes the trace that the build would leave now, and prints its path.
+//!
+//! Commands are taken in the order in which their outputs came to be, so that each finds what those before it leave:
+//!
+//! - Deferred, and nothing that it uses has changed: it stays as it is.
+//! - Deferred, and something has, or a thunk that it needs is another one now: its model plans it again on the files of today, as if
+//!   make had just started it. Where no model knows it, the inputs are those that it had.
+//! - It ran and was observed, and what it used is the same: its outputs stay. What it used of other commands' outputs is forced
+//!   and compared first.
+//! - It ran, and other contents are in its files: it is deferred with these. Where something else is different, or there is
+//!   something about it that no thunk can say, the replay ends and says so.
+//!
+//! What build drivers looked at is not asked about here; `ggforce` has done that.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use models::Invocation;
+use thunk::trace::{self, Change, Command, Current, Disposition, Now, Observed, Product, Step, Trace, Uses};
+use thunk::{AtomicFile, ObjectName, OutputRef, Placeholder, Store, Thunk};
+
+use crate::context::Running;
+use crate::defer::{self, Deferred};
+use crate::install::Install;
+use crate::recorder::{Parts, Recorder, Sight};
+use crate::server::Server;
+use crate::session_directory::SessionDirectory;
+use crate::{decide, learned, process};
+
+/// Replays it.
+///
+/// # Errors
+/// The trace cannot be read, or a command cannot be followed: one line says which and why.
+pub fn run(path: &Path) -> Result<ExitCode> {
+    let install = Install::find()?;
+    let store = Store::open_default()?;
+    let trace = Trace::read(path)?;
+    let writer = trace::Writer::create(&store, None, &trace.cwd, &trace.argv, &trace.placed)?;
+    let directory = SessionDirectory::create()?;
+    let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
+    let recorder = Arc::new(Recorder::new(Parts {
+        install,
+        store,
+        trace: writer,
+        left: trace.placed.clone(),
+        directory: directory.path().to_path_buf(),
+        project: trace.cwd.clone(),
+        root: Running::root(&fds),
+        defers: true,
+        // What runs here is asked, not recorded.
+        sight: Sight::Hooks,
+        log: None,
+        cookie: 0,
+    })?);
+    // Compilers that are asked about includes may find placeholders.
+    Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
+    let mut replay = Replay::new(&recorder, &trace);
+    replay.all()?;
+    replay.write()?;
+    recorder.store.files().flush();
+    let mut line = recorder.trace.path().as_os_str().as_bytes().to_vec();
+    line.push(b'\n');
+    std::io::stdout().write_all(&line)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Replay<'a> {
+    recorder: &'a Recorder,
+    trace: &'a Trace,
+    current: Current<'a>,
+    /// Thunks that are other ones now.
+    remade: HashMap<ObjectName, ObjectName>,
+    /// Paths that hold something else than recorded, at this point of the build.
+    stale: BTreeSet<PathBuf>,
+    /// Commands as they are now, by number.
+    commands: HashMap<u32, Command>,
+    /// Where this replay put placeholders.
+    placed: BTreeSet<PathBuf>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(recorder: &'a Recorder, trace: &'a Trace) -> Self {
+        Self {
+            recorder,
+            trace,
+            current: Current::new(&recorder.store, trace),
+            remade: HashMap::new(),
+            stale: BTreeSet::new(),
+            commands: HashMap::new(),
+            placed: BTreeSet::new(),
+        }
+    }
+
+    fn all(&mut self) -> Result<()> {
+        for step in self.trace.steps() {
+            match step {
+                Step::Deferred(command, name) => self.deferred(command, name)?,
+                Step::Observed(observed) => self.observed(observed)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn deferred(&mut self, command: &Command, name: ObjectName) -> Result<()> {
+        let thunk = self.recorder.store.thunk(&name)?;
+        let used = thunk.values.iter().chain(&thunk.executables).map(|input| &input.path);
+        let needs_remade = thunk.thunks.iter().any(|input| self.remade.contains_key(&input.from.thunk))
+            || used.into_iter().any(|path| self.stale.contains(path));
+        if !needs_remade && self.current.change_for(&thunk)?.is_none() {
+            command.outputs.iter().for_each(|path| {
+                self.stale.remove(path);
+            });
+            return Ok(());
+        }
+        self.furnish(&thunk)?;
+        let again = self.again(command, name, &thunk);
+        let again = again.map_err(|why| anyhow!("{} cannot be replayed: {why}", title(command)))?;
+        self.note(command, name, &again);
+        Ok(())
+    }
+
+    fn note(&mut self, command: &Command, name: ObjectName, again: &Deferred) {
+        if again.thunk == name {
+            again.outputs.iter().for_each(|path| {
+                self.stale.remove(path);
+            });
+        } else {
+            self.remade.insert(name, again.thunk);
+            self.stale.extend(again.outputs.iter().cloned());
+        }
+        again.outputs.iter().for_each(|path| self.current.forget(path));
+        self.placed.extend(again.outputs.iter().cloned());
+        let outputs = again.outputs.clone();
+        let now = Command {
+            disposition: Disposition::Deferred,
+            reason: String::new(),
+            thunk: Some(again.thunk),
+            outputs,
+            ..command.clone()
+        };
+        self.commands.insert(command.id, now);
+    }
+
+    /// Defers a command anew.
+    fn again(&self, command: &Command, name: ObjectName, thunk: &Thunk) -> Result<Deferred, String> {
+        let invocation = Invocation {
+            program: command.program.clone(),
+            argv: command.argv.clone(),
+            env: thunk.env.iter().map(|variable| thunk::split_variable(variable)).collect(),
+            cwd: command.cwd.clone(),
+        };
+        let called = command.argv.first().map_or(command.program.as_os_str(), |name| name.as_os_str());
+        let facts = self.recorder.programs.facts(&command.program, called);
+        let facts = facts.map_err(|error| format!("{}: {error}", command.program.display()))?;
+        match decide::plan(self.recorder, &invocation, facts.program) {
+            Some((_, plan)) => {
+                let plan = plan?;
+                let umask = thunk.umask.unwrap_or(0o022);
+                // Nobody reads a dependency file now: what it would say is found out here.
+                defer::defer(self.recorder, &invocation, &plan, umask, false).map_err(|decline| decline.0)
+            }
+            None => learned::anew(self.recorder, name),
+        }
+    }
+
+    /// Makes the command find what it found: the outputs of other commands, and no older outputs of its own.
+    fn furnish(&mut self, thunk: &Thunk) -> Result<()> {
+        for input in &thunk.thunks {
+            let mut from = input.from.clone();
+            if let Some(now) = self.remade.get(&from.thunk) {
+                from.thunk = *now;
+            }
+            match self.current.now(&input.path) {
+                Now::Placeholder(standing) if standing == from => continue,
+                Now::File(value, _) if self.gives(&from) == Some(value) => continue,
+                _ => self.put(&input.path, from)?,
+            }
+        }
+        let inputs = || thunk.values.iter().chain(&thunk.executables);
+        for (input, executable) in
+            thunk.values.iter().map(|input| (input, false)).chain(thunk.executables.iter().map(|i| (i, true)))
+        {
+            let missing = self.current.now(&input.path) == Now::Missing;
+            let written = self.current.products().written.contains(&input.path);
+            if missing && (written || self.trace.packed) && !self.stale.contains(&input.path) {
+                self.restore(&input.path, &input.value, executable)?;
+            }
+        }
+        for output in thunk.outputs.iter().chain(&thunk.optional_outputs) {
+            let changed_in_place = inputs().any(|input| input.path == *output)
+                || thunk.thunks.iter().any(|input| input.path == *output);
+            if !changed_in_place && output.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
+                std::fs::remove_file(output)
+                    .with_context(|| format!("cannot remove {}", output.display()))?;
+                self.current.forget(output);
+            }
+        }
+        Ok(())
+    }
+
+    fn gives(&self, output: &OutputRef) -> Option<ObjectName> {
+        let reduction = self.recorder.store.reduction(&output.thunk)?;
+        reduction.output(output.output.as_deref()).map(|reduced| reduced.value)
+    }
+
+    fn put(&mut self, path: &Path, output: OutputRef) -> Result<()> {
+        make_directory_of(path)?;
+        self.recorder.note_outputs([path.to_path_buf()])?;
+        let file = defer::placeholder(self.recorder, path, output, 0o644)?;
+        file.commit(path)?;
+        self.current.forget(path);
+        self.placed.insert(path.to_path_buf());
+        Ok(())
+    }
+
+    /// Puts an intermediate file back that the build had made by a command that ran.
+    fn restore(&self, path: &Path, value: &ObjectName, executable: bool) -> Result<()> {
+        make_directory_of(path)?;
+        let content = self.recorder.store.read(value)?;
+        let mode = if executable { 0o777 } else { 0o666 };
+        let mut file = AtomicFile::create_in(path.parent().unwrap_or(Path::new("/")), mode)?;
+        file.write_all(&content).with_context(|| format!("cannot write {}", path.display()))?;
+        file.commit(path)?;
+        self.current.forget(path);
+        Ok(())
+    }
+
+    fn observed(&mut self, observed: &Observed) -> Result<()> {
+        let Some(command) = self.trace.command(observed.id) else { return Ok(()) };
+        let used = observed.touches.iter().filter(|t| t.uses.has(Uses::READ) || t.uses.has(Uses::EXECUTED));
+        let stale: Vec<&trace::Touch> = used.filter(|touch| self.stale.contains(&*touch.path)).collect();
+        if observed.drives() {
+            return self.driver(command, &stale);
+        }
+        if self.only_carries(observed) {
+            return Ok(());
+        }
+        let paths: Vec<PathBuf> = stale.iter().map(|touch| touch.path.to_path_buf()).collect();
+        self.recorder
+            .force(&self.recorder.placeholders(paths.iter().map(PathBuf::as_path)))
+            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
+        let mut changes: Vec<Change> = Vec::new();
+        for touch in stale {
+            self.current.forget(&touch.path);
+            changes.extend(self.current.compare(&touch.path, touch.before.as_ref()));
+        }
+        changes.extend(self.current.changes_since(observed));
+        let outputs = observed.with(Uses::OUTPUT).map(|touch| touch.path.to_path_buf());
+        let Some(first) = changes.first() else {
+            outputs.for_each(|path| {
+                self.stale.remove(&path);
+            });
+            return Ok(());
+        };
+        let cannot = |why: &str| {
+            anyhow!(
+                "{first}, so {} must run again, which no replay can do: {why}; run the build",
+                title(command)
+            )
+        };
+        if let Some(obstacle) = observed.obstacles.first() {
+            return Err(cannot(obstacle));
+        }
+        if let Some(other) = changes.iter().find(|change| !change.is_content) {
+            return Err(cannot(&other.to_string()));
+        }
+        let name = observed.thunk.ok_or_else(|| cannot("it has no thunk"))?;
+        let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
+        self.note(command, name, &again);
+        if let Some(now) = self.commands.get_mut(&command.id) {
+            // Its outputs come to be where they came to be before: when it ended.
+            now.at_us = observed.ended_us;
+        }
+        Ok(())
+    }
+
+    /// A driver whose own input was made by a command that is another one now may start other commands. Dependency files, the work of
+    /// compilers, tell it only what to do again.
+    fn driver(&self, command: &Command, stale: &[&trace::Touch]) -> Result<()> {
+        let ran: HashSet<u32> = self.trace.observed.iter().map(|observed| observed.id).collect();
+        let by_ran = |path: &Path| {
+            let remade = self.commands.values().filter(|command| ran.contains(&command.id));
+            remade.into_iter().any(|command| command.outputs.iter().any(|output| output == path))
+        };
+        match stale.iter().find(|touch| by_ran(&touch.path)) {
+            Some(touch) => bail!(
+                "{} is made anew, and {} looked at it: its commands may be others now; record the build again",
+                touch.path.display(),
+                title(command)
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Did the command only move outputs of deferred commands? They are followed by what stands at the build's end.
+    fn only_carries(&self, observed: &Observed) -> bool {
+        let carried = |path: &Path| matches!(self.current.products().get(path), Some(Product::Output(_)));
+        let listened = observed.obstacles.iter().any(|obstacle| obstacle == "somebody listens to its output");
+        let mut outputs = observed.with(Uses::OUTPUT).peekable();
+        if outputs.peek().is_none() {
+            return !listened;
+        }
+        outputs.all(|touch| touch.after.is_none() && carried(&touch.path))
+    }
+
+    /// Writes the new trace.
+    fn write(&self) -> Result<()> {
+        let writer = &self.recorder.trace;
+        for command in &self.trace.commands {
+            writer.command(self.commands.get(&command.id).unwrap_or(command))?;
+        }
+        for observed in self.trace.observed.iter().filter(|o| !self.commands.contains_key(&o.id)) {
+            writer.observed(observed)?;
+        }
+        let mut last = HashSet::new();
+        let mut standing = Vec::new();
+        for (path, product) in &self.current.products().last {
+            let by = |command: &&Command| command.outputs.contains(path);
+            let output = match product {
+                Product::Output(output) => {
+                    let thunk = self.remade.get(&output.thunk).copied().unwrap_or(output.thunk);
+                    OutputRef { thunk, output: output.output.clone() }
+                }
+                // A command that ran may be deferred by now.
+                Product::Value { .. } => match self.commands.values().find(by).and_then(|c| c.thunk) {
+                    Some(thunk) => OutputRef { thunk, output: Some(path.clone()) },
+                    None => {
+                        last.insert(path.as_path());
+                        continue;
+                    }
+                },
+            };
+            last.insert(path.as_path());
+            standing.push((path, output));
+        }
+        writer.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
+        // What the build had moved on or removed.
+        for path in self.placed.iter().filter(|path| !last.contains(path.as_path())) {
+            if matches!(Placeholder::read(path), Ok(Some(_))) {
+                std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        let (code, _) = self.trace.end.unwrap_or_default();
+        Ok(writer.end(code, self.recorder.started.elapsed().as_micros() as u64)?)
+    }
+}
+
+fn make_directory_of(path: &Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
+}
+
+/// How messages name a command.
+fn title(command: &Command) -> String {
+    const LONG: usize = 80;
+    let words: Vec<_> = command.argv.iter().map(|word| OsStr::to_string_lossy(word)).collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(LONG) {
+        Some((end, _)) => format!("command {} ({} …)", command.id, &line[..end]),
+        None => format!("command {} ({line})", command.id),
+    }
+}
