@@ -254,7 +254,7 @@ fn a_trace_that_names_files_of_others() {
     let given = path.to_str().expect("a path of ours");
     let forge = |outputs| {
         // In the store of somebody else: one in ours would be the last recording.
-        let theirs = thunk::Store::open(&space.outside().join("forger")).expect("our own folder");
+        let theirs = Store::open(&space.outside().join("forger")).expect("our own folder");
         let writer = Writer::create(&theirs, Some(&path), &space.tree(), &[], &[]).expect("our own folder");
         writer.command(&command(outputs)).expect("our own folder");
         writer.end(0, 1).expect("our own folder");
