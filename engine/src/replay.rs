@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use thunk::trace::{Current, Now, Product, Step, Trace, clean};
+use thunk::trace::{Current, Disposition, Now, Product, Step, Trace, clean};
 use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store};
 
 use crate::escapes;
@@ -62,6 +62,13 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
         }
         return Ok(found);
     };
+    let ran = trace.commands.iter().any(|command| command.disposition != Disposition::Deferred);
+    if ran && trace.observed.is_empty() && !trace.packed {
+        eprintln!(
+            "ggforce: {}: what ran was not observed when it was recorded, and is taken to leave what it left then",
+            options.trace.display()
+        );
+    }
     let Some(recorder) = own::beside("ggtrace")? else {
         bail!("{change}: ggtrace, which finds out what that means, is not installed beside this program");
     };

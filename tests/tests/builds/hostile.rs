@@ -253,9 +253,11 @@ fn a_trace_that_names_files_of_others() {
     let path = space.outside().join("forged.trace");
     let given = path.to_str().expect("a path of ours");
     let forge = |outputs| {
-        let writer =
-            Writer::create(&store(&space), Some(&path), &space.tree(), &[], &[]).expect("our own folder");
+        // In the store of somebody else: one in ours would be the last recording.
+        let theirs = Store::open(&space.outside().join("forger")).expect("our own folder");
+        let writer = Writer::create(&theirs, Some(&path), &space.tree(), &[], &[]).expect("our own folder");
         writer.command(&command(outputs)).expect("our own folder");
+        writer.end(0, 1).expect("our own folder");
     };
     // Nothing but placeholders is replaced, and what is not there is not made.
     forge(vec![
