@@ -86,6 +86,9 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
             return unforced(&program.display().to_string(), &why);
         }
     }
+    if parent.inside_tool || exec.parent == OWN {
+        return part_of_tool(recorder, exec, &parent);
+    }
     let Ok(facts) = recorder.programs.facts(program, name) else {
         // The exec fails, and says why itself.
         return Answer::Run { command: exec.parent, flags: 0 };
@@ -95,21 +98,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
         _ => facts,
     };
-    if exec.parent == OWN {
-        return Answer::Run { command: OWN, flags: flags(&facts, false) };
-    }
     let running = running(recorder, exec, &parent, &facts);
-    if parent.inside_tool {
-        // Its hooks wait for what it opens, or the kernel does. Where neither is, nobody does.
-        if is_unseen(recorder, &facts)
-            && let Err(why) = recorder.force(&pending(recorder))
-        {
-            return unforced(&format!("what {} needs", program.display()), &why);
-        }
-        let command = recorder.start(&parent, running);
-        enter(recorder, exec, command);
-        return Answer::Run { command, flags: flags(&facts, false) };
-    }
     if recorder.defers
         && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
     {
@@ -141,7 +130,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let is_command = running.is_command(&parent);
     let drives = running.drives;
     command.id = recorder.start(&parent, running);
-    let mut answer = Answer::Run { command: command.id, flags: flags(&facts, carries) };
+    let mut answer = Answer::Run { command: command.id, flags: flags(&facts.executable, carries) };
     if !carries
         && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
     {
@@ -161,6 +150,35 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     answer
 }
 
+/// A program that a tool runs for its own purposes, or that the recorder does.
+fn part_of_tool(recorder: &Recorder, exec: &Exec, parent: &Running) -> Answer {
+    let program = &exec.invocation.program;
+    let Ok(executable) = recorder.programs.executable(program) else {
+        // The exec fails, and says why itself.
+        return Answer::Run { command: exec.parent, flags: 0 };
+    };
+    let flags = flags(&executable, false);
+    if exec.parent == OWN {
+        return Answer::Run { command: OWN, flags };
+    }
+    // Its hooks wait for what it opens, or the kernel does. Where neither is, nobody does.
+    if is_unseen(recorder, &executable)
+        && let Err(why) = recorder.force(&pending(recorder))
+    {
+        return unforced(&format!("what {} needs", program.display()), &why);
+    }
+    let mut running = parent.start(Role::Other, exec.fds.as_ref());
+    running.opaque = is_opaque(&executable);
+    let command = recorder.start(parent, running);
+    enter(recorder, exec, command);
+    Answer::Run { command, flags }
+}
+
+/// Can no hook be in it?
+fn is_opaque(executable: &Executable) -> bool {
+    matches!(executable, Executable::Static | Executable::Foreign)
+}
+
 /// The command was deferred: that is written down, and its process is done.
 fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answer {
     command.id = recorder.start(parent, parent.start(Role::Other, None));
@@ -178,7 +196,7 @@ fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answ
 fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) -> Running {
     let role = role(recorder, facts, &exec.invocation);
     let mut running = parent.start(role, exec.fds.as_ref());
-    running.opaque = matches!(facts.executable, Executable::Static | Executable::Foreign);
+    running.opaque = is_opaque(&facts.executable);
     let first = recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
     // Without hooks nobody would tell where placeholders go.
     running.carries = recorder.sight != Sight::Tracer && !running.opaque && carries(facts, &exec.invocation);
@@ -388,14 +406,14 @@ fn carries(facts: &Facts, invocation: &Invocation) -> bool {
     }
 }
 
-fn flags(facts: &Facts, carries: bool) -> u32 {
-    let foreign = if facts.executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
+fn flags(executable: &Executable, carries: bool) -> u32 {
+    let foreign = if *executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
     foreign | if carries { reply_flags::CARRY } else { 0 }
 }
 
 /// Does the program open files without anybody being asked first?
-fn is_unseen(recorder: &Recorder, facts: &Facts) -> bool {
-    match facts.executable {
+fn is_unseen(recorder: &Recorder, executable: &Executable) -> bool {
+    match executable {
         Executable::Static => !recorder.sight.is_complete(),
         // Calls of another architecture are noticed, but not understood.
         Executable::Foreign => true,
@@ -420,7 +438,7 @@ fn needed(
     match &facts.executable {
         Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
         // Nobody sees what it opens: everything that is pending must be there, unless it only starts others.
-        _ if is_unseen(recorder, facts) && !matches!(facts.program, Program::Builder(_)) => {
+        _ if is_unseen(recorder, &facts.executable) && !matches!(facts.program, Program::Builder(_)) => {
             paths.extend(pending(recorder));
         }
         Executable::Dynamic { .. } => {

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -30,9 +31,28 @@ pub struct Facts {
 #[derive(Debug, Default)]
 pub struct Programs {
     known: Mutex<HashMap<(FileId, OsString), Arc<Facts>>>,
+    executable: Mutex<HashMap<FileId, Executable>>,
 }
 
 impl Programs {
+    /// How the kernel executes the program at `path`. Costs little: the first of its bytes tell.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    pub fn executable(&self, path: &Path) -> io::Result<Executable> {
+        /// The headers and the interpreter's name are there, if anywhere.
+        const HEAD: u64 = 16 * 1024;
+        let id = FileId::of(&std::fs::metadata(path)?);
+        if let Some(known) = lock(&self.executable).get(&id) {
+            return Ok(known.clone());
+        }
+        let mut head = Vec::new();
+        File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+        let executable = recognise::executable(&head);
+        lock(&self.executable).insert(id, executable.clone());
+        Ok(executable)
+    }
+
     /// What the program at `path` is when it is called `name`.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
-use crate::watch::Watch;
+use crate::watch::{Watch, is_below};
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -337,8 +337,10 @@ impl Recorder {
 
     /// Is this path the recorder's own, which is none of the build's business?
     pub fn is_own(&self, path: &Path) -> bool {
-        path.starts_with(&self.directory)
-            || path.starts_with(self.store.root())
+        let below =
+            |directory: &Path| is_below(path.as_os_str().as_bytes(), directory.as_os_str().as_bytes());
+        below(&self.directory)
+            || below(self.store.root())
             || path == self.install.interceptor
             || path == self.install.standin
     }

@@ -146,27 +146,28 @@ impl Look<'_> {
 
     /// The touches as the trace has them.
     fn rows(&mut self) -> Vec<trace::Touch> {
-        let mut rows: BTreeMap<PathBuf, trace::Touch> = BTreeMap::new();
         let touches = self.touches;
+        let mut rows = Vec::with_capacity(touches.iter().count());
         for (named, touch) in touches.iter() {
             if self.recorder.is_own(named) {
                 continue;
             }
             let Some(path) = recorded_path(named, touch) else { continue };
             let (uses, before, after) = self.one(named, touch);
-            match rows.get_mut(&path) {
-                Some(row) => {
-                    row.uses |= uses;
-                    row.before = row.before.or(before);
-                    row.after = row.after.or(after);
-                }
-                None => {
-                    let shared = path.as_path().into();
-                    rows.insert(path, trace::Touch { path: shared, uses, before, after });
-                }
-            }
+            rows.push(trace::Touch { path: path.into(), uses, before, after });
         }
-        rows.into_values().collect()
+        // In their order already, but for those that were named otherwise.
+        rows.sort_by(|a: &trace::Touch, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+        rows.dedup_by(|again, row| {
+            let same = row.path == again.path;
+            if same {
+                row.uses |= again.uses;
+                row.before = row.before.or(again.before);
+                row.after = row.after.or(again.after);
+            }
+            same
+        });
+        rows
     }
 
     /// One path: what was done, what it held, what it holds.
@@ -410,13 +411,22 @@ fn uses(touch: &Touch) -> Uses {
 
 /// What the kernel makes up.
 pub fn is_made_up(path: &Path) -> bool {
-    ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top))
+    // Paths by the million: as bytes, and those that begin otherwise at once.
+    let bytes = path.as_os_str().as_bytes();
+    ["/proc", "/sys", "/dev"].iter().any(|top| is_below(bytes, top.as_bytes()))
+}
+
+/// Is the path this directory, or below it?
+pub fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
 fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
-    if !named.as_os_str().as_bytes().windows(2).any(|w| w == b"..") {
-        return clean(named);
+    let bytes = named.as_os_str().as_bytes();
+    if !bytes.windows(3).any(|w| w == b"/..") {
+        // Tidied where the event was made.
+        return (bytes.first() == Some(&b'/')).then(|| named.to_path_buf());
     }
     let parent = named.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
     match (parent, named.file_name(), &touch.real) {
