@@ -28,10 +28,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use observe::{Touches, Use};
-use thunk::{Footprint, Input, Link, ObjectName, Placeholder, Reduction, Store, Thunk, Tree};
+use thunk::{Footprint, Input, Link, ObjectName, Placeholder, Reduction, Store, Thunk, Tree, is_made_up};
 
-/// Made for each sandbox, or of no regular content.
-const NEVER: [&str; 3] = ["/proc", "/dev", "/sys"];
 /// What lies there is other people's, except below the directories that a command works in.
 const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
 
@@ -201,7 +199,8 @@ impl<'a> Place<'a> {
         if self.outputs.contains(path) || path.starts_with(self.store) {
             return false;
         }
-        if NEVER.iter().any(|n| path.starts_with(n)) {
+        // Made for each sandbox.
+        if is_made_up(path) {
             return false;
         }
         !TEMPORARY.iter().any(|t| path.starts_with(t)) || self.is_home(path)

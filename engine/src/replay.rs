@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use thunk::trace::{Current, Disposition, Now, Product, Step, Trace, clean};
-use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store};
+use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, real_place};
 
 use crate::escapes;
 use crate::materialise::{Place, Target, place_value};
@@ -160,9 +160,7 @@ fn choose(current: &Current<'_>, targets: &[PathBuf]) -> Result<Vec<(PathBuf, Pr
     let mut chosen = BTreeSet::new();
     for target in targets {
         let absolute = std::path::absolute(target).with_context(|| format!("{}", target.display()))?;
-        let resolved = absolute.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-        let resolved = resolved.zip(absolute.file_name()).map(|(parent, name)| parent.join(name));
-        let forms = [resolved, clean(&absolute)];
+        let forms = [real_place(&absolute).ok(), clean(&absolute)];
         let below =
             |form: &PathBuf| last.keys().filter(|path| path.starts_with(form)).cloned().collect::<Vec<_>>();
         let found: BTreeSet<PathBuf> = forms.iter().flatten().flat_map(below).collect();

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use thunk::trace::Look;
-use thunk::{FileId, ObjectKind, ObjectName, Store};
+use thunk::{FileId, ObjectKind, ObjectName, Store, TICK};
 
 const HEADER: &str = "gg-settled 1";
-/// A clock tick: what changed less than this ago could change again and look the same.
-const TICK: Duration = Duration::from_millis(20);
 
 /// The record of one kind of replay.
 pub struct Settled {

@@ -142,10 +142,8 @@ pub fn here() -> Result<PathBuf> {
 pub fn spellings(path: &Path) -> Result<Vec<PathBuf>> {
     let absolute = here()?.join(path);
     let mut forms: Vec<PathBuf> = thunk::trace::clean(&absolute).into_iter().collect();
-    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name())
-        && let Ok(parent) = std::fs::canonicalize(parent)
-    {
-        forms.insert(0, parent.join(name));
+    if let Ok(place) = thunk::real_place(&absolute) {
+        forms.insert(0, place);
     }
     forms.extend(std::fs::canonicalize(&absolute).ok());
     forms.dedup();

@@ -20,7 +20,9 @@ pub struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(named: PathBuf, real: Option<PathBuf>) -> Self {
+    /// A place, and where it really is, as far as that is known.
+    #[must_use]
+    pub fn new(named: PathBuf, real: Option<PathBuf>) -> Self {
         let real = real.filter(|real| *real != named);
         Self { named, real }
     }

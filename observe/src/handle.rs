@@ -12,6 +12,7 @@ use crate::Pid;
 use crate::calls::{At, Attribute, Base, Call, Flags, Links, Removal, Text};
 use crate::event::{Access, Event, Kind, Place, Sink, Stream, Transfer};
 use crate::executed;
+use crate::failure::is_about_paths;
 use crate::tracee::{self, View};
 
 /// The thread that makes the call, and where its events go.
@@ -279,7 +280,7 @@ impl Request {
                     let (from, to) = (context.place(from), context.place(to));
                     context.emit(Event::Transferred(how, from, to));
                 }
-                Err(errno) if judge(errno) == Judgement::Unknown => {}
+                Err(errno) if !is_about_paths(errno) => {}
                 Err(_) => {
                     // The errno does not tell which of the two it is about.
                     context.probe(from);
@@ -296,34 +297,6 @@ impl Request {
                 Err(errno) => executed::report_failure(context, path, errno),
             },
         }
-    }
-}
-
-/// What an errno says about the path it was given for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Judgement {
-    Found,
-    Missing,
-    Denied,
-    Unknown,
-}
-
-fn judge(errno: i32) -> Judgement {
-    match errno {
-        libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG => Judgement::Missing,
-        libc::EACCES | libc::EPERM | libc::EROFS => Judgement::Denied,
-        // Not for the sake of the file, but of the process, its memory or its descriptors; or to be done again.
-        libc::EINTR
-        | libc::EFAULT
-        | libc::EBADF
-        | libc::EMFILE
-        | libc::ENFILE
-        | libc::ENOMEM
-        | libc::ENOSYS
-        | libc::E2BIG
-        | libc::EAGAIN
-        | 512..=516 => Judgement::Unknown,
-        _ => Judgement::Found,
     }
 }
 
@@ -468,20 +441,19 @@ impl Context<'_> {
     }
 
     pub(crate) fn looked_up(&mut self, path: PathBuf, errno: Option<i32>) {
-        match errno.map_or(Judgement::Found, judge) {
-            Judgement::Found => self.emit(Event::Found(path)),
-            // A file where a directory was wanted is not missing.
-            Judgement::Missing if errno == Some(libc::ENOTDIR) => self.probe(path),
-            Judgement::Missing => self.emit(Event::Missing(path)),
-            Judgement::Denied => self.emit(Event::Denied(path)),
-            Judgement::Unknown => {}
+        let event = match errno {
+            None => Some(Event::Found(path)),
+            Some(errno) => Event::of_failure(path, errno, |path| self.view.exists(path, false)),
+        };
+        if let Some(event) = event {
+            self.emit(event);
         }
     }
 
     /// Looks itself, where the outcome does not tell.
     fn probe(&mut self, path: PathBuf) {
         let found = self.view.exists(&path, false);
-        self.emit(if found { Event::Found(path) } else { Event::Missing(path) });
+        self.emit(Event::of_look(found, path));
     }
 
     /// A call that changes one directory entry has come to its end.

@@ -53,6 +53,7 @@ mod command;
 mod end;
 mod event;
 mod executed;
+mod failure;
 mod filter;
 mod follow;
 mod foresee;
@@ -80,9 +81,11 @@ pub use command::{Command, Observation, observe};
 pub use end::{Ends, Process};
 pub use event::{Access, Event, Kind, Place, Role, Sink, Stream, Transfer};
 pub use executed::executed;
+pub use failure::is_about_paths;
 pub use gate::{Entrance, Gate, Guard, Run};
 pub use judge::{Exec, Judge, Verdict};
 pub use summary::{Touch, Touches, Use};
+pub use tracee::tidy;
 
 /// The id of a process or thread.
 pub type Pid = i32;

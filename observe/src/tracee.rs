@@ -52,7 +52,8 @@ pub(crate) fn read_path(tid: Pid, address: u64) -> Option<Vec<u8>> {
 
 /// `path` without the parts that mean nothing: empty ones, `.`, and a final slash. `..` stays, because what it
 /// means depends on links.
-pub(crate) fn tidy(path: &Path) -> PathBuf {
+#[must_use]
+pub fn tidy(path: &Path) -> PathBuf {
     path.components().collect()
 }
 

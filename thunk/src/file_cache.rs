@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::name::{ObjectKind, ObjectName};
 use crate::records::RecordFile;
@@ -46,8 +46,9 @@ impl FileId {
 const RECORD: usize = 72;
 /// As many records as are written at once.
 const BATCH: usize = 256;
-/// A clock tick: a file changed less than this ago could be changed again without a new ctime.
-const TICK_NS: i64 = 20_000_000;
+/// The longest tick of the clock that files are stamped with: what changed less than this ago could change again and have the same
+/// times.
+pub const TICK: Duration = Duration::from_millis(20);
 
 /// The cache. Losing it costs time only, so it never fails: without a file it remembers for this process.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl FileCache {
     /// Remembers what a file hashes to, unless it changed so lately that a further change could go unnoticed.
     pub fn put(&self, id: &FileId, name: &ObjectName) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-        if now - id.ctime.max(id.mtime) < TICK_NS || name.size() != id.size {
+        if now - id.ctime.max(id.mtime) < TICK.as_nanos() as i64 || name.size() != id.size {
             return;
         }
         let Loaded { known, log } = self.loaded();

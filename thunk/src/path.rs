@@ -3,6 +3,7 @@
 //! where it is decoded, so that nobody after has to think of it.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,30 @@ pub(crate) fn is_clean_relative(bytes: &[u8]) -> bool {
 
 pub(crate) fn to_path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// The path with the links of its directory resolved: where an entry of this name is, or would be made.
+///
+/// # Errors
+/// There is no such directory, or the path names no entry of one.
+pub fn real_place(path: &Path) -> io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok(std::fs::canonicalize(parent)?.join(name)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Is the path this directory, or below it? As bytes: paths are compared by the million.
+#[must_use]
+pub fn is_below(path: &Path, directory: &Path) -> bool {
+    let rest = path.as_os_str().as_bytes().strip_prefix(directory.as_os_str().as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// Does the kernel, or who has set the system up, make up what is there, so that it is no content that could be kept?
+#[must_use]
+pub fn is_made_up(path: &Path) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|top| is_below(path, Path::new(top)))
 }
 
 /// Writes a path so that it holds neither `=`, `#`, `%`, white space nor control bytes: these become `%XX`. For

@@ -249,7 +249,7 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, p
     }
     let mut obstacles = Vec::new();
     if !drives && !parent.passes_on_or_discards(exec.fds.as_ref()) {
-        obstacles.push("somebody listens to its output".to_owned());
+        obstacles.push(Observed::HEARD.to_owned());
     }
     recorder.watch.begin(Begun {
         id,
@@ -309,7 +309,7 @@ fn model(
 ) -> Option<(Kind, Result<Deferred, String>)> {
     let (kind, planned) = plan(recorder, &exec.invocation, program)?;
     let outcome = match planned {
-        Ok(_) if is_heard(parent, kind, exec) => Err("somebody listens to its output".to_owned()),
+        Ok(_) if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
         Ok(plan) => {
             let now = parent.driver == Role::Ninja;
             defer::defer(recorder, &exec.invocation, &plan, exec.umask, now).map_err(|decline| decline.0)

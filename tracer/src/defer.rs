@@ -43,12 +43,7 @@ pub fn defer(
     let toolchains = toolchains(recorder, invocation, plan)?;
     let mut footprint = Footprint::default();
 
-    let Led::File(program) = footprint.add(&invocation.program).map_err(gone(&invocation.program))? else {
-        return Err(Decline(format!("{} is no file", invocation.program.display())));
-    };
-    // As it is called, but for the directories on the way: a link to a compiler is one to it, too.
-    let called = footprint.add_place(&invocation.program).map_err(gone(&invocation.program))?;
-    footprint.add(&invocation.cwd).map_err(gone(&invocation.cwd))?;
+    let Executed { program, called } = executed(&mut footprint, invocation).map_err(Decline)?;
     for path in plan.inputs.iter().chain(&plan.directories) {
         footprint.add(path).map_err(gone(path))?;
     }
@@ -116,6 +111,29 @@ pub fn defer(
     recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
     placing.put().map_err(failed)?;
     Ok(Deferred { thunk: name, outputs })
+}
+
+/// The program of a command.
+pub struct Executed {
+    /// The real path of its file.
+    pub program: PathBuf,
+    /// As it is called, but for the directories on the way: a link to a compiler is one to it, too.
+    pub called: PathBuf,
+}
+
+/// Adds the program and the working directory to what the command needs.
+///
+/// # Errors
+/// A clause that says what is not there.
+pub fn executed(footprint: &mut Footprint, invocation: &Invocation) -> Result<Executed, String> {
+    let Invocation { program, cwd, .. } = invocation;
+    let gone = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    let Led::File(real) = footprint.add(program).map_err(|error| gone(program, error))? else {
+        return Err(format!("{} is no file", program.display()));
+    };
+    let called = footprint.add_place(program).map_err(|error| gone(program, error))?;
+    footprint.add(cwd).map_err(|error| gone(cwd, error))?;
+    Ok(Executed { program: real, called })
 }
 
 fn toolchains(

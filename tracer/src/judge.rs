@@ -15,7 +15,7 @@ use wire::FdIdentity;
 use crate::decide::{self, Answer};
 use crate::process;
 use crate::recorder::Recorder;
-use crate::request::{self, Exec};
+use crate::request::Exec;
 
 /// Asks the recorder, and tells it what happens.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct Kernel(pub Arc<Recorder>);
 impl Judge for Kernel {
     fn exec(&self, exec: &observe::Exec) -> Verdict {
         let recorder = &*self.0;
-        let program = request::clean(&exec.path);
+        let program = observe::tidy(&exec.path);
         // The first that asks is the build.
         recorder.build.get_or_init(|| exec.pid);
         // In place of a command that a hook has deferred.

@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{
     FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Thunk, ThunkInput, TreeNode,
+    is_made_up,
 };
 
 use crate::defer::{Deferred, placeholder};
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
-use crate::watch::{environment, is_made_up};
+use crate::watch::environment;
 
 /// All commands that are remembered.
 #[derive(Debug)]

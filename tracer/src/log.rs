@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use observe::{Access, Event, Kind, Pid, Place, Transfer};
+use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
 use wire::log::{Chunk, Header, MAGIC, MAX_UNITS, PAGE, Record, UNIT, bits, chunk_seal, kind, unit_offset};
 
 /// The file's size: room for as many processes as a build may have. Only what is written takes memory.
@@ -378,7 +378,7 @@ impl Decoder {
     }
 
     fn looked_up(&mut self, record: &Record, path: PathBuf) {
-        if let Some(event) = judge(path, record) {
+        if let Some(event) = failed(path, record) {
             self.emit(record, event);
         }
     }
@@ -426,8 +426,8 @@ impl Decoder {
         if record.result < 0 {
             // The errno does not tell which of the two it is about.
             for (path, bit) in [(old, bits::FIRST_EXISTS), (new, bits::SECOND_EXISTS)] {
-                if judge(path.clone(), record).is_some() {
-                    self.emit(record, exists(path, record.bits & bit != 0));
+                if is_about_paths(record.result.wrapping_neg()) {
+                    self.emit(record, Event::of_look(record.bits & bit != 0, path));
                 }
             }
             return;
@@ -528,34 +528,10 @@ fn push_names(stack: &mut Vec<PathBuf>, path: &Path) {
     stack.extend(names.map(|name| PathBuf::from(name.as_os_str())));
 }
 
-/// What the outcome of a call says about the path it was given.
-fn judge(path: PathBuf, record: &Record) -> Option<Event> {
-    match record.result.wrapping_neg() {
-        // A file where a directory was wanted is not missing.
-        libc::ENOTDIR => Some(exists(path, record.bits & bits::FIRST_EXISTS != 0)),
-        libc::ENOENT | libc::ENAMETOOLONG => Some(Event::Missing(path)),
-        libc::EACCES | libc::EPERM | libc::EROFS => Some(Event::Denied(path)),
-        // Not for the sake of the file, but of the process, its memory or its descriptors; or to be done again.
-        libc::EINTR
-        | libc::EFAULT
-        | libc::EBADF
-        | libc::EMFILE
-        | libc::ENFILE
-        | libc::ENOMEM
-        | libc::ENOSYS
-        | libc::E2BIG
-        | libc::EAGAIN => None,
-        _ => Some(Event::Found(path)),
-    }
-}
-
-fn exists(path: PathBuf, exists: bool) -> Event {
-    if exists { Event::Found(path) } else { Event::Missing(path) }
-}
-
-/// `path` without the parts that mean nothing: empty ones, `.`, and a final slash. `..` stays, because what it means depends on links.
-fn tidy(path: &Path) -> PathBuf {
-    path.components().collect()
+/// What the failure of a call says about the path it was given.
+fn failed(path: PathBuf, record: &Record) -> Option<Event> {
+    let exists = record.bits & bits::FIRST_EXISTS != 0;
+    Event::of_failure(path, record.result.wrapping_neg(), |_| exists)
 }
 
 /// What is where now, as far as it was asked for.
@@ -569,7 +545,7 @@ impl Files {
     /// The place of a directory entry: only the links on the way are followed.
     fn entry(&mut self, path: PathBuf) -> Place {
         let real = self.real_entry(&path);
-        place(path, real)
+        Place::new(path, real)
     }
 
     fn real_entry(&mut self, path: &Path) -> Option<PathBuf> {
@@ -583,7 +559,7 @@ impl Files {
     /// The place of a file that was opened by this path, and its kind.
     fn opened(&mut self, path: PathBuf) -> (Place, Kind) {
         if let Some((real, kind)) = self.opened.get(&path) {
-            return (place(path, real.clone()), *kind);
+            return (Place::new(path, real.clone()), *kind);
         }
         let found = fs::symlink_metadata(&path);
         let is_link = found.as_ref().is_ok_and(|metadata| metadata.is_symlink());
@@ -599,13 +575,8 @@ impl Files {
             _ => Kind::File,
         };
         self.opened.insert(path.clone(), (real.clone(), kind));
-        (place(path, real), kind)
+        (Place::new(path, real), kind)
     }
-}
-
-fn place(named: PathBuf, real: Option<PathBuf>) -> Place {
-    let real = real.filter(|real| *real != named);
-    Place { named, real }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use models::scanner::Scanner;
 use models::{Answer, Node, Question, World};
-use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, trace};
+use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
 
 use crate::context::Running;
 use crate::force::Forcer;
@@ -25,7 +25,7 @@ use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
-use crate::watch::{Watch, is_below};
+use crate::watch::Watch;
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -337,10 +337,8 @@ impl Recorder {
 
     /// Is this path the recorder's own, which is none of the build's business?
     pub fn is_own(&self, path: &Path) -> bool {
-        let below =
-            |directory: &Path| is_below(path.as_os_str().as_bytes(), directory.as_os_str().as_bytes());
-        below(&self.directory)
-            || below(self.store.root())
+        is_below(path, &self.directory)
+            || is_below(path, self.store.root())
             || path == self.install.interceptor
             || path == self.install.standin
     }
@@ -385,14 +383,6 @@ impl Recorder {
     /// The placeholders among these paths.
     pub fn placeholders<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
         paths.filter(|p| matches!(Placeholder::read(p), Ok(Some(_)))).map(Path::to_path_buf).collect()
-    }
-}
-
-/// A path with its directory resolved.
-fn real_place(path: &Path) -> io::Result<PathBuf> {
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => Ok(std::fs::canonicalize(parent)?.join(name)),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -461,7 +451,7 @@ fn names_of(library: &Path) -> Vec<PathBuf> {
 }
 
 /// By its name: `libx.so`, `libx.so.1.2`.
-fn is_shared_library(path: &Path) -> bool {
+pub fn is_shared_library(path: &Path) -> bool {
     let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
     name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.")
 }

@@ -303,7 +303,7 @@ impl<'a> Replay<'a> {
     /// Did the command only move outputs of deferred commands? They are followed by what stands at the build's end.
     fn only_carries(&self, observed: &Observed) -> bool {
         let carried = |path: &Path| matches!(self.current.products().get(path), Some(Product::Output(_)));
-        let listened = observed.obstacles.iter().any(|obstacle| obstacle == "somebody listens to its output");
+        let listened = observed.obstacles.iter().any(|obstacle| obstacle == Observed::HEARD);
         let mut outputs = observed.with(Uses::OUTPUT).peekable();
         if outputs.peek().is_none() {
             return !listened;

@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use models::Invocation;
 use wire::{FdIdentity, Plain as _, request_flags, request_kind};
@@ -79,7 +79,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
         request_kind::EXEC => {
             let argv = (0..head.argc).map(|_| next().map(OsString::from)).collect::<io::Result<_>>()?;
             let env = (0..head.envc).map(|_| next().map(thunk::split_variable)).collect::<io::Result<_>>()?;
-            let program = clean(&cwd.join(path));
+            let program = observe::tidy(&cwd.join(path));
             Ok(Request::Exec(Box::new(Exec {
                 pid: head.pid,
                 parent: head.command,
@@ -97,9 +97,4 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
         }
         _ => Err(invalid("a request of unknown kind")),
     }
-}
-
-/// Without `.` components and doubled slashes; `..` stays, since it depends on links.
-pub fn clean(path: &Path) -> PathBuf {
-    path.components().collect()
 }

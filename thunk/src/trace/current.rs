@@ -14,6 +14,7 @@ use super::{Observed, Product, Products, Step, Touch, Trace, Uses};
 use crate::error::Result;
 use crate::footprint::FileFacts;
 use crate::name::{ObjectKind, ObjectName};
+use crate::path::is_made_up;
 use crate::placeholder::{OutputRef, Placeholder};
 use crate::store::Store;
 use crate::thunk::Thunk;
@@ -149,8 +150,7 @@ impl<'a> Current<'a> {
     fn touch(&self, observed: &Observed, touch: &Touch) -> Option<Change> {
         let path: &Path = &touch.path;
         let uses = touch.uses;
-        let made_up = ["/proc", "/sys", "/dev"].iter().any(|top| path.starts_with(top));
-        if made_up || path.starts_with(self.store.root()) {
+        if is_made_up(path) || path.starts_with(self.store.root()) {
             return None;
         }
         if let (true, Some(before)) = (uses.has(Uses::INPUT), &touch.before) {
@@ -376,6 +376,8 @@ impl Current<'_> {
 impl Observed {
     /// The obstacle of a command that starts others, each of which is a command of its own: make, or what contains one.
     pub const DRIVES: &'static str = "runs other commands";
+    /// The obstacle of a command whose output or exit code somebody may act on before the build is over.
+    pub const HEARD: &'static str = "somebody listens to its output";
 
     /// Does it start commands of the build, so that what it reads decides which ones?
     #[must_use]

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The thunk of a command that ran, with exactly what it used, and its reduction.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use observe::Use;
 use thunk::{
-    Footprint, Input, Led, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
+    Footprint, Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
+    is_made_up,
 };
 
 use super::environment;
-use super::finish::{Look, is_made_up};
+use super::finish::Look;
+use crate::defer;
+use crate::recorder::is_shared_library;
 
 /// The thunk, stored with its reduction; `None` if there is none, which is said among the obstacles.
 pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
@@ -47,15 +49,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     let begun = &look.ended.begun;
     let invocation = &begun.exec.invocation;
     let mut footprint = std::mem::take(&mut look.footprint);
-    let gone = |path: &Path, error: &std::io::Error| format!("{}: {error}", path.display());
-    let Led::File(program) =
-        footprint.add(&invocation.program).map_err(|error| gone(&invocation.program, &error))?
-    else {
-        return Err(format!("{} is no file", invocation.program.display()));
-    };
-    let called =
-        footprint.add_place(&invocation.program).map_err(|error| gone(&invocation.program, &error))?;
-    footprint.add(&invocation.cwd).map_err(|error| gone(&invocation.cwd, &error))?;
+    let defer::Executed { program, called } = defer::executed(&mut footprint, invocation)?;
     let listed: Vec<PathBuf> = look.touches.with(Use::Listed).map(|(path, _)| path.to_path_buf()).collect();
     for directory in &listed {
         add_names(look, &mut footprint, directory)?;
@@ -63,7 +57,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     for path in look.outputs.keys() {
         let parent = path.parent().unwrap_or(Path::new("/"));
         if !look.made.contains(parent) {
-            footprint.add_place(path).map_err(|error| gone(path, &error))?;
+            footprint.add_place(path).map_err(|error| format!("{}: {error}", path.display()))?;
         }
     }
 
@@ -100,7 +94,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
             thunk.function = Some(value);
         }
         let executable = facts.executable;
-        if outside(&path) && (executable || is_library(&path)) {
+        if outside(&path) && (executable || is_shared_library(&path)) {
             // Commands that run the same programs share the tree of these.
             programs.push(TreeEntry { path, node: TreeNode::File { value, executable } });
         } else if executable {
@@ -139,11 +133,6 @@ fn add_names(look: &Look<'_>, footprint: &mut Footprint, directory: &Path) -> Re
         }
     }
     Ok(())
-}
-
-fn is_library(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.")
 }
 
 /// Can the mode be given again from the mask alone?

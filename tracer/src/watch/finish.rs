@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
-use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder};
+use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder, TICK, is_made_up};
 
 use super::{Ended, exact};
 use crate::recorder::Recorder;
@@ -337,7 +337,7 @@ impl Look<'_> {
         {
             return Err(format!("{shown} was changed by others"));
         }
-        if facts.id.mtime < begun.began - TICK {
+        if facts.id.mtime < begun.began - TICK.as_nanos() as i64 {
             self.obstacle(format!("sets the time of {shown}"));
         }
         let mode = metadata.permissions().mode() & 0o7777;
@@ -374,9 +374,6 @@ impl Look<'_> {
     }
 }
 
-/// A clock tick: files are stamped with the time of the last one.
-const TICK: i64 = 20_000_000;
-
 /// When the content was changed: that sets both times; others may set one of them.
 fn changed_at(id: &FileId) -> i64 {
     id.mtime.min(id.ctime)
@@ -409,18 +406,6 @@ fn uses(touch: &Touch) -> Uses {
     SAME.iter().filter(|(what, _)| touch.has(*what)).fold(Uses::NONE, |all, (_, uses)| all | *uses)
 }
 
-/// What the kernel makes up.
-pub fn is_made_up(path: &Path) -> bool {
-    // Paths by the million: as bytes, and those that begin otherwise at once.
-    let bytes = path.as_os_str().as_bytes();
-    ["/proc", "/sys", "/dev"].iter().any(|top| is_below(bytes, top.as_bytes()))
-}
-
-/// Is the path this directory, or below it?
-pub fn is_below(path: &[u8], directory: &[u8]) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}
-
 /// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
 fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
     let bytes = named.as_os_str().as_bytes();
@@ -428,19 +413,14 @@ fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
         // Tidied where the event was made.
         return (bytes.first() == Some(&b'/')).then(|| named.to_path_buf());
     }
-    let parent = named.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-    match (parent, named.file_name(), &touch.real) {
-        (Some(parent), Some(name), _) => clean(&parent.join(name)),
-        (_, _, Some(real)) => clean(real),
-        _ => clean(&real_place(named)),
+    match (thunk::real_place(named), &touch.real) {
+        (Ok(place), _) => clean(&place),
+        (Err(_), Some(real)) => clean(real),
+        (Err(_), None) => clean(named),
     }
 }
 
 /// The path with its directory resolved, where there is one.
 fn real_place(path: &Path) -> PathBuf {
-    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-    match (parent, path.file_name()) {
-        (Some(parent), Some(name)) => parent.join(name),
-        _ => path.to_path_buf(),
-    }
+    thunk::real_place(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -31,7 +31,6 @@ use crate::process;
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
 
-pub use finish::{is_below, is_made_up};
 pub use writes::Writes;
 
 /// A command that has been started.
