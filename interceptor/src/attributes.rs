@@ -6,7 +6,7 @@ use core::ffi::{c_char, c_int, c_void};
 use crate::arch::nr;
 use crate::log::{Log, What};
 use crate::place::At;
-use crate::record::{note, one, told};
+use crate::record::{note, one_int, told};
 use crate::session::Session;
 use crate::sys::{self, AT_FDCWD, Errno, five};
 use wire::log::kind;
@@ -27,8 +27,7 @@ pub(crate) unsafe fn changes_mode(
     }
     let args = five!(at.0, at.1, mode);
     // SAFETY: as the caller promises.
-    let result = unsafe { one(session, &|| next() as isize, kind::ATTRIBUTES, at, nr::FCHMODAT, args) };
-    result.map(|value| value as c_int)
+    unsafe { one_int(session, next, kind::ATTRIBUTES, at, nr::FCHMODAT, args) }
 }
 
 /// `utimensat`, and `futimens` with a null path, which to the kernel means the descriptor. What the C library refuses before it asks the kernel it
@@ -49,8 +48,7 @@ pub(crate) unsafe fn sets_times(
     }
     let args = five!(at.0, at.1, times, flags);
     // SAFETY: as the caller promises.
-    let result = unsafe { one(session, &|| next() as isize, kind::ATTRIBUTES, at, nr::UTIMENSAT, args) };
-    result.map(|value| value as c_int)
+    unsafe { one_int(session, next, kind::ATTRIBUTES, at, nr::UTIMENSAT, args) }
 }
 
 /// `truncate`.

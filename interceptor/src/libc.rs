@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use crate::arch::weak_symbol;
 use crate::sys::Errno;
 
+// SAFETY: both are so declared by glibc and musl; `__errno_location` takes nothing and always returns a valid pointer.
 unsafe extern "C" {
     /// The program's environment.
     pub(crate) static mut environ: *mut *const c_char;

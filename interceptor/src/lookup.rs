@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_void};
 
 use crate::arch::{STAT_VERSIONS, nr};
 use crate::place::At;
-use crate::record::one;
+use crate::record::one_int;
 use crate::session::Session;
 use crate::sys::{Errno, five};
 use wire::log::kind;
@@ -27,8 +27,7 @@ pub(crate) unsafe fn stats(
     }
     let args = five!(at.0, at.1, stat, flags);
     // SAFETY: as the caller promises.
-    let result = unsafe { one(session, &|| next() as isize, kind::LOOKUP, at, nr::NEWFSTATAT, args) };
-    result.map(|value| value as c_int)
+    unsafe { one_int(session, next, kind::LOOKUP, at, nr::NEWFSTATAT, args) }
 }
 
 /// `faccessat` and its siblings: the call with flags is younger than the one without.
@@ -47,6 +46,5 @@ pub(crate) unsafe fn accesses(
         _ => (nr::FACCESSAT2, five!(at.0, at.1, mode, flags)),
     };
     // SAFETY: as the caller promises.
-    let result = unsafe { one(session, &|| next() as isize, kind::LOOKUP, at, number, args) };
-    result.map(|value| value as c_int)
+    unsafe { one_int(session, next, kind::LOOKUP, at, number, args) }
 }

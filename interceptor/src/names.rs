@@ -6,7 +6,7 @@ use core::ffi::{c_char, c_int};
 use crate::arch::nr;
 use crate::log::{Log, What};
 use crate::place::At;
-use crate::record::{note, note_link, one};
+use crate::record::{note, note_link, one_int};
 use crate::session::Session;
 use crate::sys::{self, AT_FDCWD, AT_REMOVEDIR, Errno, five};
 use wire::log::kind;
@@ -28,8 +28,7 @@ pub(crate) unsafe fn makes_node(
     }
     let args = five!(at.0, at.1, mode, device);
     // SAFETY: as the caller promises.
-    let result = unsafe { one(session, &|| next() as isize, kind::MAKE, at, nr::MKNODAT, args) };
-    result.map(|value| value as c_int)
+    unsafe { one_int(session, next, kind::MAKE, at, nr::MKNODAT, args) }
 }
 
 /// `remove`: a file, or else a directory.

@@ -40,6 +40,23 @@ pub(crate) unsafe fn one(
     result.map(|value| value as isize)
 }
 
+/// The same for functions that return an `int`.
+///
+/// # Safety
+/// As [`one`].
+pub(crate) unsafe fn one_int(
+    session: &Session,
+    next: &dyn Fn() -> c_int,
+    kind: u16,
+    at: At,
+    number: usize,
+    args: [usize; 5],
+) -> Result<c_int, Errno> {
+    // SAFETY: as the caller promises.
+    let result = unsafe { one(session, &|| next() as isize, kind, at, number, args) };
+    result.map(|value| value as c_int)
+}
+
 /// Makes a call about two paths; `value` goes into the record.
 ///
 /// # Safety
