@@ -12,7 +12,7 @@ use crate::protocol::Failed;
 /// What came of a thunk.
 #[derive(Debug)]
 pub enum Answer {
-    /// Its outputs are in the store.
+    /// Its outputs are in the store; so is the reduction, under the name that the back end was given, if nothing was completed.
     Reduced {
         /// They are these.
         reduction: Reduction,

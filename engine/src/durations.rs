@@ -38,14 +38,12 @@ impl Durations {
         self.known.get(&key(thunk.outputs.first()?)).map(|us| Duration::from_micros(*us))
     }
 
-    /// Remembers how long it took.
-    pub fn put(&mut self, thunk: &Thunk, wall: Duration) {
-        if let Some(output) = thunk.outputs.first() {
-            let mut record = [0; RECORD];
-            record[..8].copy_from_slice(&key(output));
-            record[8..].copy_from_slice(&(wall.as_micros() as u64).to_le_bytes());
-            self.new.push(record);
-        }
+    /// Remembers how long the command took whose main output this is.
+    pub fn put(&mut self, output: &Path, wall: Duration) {
+        let mut record = [0; RECORD];
+        record[..8].copy_from_slice(&key(output));
+        record[8..].copy_from_slice(&(wall.as_micros() as u64).to_le_bytes());
+        self.new.push(record);
     }
 }
 
@@ -73,7 +71,7 @@ mod tests {
         let thunk = Thunk { outputs: vec!["/w/a.o".into()], ..Thunk::default() };
         for ms in [5, 7] {
             let mut durations = Durations::open(&path);
-            durations.put(&thunk, Duration::from_millis(ms));
+            durations.put(&thunk.outputs[0], Duration::from_millis(ms));
         }
         let durations = Durations::open(&path);
         assert_eq!(durations.get(&thunk), Some(Duration::from_millis(7)));

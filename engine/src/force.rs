@@ -117,12 +117,19 @@ impl Engine<'_> {
         Ok(graph)
     }
 
-    /// Keeps what a thunk gave, and puts its outputs in place.
-    fn keep(&mut self, graph: &Graph, id: NodeId, reduction: Reduction, completed: bool) -> Result<()> {
+    /// Keeps what a thunk gave, and puts its outputs in place. `stored`: its reduction is in the store under its own name.
+    fn keep(
+        &mut self,
+        graph: &Graph,
+        id: NodeId,
+        reduction: Reduction,
+        completed: bool,
+        stored: bool,
+    ) -> Result<()> {
         let name = graph.name(id);
         if completed || graph.needs(id).any(|need| self.passing.contains(&need)) {
             self.passing.insert(name);
-        } else {
+        } else if !stored {
             self.store.put_reduction(&name, &reduction)?;
         }
         self.reductions.insert(name, reduction);
@@ -183,7 +190,7 @@ impl Work for Engine<'_> {
         if let Some(Known { reduction, completed }) = escapes::known(self.store, &resolved) {
             self.summary.known += 1;
             self.progress.command_said(&reduction.stdout, &reduction.stderr);
-            self.keep(graph, id, reduction, completed)?;
+            self.keep(graph, id, reduction, completed, false)?;
             return Ok(Start::Known);
         }
         Ok(Start::Run(resolved))
@@ -192,14 +199,18 @@ impl Work for Engine<'_> {
     fn reduced(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<()> {
         let Given { reduction, completed } = given;
         self.summary.run += 1;
-        self.durations.put(&self.store.thunk(&resolved)?, reduction.wall);
+        if let Some(main) = reduction.outputs.first() {
+            self.durations.put(&main.path, reduction.wall);
+        }
         self.progress.command_said(&reduction.stdout, &reduction.stderr);
         if !completed.is_empty() {
             self.completed.0 += 1;
             let example = completed.iter().find(|path| path.is_file()).or(completed.first());
             self.completed.1 = self.completed.1.take().or(example.cloned());
         }
-        self.keep(graph, id, reduction, !completed.is_empty())
+        // The worker has stored it under the name that it was given.
+        let stored = resolved == graph.name(id);
+        self.keep(graph, id, reduction, !completed.is_empty(), stored)
     }
 
     fn failed(&mut self, resolved: ObjectName, failed: &Failed) -> Result<()> {
