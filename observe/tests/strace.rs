@@ -12,59 +12,9 @@ use std::process::{Command, Stdio};
 
 use observe::{Touches, Use};
 use support::Space;
+use tests::strace::Line;
 
 type Sets = BTreeMap<&'static str, BTreeSet<PathBuf>>;
-
-/// What strace prints of one call, cut into pieces.
-struct Line<'a> {
-    name: &'a str,
-    args: Vec<&'a str>,
-    /// The errno's name, if it failed.
-    error: Option<&'a str>,
-}
-
-/// `openat(AT_FDCWD</tmp>, "a.c", O_RDONLY) = 3</tmp/a.c>`
-fn parse(line: &str) -> Option<Line<'_>> {
-    let (name, rest) = line.split_once('(')?;
-    let (args, result) = rest.rsplit_once(") = ").or_else(|| {
-        // Padded to a column: `access("x", F_OK)    = 0`.
-        let (args, result) = rest.rsplit_once(" = ")?;
-        Some((args.trim_end().strip_suffix(')')?, result))
-    })?;
-    let error = result.strip_prefix("-1 ").and_then(|rest| rest.split(' ').next());
-    Some(Line { name, args: split(args.trim_end().trim_end_matches(')')), error })
-}
-
-/// Cuts at commas that are not within quotes or brackets.
-fn split(args: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut depth, mut quoted, mut escaped) = (Vec::new(), 0, 0, false, false);
-    for (i, byte) in args.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' | b'<' if !quoted => depth += 1,
-            b'}' | b']' | b'>' if !quoted => depth -= 1,
-            b',' if !quoted && depth == 0 => {
-                parts.push(args[start..i].trim());
-                start = i + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(args[start..].trim());
-    parts
-}
-
-/// The path in `args[at]`, joined with the descriptor before it, else with `cwd`.
-fn path(line: &Line, at: usize, cwd: &Path) -> Option<PathBuf> {
-    let text = line.args.get(at)?.strip_prefix('"')?.strip_suffix('"')?;
-    if text.is_empty() {
-        return None;
-    }
-    let base = at.checked_sub(1).and_then(|dir| line.args[dir].split_once('<')?.1.strip_suffix('>'));
-    Some(base.map_or(cwd, Path::new).join(text).components().collect())
-}
 
 /// Adds what the output of strace shows of one process that started in `cwd`.
 fn expect(sets: &mut Sets, output: &str, cwd: &Path) {
@@ -72,17 +22,16 @@ fn expect(sets: &mut Sets, output: &str, cwd: &Path) {
     let mut add = |set, path: PathBuf| {
         sets.entry(set).or_default().insert(normal(&path));
     };
-    for line in output.lines().filter_map(parse) {
+    for line in output.lines().filter_map(Line::parse) {
         // The position of the first path: after a descriptor in the newer calls.
         let first = match line.name {
             "stat" | "lstat" | "creat" => 0,
             "statx" | "faccessat2" | "openat2" | "renameat2" => 1,
             name => usize::from(name.ends_with("at")),
         };
-        let missing = matches!(line.error, Some("ENOENT" | "ENOTDIR" | "ENAMETOOLONG"));
-        let failed = line.error.is_some();
-        let open =
-            || line.args[0].split_once('<').and_then(|(_, open)| open.strip_suffix('>')).map(PathBuf::from);
+        let (missing, failed) = (line.is_missing(), line.failed());
+        let path = |at, cwd: &Path| line.path(at, cwd).map(|path| path.components().collect::<PathBuf>());
+        let open = || line.open(0);
         match line.name {
             "getdents64" => open().into_iter().for_each(|path| add("listed", path)),
             "fchmod" | "fchown" if !failed => open().into_iter().for_each(|path| add("attributes", path)),
@@ -98,14 +47,14 @@ fn expect(sets: &mut Sets, output: &str, cwd: &Path) {
             _ => {}
         }
         let two = matches!(line.name, "rename" | "renameat" | "renameat2" | "link" | "linkat");
-        let from = if two { path(&line, first, &cwd) } else { None };
+        let from = if two { path(first, &cwd) } else { None };
         let at = match line.name {
             "rename" | "link" | "symlink" => 1,
             "renameat" | "renameat2" | "linkat" => 3,
             "symlinkat" => 2,
             _ => first,
         };
-        let Some(named) = path(&line, at, &cwd) else { continue };
+        let Some(named) = path(at, &cwd) else { continue };
         if missing && !two {
             add("missing", named);
             continue;
@@ -139,7 +88,7 @@ fn expect(sets: &mut Sets, output: &str, cwd: &Path) {
             name if ["chmod", "chown", "utime"].iter().any(|part| name.contains(part)) && !failed => {
                 add("attributes", named);
             }
-            _ if !failed || matches!(line.error, Some("EINVAL" | "EEXIST" | "ENODATA" | "ENOTEMPTY")) => {
+            _ if !failed || matches!(line.errno(), Some("EINVAL" | "EEXIST" | "ENODATA" | "ENOTEMPTY")) => {
                 add("found", named);
             }
             _ => {}

@@ -12,6 +12,7 @@ mod comparison;
 mod process;
 mod report;
 mod space;
+pub mod strace;
 mod tree;
 
 pub use comparison::{Comparison, Expect};

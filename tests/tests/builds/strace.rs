@@ -8,72 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tests::TestSpace;
+use tests::strace::{Line, split};
 use thunk::trace::{Trace, Uses};
 
 /// What was done → the paths to which it was done.
 pub type Sets = BTreeMap<&'static str, BTreeSet<PathBuf>>;
 /// A command's arguments → what it did.
 pub type Commands = BTreeMap<Vec<String>, Sets>;
-
-/// A line of strace's, cut into pieces.
-struct Line<'a> {
-    name: &'a str,
-    args: Vec<&'a str>,
-    result: &'a str,
-}
-
-impl Line<'_> {
-    /// `openat(AT_FDCWD</tmp>, "a.c", O_RDONLY) = 3</tmp/a.c>`
-    fn parse(line: &str) -> Option<Line<'_>> {
-        let (name, rest) = line.split_once('(')?;
-        let (args, result) = rest.rsplit_once(" = ")?;
-        Some(Line { name, args: split(args.trim_end().strip_suffix(')')?), result })
-    }
-
-    fn failed(&self) -> bool {
-        self.result.starts_with('-')
-    }
-
-    fn is_missing(&self) -> bool {
-        ["ENOENT", "ENOTDIR", "ENAMETOOLONG"].iter().any(|errno| self.result.contains(errno))
-    }
-
-    /// The path in `args[at]`, joined with the descriptor before it, else with `cwd`.
-    fn path(&self, at: usize, cwd: &Path) -> Option<PathBuf> {
-        let text = self.args.get(at)?.strip_prefix('"')?.strip_suffix('"')?;
-        if text.is_empty() {
-            return None;
-        }
-        let directory = at.checked_sub(1).and_then(|directory| self.open(directory));
-        Some(directory.as_deref().unwrap_or(cwd).join(text))
-    }
-
-    /// What is open as the descriptor in `args[at]`.
-    fn open(&self, at: usize) -> Option<PathBuf> {
-        Some(self.args.get(at)?.split_once('<')?.1.strip_suffix('>')?.into())
-    }
-}
-
-/// Cuts at commas that are not within quotes or brackets.
-fn split(args: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut depth, mut quoted, mut escaped) = (Vec::new(), 0, 0, false, false);
-    for (i, byte) in args.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' | b'<' if !quoted => depth += 1,
-            b'}' | b']' | b'>' if !quoted => depth -= 1,
-            b',' if !quoted && depth == 0 => {
-                parts.push(args[start..i].trim());
-                start = i + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(args[start..].trim());
-    parts
-}
 
 /// Runs a build under strace: what each child of its first process did, with its descendants, by what it executed. All of it
 /// in the tree's directory.
