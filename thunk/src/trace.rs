@@ -6,17 +6,15 @@
 mod current;
 mod observed;
 mod products;
+mod wire;
+mod writer;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 use crate::framed;
 use crate::name::{ObjectKind, ObjectName};
@@ -28,105 +26,9 @@ use crate::store::Store;
 pub use current::{Change, Current, Look, Now, Verdict, listing};
 pub use observed::{Observed, Status, Touch, Uses, clean};
 pub use products::{Product, Products, Step};
+pub use writer::Writer;
 
 const MAGIC: &[u8] = b"##GGTRACE##1\n";
-
-mod wire {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Begin {
-        #[prost(bytes = "vec", tag = "1")]
-        pub cwd: Vec<u8>,
-        #[prost(bytes = "vec", repeated, tag = "2")]
-        pub argv: Vec<Vec<u8>>,
-        #[prost(uint64, tag = "3")]
-        pub started_us: u64,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Command {
-        #[prost(uint32, tag = "1")]
-        pub id: u32,
-        #[prost(uint32, tag = "2")]
-        pub parent: u32,
-        #[prost(bytes = "vec", tag = "3")]
-        pub cwd: Vec<u8>,
-        #[prost(bytes = "vec", repeated, tag = "4")]
-        pub argv: Vec<Vec<u8>>,
-        #[prost(bytes = "vec", tag = "5")]
-        pub program: Vec<u8>,
-        #[prost(string, tag = "6")]
-        pub kind: String,
-        #[prost(uint32, tag = "7")]
-        pub disposition: u32,
-        #[prost(string, tag = "8")]
-        pub reason: String,
-        #[prost(string, tag = "9")]
-        pub thunk: String,
-        #[prost(bytes = "vec", repeated, tag = "10")]
-        pub outputs: Vec<Vec<u8>>,
-        #[prost(uint64, tag = "11")]
-        pub at_us: u64,
-        #[prost(uint64, tag = "12")]
-        pub took_us: u64,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct End {
-        #[prost(int32, tag = "1")]
-        pub code: i32,
-        #[prost(uint64, tag = "2")]
-        pub wall_us: u64,
-    }
-
-    /// One path of a [`Standing`].
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Stands {
-        #[prost(bytes = "vec", tag = "1")]
-        pub path: Vec<u8>,
-        /// `THASH#output`.
-        #[prost(bytes = "vec", tag = "2")]
-        pub output: Vec<u8>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Standing {
-        #[prost(message, repeated, tag = "1")]
-        pub paths: Vec<Stands>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Packed {}
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Record {
-        #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
-        pub kind: Option<Kind>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Oneof)]
-    pub(super) enum Kind {
-        #[prost(message, tag = "1")]
-        Begin(Begin),
-        #[prost(message, tag = "2")]
-        Command(Command),
-        /// A path at which a placeholder may stand from now on: written before one is put there, so that a recorder that is
-        /// killed leaves none that no trace names.
-        #[prost(bytes, tag = "3")]
-        Placed(Vec<u8>),
-        #[prost(message, tag = "4")]
-        End(End),
-        #[prost(message, tag = "5")]
-        Tables(super::observed::wire::Tables),
-        #[prost(message, tag = "6")]
-        Observed(super::observed::wire::Observed),
-        /// Written when the build is over: where outputs of deferred commands stand then, under whatever name.
-        #[prost(message, tag = "7")]
-        Standing(Standing),
-        /// The trace was taken out of a pack.
-        #[prost(message, tag = "8")]
-        Packed(Packed),
-    }
-}
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -256,9 +158,9 @@ impl Trace {
             };
             match record.kind {
                 Some(wire::Kind::Command(command)) => {
-                    trace.commands.push(read_command(command).map_err(bad)?)
+                    trace.commands.push(wire::read_command(command).map_err(bad)?)
                 }
-                Some(wire::Kind::Placed(path)) => trace.placed.push(checked_path(&path).map_err(bad)?),
+                Some(wire::Kind::Placed(path)) => trace.placed.push(wire::checked_path(&path).map_err(bad)?),
                 Some(wire::Kind::End(end)) => trace.end = Some((end.code, end.wall_us)),
                 Some(wire::Kind::Tables(tables)) => known.extend(&tables).map_err(bad)?,
                 Some(wire::Kind::Observed(message)) => {
@@ -267,7 +169,7 @@ impl Trace {
                 Some(wire::Kind::Standing(message)) => {
                     let standing = trace.standing.get_or_insert_default();
                     for wire::Stands { path, output } in message.paths {
-                        let path = checked_path(&path).map_err(bad)?;
+                        let path = wire::checked_path(&path).map_err(bad)?;
                         let output = OutputRef::parse(&output)
                             .ok_or_else(|| bad("a path at which no output stands".into()))?;
                         standing.push((path, output));
@@ -291,14 +193,14 @@ impl Trace {
             started_us: self.started_us,
         })];
         kinds.extend(self.placed.iter().map(|placed| wire::Kind::Placed(path(placed))));
-        kinds.extend(self.commands.iter().map(|command| wire::Kind::Command(write_command(command))));
+        kinds.extend(self.commands.iter().map(|command| wire::Kind::Command(wire::write_command(command))));
         for observed in &self.observed {
             let (tables, message) = numbers.encode(observed);
             kinds.extend(tables.map(wire::Kind::Tables));
             kinds.push(wire::Kind::Observed(message));
         }
         kinds.extend(self.standing.as_ref().map(|standing| {
-            wire::Kind::Standing(write_standing(
+            wire::Kind::Standing(wire::write_standing(
                 standing.iter().map(|(path, output)| (path.as_path(), output)),
             ))
         }));
@@ -339,277 +241,6 @@ impl Trace {
 fn prefix(cwd: &Path) -> String {
     let name = ObjectName::of(ObjectKind::Value, cwd.as_os_str().as_bytes()).to_string();
     format!("{}-", &name[1..23])
-}
-
-fn checked_path(bytes: &[u8]) -> std::result::Result<PathBuf, String> {
-    if crate::path::is_clean_absolute(bytes) {
-        Ok(to_path(bytes))
-    } else {
-        Err(format!("path \"{}\" is not allowed", bytes[..bytes.len().min(200)].escape_ascii()))
-    }
-}
-
-fn read_command(command: wire::Command) -> std::result::Result<Command, String> {
-    let thunk = match command.thunk.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|e: Error| e.to_string())?),
-    };
-    Ok(Command {
-        id: command.id,
-        parent: command.parent,
-        cwd: to_path(&command.cwd),
-        argv: command.argv.into_iter().map(OsString::from_vec).collect(),
-        program: to_path(&command.program),
-        kind: command.kind,
-        disposition: match command.disposition {
-            0 => Disposition::Deferred,
-            1 => Disposition::Declined,
-            2 => Disposition::Ran,
-            other => return Err(format!("disposition {other}")),
-        },
-        reason: command.reason,
-        thunk,
-        outputs: command.outputs.iter().map(|p| checked_path(p)).collect::<std::result::Result<_, _>>()?,
-        at_us: command.at_us,
-        took_us: command.took_us,
-    })
-}
-
-fn write_standing<'a>(paths: impl IntoIterator<Item = (&'a Path, &'a OutputRef)>) -> wire::Standing {
-    let stands = |(path, output): (&Path, &OutputRef)| wire::Stands {
-        path: path.as_os_str().as_bytes().to_vec(),
-        output: output.to_string().into_bytes(),
-    };
-    wire::Standing { paths: paths.into_iter().map(stands).collect() }
-}
-
-fn write_command(command: &Command) -> wire::Command {
-    wire::Command {
-        id: command.id,
-        parent: command.parent,
-        cwd: command.cwd.as_os_str().as_bytes().to_vec(),
-        argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
-        program: command.program.as_os_str().as_bytes().to_vec(),
-        kind: command.kind.clone(),
-        disposition: match command.disposition {
-            Disposition::Deferred => 0,
-            Disposition::Declined => 1,
-            Disposition::Ran => 2,
-        },
-        reason: command.reason.clone(),
-        thunk: command.thunk.map(|t| t.to_string()).unwrap_or_default(),
-        outputs: command.outputs.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
-        at_us: command.at_us,
-        took_us: command.took_us,
-    }
-}
-
-/// A trace of one command that ran, for whoever wants to know it again.
-#[must_use]
-pub fn of_one(command: &Command, observed: &Observed) -> Vec<u8> {
-    let begin = wire::Begin {
-        cwd: command.cwd.as_os_str().as_bytes().to_vec(),
-        argv: command.argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
-        started_us: 0,
-    };
-    let (tables, message) = observed::Numbers::default().encode(observed);
-    let kinds = [
-        Some(wire::Kind::Begin(begin)),
-        Some(wire::Kind::Command(write_command(command))),
-        tables.map(wire::Kind::Tables),
-        Some(wire::Kind::Observed(message)),
-    ];
-    let mut bytes = MAGIC.to_vec();
-    for kind in kinds.into_iter().flatten() {
-        framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
-    }
-    bytes
-}
-
-/// Appends to a trace file in the store. Used from several threads.
-#[derive(Debug)]
-pub struct Writer {
-    path: PathBuf,
-    file: Mutex<Tail>,
-}
-
-/// The file's end.
-#[derive(Debug)]
-struct Tail {
-    file: File,
-    copy: Option<Copy>,
-    numbers: observed::Numbers,
-}
-
-impl Writer {
-    /// Starts a trace in the store; when it ends, it is copied to `copy_to` where that is given. `left`: where placeholders
-    /// stand already.
-    ///
-    /// # Errors
-    /// The file cannot be made, or the copy could not be.
-    pub fn create(
-        store: &Store,
-        copy_to: Option<&Path>,
-        cwd: &Path,
-        argv: &[OsString],
-        left: &[PathBuf],
-    ) -> Result<Self> {
-        let copy = copy_to.map(Copy::begin).transpose()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begin = wire::Begin {
-            cwd: cwd.as_os_str().as_bytes().to_vec(),
-            argv: argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
-            started_us: now.as_micros() as u64,
-        };
-        let mut bytes = MAGIC.to_vec();
-        framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Begin(begin)) });
-        for path in left {
-            let path = path.as_os_str().as_bytes().to_vec();
-            framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Placed(path)) });
-        }
-        // A trace that does not even begin would hide the one before it, and what that one left.
-        let directory = store.root().join("traces");
-        let path =
-            directory.join(format!("{}{:020}-{}.trace", prefix(cwd), now.as_nanos(), std::process::id()));
-        let mut begun = AtomicFile::create_in(&directory, 0o644)?;
-        begun.write_all(&bytes).map_err(Error::io("write the trace", &path))?;
-        let file = begun.file().try_clone().map_err(Error::io("write the trace", &path))?;
-        begun.commit(&path)?;
-        let tail = Tail { file, copy, numbers: observed::Numbers::default() };
-        Ok(Self { path, file: Mutex::new(tail) })
-    }
-
-    /// Where the trace is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Adds a command.
-    ///
-    /// # Errors
-    /// The file cannot be written to.
-    pub fn command(&self, command: &Command) -> Result<()> {
-        self.record(wire::Kind::Command(write_command(command)))
-    }
-
-    /// Adds a path at which a placeholder may stand from now on.
-    ///
-    /// # Errors
-    /// The file cannot be written to.
-    pub fn placed(&self, path: &Path) -> Result<()> {
-        self.record(wire::Kind::Placed(path.as_os_str().as_bytes().to_vec()))
-    }
-
-    /// Adds what a command did.
-    ///
-    /// # Errors
-    /// The file cannot be written to.
-    pub fn observed(&self, observed: &Observed) -> Result<()> {
-        let mut tail = self.tail();
-        let before = tail.numbers.len();
-        let (tables, message) = tail.numbers.encode(observed);
-        let mut bytes = Vec::new();
-        if let Some(tables) = tables {
-            framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Tables(tables)) });
-        }
-        framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Observed(message)) });
-        let written = self.append(&mut tail.file, &bytes);
-        if written.is_err() {
-            // The additions to the tables did not reach the file.
-            tail.numbers.truncate(before);
-        }
-        written
-    }
-
-    /// Adds where outputs of deferred commands stand, the build being over.
-    ///
-    /// # Errors
-    /// The file cannot be written to.
-    pub fn standing<'a>(&self, paths: impl IntoIterator<Item = (&'a Path, &'a OutputRef)>) -> Result<()> {
-        self.record(wire::Kind::Standing(write_standing(paths)))
-    }
-
-    /// Ends the trace, and copies it to where it is wanted too.
-    ///
-    /// # Errors
-    /// The file or the copy cannot be written to.
-    pub fn end(&self, code: i32, wall_us: u64) -> Result<()> {
-        self.record(wire::Kind::End(wire::End { code, wall_us }))?;
-        let copy = self.tail().copy.take();
-        copy.map_or(Ok(()), |copy| copy.finish(&self.path))
-    }
-
-    fn record(&self, kind: wire::Kind) -> Result<()> {
-        let mut bytes = Vec::new();
-        framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
-        self.append(&mut self.tail().file, &bytes)
-    }
-
-    fn tail(&self) -> std::sync::MutexGuard<'_, Tail> {
-        self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn append(&self, file: &mut File, bytes: &[u8]) -> Result<()> {
-        let start = file.stream_position();
-        file.write_all(bytes).map_err(|error| {
-            // A full disk takes a part of the record: what comes after that would not be read any more.
-            if let Ok(start) = start
-                && file.set_len(start).is_ok()
-            {
-                let _ = file.seek(SeekFrom::Start(start));
-            }
-            Error::io("write the trace", &self.path)(error)
-        })
-    }
-}
-
-/// A copy of a trace, outside of the store. That it could not be made is told before the build runs.
-#[derive(Debug)]
-struct Copy {
-    path: PathBuf,
-    to: Destination,
-}
-
-#[derive(Debug)]
-enum Destination {
-    /// A file that appears when it is whole.
-    File(AtomicFile),
-    /// A device or pipe.
-    Stream(File),
-}
-
-impl Copy {
-    fn begin(path: &Path) -> Result<Self> {
-        let failed = || Error::io("write the trace", path);
-        // Links lead to what is to be written.
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let to = match fs::metadata(&real) {
-            Ok(metadata) if metadata.is_dir() => {
-                return Err(failed()(io::ErrorKind::IsADirectory.into()));
-            }
-            Ok(metadata) if !metadata.is_file() => {
-                Destination::Stream(File::options().write(true).open(&real).map_err(failed())?)
-            }
-            _ => {
-                let directory = real.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
-                Destination::File(AtomicFile::nameless_in(directory, 0o666)?)
-            }
-        };
-        Ok(Self { path: real, to })
-    }
-
-    fn finish(self, trace: &Path) -> Result<()> {
-        let failed = || Error::io("write the trace", &self.path);
-        let mut from = File::open(trace).map_err(Error::io("read the trace", trace))?;
-        match self.to {
-            Destination::Stream(mut file) => io::copy(&mut from, &mut file).map(drop).map_err(failed()),
-            Destination::File(file) => {
-                io::copy(&mut from, &mut file.file()).map_err(failed())?;
-                file.commit(&self.path)
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -43,10 +43,17 @@ impl Learned {
         &self,
         exec: &Exec,
         own: &OsStr,
-        command: &trace::Command,
-        observed: &Observed,
+        command: trace::Command,
+        observed: Observed,
     ) -> thunk::Result<()> {
-        thunk::write_atomically(&self.file(exec, own), &trace::of_one(command, observed), 0o644)
+        let trace = Trace {
+            cwd: command.cwd.clone(),
+            argv: command.argv.clone(),
+            commands: vec![command],
+            observed: vec![observed],
+            ..Trace::default()
+        };
+        thunk::write_atomically(&self.file(exec, own), &trace.encode(), 0o644)
     }
 
     /// What is remembered of a command. A damaged record is as good as none.

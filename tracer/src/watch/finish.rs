@@ -92,11 +92,11 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         recorder.complain(&error);
     }
     if ended.begun.learn {
-        remember(recorder, &ended, &observed);
+        remember(recorder, &ended, observed);
     }
 }
 
-fn remember(recorder: &Recorder, ended: &Ended, observed: &Observed) {
+fn remember(recorder: &Recorder, ended: &Ended, observed: Observed) {
     let begun = &ended.begun;
     let invocation = &begun.exec.invocation;
     let command = trace::Command {
@@ -115,7 +115,7 @@ fn remember(recorder: &Recorder, ended: &Ended, observed: &Observed) {
     };
     let own = recorder.install.interceptor.as_os_str();
     // What is not remembered runs again.
-    let _ = recorder.learned.put(&begun.exec, own, &command, observed);
+    let _ = recorder.learned.put(&begun.exec, own, command, observed);
 }
 
 impl Look<'_> {
