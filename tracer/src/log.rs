@@ -1,35 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shared log, seen from the recorder: makes the file, finds the chunks of a command, turns their records into events, and gives the memory
-//! back. Knows the layout ([`wire::log`]) and [`observe::Event`], and nothing of decisions or thunks.
+//! The shared log, seen from the recorder: makes the file, finds the chunks of a command, has their records turned into events, and gives the
+//! memory back. Knows the layout ([`wire::log`]), and nothing of decisions or thunks.
 //!
 //! Any process of the build can write anything into the file. So it is read by copying, never mapped, but for the header's counters; and what
 //! is no record is passed over. It lives in memory without a name (processes open it through our descriptor), cannot be cut short, and is gone
 //! with us.
-//!
-//! What a record does not say is looked at when it is read: where links lead, of what kind a file is that was opened for writing. That is after the
-//! command's end, when temporary files are gone: those are taken for ordinary files.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsStr;
-use std::fs::{self, File};
+#[path = "log/decode.rs"]
+mod decode;
+
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
-use wire::log::{Chunk, Header, MAGIC, MAX_UNITS, PAGE, Record, UNIT, bits, chunk_seal, kind, unit_offset};
+use observe::{Event, Pid};
+use wire::log::{Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
 
 /// The file's size: room for as many processes as a build may have. Only what is written takes memory.
 const SIZE: u64 = 1 << 36;
-/// As many links as the kernel follows.
-const MAX_LINKS: u32 = 40;
-
 /// Something that a process did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -184,7 +179,7 @@ impl Log {
             self.give_back(chunk.unit, chunk.units);
         }
         let records = contents.iter().flat_map(|(unit, bytes)| wire::log::records(*unit, bytes));
-        Ok(Decoder::default().decode(records.collect()))
+        Ok(decode::events(records.collect()))
     }
 
     /// The used part of a chunk.
@@ -273,310 +268,6 @@ fn largest_file() -> u64 {
     // SAFETY: the call fills in the structure.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;
     if known { limit.rlim_cur } else { u64::MAX }
-}
-
-/// Turns the records of one command into events.
-#[derive(Default)]
-struct Decoder {
-    out: Vec<Entry>,
-    /// Where each process is.
-    directories: HashMap<u32, PathBuf>,
-    /// What was found out about the file system.
-    files: Files,
-    /// Directories that `realpath` was told to have looked at: the same ones again and again.
-    walked: HashSet<PathBuf>,
-    executed: HashMap<PathBuf, Vec<Event>>,
-}
-
-type Raw<'a> = wire::log::Entry<'a>;
-
-impl Decoder {
-    fn decode(mut self, mut records: Vec<Raw<'_>>) -> Vec<Entry> {
-        records.sort_by_key(|(record, ..)| record.sequence);
-        let failed = failed_execs(&records);
-        for (index, entry) in records.into_iter().enumerate() {
-            if !failed.contains(&index) {
-                self.record(entry);
-            }
-        }
-        self.out
-    }
-
-    fn record(&mut self, (record, first, second): Raw<'_>) {
-        let record = &record;
-        if record.kind == kind::START {
-            self.enter(record, first);
-            return;
-        }
-        if record.kind == kind::NETWORK {
-            return self.emit(record, Event::Network);
-        }
-        if record.kind == kind::FCHDIR {
-            return self.enter(record, second);
-        }
-        let Some(path) = self.absolute(record, first) else { return self.emit(record, Event::Gap) };
-        match record.kind {
-            kind::LOOKUP => self.looked_up(record, path),
-            kind::OPEN => self.opened(record, path),
-            kind::LIST => self.on_success(record, path, |_, path| Event::Listed(path)),
-            kind::TRUNCATE => {
-                let access =
-                    Access { reads: false, writes: true, created: false, emptied: record.value == 1 };
-                self.on_success(record, path, |files, path| {
-                    let (place, _) = files.opened(path);
-                    Event::Opened(place, Kind::File, access)
-                });
-            }
-            kind::MAKE => self.on_success(record, path, |files, path| Event::Made(files.entry(path))),
-            kind::SYMLINK => {
-                let target = PathBuf::from(OsStr::from_bytes(second));
-                self.on_success(record, path, |files, path| Event::Symlinked(files.entry(path), target));
-            }
-            kind::REMOVE => self.on_success(record, path, |files, path| Event::Removed(files.entry(path))),
-            kind::ATTRIBUTES => self.on_success(record, path, |_, path| Event::Attributes(path)),
-            kind::LINK | kind::RENAME => match self.absolute(record, second) {
-                Some(new) => self.transferred(record, path, new),
-                None => self.emit(record, Event::Gap),
-            },
-            kind::EXEC => self.executed(record, path),
-            kind::CHDIR => {
-                self.looked_up(record, path);
-                if record.result >= 0 {
-                    self.enter(record, second);
-                }
-            }
-            kind::REALPATH => self.resolved(record, first, second),
-            // A gap, or a record of no kind.
-            _ => self.emit(record, Event::Gap),
-        }
-    }
-
-    fn emit(&mut self, record: &Record, event: Event) {
-        let begins = (record.kind == kind::EXEC).then_some(record.value);
-        let process = Pid::try_from(record.process).unwrap_or(0);
-        self.out.push(Entry { sequence: record.sequence, process, begins, event });
-    }
-
-    fn enter(&mut self, record: &Record, directory: &[u8]) {
-        if directory.first() == Some(&b'/') {
-            self.directories.insert(record.process, OsStr::from_bytes(directory).into());
-        } else {
-            self.directories.remove(&record.process);
-        }
-    }
-
-    /// The path as the process named it, from the root on; nothing where it cannot be told.
-    fn absolute(&self, record: &Record, path: &[u8]) -> Option<PathBuf> {
-        if path.is_empty() || path.contains(&0) {
-            return None;
-        }
-        let path = Path::new(OsStr::from_bytes(path));
-        if path.is_absolute() {
-            return Some(tidy(path));
-        }
-        Some(tidy(&self.directories.get(&record.process)?.join(path)))
-    }
-
-    fn looked_up(&mut self, record: &Record, path: PathBuf) {
-        if let Some(event) = failed(path, record) {
-            self.emit(record, event);
-        }
-    }
-
-    fn on_success(
-        &mut self,
-        record: &Record,
-        path: PathBuf,
-        event: impl FnOnce(&mut Files, PathBuf) -> Event,
-    ) {
-        if record.result >= 0 {
-            let event = event(&mut self.files, path);
-            self.emit(record, event);
-        } else {
-            self.looked_up(record, path);
-        }
-    }
-
-    fn opened(&mut self, record: &Record, path: PathBuf) {
-        let flags = record.value as i32;
-        let has = |flag: i32| flags & flag == flag;
-        // A path only, or a file without a name: no content is reached through the path.
-        if record.result < 0 || has(libc::O_PATH) || has(libc::O_TMPFILE) {
-            return self.looked_up(record, path);
-        }
-        let mode = flags & libc::O_ACCMODE;
-        let access = Access {
-            reads: mode == libc::O_RDONLY || mode == libc::O_RDWR,
-            writes: mode == libc::O_WRONLY || mode == libc::O_RDWR,
-            created: record.bits & bits::CREATED != 0,
-            emptied: has(libc::O_TRUNC),
-        };
-        let (place, found) = self.files.opened(path);
-        let kind = match record.bits {
-            _ if has(libc::O_DIRECTORY) => Kind::Directory,
-            told if told & bits::KNOWN == 0 => found,
-            told if told & bits::DIRECTORY != 0 => Kind::Directory,
-            told if told & bits::SPECIAL != 0 => Kind::Special,
-            _ => Kind::File,
-        };
-        self.emit(record, Event::Opened(place, kind, access));
-    }
-
-    fn transferred(&mut self, record: &Record, old: PathBuf, new: PathBuf) {
-        if record.result < 0 {
-            // The errno does not tell which of the two it is about.
-            for (path, bit) in [(old, bits::FIRST_EXISTS), (new, bits::SECOND_EXISTS)] {
-                if is_about_paths(record.result.wrapping_neg()) {
-                    self.emit(record, Event::of_look(record.bits & bit != 0, path));
-                }
-            }
-            return;
-        }
-        let how = match record.kind {
-            kind::LINK => Transfer::Link,
-            _ if record.value & libc::RENAME_EXCHANGE != 0 => Transfer::Exchange,
-            _ => Transfer::Rename,
-        };
-        let (old, new) = (self.files.entry(old), self.files.entry(new));
-        self.emit(record, Event::Transferred(how, old, new));
-    }
-
-    fn executed(&mut self, record: &Record, path: PathBuf) {
-        if record.result < 0 && !matches!(record.result.wrapping_neg(), libc::ENOENT | libc::ENOEXEC) {
-            return self.looked_up(record, path);
-        }
-        let events = self.executed.entry(path).or_insert_with_key(|path| observe::executed(path)).clone();
-        for event in events {
-            // What the kernel has read to know that it cannot execute it is read, not executed.
-            let event = match event {
-                Event::Executed(place, _) if record.result < 0 => {
-                    let access = Access { reads: true, writes: false, created: false, emptied: false };
-                    Event::Opened(place, Kind::File, access)
-                }
-                event => event,
-            };
-            self.emit(record, event);
-        }
-    }
-
-    /// `realpath` has looked at each name on the way: of a relative path not at those of the directory, whose path is real.
-    fn resolved(&mut self, record: &Record, path: &[u8], end: &[u8]) {
-        let path = Path::new(OsStr::from_bytes(path));
-        let end = PathBuf::from(OsStr::from_bytes(end));
-        let mut walk = match self.directories.get(&record.process) {
-            Some(directory) if path.is_relative() => directory.clone(),
-            _ => PathBuf::from("/"),
-        };
-        let mut links = 0;
-        let mut rest: Vec<PathBuf> = Vec::new();
-        push_names(&mut rest, path);
-        while let Some(name) = rest.pop() {
-            if name.as_os_str() == ".." {
-                walk.pop();
-                continue;
-            }
-            walk.push(name);
-            if walk == end && record.result < 0 {
-                break;
-            }
-            self.walk_past(record, &walk);
-            // Every directory of the result is none itself.
-            if end.starts_with(&walk) {
-                continue;
-            }
-            let Ok(target) = fs::read_link(&walk) else { continue };
-            links += 1;
-            if links > MAX_LINKS {
-                break;
-            }
-            walk.pop();
-            if target.is_absolute() {
-                walk = "/".into();
-            }
-            push_names(&mut rest, &target);
-        }
-        if record.result < 0 && end.is_absolute() {
-            self.looked_up(record, end);
-        }
-    }
-
-    fn walk_past(&mut self, record: &Record, path: &Path) {
-        if !self.walked.contains(path) {
-            self.walked.insert(path.to_path_buf());
-            self.emit(record, Event::Found(path.to_path_buf()));
-        }
-    }
-}
-
-/// Which records tell of an execution that then failed, as the next record of the same process says.
-fn failed_execs(records: &[Raw<'_>]) -> HashSet<usize> {
-    let mut failed = HashSet::new();
-    let mut fails_next = HashMap::new();
-    for (index, (record, ..)) in records.iter().enumerate().rev() {
-        let fails = record.kind == kind::EXEC && record.result < 0;
-        let next = fails_next.insert(record.process, fails);
-        if record.kind == kind::EXEC && !fails && next == Some(true) {
-            failed.insert(index);
-        }
-    }
-    failed
-}
-
-/// The names of a path, the first one on top; `.` and the root are none.
-fn push_names(stack: &mut Vec<PathBuf>, path: &Path) {
-    let names = path.components().rev().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir));
-    stack.extend(names.map(|name| PathBuf::from(name.as_os_str())));
-}
-
-/// What the failure of a call says about the path it was given.
-fn failed(path: PathBuf, record: &Record) -> Option<Event> {
-    let exists = record.bits & bits::FIRST_EXISTS != 0;
-    Event::of_failure(path, record.result.wrapping_neg(), |_| exists)
-}
-
-/// What is where now, as far as it was asked for.
-#[derive(Default)]
-struct Files {
-    directories: HashMap<PathBuf, Option<PathBuf>>,
-    opened: HashMap<PathBuf, (Option<PathBuf>, Kind)>,
-}
-
-impl Files {
-    /// The place of a directory entry: only the links on the way are followed.
-    fn entry(&mut self, path: PathBuf) -> Place {
-        let real = self.real_entry(&path);
-        Place::new(path, real)
-    }
-
-    fn real_entry(&mut self, path: &Path) -> Option<PathBuf> {
-        let (parent, name) = (path.parent()?, path.file_name()?);
-        if !self.directories.contains_key(parent) {
-            self.directories.insert(parent.to_path_buf(), fs::canonicalize(parent).ok());
-        }
-        Some(self.directories.get(parent)?.as_ref()?.join(name))
-    }
-
-    /// The place of a file that was opened by this path, and its kind.
-    fn opened(&mut self, path: PathBuf) -> (Place, Kind) {
-        if let Some((real, kind)) = self.opened.get(&path) {
-            return (Place::new(path, real.clone()), *kind);
-        }
-        let found = fs::symlink_metadata(&path);
-        let is_link = found.as_ref().is_ok_and(|metadata| metadata.is_symlink());
-        let (real, found) = if is_link {
-            (fs::canonicalize(&path).ok(), fs::metadata(&path))
-        } else {
-            (self.real_entry(&path), found)
-        };
-        let kind = match found.map(|metadata| metadata.file_type()) {
-            Ok(kind) if kind.is_dir() => Kind::Directory,
-            Ok(kind) if kind.is_char_device() || kind.is_block_device() => Kind::Special,
-            Ok(kind) if kind.is_fifo() || kind.is_socket() => Kind::Special,
-            _ => Kind::File,
-        };
-        self.opened.insert(path.clone(), (real.clone(), kind));
-        (Place::new(path, real), kind)
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
+use observe::{Access, Kind, Place, Transfer};
 use proptest::prelude::*;
 use wire::Plain as _;
-use wire::log::{record_seal, record_size};
+use wire::log::{Record, bits, kind, record_seal, record_size};
 
 use super::*;
 
