@@ -340,14 +340,15 @@ pub fn resolve(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use thunk::{Input, ObjectKind, OutputRef, ReducedOutput, ThunkInput};
 
     use std::path::Path;
 
     use super::*;
 
-    fn thunk(output: &str, needs: &[ObjectName]) -> Thunk {
+    /// A thunk that makes `output` from what these give.
+    pub fn thunk(output: &str, needs: &[ObjectName]) -> Thunk {
         Thunk {
             function: Some(ObjectName::of(ObjectKind::Value, b"f")),
             args: vec!["f".into()],

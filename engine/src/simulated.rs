@@ -271,32 +271,16 @@ fn play(mut graph: Graph, reductions: HashMap<ObjectName, Reduction>, scene: Sce
 
 #[cfg(test)]
 mod tests {
-    use thunk::{ObjectKind, OutputRef, Thunk, ThunkInput};
-
     use super::*;
+    use crate::graph::tests::thunk;
 
     /// `count` compiles of `ms` each, one link.
     fn build(store: &Store, count: usize, ms: u64) -> (Graph, HashMap<ObjectName, Reduction>) {
-        let thunk = |output: String, needs: &[ObjectName]| Thunk {
-            function: Some(ObjectName::of(ObjectKind::Value, b"f")),
-            args: vec!["f".into()],
-            outputs: vec![output.into()],
-            thunks: needs
-                .iter()
-                .map(|need| ThunkInput {
-                    path: format!("/in/{need}").into(),
-                    from: OutputRef { thunk: *need, output: None },
-                })
-                .collect(),
-            workdir: Some("/w".into()),
-            program: Some("/bin/f".into()),
-            ..Thunk::default()
-        };
         let mut names = Vec::new();
         for n in 0..count {
-            names.push(store.put_thunk(&thunk(format!("/w/{n}.o"), &[])).unwrap());
+            names.push(store.put_thunk(&thunk(&format!("/w/{n}.o"), &[])).unwrap());
         }
-        let link = store.put_thunk(&thunk("/w/a.out".into(), &names)).unwrap();
+        let link = store.put_thunk(&thunk("/w/a.out", &names)).unwrap();
         let mut graph = Graph::default();
         graph.add(store, link, &|_| None, &mut |_| false).unwrap();
         names.push(link);
