@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
-use thunk::{ObjectName, Reduction, Store};
+use thunk::{FailedThunks, ObjectName, Reduction, Store};
 
 use crate::backend::Backend;
 use crate::durations::Durations;
@@ -52,6 +52,7 @@ struct Engine<'a> {
     completed: (usize, Option<PathBuf>),
     summary: Summary,
     durations: Durations,
+    failures: FailedThunks<'a>,
 }
 
 /// Forces the targets.
@@ -75,6 +76,7 @@ pub async fn force(
         completed: (0, None),
         summary: Summary::default(),
         durations: Durations::open(&store.root().join("cache/durations")),
+        failures: FailedThunks::of(store),
     };
     let graph = engine.load(targets)?;
     let tally = Schedule::run(graph, backend, options, &mut engine).await?;
@@ -127,6 +129,7 @@ impl Engine<'_> {
         stored: bool,
     ) -> Result<()> {
         let name = graph.name(id);
+        self.failures.clear(&name)?;
         if completed || graph.needs(id).any(|need| self.passing.contains(&need)) {
             self.passing.insert(name);
         } else if !stored {
@@ -213,7 +216,8 @@ impl Work for Engine<'_> {
         self.keep(graph, id, reduction, !completed.is_empty(), stored)
     }
 
-    fn failed(&mut self, resolved: ObjectName, failed: &Failed) -> Result<()> {
+    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: &Failed) -> Result<()> {
+        self.failures.mark(&graph.name(id))?;
         let thunk = self.store.thunk(&resolved)?;
         self.progress.command_failed(&thunk, failed);
         self.count_failure(failed.code);

@@ -31,11 +31,11 @@ pub trait Work {
     /// # Errors
     /// Nothing can go on.
     fn reduced(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<()>;
-    /// Its command failed.
+    /// Its command failed; `resolved` as above.
     ///
     /// # Errors
     /// Nothing can go on.
-    fn failed(&mut self, resolved: ObjectName, failed: &Failed) -> Result<()>;
+    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: &Failed) -> Result<()>;
     /// No back end could run it, and this is why.
     fn broken(&mut self, resolved: ObjectName, why: &str);
     /// Where things stand.
@@ -261,7 +261,7 @@ impl Schedule {
                 self.graph.reduced(id);
             }
             Answer::Failed(failed) => {
-                work.failed(resolved, &failed)?;
+                work.failed(&self.graph, id, resolved, &failed)?;
                 self.fail(id);
             }
             Answer::Broken(_) => {}

@@ -168,7 +168,7 @@ impl Work for Nothing {
         Ok(())
     }
 
-    fn failed(&mut self, _: ObjectName, _: &Failed) -> Result<()> {
+    fn failed(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: &Failed) -> Result<()> {
         self.failed += 1;
         Ok(())
     }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use models::Invocation;
 use observe::net::{self, Supervisor};
 use observe::{Gate, Options};
-use thunk::{Placeholder, Store, trace};
+use thunk::{FailedThunks, Placeholder, Store, trace};
 use wire::FdIdentity;
 
 use crate::context::Running;
@@ -54,6 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
     let mut left = previous.map(|previous| previous.left(&store)).unwrap_or_default();
     left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
+    clear_failed(&store, &mut left)?;
     let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
     let sight = match arguments.method {
@@ -119,6 +120,31 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         die_of(signal);
     }
     Ok(ExitCode::from(code as u8))
+}
+
+/// Removes placeholders of what could not be computed. A plain build would have left nothing there either: make makes it anew, and
+/// nothing is built on top of it, as an archive is on the one that is there.
+fn clear_failed(store: &Store, left: &mut Vec<PathBuf>) -> Result<()> {
+    let mut failed = FailedThunks::of(store);
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let mut cleared = Ok(());
+    left.retain(|path| {
+        let Ok(Some(placeholder)) = Placeholder::read(path) else { return false };
+        if !failed.reach(&placeholder.output.thunk) {
+            return true;
+        }
+        let removed = std::fs::remove_file(path);
+        let removed =
+            removed.with_context(|| format!("cannot remove {}, which failed to be made", path.display()));
+        if cleared.is_ok() {
+            cleared = removed;
+        }
+        false
+    });
+    cleared?;
+    Ok(failed.clear_reached()?)
 }
 
 /// A build that has ended.
