@@ -19,10 +19,17 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
 /// this socket: a recorder may run below another one.
 pub fn command_of(pid: Pid, socket: &Path) -> Option<u32> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let session = environ
-        .split(|&b| b == 0)
-        .find_map(|variable| variable.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
-    command_in(OsStr::from_bytes(session), socket)
+    command_in(environ.split(|&b| b == 0).find_map(session_in)?, socket)
+}
+
+/// Is this entry of an environment the session's variable, of the session of this socket?
+pub fn is_of_session(entry: &[u8], socket: &Path) -> bool {
+    session_in(entry).is_some_and(|session| command_in(session, socket).is_some())
+}
+
+fn session_in(entry: &[u8]) -> Option<&OsStr> {
+    let value = entry.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
+    Some(OsStr::from_bytes(value))
 }
 
 /// The command in a value of the session's variable.

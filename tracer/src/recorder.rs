@@ -88,6 +88,11 @@ pub struct Recorder {
     counts: Mutex<[u32; 3]>,
 }
 
+/// The socket on which a recorder with this directory listens.
+pub fn socket_in(directory: &Path) -> PathBuf {
+    directory.join("socket")
+}
+
 /// Locks; a thread that panicked while holding the lock left consistent data, since each update is one operation.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -156,12 +161,12 @@ impl Recorder {
             programs: Programs::default(),
             scanner: Scanner::default(),
             headers: Headers::default(),
-            socket: directory.join("socket"),
+            socket: socket_in(&directory),
             project,
             started: Instant::now(),
             defers,
             sight,
-            watch: Watch::new(sight, directory.join("socket"), log.clone())?,
+            watch: Watch::new(sight, socket_in(&directory), log.clone())?,
             log,
             cookie,
             build: OnceLock::new(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use models::Invocation;
 use observe::net::{self, Supervisor};
-use observe::{Gate, Options};
+use observe::{Gate, Guardian, Options};
 use thunk::{FailedThunks, Placeholder, Store, trace};
 use wire::FdIdentity;
 
@@ -26,7 +26,7 @@ use crate::request::Exec;
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
 use crate::watch::Watch;
-use crate::{Arguments, Method, process};
+use crate::{Arguments, Method, process, recorder};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -70,6 +70,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         },
     };
+    // What is traced dies with its tracer.
+    let guardian = match sight {
+        Sight::Tracer => None,
+        Sight::Hooks | Sight::Net => {
+            let socket = recorder::socket_in(directory.path());
+            // SAFETY: no thread has been started yet; the one that tried the net has been waited for.
+            let guardian = unsafe { Guardian::start(|entry| process::is_of_session(entry, &socket)) };
+            Some(guardian.context("cannot start a process that would end the build if this one were killed")?)
+        }
+    };
     // Without one, hooks mark nothing, and everything goes through the net.
     let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
         log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
@@ -92,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
 
-    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds)?;
+    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds, guardian.as_ref())?;
     recorder.watch.close();
 
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -108,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
         eprintln!("ggtrace: what the build has left running will not be able to go on: {error}");
     }
+    drop(guardian);
     if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
@@ -155,7 +166,13 @@ struct Built {
 }
 
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<Built> {
+fn build(
+    recorder: &Arc<Recorder>,
+    argv: &[OsString],
+    cwd: &Path,
+    fds: [FdIdentity; 3],
+    guardian: Option<&Guardian>,
+) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let mut command = Command::new(&program);
@@ -167,15 +184,23 @@ fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdenti
         return Ok(Built { status, supervisor: None });
     }
     leave_interrupts_to_the_build(&mut command);
-    end_with_this_process(&mut command);
     let cannot = || format!("cannot run {}", program.display());
-    match recorder.sight {
-        Sight::Hooks => {
+    match (recorder.sight, guardian) {
+        (Sight::Hooks, Some(guardian)) => {
+            let ward = guardian.ward();
+            // SAFETY: between fork and exec, entering is async-signal-safe.
+            unsafe {
+                // A guardian that has been killed cannot take over; all else is as ever.
+                command.pre_exec(move || {
+                    let _ = ward.enter();
+                    Ok(())
+                });
+            }
             let child = command.spawn().with_context(cannot)?;
             Ok(Built { status: wait(recorder, child)?, supervisor: None })
         }
-        Sight::Net => {
-            let (entrance, net) = net::pair(recorder.cookie())?;
+        (Sight::Net, Some(guardian)) => {
+            let (entrance, net) = net::guarded_pair(recorder.cookie(), guardian)?;
             let kernel = Arc::new(Kernel(Arc::clone(recorder)));
             let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
             // SAFETY: between fork and exec, entering is async-signal-safe.
@@ -193,7 +218,7 @@ fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdenti
             }
             Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
         }
-        Sight::Tracer => {
+        (Sight::Tracer, _) | (_, None) => {
             Ok(Built { status: traced(recorder, command).with_context(cannot)?, supervisor: None })
         }
     }
@@ -281,26 +306,6 @@ fn leave_interrupts_to_the_build(command: &mut Command) {
                 libc::signal(signal, handler);
             }
             Ok(())
-        });
-    }
-}
-
-/// A build whose recorder is killed cannot go on. Told so by a signal, make removes the target that it is in the middle of, which it
-/// would take for made the next time; a command that fails would leave it there.
-fn end_with_this_process(command: &mut Command) {
-    let recorder = std::process::id();
-    // SAFETY: between fork and exec only system calls are made, with integers.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            // It may have died just before.
-            if libc::getppid().cast_unsigned() == recorder {
-                Ok(())
-            } else {
-                Err(std::io::Error::from_raw_os_error(libc::ESRCH))
-            }
         });
     }
 }
