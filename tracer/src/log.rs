@@ -184,10 +184,11 @@ impl Log {
 
     /// The used part of a chunk.
     fn read(&self, unit: u64, units: u32) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; units as usize * UNIT as usize];
+        let mut head = [0; size_of::<Chunk>()];
+        self.file.read_exact_at(&mut head, unit_offset(unit))?;
+        let used = word(&head, std::mem::offset_of!(Chunk, used)) as usize;
+        let mut bytes = vec![0; used.min(units as usize * UNIT as usize)];
         self.file.read_exact_at(&mut bytes, unit_offset(unit))?;
-        let used = word(&bytes, std::mem::offset_of!(Chunk, used)) as usize;
-        bytes.truncate(used);
         Ok(bytes)
     }
 

@@ -30,10 +30,12 @@ pub(super) fn events(records: Vec<Raw<'_>>) -> Vec<Entry> {
 
 /// Turns the records of one command into events.
 #[derive(Default)]
-struct Decoder {
+struct Decoder<'a> {
     out: Vec<Entry>,
     /// Where each process is.
     directories: HashMap<u32, PathBuf>,
+    /// What was asked already, as it was named and with the answer.
+    asked: HashSet<(u16, i32, u16, &'a [u8], &'a [u8])>,
     /// What was found out about the file system.
     files: Files,
     /// Directories that `realpath` was told to have looked at: the same ones again and again.
@@ -41,16 +43,24 @@ struct Decoder {
     executed: HashMap<PathBuf, Vec<Event>>,
 }
 
-impl Decoder {
-    fn decode(mut self, mut records: Vec<Raw<'_>>) -> Vec<Entry> {
+impl<'a> Decoder<'a> {
+    fn decode(mut self, mut records: Vec<Raw<'a>>) -> Vec<Entry> {
         records.sort_by_key(|(record, ..)| record.sequence);
         let failed = failed_execs(&records);
         for (index, entry) in records.into_iter().enumerate() {
-            if !failed.contains(&index) {
+            if !failed.contains(&index) && !self.is_repeated(&entry) {
                 self.record(entry);
             }
         }
         self.out
+    }
+
+    /// Does it say again what is known? A compiler asks for the same few directories hundreds of times.
+    fn is_repeated(&mut self, (record, first, second): &Raw<'a>) -> bool {
+        let asks = matches!(record.kind, kind::LOOKUP | kind::REALPATH);
+        // Where a relative path starts from may be another place the next time.
+        asks && first.first() == Some(&b'/')
+            && !self.asked.insert((record.kind, record.result, record.bits, first, second))
     }
 
     fn record(&mut self, (record, first, second): Raw<'_>) {
@@ -235,7 +245,7 @@ impl Decoder {
             if end.starts_with(&walk) {
                 continue;
             }
-            let Ok(target) = fs::read_link(&walk) else { continue };
+            let Some(target) = self.files.target(&walk) else { continue };
             links += 1;
             if links > MAX_LINKS {
                 break;
@@ -288,11 +298,22 @@ fn failed(path: PathBuf, record: &Record) -> Option<Event> {
 /// What is where now, as far as it was asked for.
 #[derive(Default)]
 struct Files {
+    targets: HashMap<PathBuf, Option<PathBuf>>,
     directories: HashMap<PathBuf, Option<PathBuf>>,
     opened: HashMap<PathBuf, (Option<PathBuf>, Kind)>,
 }
 
 impl Files {
+    /// Where the link at this path leads, if it is one.
+    fn target(&mut self, path: &Path) -> Option<PathBuf> {
+        if let Some(target) = self.targets.get(path) {
+            return target.clone();
+        }
+        let target = fs::read_link(path).ok();
+        self.targets.insert(path.to_path_buf(), target.clone());
+        target
+    }
+
     /// The place of a directory entry: only the links on the way are followed.
     fn entry(&mut self, path: PathBuf) -> Place {
         let real = self.real_entry(&path);
