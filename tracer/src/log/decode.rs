@@ -265,7 +265,11 @@ impl<'a> Decoder<'a> {
                 break;
             }
             let target = target.as_os_str().as_bytes();
-            let up = if target.first() == Some(&b'/') { 0 } else { walk.iter().rposition(|&b| b == b'/').unwrap_or(0) };
+            let up = if target.first() == Some(&b'/') {
+                0
+            } else {
+                walk.iter().rposition(|&b| b == b'/').unwrap_or(0)
+            };
             walk.truncate(up);
             rest = [target, b"/", rest.get(at..).unwrap_or_default()].concat().into();
             at = 0;
