@@ -344,8 +344,8 @@ impl Recorder {
     pub fn is_own(&self, path: &Path) -> bool {
         is_below(path, &self.directory)
             || is_below(path, self.store.root())
-            || path == self.install.interceptor
-            || path == self.install.standin
+            || path.as_os_str() == self.install.interceptor
+            || path.as_os_str() == self.install.standin
     }
 
     /// The names in a directory, as the trace keeps them.
