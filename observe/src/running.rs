@@ -95,7 +95,8 @@ mod tests {
     fn what_was_forked_only_does_not() {
         let mut shell = Command::new("perl");
         // The child has its parent's handler.
-        let script = "$| = 1; $SIG{TERM} = sub {}; $p = fork; if (!$p) { <STDIN>; exit } print \"$p\\n\"; wait";
+        let script =
+            "$| = 1; $SIG{TERM} = sub {}; $p = fork; if (!$p) { <STDIN>; exit } print \"$p\\n\"; wait";
         shell.args(["-e", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = shell.spawn().unwrap();
         let mut line = String::new();
