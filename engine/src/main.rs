@@ -3,6 +3,7 @@
 //! puts the results in place.
 
 mod backend;
+mod bare;
 mod durations;
 mod escapes;
 mod force;
@@ -66,6 +67,9 @@ struct Arguments {
     /// Called by ggtrace for what the build wants to look at.
     #[arg(long, hide = true)]
     on_demand: bool,
+    /// Run commands without a sandbox, to measure what it costs: only gg's own thunks can.
+    #[arg(long, hide = true)]
+    bare: bool,
     /// Serve as a worker with this store.
     #[arg(long, hide = true, value_name = "STORE")]
     worker: Option<PathBuf>,
@@ -74,7 +78,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.worker {
-        Some(store) => worker::serve(store).map(|()| ExitCode::SUCCESS),
+        Some(store) => worker::serve(store, arguments.bare).map(|()| ExitCode::SUCCESS),
         None => run(&arguments),
     };
     result.unwrap_or_else(|error| {
@@ -123,7 +127,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .enable_all()
             .build()
             .context("cannot start the engine")?;
-        let local = Rc::new(Local::new(jobs, store.root()));
+        let local = Rc::new(Local::new(jobs, store.root(), arguments.bare));
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(&runtime, async {
             let backend = Rc::clone(&local);
