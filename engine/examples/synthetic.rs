@@ -68,7 +68,7 @@ impl Maker {
         let place = self.directory.join(format!("{number}.out"));
         let output = if self.gg { PathBuf::from("out") } else { place.clone() };
         let input = |i: usize| -> Fallible<Input> {
-            let own = i % OWN == 0;
+            let own = i.is_multiple_of(OWN);
             let content = if own { format!("{number} {i}") } else { format!("{i}") };
             let path = self.directory.join(format!("in/{}/{i}.h", i % 20));
             Ok(Input { path, value: self.store.put(ObjectKind::Value, content.as_bytes())? })
@@ -157,7 +157,7 @@ fn make(count: usize, options: &[&str], directory: &Path) -> Fallible<()> {
         "chain" => {
             let mut last = Vec::new();
             for number in 0..count {
-                if number % CHAIN == 0 {
+                if number.is_multiple_of(CHAIN) {
                     last.clear();
                 }
                 last = vec![maker.thunk(&last)?];

@@ -52,7 +52,7 @@ impl Worker {
         let mut command = Command::new(self.store.file(&function, true)?);
         let mut blob = |blob: ObjectName| {
             let executable = thunk.executables.iter().any(|input| input.value == blob);
-            Ok(self.store.file(&blob, executable)?)
+            self.store.file(&blob, executable)
         };
         for arg in thunk.args.iter().skip(1) {
             command.arg(thunk::substitute(arg, &mut blob)?);

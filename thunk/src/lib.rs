@@ -7,6 +7,7 @@ mod completion;
 mod digest;
 mod error;
 mod file_cache;
+pub mod following;
 mod footprint;
 mod framed;
 mod lock;
