@@ -24,6 +24,8 @@ use crate::{own, worker};
 pub struct Local {
     jobs: usize,
     store: PathBuf,
+    /// Without a sandbox.
+    bare: bool,
     idle: RefCell<Vec<Worker>>,
 }
 
@@ -35,8 +37,8 @@ struct Worker {
 
 impl Local {
     /// A back end that runs `jobs` commands at once.
-    pub fn new(jobs: usize, store: &Path) -> Self {
-        Self { jobs, store: store.into(), idle: RefCell::default() }
+    pub fn new(jobs: usize, store: &Path, bare: bool) -> Self {
+        Self { jobs, store: store.into(), bare, idle: RefCell::default() }
     }
 
     fn start(&self) -> Result<Worker> {
@@ -48,6 +50,7 @@ impl Local {
         let process = Command::new(&program)
             .arg("--worker")
             .arg(&self.store)
+            .args(self.bare.then_some("--bare"))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(nowhere))
             // Ctrl-C is for the engine, which then ends its workers.

@@ -3,8 +3,10 @@
 //! puts the results in place.
 
 mod backend;
+mod bare;
 mod durations;
 mod escapes;
+mod follow;
 mod force;
 mod graph;
 mod local;
@@ -20,6 +22,8 @@ mod simulated;
 mod targets;
 mod worker;
 
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -66,6 +70,12 @@ struct Arguments {
     /// Called by ggtrace for what the build wants to look at.
     #[arg(long, hide = true)]
     on_demand: bool,
+    /// Called by ggtrace: force what it orders on standard input, a socket, while it records.
+    #[arg(long, hide = true)]
+    follow: bool,
+    /// Run commands without a sandbox, to measure what it costs: only gg's own thunks can.
+    #[arg(long, hide = true)]
+    bare: bool,
     /// Serve as a worker with this store.
     #[arg(long, hide = true, value_name = "STORE")]
     worker: Option<PathBuf>,
@@ -74,7 +84,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.worker {
-        Some(store) => worker::serve(store).map(|()| ExitCode::SUCCESS),
+        Some(store) => worker::serve(store, arguments.bare).map(|()| ExitCode::SUCCESS),
         None => run(&arguments),
     };
     result.unwrap_or_else(|error| {
@@ -90,7 +100,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
         return Ok(ExitCode::SUCCESS);
     }
-    let quiet = arguments.quiet || arguments.on_demand;
+    let quiet = arguments.quiet || arguments.on_demand || arguments.follow;
     let mut progress = Progress::new(quiet);
     let mut targets = Targets::new(&store);
     if let Some(trace) = &arguments.trace {
@@ -99,7 +109,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         targets.found = replay::plan(&store, &options)?;
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
-    } else if arguments.targets.is_empty() {
+    } else if arguments.targets.is_empty() && !arguments.follow {
         targets.add_latest()?;
     }
     if arguments.trace.is_none() {
@@ -113,7 +123,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let found = targets.found;
-    let summary = if found.is_empty() {
+    let recorder = arguments.follow.then(recorder).transpose()?;
+    let summary = if found.is_empty() && recorder.is_none() {
         Summary::default()
     } else {
         store.sweep();
@@ -123,11 +134,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .enable_all()
             .build()
             .context("cannot start the engine")?;
-        let local = Rc::new(Local::new(jobs, store.root()));
+        let local = Rc::new(Local::new(jobs, store.root(), arguments.bare));
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(&runtime, async {
             let backend = Rc::clone(&local);
-            let summary = force::force(&store, found, backend, options, &mut progress).await;
+            let summary = force::force(&store, found, backend, options, recorder, &mut progress).await;
             local.finish().await;
             summary
         })?
@@ -145,4 +156,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Summary { code: 1..=255, .. } => ExitCode::from(summary.code as u8),
         _ => ExitCode::FAILURE,
     })
+}
+
+/// The recorder at the other end of standard input.
+fn recorder() -> Result<(follow::Orders, follow::Follower)> {
+    let stream = std::io::stdin().as_fd().try_clone_to_owned().context("cannot use standard input")?;
+    let stream = UnixStream::from(stream);
+    let follower = follow::Follower::new(stream.try_clone().context("cannot use standard input")?);
+    Ok((follow::orders(stream)?, follower))
 }

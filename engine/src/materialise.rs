@@ -86,12 +86,23 @@ impl<'a> Placer<'a> {
         file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
         let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
         file.file().set_times(times)?;
-        // The build may go on while this runs.
-        if same(Placeholder::read(path)?) {
-            let placed = file.file().metadata()?.ino();
-            file.commit(path)?;
-            if metadata.nlink() > 1 {
-                self.linked.insert(key, (path.clone(), placed));
+        // The build may go on while this runs: it renames, touches or links placeholders.
+        let open = file.file().try_clone()?;
+        let mut replaced = None;
+        let put = file.exchange(path, |was| {
+            let right = Placeholder::read(was).is_ok_and(same);
+            replaced = std::fs::metadata(was).ok().filter(|_| right);
+            replaced.is_some()
+        })?;
+        if let (true, Some(was)) = (put, replaced) {
+            if was.modified()? != metadata.modified()? {
+                open.set_modified(was.modified()?)?;
+            }
+            if was.mode() != metadata.mode() {
+                open.set_permissions(was.permissions())?;
+            }
+            if was.nlink() > 1 {
+                self.linked.insert(key, (path.clone(), open.metadata()?.ino()));
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ mod digest;
 mod error;
 mod failed;
 mod file_cache;
+pub mod following;
 mod footprint;
 mod framed;
 mod lock;

@@ -57,6 +57,10 @@ fn unforced(what: &str, why: &str) -> Answer {
 pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
+    // What make starts from now on fails: so it ends as it does after a command of its own has failed.
+    if recorder.stops() && exec.parent != OWN && !parent(recorder, exec).inside_tool {
+        return Answer::Exit(1);
+    }
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
     let parent = parent(recorder, exec);
     let mut command = Command {

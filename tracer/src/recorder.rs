@@ -16,6 +16,7 @@ use models::{Answer, Node, Question, World};
 use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
 
 use crate::context::Running;
+use crate::following::{self, Following};
 use crate::force::Forcer;
 use crate::headers::Headers;
 use crate::install::Install;
@@ -44,6 +45,8 @@ pub struct Recorder {
     pub questions: Questions,
     /// Who forces on demand.
     forcer: Forcer,
+    /// The engine that forces while the build goes on, where one does.
+    following: OnceLock<Following>,
     /// What programs are.
     pub programs: Programs,
     /// Who finds included files.
@@ -158,6 +161,7 @@ impl Recorder {
             trees: Mutex::default(),
             questions: Questions::new(empty),
             forcer: Forcer::new(&install.ggforce, store.root()),
+            following: OnceLock::new(),
             programs: Programs::default(),
             scanner: Scanner::default(),
             headers: Headers::default(),
@@ -213,7 +217,39 @@ impl Recorder {
                 self.standing.put(path, OutputRef { thunk, output: Some(path.clone()) });
             }
         }
-        self.trace.command(command)
+        self.trace.command(command)?;
+        if command.thunk.is_some()
+            && let Some(following) = self.following.get()
+        {
+            following.add(command.outputs.iter().cloned());
+        }
+        Ok(())
+    }
+
+    /// Forces from now on while the build goes on. To be called from the thread that lives as long as the recorder.
+    ///
+    /// # Errors
+    /// The engine cannot be started.
+    pub fn follow(self: &Arc<Self>, options: following::Options) -> anyhow::Result<()> {
+        let recorder = Arc::downgrade(self);
+        let placed = move |path: &Path| {
+            if let Some(recorder) = recorder.upgrade() {
+                recorder.note_forced(path);
+            }
+        };
+        let (program, store) = (&self.install.ggforce, self.store.root());
+        let _ = self.following.set(Following::start(program, store, options, Box::new(placed))?);
+        Ok(())
+    }
+
+    /// The engine that forces while the build goes on, where one does.
+    pub fn following(&self) -> Option<&Following> {
+        self.following.get()
+    }
+
+    /// Has a command failed whose failure ends the build?
+    pub fn stops(&self) -> bool {
+        self.following.get().is_some_and(Following::stopped)
     }
 
     /// What became of the commands so far, for people.
@@ -247,12 +283,14 @@ impl Recorder {
         let Ok(path) = real_place(path) else { return Ok(()) };
         if !directory {
             self.standing.changed(&path);
+            self.following.get().into_iter().for_each(|following| following.add([path.clone()]));
             return self.note_outputs([path]);
         }
         let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
         let below = |p: &PathBuf| p.strip_prefix(&old).ok().map(|rest| path.join(rest));
         let moved: Vec<PathBuf> = lock(&self.outputs).iter().filter_map(below).collect();
         moved.iter().for_each(|path| self.standing.changed(path));
+        self.following.get().into_iter().for_each(|following| following.add(moved.iter().cloned()));
         self.note_outputs(moved)
     }
 
@@ -312,16 +350,25 @@ impl Recorder {
     }
 
     fn force_all(&self, paths: &[PathBuf]) -> Result<(), String> {
-        self.forcer.force(paths)?;
-        let mut forced = lock(&self.forced);
-        for path in paths {
-            if let Ok(real) = std::fs::canonicalize(path)
-                && let Ok(metadata) = std::fs::metadata(&real)
-            {
-                forced.insert(real, FileId::of(&metadata));
-            }
+        if paths.is_empty() {
+            return Ok(());
         }
+        // One that was killed answers no more: another does then.
+        match self.following.get().and_then(|following| following.force(paths)) {
+            Some(answer) => answer?,
+            None => self.forcer.force(paths)?,
+        }
+        paths.iter().for_each(|path| self.note_forced(path));
         Ok(())
+    }
+
+    /// A result stands at this path.
+    fn note_forced(&self, path: &Path) {
+        if let Ok(real) = std::fs::canonicalize(path)
+            && let Ok(metadata) = std::fs::metadata(&real)
+        {
+            lock(&self.forced).insert(real, FileId::of(&metadata));
+        }
     }
 
     /// Is this file, at its real path, as it was when it replaced a placeholder? Then it is what the command found there, though

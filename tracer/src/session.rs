@@ -18,6 +18,7 @@ use wire::FdIdentity;
 
 use crate::context::Running;
 use crate::decide::{self, Answer};
+use crate::following::{self, Following};
 use crate::install::Install;
 use crate::judge::Kernel;
 use crate::log::Log;
@@ -105,10 +106,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
 
+    if arguments.force {
+        recorder.follow(following::Options { jobs: arguments.jobs, keep_going: arguments.keep_going })?;
+    }
+
     let Built { status, supervisor } = build(&recorder, argv, &cwd, fds, guardian.as_ref())?;
     recorder.watch.close();
 
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    let mut code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
     if let Err(error) = recorder.end(code) {
         if code == 0 {
@@ -129,6 +134,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             recorder.started.elapsed().as_secs_f64(),
             recorder.trace.path().display()
         );
+    }
+    if let Some(following) = recorder.following() {
+        let forced = finish_forcing(&recorder, following, code);
+        code = if code == 0 { forced } else { code };
     }
     if let Some(signal) = status.signal() {
         die_of(signal);
@@ -159,6 +168,33 @@ fn clear_failed(store: &Store, left: &mut Vec<PathBuf>) -> Result<()> {
     });
     cleared?;
     Ok(failed.clear_reached()?)
+}
+
+/// Waits until what the build has left is forced; tells the exit code for it. A build that was interrupted wants no more.
+fn finish_forcing(recorder: &Recorder, following: &Following, code: i32) -> i32 {
+    if code >= 128 {
+        following.abandon();
+        return code;
+    }
+    // From here on these end the recorder, and the engine with it: the trace is written.
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: restores an action; no handler of ours is needed any more, the build having ended.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    match following.finish(recorder.outputs()) {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => code,
+            (None, signal) => {
+                let signal = signal.unwrap_or(0);
+                eprintln!("ggtrace: ggforce was ended by signal {signal}; run it again to force the rest");
+                128 + signal
+            }
+        },
+        Err(error) => {
+            eprintln!("ggtrace: cannot wait for ggforce: {error}");
+            1
+        }
+    }
 }
 
 /// A build that has ended.
