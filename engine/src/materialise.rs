@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts results where their placeholders stand: written beside, with the placeholder's mode and mtime, then renamed. So
+//! Puts results where their placeholders stand: written beside, with the placeholder's owner, mode and mtime, then renamed. So
 //! make sees a file that is as old as the command it replaced.
 
 use std::collections::HashMap;
 use std::fs::{File, FileTimes};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -82,6 +82,11 @@ impl<'a> Placer<'a> {
         }
         let mut file = AtomicFile::nameless_in(directory, 0o600)?;
         copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+        let placed = file.file().metadata()?;
+        if (metadata.uid(), metadata.gid()) != (placed.uid(), placed.gid()) {
+            // Who may not give it away has not given the placeholder away either: somebody else has.
+            let _ = fchown(file.file(), Some(metadata.uid()), Some(metadata.gid()));
+        }
         let mode = metadata.permissions().mode() & 0o7777;
         file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
         let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);

@@ -19,6 +19,7 @@ mod learned;
 mod libraries;
 mod objects;
 mod observed;
+mod odd_programs;
 mod packs;
 mod placeholders;
 mod probes;
