@@ -22,6 +22,7 @@ mod directives;
 mod disk;
 mod intern;
 mod lexer;
+mod macros;
 mod search;
 mod tree;
 mod walk;
