@@ -12,6 +12,7 @@ use tests::{Running, Snapshot, TestSpace};
 use thunk::{ObjectName, Placeholder};
 
 use crate::calculator::calculator;
+use crate::observed::static_shell;
 
 const ROUNDS: u32 = 5;
 
@@ -315,22 +316,50 @@ fn what_a_killed_recorder_leaves_is_swept_by_the_next() {
     assert_eq!((left(), torn.exists()), (0, false));
 }
 
+/// A source that takes the compiler its time.
+fn slow_source() -> TestSpace {
+    let space = TestSpace::new();
+    // Each level is ten times as much text as the one before.
+    let levels = (1..9).map(|n| format!("#define A{n} {}\n", format!("A{} ", n - 1).repeat(10)));
+    space.write("slow.c", format!("#define A0 int x;\n{}A8\n", levels.collect::<String>()));
+    space
+}
+
+/// Kills a program while something is being compiled.
+fn kill_while_compiling(space: &TestSpace, mut running: Running) {
+    let started = Instant::now();
+    let is_compiler = |line: &String| line.contains("cc1\0");
+    while !processes_of(space).iter().any(is_compiler) {
+        let is_late = started.elapsed() > LATEST;
+        assert!(!running.has_ended() && !is_late, "it does not compile:\n{}", running.wait());
+        sleep(Duration::from_millis(5));
+    }
+    kill(space, running);
+}
+
 /// Neither workers nor what they run.
 #[test]
 fn a_killed_engine_leaves_no_process() {
-    let space = TestSpace::new();
-    // One that takes its time: each level is ten times as much text as the one before.
-    let levels = (1..9).map(|n| format!("#define A{n} {}\n", format!("A{} ", n - 1).repeat(10)));
-    space.write("slow.c", format!("#define A0 int x;\n{}A8\n", levels.collect::<String>()));
+    let space = slow_source();
     space.ggtrace(&["gcc", "-c", "slow.c"]).ok();
-    let mut engine = space.start_program::<&str>("ggforce", &[]);
-    let started = Instant::now();
-    let is_compiler = |line: &String| line.contains("cc1\0");
-    while !processes_of(&space).iter().any(is_compiler) {
-        assert!(!engine.has_ended() && started.elapsed() < LATEST, "it does not compile:\n{}", engine.wait());
-        sleep(Duration::from_millis(5));
-    }
-    kill(&space, engine);
+    kill_while_compiling(&space, space.start_program::<&str>("ggforce", &[]));
+}
+
+/// The recorder has taken its call and will never answer it: the guardian does, or it could not handle the signal.
+#[test]
+fn who_waits_for_the_recorder_can_tidy_up_when_that_is_killed() {
+    let Some(busybox) = static_shell() else {
+        println!("skipped: there is no static busybox here");
+        return;
+    };
+    let space = slow_source();
+    // The compiler's probes are not to be taken for the compile.
+    space.write("a.c", "int a;\n");
+    space.ggtrace(&["gcc", "-c", "a.c"]).ok();
+    space.write("reader", "trap 'echo tidied > tidied; exit' TERM\nread x < slow.o\n");
+    let script = format!("gcc -c slow.c; {busybox} sh reader");
+    kill_while_compiling(&space, space.start_program("ggtrace", &["sh", "-c", &script]));
+    assert_eq!(space.read("tidied"), b"tidied\n");
 }
 
 #[test]
