@@ -20,6 +20,7 @@ mod libraries;
 mod objects;
 mod observed;
 mod packs;
+mod pipelined;
 mod placeholders;
 mod probes;
 mod recording;
