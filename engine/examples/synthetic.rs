@@ -3,10 +3,10 @@
 //! `scripts/bench engine` uses it.
 //!
 //!     synthetic make COUNT [--inputs N] [--shape single|chain|fan-in] [--reduced MS] [--gg] DIRECTORY
-//!     synthetic spawn COUNT JOBS     the same program, started and waited for COUNT times by JOBS threads; prints seconds
+//!     synthetic spawn COUNT JOBS PROGRAM    starts it COUNT times in JOBS threads, and waits for it; it writes one file
 //!     synthetic peak COMMAND…        prints the memory of its largest process in MiB, after what the command printed
 //!
-//! `make` puts them into the default store, placeholders into DIRECTORY, and a trace of it all. `--inputs` gives each so many input
+//! `make` puts them into the default store, placeholders and their program, `create`, into DIRECTORY, and a trace of it all. `--inputs` gives each so many input
 //! files, of which one in fifty is its own. `--shape` says what they need of each other: nothing; chains of 100;
 //! groups of 20 that one more thunk takes together, and one that takes all of these. `--reduced` stores reductions
 //! of so many milliseconds on average. `--gg` makes them as gg's own are, without absolute paths.
@@ -14,7 +14,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thunk::trace::{self, Disposition};
 use thunk::{
@@ -35,9 +35,12 @@ fn main() -> Fallible<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["make", count, options @ .., directory] => make(count.parse()?, options, Path::new(directory)),
-        ["spawn", count, jobs] => spawn(count.parse()?, jobs.parse()?),
+        ["spawn", count, jobs, program] => spawn(count.parse()?, jobs.parse()?, Path::new(program)),
         ["peak", command @ ..] if !command.is_empty() => peak(command),
-        _ => Err("usage: synthetic make COUNT [OPTION…] DIRECTORY | spawn COUNT JOBS | peak COMMAND…".into()),
+        _ => {
+            Err("usage: synthetic make COUNT [OPTION…] DIRECTORY | spawn COUNT JOBS PROGRAM | peak COMMAND…"
+                .into())
+        }
     }
 }
 
@@ -178,23 +181,20 @@ fn make(count: usize, options: &[&str], directory: &Path) -> Fallible<()> {
     Ok(())
 }
 
-fn spawn(count: usize, jobs: usize) -> Fallible<()> {
+fn spawn(count: usize, jobs: usize, program: &Path) -> Fallible<()> {
     let directory = std::env::temp_dir().join(format!("synthetic-{}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
-    let program = program(&directory)?;
-    let start = Instant::now();
     std::thread::scope(|scope| {
         let run = |job: usize| {
             let output = directory.join(format!("{job}.out"));
             for _ in 0..count / jobs {
-                Command::new(&program).arg(&output).env_clear().status()?;
+                Command::new(program).arg(&output).env_clear().status()?;
             }
             std::io::Result::Ok(())
         };
         let threads: Vec<_> = (0..jobs).map(|job| scope.spawn(move || run(job))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })?;
-    println!("{:.3}", start.elapsed().as_secs_f64());
     std::fs::remove_dir_all(&directory)?;
     Ok(())
 }

@@ -2,9 +2,8 @@
 //! The engine's side of a recording that goes on: takes what the recorder orders, and tells it what stands where. Knows neither graph
 //! nor store.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use thunk::Placeholder;
@@ -60,11 +59,6 @@ impl Follower {
         self.asked.push(asked);
     }
 
-    /// A result stands at this path.
-    pub fn placed(&mut self, path: &Path) {
-        self.tell(&News { placed: vec![path.as_os_str().as_bytes().to_vec()], ..News::default() });
-    }
-
     /// A command has failed, and no further one is started.
     pub fn stopped(&mut self) {
         self.tell(&News { stopped: true, ..News::default() });
@@ -76,7 +70,7 @@ impl Follower {
         let done: Vec<Asked> = self.asked.extract_if(.., |asked| asked.nodes.iter().all(ended)).collect();
         for Asked { number, paths, .. } in done {
             let done = paths.iter().all(|path| matches!(Placeholder::read(path), Ok(None)));
-            self.tell(&News { number, done, ..News::default() });
+            self.tell(&News { number, done, stopped: false });
         }
     }
 

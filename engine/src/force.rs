@@ -57,7 +57,7 @@ struct Engine<'a> {
     durations: Durations,
     failures: FailedThunks<'a>,
     options: Options,
-    /// Who is told what stands where.
+    /// The recorder that gives orders.
     follower: Option<Follower>,
 }
 
@@ -182,12 +182,9 @@ impl Engine<'_> {
         let Some(reduction) = self.reductions.get(name) else { return };
         for target in self.waiting.remove(name).unwrap_or_default() {
             let output = reduction.output(target.output.output.as_deref());
-            match self.placer.put(&target, output) {
-                Ok(()) => self.follower.iter_mut().for_each(|follower| follower.placed(&target.path)),
-                Err(error) => {
-                    self.summary.unplaced += 1;
-                    self.progress.say(&format!("{}: {error:#}", target.path.display()));
-                }
+            if let Err(error) = self.placer.put(&target, output) {
+                self.summary.unplaced += 1;
+                self.progress.say(&format!("{}: {error:#}", target.path.display()));
             }
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a recorder and the engine that follows it say to each other while a build goes on, over a stream: a length, then a
-//! protobuf message. The recorder tells where placeholders stand and which of them somebody waits for; the engine, what it has put in place.
+//! protobuf message. The recorder tells where placeholders stand and which of them somebody waits for; the engine, when those are forced.
 //! Knows neither of the two.
 
 use std::ffi::OsStr;
@@ -30,17 +30,14 @@ pub struct Order {
 /// From the engine.
 #[derive(Clone, PartialEq, Message)]
 pub struct News {
-    /// Paths at which results stand now.
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    pub placed: Vec<Vec<u8>>,
-    /// The order with this number is done; 0 for none.
-    #[prost(uint32, tag = "2")]
+    /// The order with this number has come to its end; 0 for none.
+    #[prost(uint32, tag = "1")]
     pub number: u32,
     /// And everything that it named is in place.
-    #[prost(bool, tag = "3")]
+    #[prost(bool, tag = "2")]
     pub done: bool,
     /// A command has failed, and no further one is started.
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag = "3")]
     pub stopped: bool,
 }
 

@@ -28,9 +28,6 @@ pub struct Options {
     pub keep_going: bool,
 }
 
-/// Who is told that a result stands at a path.
-pub type Placed = Box<dyn Fn(&Path) + Send>;
-
 /// The engine that follows this recording.
 #[derive(Debug)]
 pub struct Following {
@@ -53,7 +50,7 @@ impl Following {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(program: &Path, store: &Path, options: Options, placed: Placed) -> Result<Self> {
+    pub fn start(program: &Path, store: &Path, options: Options) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket")?;
         let mut command = force::engine(program, store);
         command.arg("--follow");
@@ -71,7 +68,6 @@ impl Following {
         let (mut stream, told) = (ours.try_clone().context("cannot make a socket")?, Arc::clone(&shared));
         let listen = move || {
             while let Ok(Some(news)) = following::read::<News>(&mut stream) {
-                following::paths(&news.placed).for_each(|path| placed(&path));
                 told.hear(&news);
             }
             // Those that still wait learn that nobody answers them.

@@ -230,15 +230,8 @@ impl Recorder {
     ///
     /// # Errors
     /// The engine cannot be started.
-    pub fn follow(self: &Arc<Self>, options: following::Options) -> anyhow::Result<()> {
-        let recorder = Arc::downgrade(self);
-        let placed = move |path: &Path| {
-            if let Some(recorder) = recorder.upgrade() {
-                recorder.note_forced(path);
-            }
-        };
-        let (program, store) = (&self.install.ggforce, self.store.root());
-        let _ = self.following.set(Following::start(program, store, options, Box::new(placed))?);
+    pub fn follow(&self, options: following::Options) -> anyhow::Result<()> {
+        let _ = self.following.set(Following::start(&self.install.ggforce, self.store.root(), options)?);
         Ok(())
     }
 
@@ -358,17 +351,15 @@ impl Recorder {
             Some(answer) => answer?,
             None => self.forcer.force(paths)?,
         }
-        paths.iter().for_each(|path| self.note_forced(path));
-        Ok(())
-    }
-
-    /// A result stands at this path.
-    fn note_forced(&self, path: &Path) {
-        if let Ok(real) = std::fs::canonicalize(path)
-            && let Ok(metadata) = std::fs::metadata(&real)
-        {
-            lock(&self.forced).insert(real, FileId::of(&metadata));
+        let mut forced = lock(&self.forced);
+        for path in paths {
+            if let Ok(real) = std::fs::canonicalize(path)
+                && let Ok(metadata) = std::fs::metadata(&real)
+            {
+                forced.insert(real, FileId::of(&metadata));
+            }
         }
+        Ok(())
     }
 
     /// Is this file, at its real path, as it was when it replaced a placeholder? Then it is what the command found there, though

@@ -172,7 +172,8 @@ fn clear_failed(store: &Store, left: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Waits until what the build has left is forced; tells the exit code for it. A build that was interrupted wants no more.
 fn finish_forcing(recorder: &Recorder, following: &Following, code: i32) -> i32 {
-    if code >= 128 {
+    let interrupts = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGKILL, libc::SIGTERM];
+    if interrupts.contains(&(code - 128)) {
         following.abandon();
         return code;
     }

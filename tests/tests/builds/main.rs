@@ -21,6 +21,7 @@ mod objects;
 mod observed;
 mod odd_programs;
 mod packs;
+mod pipelined;
 mod placeholders;
 mod probes;
 mod recording;
