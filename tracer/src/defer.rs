@@ -83,6 +83,10 @@ pub fn defer(
             Role::Side => thunk.optional_outputs.push(path.clone()),
         }
     }
+    if !footprint.files.keys().chain(&thunk.outputs).chain(&thunk.optional_outputs).all(|p| fits(recorder, p))
+    {
+        return Err(Decline(TOO_LONG.into()));
+    }
     add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
     thunk.canonicalise();
     let name = recorder.store.put_thunk(&thunk).map_err(|e| Decline(e.to_string()))?;
@@ -111,6 +115,17 @@ pub fn defer(
     recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
     placing.put().map_err(failed)?;
     Ok(Deferred { thunk: name, outputs })
+}
+
+/// Why a command with such a path runs.
+pub const TOO_LONG: &str = "a path is too long for a sandbox";
+
+/// May the path stand below a sandbox's folder, which is in the store, and still be one that the kernel takes?
+pub fn fits(recorder: &Recorder, path: &Path) -> bool {
+    /// More than what a sandbox calls its folders, and a name beside the path's.
+    const FOLDERS: usize = 256;
+    let store = recorder.store.root().as_os_str().len();
+    path.as_os_str().len() + store + FOLDERS < libc::PATH_MAX as usize
 }
 
 /// The program of a command.

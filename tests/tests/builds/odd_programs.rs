@@ -143,3 +143,19 @@ fn thousands_of_processes_at_once() {
         the_same_recorded(&space, "./a; echo $?; ls out | wc -l");
     }
 }
+
+#[test]
+fn paths_at_every_limit() {
+    const SCRIPT: &str = r#"
+set -f
+ln -s b a; ln -s a b; cat a; gcc -c a -o a.o
+i=0; while [ $i -lt 45 ]; do ln -s l$((i + 1)) l$i; i=$((i + 1)); done; echo 'int l;' >l45
+cat l0; cat l10; gcc -xc -c l0 -o l0.o; gcc -xc -c l10 -o l10.o; nm l10.o
+mkdir d; ln -s . d/self; printf '#include "d/self/self/self/../l45"\n' >s.c; gcc -c s.c; nm s.o
+name=$(printf '%0200d' 0); (n=0; while [ $n -lt 19 ]; do mkdir $name; cd $name; n=$((n + 1)); done
+    echo 'int deep;' >x.c; gcc -c x.c; nm x.o; cp x.c y.c; cat y.c; ls)
+printf 'int odd;\n' >"$(printf 'a\nb\377.c')"; gcc -c "$(printf 'a\nb\377.c')" -o "$(printf 'o\n\377.o')"; nm "$(printf 'o\n\377.o')" | cut -d' ' -f3
+(exec 0<&- 1>&- 2>&-; gcc -c s.c -o t.o); nm t.o
+"#;
+    the_same_recorded(&TestSpace::new(), SCRIPT);
+}
