@@ -2,13 +2,11 @@
 //! What a text may include, whatever the conditions around it say: its directives, read once per content.
 //! Unaware of directories: names stay names.
 
-use std::sync::OnceLock;
-
 use memchr::memmem;
 
 use super::Why;
 use super::assembler;
-use super::intern::{Fast, Table, hash};
+use super::intern::{Table, hash};
 use super::lexer::{self, Keyword, is_blank, is_word};
 
 /// Number of an include name, a file name or a macro name.
@@ -50,13 +48,30 @@ pub(super) struct Include {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Computed {
     /// The text after the keyword.
-    pub text: NameId,
+    pub value: Value,
     /// Search as for `#include_next`.
     pub next: bool,
     /// As [`Include::leaf`].
     pub leaf: bool,
     /// Line number, from 1.
     pub line: u32,
+}
+
+/// What a macro stands for, as far as a computed include could mean it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Value {
+    /// `"name"`.
+    Quote(NameId),
+    /// `<name>`.
+    Angle(NameId),
+    /// Another macro.
+    Alias(NameId),
+    /// More than one token of which the first is this name: expanding it is beyond this scanner.
+    Complex(NameId),
+    /// Has parameters.
+    Function,
+    /// Nothing that names a header.
+    Plain,
 }
 
 /// All that matters of one text.
@@ -68,21 +83,17 @@ pub(super) struct Parsed {
     pub includes: Box<[Include]>,
     /// Computed includes.
     pub computed: Box<[Computed]>,
-    /// Macro definitions: the hash of the name, and where in `bodies` its text is. Sorted.
-    pub defines: Box<[(u64, u32, u32)]>,
-    bodies: Box<[u8]>,
-    /// Its number among the texts whose macros were asked for.
-    pub number: OnceLock<u32>,
+    /// Macro definitions by the hash of their names, sorted.
+    pub defines: Box<[(u64, Value)]>,
     /// Where and why it is not certain what this text includes.
     pub unsure: Option<(u32, Why)>,
 }
 
 impl Parsed {
-    /// The definitions of the macro whose name has this hash: parameter list, if any, and body.
-    pub fn definitions(&self, name: u64) -> impl Iterator<Item = &[u8]> {
-        let from = self.defines.partition_point(|&(n, ..)| n < name);
-        let same = self.defines[from..].iter().take_while(move |&&(n, ..)| n == name);
-        same.map(|&(_, start, end)| &self.bodies[start as usize..end as usize])
+    /// The definitions of the macro whose name has this hash.
+    pub fn definitions(&self, name: u64) -> impl Iterator<Item = Value> {
+        let from = self.defines.partition_point(|&(n, _)| n < name);
+        self.defines[from..].iter().take_while(move |&&(n, _)| n == name).map(|&(_, value)| value)
     }
 
     /// About how many bytes this takes.
@@ -91,20 +102,13 @@ impl Parsed {
             + size_of_val(&*self.includes)
             + size_of_val(&*self.computed)
             + size_of_val(&*self.defines)
-            + self.bodies.len()
     }
 }
 
 /// Reads a text. `assembler` says whether it is one, by its file name: then words that C would never use count.
 pub(super) fn parse(text: &[u8], assembler: bool, names: &Names) -> Parsed {
-    let mut parser = Parser {
-        names,
-        includes: Vec::new(),
-        computed: Vec::new(),
-        defines: Vec::new(),
-        bodies: Vec::new(),
-        counted: (0, 1),
-    };
+    let mut parser =
+        Parser { names, includes: Vec::new(), computed: Vec::new(), defines: Vec::new(), counted: (0, 1) };
     parser.text(text);
     // Whether trigraphs are replaced depends on the command's options: both readings count.
     if memmem::find(text, b"??/").is_some() || memmem::find(text, b"??=").is_some() {
@@ -123,41 +127,27 @@ pub(super) fn parse(text: &[u8], assembler: bool, names: &Names) -> Parsed {
         }
         unsure = found.unsure.map(|at| (line_of(text, at), Why::AssemblerName));
     }
-    let Parser { includes, mut computed, mut defines, bodies, .. } = parser;
+    let Parser { includes, computed, mut defines, .. } = parser;
     defines.sort_unstable();
-    let mut seen = std::collections::HashSet::<_, Fast>::default();
-    computed.retain(|c| seen.insert((c.text, c.next, c.leaf)));
+    defines.dedup();
     let mut seen = std::collections::HashSet::new();
     Parsed {
         content: hash(text),
         includes: includes.into_iter().filter(|i| seen.insert(*i)).collect(),
         computed: computed.into(),
         defines: defines.into(),
-        bodies: bodies.into(),
-        number: OnceLock::new(),
         unsure,
     }
 }
 
-/// The hash of the name that a `-D` option defines, and the text of its definition as [`Parsed::definitions`] has it.
-pub(super) fn option(option: &[u8]) -> (u64, Vec<u8>) {
-    let (name, text) = match memchr::memchr(b'=', option) {
-        Some(equals) => (&option[..equals], &option[equals + 1..]),
-        None => (option, &b"1"[..]),
-    };
-    let (name, parameters) = word(trim(name));
-    let mut definition = vec![];
-    add_definition(&[parameters, b" ", text].concat(), &mut definition);
-    (hash(name), definition)
-}
-
-/// Adds the text of a definition: the blank that tells a parenthesis of the body from one of a parameter list stays.
-fn add_definition(text: &[u8], to: &mut Vec<u8>) {
-    let body = trim(text);
-    if body.first() == Some(&b'(') && text.first() != Some(&b'(') {
-        to.push(b' ');
+/// The definition in a `-D` option, `NAME=VALUE`.
+pub(super) fn parse_option(option: &[u8], names: &Names) -> Option<(u64, Value)> {
+    let equals = memchr::memchr(b'=', option)?;
+    let (name, text) = (&option[..equals], &option[equals + 1..]);
+    match memchr::memchr(b'(', name) {
+        Some(open) => Some((hash(&name[..open]), Value::Function)),
+        None => Some((hash(name), value(text, names))),
     }
-    to.extend_from_slice(body);
 }
 
 fn line_of(text: &[u8], at: usize) -> u32 {
@@ -218,12 +208,29 @@ fn header(text: &[u8]) -> Option<(Form, &[u8], &[u8])> {
     Some((form, if possible { name } else { b"" }, &text[end + 2..]))
 }
 
+/// What the text of a macro or of a computed include amounts to.
+fn value(text: &[u8], names: &Names) -> Value {
+    let text = trim(text);
+    match header(text) {
+        Some((_, b"", _)) => return Value::Plain,
+        Some((Form::Quote, name, _)) => return Value::Quote(name_id(names, name)),
+        Some((_, name, _)) => return Value::Angle(name_id(names, name)),
+        None => {}
+    }
+    match word(text) {
+        (b"", _) => Value::Plain,
+        // An encoding prefix makes a string that names no header.
+        (b"L" | b"u" | b"U" | b"u8" | b"R", [b'"' | b'\'', ..]) => Value::Plain,
+        (name, b"") => Value::Alias(name_id(names, name)),
+        (name, _) => Value::Complex(name_id(names, name)),
+    }
+}
+
 struct Parser<'a> {
     names: &'a Names,
     includes: Vec<Include>,
     computed: Vec<Computed>,
-    defines: Vec<(u64, u32, u32)>,
-    bodies: Vec<u8>,
+    defines: Vec<(u64, Value)>,
     /// Line number (from 1) at a position.
     counted: (usize, u32),
 }
@@ -261,10 +268,10 @@ impl Parser<'_> {
     }
 
     fn compute(&mut self, text: &[u8], at: usize, rest: &[u8], next: bool, leaf: bool) {
-        let rest = trim(rest);
-        if rest.first().is_some_and(|&c| c == b'<' || (is_word(c) && !c.is_ascii_digit())) {
+        let value = value(rest, self.names);
+        if let Value::Alias(_) | Value::Complex(_) = value {
             let line = self.line(text, at);
-            self.computed.push(Computed { text: name_id(self.names, rest), next, leaf, line });
+            self.computed.push(Computed { value, next, leaf, line });
         }
     }
 
@@ -277,9 +284,8 @@ impl Parser<'_> {
             Some(b'(') => rest.split_at(memchr::memchr(b')', rest).unwrap_or(rest.len())),
             _ => (&b""[..], rest),
         };
-        let start = self.bodies.len() as u32;
-        add_definition(rest, &mut self.bodies);
-        self.defines.push((hash(name), start, self.bodies.len() as u32));
+        let value = if parameters.is_empty() { value(body, self.names) } else { Value::Function };
+        self.defines.push((hash(name), value));
         if memmem::find(body, b"__has_").is_some() {
             self.condition(text, at, body, parameters);
         }

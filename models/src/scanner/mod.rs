@@ -22,7 +22,6 @@ mod directives;
 mod disk;
 mod intern;
 mod lexer;
-mod macros;
 mod search;
 mod tree;
 mod walk;

@@ -238,19 +238,6 @@ impl List {
         self.precompiled(view, self.order.cwd, name, found);
     }
 
-    /// The files that `#include __FILE__` means in a file: itself if the compiler calls it by an absolute path, and what
-    /// its path from the working directory means, seen from where it is.
-    pub fn itself(&self, view: View<'_>, file: FileId, form: Form, leaf: bool, found: &mut Found) {
-        found.add(&[file], leaf);
-        let file = view.tree.file(file);
-        let cwd = &view.tree.dir(self.order.cwd).path;
-        let up = cwd.ancestors().take_while(|a| !file.path.starts_with(a)).count();
-        let Some(shared) = cwd.ancestors().nth(up) else { return };
-        let below = file.path.strip_prefix(shared).unwrap_or(&file.path).as_os_str().as_bytes();
-        let name = name_id(&view.tree.names, &[&b"../".repeat(up), below].concat());
-        self.resolve(view, file.dir, name, form, leaf, found);
-    }
-
     /// The header that gcc includes before everything else, where the C library has it.
     pub fn implied(&self, view: View<'_>, found: &mut Found) {
         let name = name_id(&view.tree.names, b"stdc-predef.h");

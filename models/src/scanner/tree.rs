@@ -21,7 +21,6 @@ use super::Included;
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
 use super::intern::{Fast, Table, hash};
-use super::macros::Macros;
 
 /// Number of a directory.
 pub(super) type DirId = u32;
@@ -89,7 +88,6 @@ pub(super) struct Tree {
     dirs: Table<Arc<Path>, Dir>,
     files: Table<(DirId, NameId), File>,
     contents: Mutex<HashMap<Stamp, Arc<Parsed>, Fast>>,
-    pub macros: Macros,
     /// The number of the newest change.
     changes: AtomicU64,
     weight: AtomicUsize,
@@ -123,7 +121,6 @@ impl Tree {
             dirs: Table::new(),
             files: Table::new(),
             contents: Mutex::default(),
-            macros: Macros::new(),
             changes: AtomicU64::new(1),
             weight: AtomicUsize::new(0),
         }

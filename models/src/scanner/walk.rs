@@ -2,15 +2,14 @@
 //! From the sources along all includes to the whole set of files. Unaware of how names are searched for and
 //! texts are read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::directives::{self, Computed, Form, NameId, Parsed};
-use super::intern::{Bits, Fast};
-use super::macros::Scope;
+use super::directives::{self, Computed, Form, Parsed, Value};
+use super::intern::{Bits, Fast, hash};
 use super::search::{Found, List};
 use super::tree::{DirId, FileId, Trail, View};
 use super::{Closure, Included, Unsure, Why};
@@ -53,7 +52,7 @@ struct Vanished;
 struct Walk<'a> {
     view: View<'a>,
     list: &'a List,
-    macros: Scope<'a>,
+    options: Vec<(u64, Value)>,
     /// Files to follow, in the order of their discovery, and how far that is done.
     queue: Vec<FileId>,
     done: usize,
@@ -64,8 +63,6 @@ struct Walk<'a> {
     texts: Vec<Arc<Parsed>>,
     /// Files with computed includes.
     computed: Vec<(FileId, Arc<Parsed>)>,
-    /// Names that they gave, seen from a directory if that matters.
-    resolved: HashSet<(Option<DirId>, NameId, Form, bool), Fast>,
     unsure: Option<(PathBuf, u32, Why)>,
     /// Only what a compiler does not list.
     unlisted: bool,
@@ -73,10 +70,11 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(view: View<'a>, list: &'a List, defines: &[OsString]) -> Self {
+        let names = &view.tree.names;
         Self {
             view,
             list,
-            macros: Scope::new(&view.tree.macros, &view.tree.names, defines),
+            options: defines.iter().filter_map(|d| directives::parse_option(d.as_bytes(), names)).collect(),
             queue: Vec::with_capacity(512),
             done: 0,
             queued: Bits::default(),
@@ -85,7 +83,6 @@ impl<'a> Walk<'a> {
             through: vec![],
             texts: Vec::with_capacity(512),
             computed: vec![],
-            resolved: HashSet::default(),
             unsure: None,
             unlisted: false,
         }
@@ -189,51 +186,69 @@ impl<'a> Walk<'a> {
         self.take(&found.follow, &found.touch, &found.trail.through);
     }
 
-    /// Takes in what the computed includes lead to, as far as macros are known by now. If that is nothing new,
-    /// what cannot be told is told.
+    /// Takes in what the computed includes lead to, as far as macros are known by now.
     fn compute(&mut self) {
         let pending = std::mem::take(&mut self.computed);
+        let mut known = HashMap::default();
         let unlisted = self.unlisted;
-        let mut lost = vec![];
-        if !pending.is_empty() {
-            self.macros.take(&self.texts);
-        }
         for (file, parsed) in &pending {
             for computed in parsed.computed.iter().filter(|c| c.leaf || !unlisted) {
-                if !self.compute_one(*file, computed) {
-                    lost.push((*file, computed));
-                }
+                self.compute_one(*file, computed, &mut known);
             }
         }
-        if self.done == self.queue.len() {
-            for (file, computed) in lost {
-                let why = if computed.leaf { Why::ComputedTest } else { Why::ComputedName };
-                self.doubt(self.view.tree.file(file).path.to_path_buf(), computed.line, why);
-            }
-        }
-        self.view.tree.add_weight(std::mem::take(&mut self.macros.weight));
         self.computed = pending;
     }
 
-    /// Is it certain what the line can mean?
-    fn compute_one(&mut self, file: FileId, computed: &Computed) -> bool {
-        let line = self.macros.line(computed.text);
-        let Some(headers) = &line.headers else { return false };
-        let here = self.view.tree.file(file).dir;
+    fn compute_one(&mut self, file: FileId, computed: &Computed, known: &mut HashMap<u64, Vec<Value>, Fast>) {
+        let names = &self.view.tree.names;
+        let (mut stack, mut seen) = (vec![computed.value], HashSet::<Value, Fast>::default());
         let mut found = Found::default();
-        for header in &headers.names {
-            let form = if computed.next { Form::Any } else { header.form };
-            let from = (form != Form::Angle).then_some(here);
-            if self.resolved.insert((from, header.name, form, computed.leaf)) {
-                self.list.resolve(self.view, here, header.name, form, computed.leaf, &mut found);
+        let mut why = None;
+        while let Some(value) = stack.pop() {
+            if !seen.insert(value) {
+                continue;
             }
+            let (name, form) = match value {
+                Value::Quote(name) => (name, Form::Quote),
+                Value::Angle(name) => {
+                    // Between angle brackets stand tokens, and tokens are expanded.
+                    let words =
+                        names.get(name).split(|&c| !super::lexer::is_word(c)).filter(|w| !w.is_empty());
+                    if words.map(hash).any(|word| !self.definitions(word, known).is_empty()) {
+                        why = Some(Why::ComputedName);
+                    }
+                    (name, Form::Angle)
+                }
+                Value::Alias(name) => {
+                    stack.extend_from_slice(self.definitions(hash(names.get(name)), known));
+                    continue;
+                }
+                // If nothing defines the name, it cannot be expanded: an error, so not in a live branch.
+                Value::Complex(name) => {
+                    if !self.definitions(hash(names.get(name)), known).is_empty() {
+                        why = Some(Why::ComputedName);
+                    }
+                    continue;
+                }
+                Value::Function | Value::Plain => continue,
+            };
+            let form = if computed.next { Form::Any } else { form };
+            let here = self.view.tree.file(file).dir;
+            self.list.resolve(self.view, here, name, form, computed.leaf, &mut found);
         }
-        if headers.itself {
-            let form = if computed.next { Form::Any } else { Form::Quote };
-            self.list.itself(self.view, file, form, computed.leaf, &mut found);
+        if let Some(why) = why {
+            let why = if computed.leaf { Why::ComputedTest } else { why };
+            self.doubt(self.view.tree.file(file).path.to_path_buf(), computed.line, why);
         }
         self.take(&found.follow, &found.touch, &found.trail.through);
-        true
+    }
+
+    /// All definitions of a macro in the files taken in so far and in the command.
+    fn definitions<'k>(&self, name: u64, known: &'k mut HashMap<u64, Vec<Value>, Fast>) -> &'k [Value] {
+        known.entry(name).or_insert_with(|| {
+            let options = self.options.iter().filter(|(n, _)| *n == name).map(|(_, v)| *v);
+            options.chain(self.texts.iter().flat_map(|t| t.definitions(name))).collect()
+        })
     }
 
     fn finish(mut self) -> Result<Closure, Unsure> {
