@@ -30,6 +30,9 @@ pub(super) fn events(records: Vec<Raw<'_>>) -> Vec<Entry> {
     Decoder::default().decode(records)
 }
 
+/// Kind, result and bits of a record, and its strings.
+type Question<'a> = (u16, i32, u16, &'a [u8], &'a [u8]);
+
 /// Turns the records of one command into events.
 #[derive(Default)]
 struct Decoder<'a> {
@@ -37,7 +40,7 @@ struct Decoder<'a> {
     /// Where each process is.
     directories: HashMap<u32, PathBuf>,
     /// What was asked already, as it was named and with the answer.
-    asked: HashSet<(u16, i32, u16, &'a [u8], &'a [u8])>,
+    asked: HashSet<Question<'a>>,
     /// What was found out about the file system.
     files: Files,
     /// Directories that `realpath` was told to have looked at: the same ones again and again.
