@@ -64,7 +64,7 @@ struct Arguments {
     #[arg(long, hide = true, value_name = "TRACE", conflicts_with_all = ["output", "run", "command"])]
     replay: Option<PathBuf>,
     /// The build's command.
-    #[arg(required_unless_present = "replay", value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "replay", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 

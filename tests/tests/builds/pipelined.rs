@@ -61,7 +61,7 @@ fn what_moves_or_goes_while_it_is_forced_ends_up_as_it_would() {
     space.sh(&script).ok();
     let expected = Snapshot::of(&space.tree());
     space.restore();
-    forced(&space, &["-j", "4"], &["sh", "-ec", &script]).wait().ok();
+    forced(&space, &["-j4"], &["sh", "-ec", &script]).wait().ok();
     assert_eq!(expected.deviations(&Snapshot::of(&space.tree())), "");
     let touched = fs::metadata(space.path("t7.o")).and_then(|m| m.modified()).expect("it is there");
     assert_eq!(touched, fs::metadata(space.path("t0.o")).and_then(|m| m.modified()).expect("it is there"));
