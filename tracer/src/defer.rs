@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +98,7 @@ pub fn defer(
     for output in &plan.outputs {
         let place = &places[&output.path];
         if output.role == Role::Dependencies && now {
+            recorder.scanner.changes(place.file_name().unwrap_or_default().as_bytes());
             let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
             let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
             placing.add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use observe::{Event, Pid};
-use wire::log::{Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
+use wire::log::{Changed, Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
 
 /// The file's size: room for as many processes as a build may have. Only what is written takes memory.
 const SIZE: u64 = 1 << 36;
@@ -148,6 +148,11 @@ impl Log {
     /// A process changed its directory, or is about to, and no interceptor knows: each finds out anew where it is.
     pub fn note_move(&self) {
         self.header().moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The names of what the build has changed.
+    pub fn changed(&self) -> &Changed {
+        &self.header().changed
     }
 
     /// How many records could not be written.

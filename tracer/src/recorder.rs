@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use models::scanner::Scanner;
+use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
+use observe::Event;
 use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
+use wire::log::Changed;
 
 use crate::context::Running;
 use crate::following::{self, Following};
@@ -51,6 +53,8 @@ pub struct Recorder {
     pub programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
+    /// Since when only that has changed of which the names are known.
+    quiet: Mutex<Moment>,
     /// And what makes trees of them.
     pub headers: Headers,
     /// The trace.
@@ -155,6 +159,7 @@ impl Recorder {
             parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
+        let scanner = Scanner::default();
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
             learned: Learned::new(store.cache_dir("learned")?),
@@ -163,7 +168,8 @@ impl Recorder {
             forcer: Forcer::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
             programs: Programs::default(),
-            scanner: Scanner::default(),
+            quiet: Mutex::new(scanner.now()),
+            scanner,
             headers: Headers::default(),
             socket: socket_in(&directory),
             project,
@@ -259,6 +265,7 @@ impl Recorder {
     pub fn note_outputs(&self, paths: impl IntoIterator<Item = PathBuf>) -> thunk::Result<()> {
         let mut outputs = lock(&self.outputs);
         for path in paths {
+            self.scanner.changes(path.file_name().unwrap_or_default().as_bytes());
             if !outputs.contains(&path) {
                 self.trace.placed(&path)?;
                 outputs.insert(path);
@@ -347,10 +354,13 @@ impl Recorder {
             return Ok(());
         }
         // One that was killed answers no more: another does then.
-        match self.following.get().and_then(|following| following.force(paths)) {
-            Some(answer) => answer?,
-            None => self.forcer.force(paths)?,
-        }
+        let result = match self.following.get().and_then(|following| following.force(paths)) {
+            Some(answer) => answer,
+            None => self.forcer.force(paths),
+        };
+        // Whatever it has put where.
+        *lock(&self.quiet) = self.scanner.now();
+        result?;
         let mut forced = lock(&self.forced);
         for path in paths {
             if let Ok(real) = std::fs::canonicalize(path)
@@ -371,6 +381,54 @@ impl Recorder {
     /// What marks calls of hooks.
     pub fn cookie(&self) -> u64 {
         self.cookie
+    }
+
+    /// What the build has changed, where everything that it changes is noticed before it can ask for anything that rests on it.
+    fn changed(&self) -> Option<&Changed> {
+        self.log.as_deref().filter(|_| self.sight == Sight::Net).map(Log::changed)
+    }
+
+    /// Since when only that has changed of which [`Recorder::may_have_changed`] knows.
+    pub fn quiet(&self) -> Moment {
+        match self.changed() {
+            Some(changed) if !changed.is_all() => *lock(&self.quiet),
+            _ => self.scanner.now(),
+        }
+    }
+
+    /// May something with this name have been changed by the build since it began?
+    pub fn may_have_changed(&self, name: &[u8]) -> bool {
+        self.changed().is_some_and(|changed| changed.has(name))
+    }
+
+    /// Grows with what [`Recorder::may_have_changed`] knows.
+    pub fn extent_of_changes(&self) -> u64 {
+        self.changed().map_or(0, Changed::extent)
+    }
+
+    /// A process whose calls the kernel asks about is about to do this.
+    pub fn changes(&self, event: &Event) {
+        let Some(changed) = self.changed() else { return };
+        let note = |path: &Path| changed.note(path.as_os_str().as_bytes());
+        match event {
+            Event::Opened(_, _, access) if !access.writes && !access.created => {}
+            Event::Opened(place, ..)
+            | Event::Made(place)
+            | Event::Symlinked(place, _)
+            | Event::Removed(place) => {
+                note(&place.named);
+                note(place.real());
+            }
+            Event::Transferred(_, from, to) => {
+                [&*from.named, from.real(), &to.named, to.real()].into_iter().for_each(note);
+            }
+            Event::Attributes(path) => {
+                note(path);
+                std::fs::canonicalize(path).iter().for_each(|real| note(real));
+            }
+            Event::Network | Event::Foreign | Event::Gap => changed.note_all(),
+            _ => {}
+        }
     }
 
     /// Is anything written down of what commands do?
