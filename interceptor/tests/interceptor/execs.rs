@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::{Tracer, built, exit, fail, program, run, run_with, text};
 use wire::{reply_flags, request_flags, request_kind};
@@ -121,10 +121,16 @@ fn a_killed_tracer_lets_nothing_begin() {
     let socket = tracer.folder().join("left");
     drop(UnixListener::bind(&socket).unwrap());
     let session = format!("5:0:0000000000000000:/none::{}", socket.display());
-    for (way, said) in WAYS.map(|way| (way, if way == "spawn" { "spawn 5\n" } else { "result -1 errno 5\n" }))
-    {
+    // Each waits for the signal that would end it: all at once.
+    let children = WAYS.map(|way| {
         let mut command = tracer.command(program("cc", "execs"), 0);
-        let output = command.env(wire::SESSION_VARIABLE, &session).arg(way).output().unwrap();
+        command.env(wire::SESSION_VARIABLE, &session).arg(way);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        (way, command.spawn().unwrap())
+    });
+    for (way, child) in children {
+        let said = if way == "spawn" { "spawn 5\n" } else { "result -1 errno 5\n" };
+        let output = child.wait_with_output().unwrap();
         assert!(!text(&output.stdout).contains("show 2 3"), "{way}: {output:?}");
         assert!(way == "vfork" || text(&output.stdout) == said, "{way}: {output:?}");
     }
