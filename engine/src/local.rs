@@ -24,6 +24,8 @@ use crate::{own, worker};
 pub struct Local {
     jobs: usize,
     store: PathBuf,
+    /// This is not the machine that recorded: its files are not those that commands should have found.
+    far_away: bool,
     idle: RefCell<Vec<Worker>>,
 }
 
@@ -36,7 +38,12 @@ struct Worker {
 impl Local {
     /// A back end that runs `jobs` commands at once.
     pub fn new(jobs: usize, store: &Path) -> Self {
-        Self { jobs, store: store.into(), idle: RefCell::default() }
+        Self { jobs, store: store.into(), far_away: false, idle: RefCell::default() }
+    }
+
+    /// The same on a machine whose files commands must not be given.
+    pub fn far_away(jobs: usize, store: &Path) -> Self {
+        Self { far_away: true, ..Self::new(jobs, store) }
     }
 
     fn start(&self) -> Result<Worker> {
@@ -45,9 +52,12 @@ impl Local {
         let program = own::program()?;
         // Which says nothing there. /dev/null need not exist.
         let nowhere = std::io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
-        let process = Command::new(&program)
-            .arg("--worker")
-            .arg(&self.store)
+        let mut command = Command::new(&program);
+        command.arg("--worker").arg(&self.store);
+        if self.far_away {
+            command.arg("--far-away");
+        }
+        let process = command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(nowhere))
             // Ctrl-C is for the engine, which then ends its workers.
@@ -93,6 +103,10 @@ impl Backend for Local {
 
     fn job_count(&self) -> usize {
         self.jobs
+    }
+
+    fn completes(&self) -> bool {
+        !self.far_away
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

@@ -24,11 +24,12 @@ use crate::protocol::{self, Done, Failed, Job};
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
 
-/// Serves on file descriptor 0, a socket, until it is closed.
+/// Serves on file descriptor 0, a socket, until it is closed. `far_away`: commands that lack a file are not given this
+/// machine's.
 ///
 /// # Errors
 /// The store or the sandbox is not to be had.
-pub fn serve(store_root: &Path) -> Result<()> {
+pub fn serve(store_root: &Path, far_away: bool) -> Result<()> {
     // SAFETY: the engine that started this process put a socket there, and nothing else here uses it.
     let mut stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     // SAFETY: prctl with integers only. An engine that is killed leaves no worker behind.
@@ -36,7 +37,7 @@ pub fn serve(store_root: &Path) -> Result<()> {
     let store = Store::open(store_root)?;
     let sandbox = Sandbox::enter(&store.root().join("sandbox")).context("the sandbox cannot be made");
     let mut worker = match sandbox {
-        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new() },
+        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away },
         Err(error) => {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
@@ -76,6 +77,8 @@ struct Worker {
     sandbox: Sandbox,
     /// Trees that were used lately: those of toolchains and of headers are shared by many thunks.
     trees: HashMap<ObjectName, Rc<Tree>>,
+    /// This machine's files are not those of the machine that recorded.
+    far_away: bool,
 }
 
 impl Worker {
@@ -86,10 +89,10 @@ impl Worker {
             bail!("{name} has inputs that are not reduced");
         }
         // gg's own thunks name all they need without a directory: there is nothing to look for outside.
-        let ours = thunk.workdir.is_some();
+        let ours = thunk.workdir.is_some() && !self.far_away;
         let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
         let completed = escapes::complete(&self.store, &thunk, &known)?;
-        if thunk.learned || !completed.paths.is_empty() {
+        if (thunk.learned && !self.far_away) || !completed.paths.is_empty() {
             return self.run_completed(&name, &thunk, completed, None);
         }
         match self.run_once(&thunk)? {

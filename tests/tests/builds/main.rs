@@ -23,6 +23,7 @@ mod packs;
 mod placeholders;
 mod probes;
 mod recording;
+mod remote;
 mod replay;
 mod side_outputs;
 mod strace;
