@@ -76,7 +76,7 @@ impl Storage {
         Traffic { requests: read(&self.requests), up: read(&self.up), down: read(&self.down) }
     }
 
-    /// Which of these are there? What stands there is not looked at.
+    /// Which of these are there? What stands there is not looked at, but what was found damaged does not count.
     ///
     /// # Errors
     /// The storage does not answer, or refuses to.
@@ -89,7 +89,9 @@ impl Storage {
         while let Some(answer) = answers.next().await {
             found.extend(answer?);
         }
-        Ok(found)
+        // What was found damaged is to be stored again.
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(keys.iter().zip(found).map(|(key, there)| there && !damaged.contains(key)).collect())
     }
 
     /// What is stored under the key, if anything is.
