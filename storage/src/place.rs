@@ -21,9 +21,9 @@ pub enum Put {
 pub enum Place {
     /// A bucket.
     #[cfg(feature = "s3")]
-    S3(S3),
+    S3(Box<S3>),
     /// A Redis server.
-    Redis(Redis),
+    Redis(Box<Redis>),
     /// A directory.
     Directory(Directory),
 }
@@ -33,13 +33,13 @@ impl Place {
         let label = address::label(uri);
         Ok(match Address::parse(uri)? {
             #[cfg(feature = "s3")]
-            Address::S3(bucket) => Self::S3(S3::open(bucket, label).await),
+            Address::S3(bucket) => Self::S3(Box::new(S3::open(bucket, label).await)),
             #[cfg(not(feature = "s3"))]
             Address::S3(_) => {
                 let why = "this program was built without S3 (cargo build --release --features engine/s3)";
                 return Err(crate::Error::Uri { uri: label, why: why.into() });
             }
-            Address::Redis(uri) => Self::Redis(Redis::open(&uri, label)?),
+            Address::Redis(uri) => Self::Redis(Box::new(Redis::open(&uri, label)?)),
             Address::Directory(path) => Self::Directory(Directory::open(path, label)?),
         })
     }
