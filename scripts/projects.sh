@@ -12,7 +12,7 @@
 # What all FFmpeg configurations here share: nothing that depends on the libraries of this machine.
 ffmpeg_base='./configure --disable-x86asm --disable-doc --disable-autodetect'
 
-project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl'
+project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl xz'
 
 # project NAME: sets the variables.
 project() {
@@ -96,6 +96,11 @@ project() {
             configure='cd unix && ./configure'
             build='make -C unix -jJOBS'
             check='cd unix && echo "puts [info patchlevel]" | TCL_LIBRARY=../library LD_LIBRARY_PATH=. ./tclsh'
+            ;;
+        # autotools with a recent libtool: every source of the library is compiled twice, shared and static.
+        xz)
+            configure='./configure'
+            check='src/xz/xz --version'
             ;;
         *) die "unknown project $1 (known: $project_names)" ;;
     esac

@@ -12,6 +12,7 @@ use thunk::{ObjectName, Store};
 
 use crate::backend::Backend;
 use crate::fleet::{Duty, Fleet};
+use crate::follow::{Follower, Orders};
 use crate::force::{self, Summary};
 use crate::local::Local;
 use crate::materialise::Target;
@@ -21,6 +22,7 @@ use crate::remote::key::Key;
 use crate::remote::stream::Security;
 use crate::schedule::Options;
 use crate::sharing::{Shared, Sharing};
+use crate::worker::Manner;
 
 /// A back end as it is named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +110,12 @@ impl Engines {
     ///
     /// # Errors
     /// Something is malformed, or takes a key that is not there.
-    pub async fn open(store: &Rc<Store>, chosen: &Chosen, progress: &mut Progress) -> Result<Self> {
+    pub async fn open(
+        store: &Rc<Store>,
+        chosen: &Chosen,
+        manner: Manner,
+        progress: &mut Progress,
+    ) -> Result<Self> {
         let mut locals = Vec::new();
         let mut members: Vec<(Rc<dyn Backend>, Duty)> = Vec::new();
         let regular = chosen.pairs()?.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
@@ -117,7 +124,7 @@ impl Engines {
         for (engine, wanted, duty) in regular.chain(fallback) {
             let backend: Rc<dyn Backend> = match engine {
                 Named::Local => {
-                    let local = Rc::new(Local::new(jobs(wanted)?, store.root()));
+                    let local = Rc::new(Local::new(jobs(wanted)?, store.root(), manner));
                     locals.push(Rc::clone(&local));
                     local
                 }
@@ -162,10 +169,12 @@ impl Engines {
         store: &Rc<Store>,
         targets: Vec<Target>,
         options: Options,
+        recorder: Option<(Orders, Follower)>,
         progress: &mut Progress,
     ) -> Result<Summary> {
         let Some(sharing) = &self.sharing else {
-            let summary = force::force(store, targets, self.backend.clone(), options, progress).await;
+            let summary =
+                force::force(store, targets, self.backend.clone(), options, recorder, progress).await;
             self.finish(progress).await;
             return summary;
         };
@@ -173,7 +182,7 @@ impl Engines {
         sharing.pull(thunks.iter().copied()).await?;
         sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
         let shared = Rc::new(Shared { inner: Rc::clone(&self.backend), sharing: Rc::clone(sharing) });
-        let summary = force::force(store, targets, shared, options, progress).await;
+        let summary = force::force(store, targets, shared, options, recorder, progress).await;
         self.finish(progress).await;
         let mut summary = summary?;
         // The loop took what came from the storage for runs.

@@ -10,16 +10,19 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
-use thunk::{ObjectName, Reduction, Store};
+use thunk::following::{self, Order};
+use thunk::{FailedThunks, ObjectName, Reduction, Store};
 
 use crate::backend::Backend;
 use crate::durations::Durations;
 use crate::escapes::{self, Known};
-use crate::graph::{Counts, Graph, NodeId, resolve};
+use crate::follow::{Asked, Follower, Orders};
+use crate::graph::{Graph, NodeId, resolve};
 use crate::materialise::{Placer, Target};
 use crate::progress::{Numbers, Progress};
 use crate::protocol::Failed;
 use crate::schedule::{Given, Options, Schedule, Start, Work};
+use crate::targets::Targets;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,9 +55,13 @@ struct Engine<'a> {
     completed: (usize, Option<PathBuf>),
     summary: Summary,
     durations: Durations,
+    failures: FailedThunks<'a>,
+    options: Options,
+    /// The recorder that gives orders.
+    follower: Option<Follower>,
 }
 
-/// Forces the targets.
+/// Forces the targets, and what a recorder orders meanwhile, if one does.
 ///
 /// # Errors
 /// The store is damaged or cannot be written to. Commands that fail are no error: the summary counts them.
@@ -63,8 +70,10 @@ pub async fn force(
     targets: Vec<Target>,
     backend: Rc<dyn Backend>,
     options: Options,
+    recorder: Option<(Orders, Follower)>,
     progress: &mut Progress,
 ) -> Result<Summary> {
+    let (orders, follower) = recorder.unzip();
     let mut engine = Engine {
         store,
         progress,
@@ -75,18 +84,25 @@ pub async fn force(
         completed: (0, None),
         summary: Summary::default(),
         durations: Durations::open(&store.root().join("cache/durations")),
+        failures: FailedThunks::of(store),
+        options,
+        follower,
     };
-    let graph = engine.load(targets)?;
-    let tally = Schedule::run(graph, backend, options, &mut engine).await?;
+    let mut graph = Graph::default();
+    engine.load(&mut graph, targets)?;
+    graph.prioritise();
+    let tally = Schedule::run(graph, backend, options, orders, &mut engine).await?;
     engine.summary.interrupted = tally.interrupted;
     engine.tell_completed();
     Ok(engine.summary)
 }
 
 impl Engine<'_> {
-    fn load(&mut self, targets: Vec<Target>) -> Result<Graph> {
-        let mut graph = Graph::default();
+    /// Adds what the targets need to the graph, and puts in place what is known; tells which thunk each target takes.
+    fn load(&mut self, graph: &mut Graph, targets: Vec<Target>) -> Result<Vec<NodeId>> {
         let (store, durations) = (self.store, &self.durations);
+        let mut ids = Vec::with_capacity(targets.len());
+        let mut ready = Vec::new();
         for target in targets {
             let thunk = target.output.thunk;
             let mut found = Vec::new();
@@ -97,7 +113,8 @@ impl Engine<'_> {
                 reduced
             };
             let context = || format!("{} cannot be forced", target.path.display());
-            graph.add(store, thunk, &|thunk| durations.get(thunk), &mut reduced).with_context(context)?;
+            let id = graph.add(store, thunk, &|thunk| durations.get(thunk), &mut reduced);
+            ids.push(id.with_context(context)?);
             self.waiting.entry(thunk).or_default().push(target);
             for (name, Known { reduction, completed }) in found {
                 self.summary.known += 1;
@@ -107,14 +124,12 @@ impl Engine<'_> {
                 }
                 self.reductions.insert(name, reduction);
             }
+            ready.push(thunk);
         }
-        graph.prioritise();
-        let ready: Vec<ObjectName> =
-            self.waiting.keys().filter(|name| self.reductions.contains_key(name)).copied().collect();
         for name in ready {
             self.place(&name);
         }
-        Ok(graph)
+        Ok(ids)
     }
 
     /// Keeps what a thunk gave, and puts its outputs in place. `stored`: its reduction is in the store under its own name.
@@ -127,6 +142,7 @@ impl Engine<'_> {
         stored: bool,
     ) -> Result<()> {
         let name = graph.name(id);
+        self.failures.clear(&name)?;
         if completed || graph.needs(id).any(|need| self.passing.contains(&need)) {
             self.passing.insert(name);
         } else if !stored {
@@ -156,6 +172,9 @@ impl Engine<'_> {
             self.summary.code = code;
         }
         self.summary.failed += 1;
+        if !self.options.keep_going {
+            self.follower.iter_mut().for_each(Follower::stopped);
+        }
     }
 
     /// Puts the outputs of a reduced thunk where their placeholders stand.
@@ -213,7 +232,8 @@ impl Work for Engine<'_> {
         self.keep(graph, id, reduction, !completed.is_empty(), stored)
     }
 
-    fn failed(&mut self, resolved: ObjectName, failed: &Failed) -> Result<()> {
+    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: &Failed) -> Result<()> {
+        self.failures.mark(&graph.name(id))?;
         let thunk = self.store.thunk(&resolved)?;
         self.progress.command_failed(&thunk, failed);
         self.count_failure(failed.code);
@@ -225,7 +245,42 @@ impl Work for Engine<'_> {
         self.count_failure(1);
     }
 
-    fn show(&mut self, counts: Counts, running: usize) {
+    fn ordered(&mut self, graph: &mut Graph, order: Order) -> Result<()> {
+        let paths: Vec<PathBuf> = following::paths(&order.paths).collect();
+        let mut targets = Targets::new(self.store);
+        for path in &paths {
+            // Files come and go while a build goes on: what is wrong with one is no reason to end.
+            if let Err(error) = targets.add(path)
+                && path.exists()
+            {
+                self.progress.say(&format!("{error:#}"));
+                self.summary.unplaced += 1;
+            }
+        }
+        let mut nodes = Vec::with_capacity(targets.found.len());
+        for target in targets.found {
+            let path = target.path.clone();
+            match self.load(graph, vec![target]) {
+                Ok(ids) => nodes.extend(ids),
+                Err(error) => {
+                    self.progress.say(&format!("{}: {error:#}", path.display()));
+                    self.summary.unplaced += 1;
+                }
+            }
+        }
+        nodes.iter().for_each(|id| graph.prioritise_from(*id));
+        if order.number != 0
+            && let Some(follower) = &mut self.follower
+        {
+            nodes.iter().for_each(|id| graph.hurry(*id));
+            follower.add(Asked { number: order.number, nodes, paths });
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, graph: &Graph, running: usize) {
+        self.follower.iter_mut().for_each(|follower| follower.answer(graph));
+        let counts = graph.counts();
         let done = counts.reduced + counts.failed + counts.blocked;
         self.progress.update(Numbers { done, running, total: counts.total });
     }

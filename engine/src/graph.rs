@@ -52,6 +52,8 @@ struct Node {
     known: bool,
     /// Estimated time from its start to the end of everything that needs it, in microseconds.
     remaining: u64,
+    /// Somebody waits for it, or for something that needs it.
+    urgent: bool,
 }
 
 /// How many thunks are in which state.
@@ -77,7 +79,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     by_name: HashMap<ObjectName, NodeId>,
     counts: Counts,
-    ready: BinaryHeap<(u64, std::cmp::Reverse<NodeId>)>,
+    ready: BinaryHeap<(bool, u64, std::cmp::Reverse<NodeId>)>,
 }
 
 /// What a run is taken to last where nothing is known of it.
@@ -127,7 +129,10 @@ impl Graph {
                     unread.push(needed);
                 }
             }
-            if self.node(id).missing == 0 {
+            let needs = &self.node(id).needs;
+            if needs.iter().any(|need| matches!(self.node(*need).state, State::Failed | State::Blocked)) {
+                self.block(id);
+            } else if self.node(id).missing == 0 {
                 self.set(id, State::Ready);
             }
         }
@@ -147,6 +152,7 @@ impl Graph {
             own: 0,
             known: false,
             remaining: 0,
+            urgent: false,
         });
         self.by_name.insert(name, id);
         self.counts.total += 1;
@@ -191,11 +197,51 @@ impl Graph {
             self.nodes[index].remaining = self.nodes[index].own + after;
         }
         self.ready.clear();
-        for (index, node) in self.nodes.iter().enumerate() {
-            if node.state == State::Ready {
-                self.ready.push((node.remaining, std::cmp::Reverse(NodeId(index as u32))));
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].state == State::Ready {
+                self.queue(NodeId(index as u32));
             }
         }
+    }
+
+    /// The same for a thunk that has been added since, and what it needs.
+    pub fn prioritise_from(&mut self, id: NodeId) {
+        let mut raised = vec![(id, 0)];
+        while let Some((id, after)) = raised.pop() {
+            let remaining = self.node(id).own + after;
+            if remaining <= self.node(id).remaining {
+                continue;
+            }
+            self.node_mut(id).remaining = remaining;
+            if self.node(id).state == State::Ready {
+                self.queue(id);
+            }
+            raised.extend(self.node(id).needs.iter().map(|need| (*need, remaining)));
+        }
+    }
+
+    /// Somebody waits for this thunk: it and what it needs come before all others.
+    pub fn hurry(&mut self, id: NodeId) {
+        let mut hurried = vec![id];
+        while let Some(id) = hurried.pop() {
+            if std::mem::replace(&mut self.node_mut(id).urgent, true) {
+                continue;
+            }
+            if self.node(id).state == State::Ready {
+                self.queue(id);
+            }
+            hurried.extend(&self.node(id).needs);
+        }
+    }
+
+    fn queue(&mut self, id: NodeId) {
+        let node = self.node(id);
+        self.ready.push((node.urgent, node.remaining, std::cmp::Reverse(id)));
+    }
+
+    /// Where a thunk is on its way.
+    pub fn state(&self, id: NodeId) -> State {
+        self.node(id).state
     }
 
     fn node(&self, id: NodeId) -> &Node {
@@ -241,7 +287,7 @@ impl Graph {
 
     /// The most urgent `Ready` thunk, which is `Running` from now on.
     pub fn next_ready(&mut self) -> Option<NodeId> {
-        while let Some((_, std::cmp::Reverse(id))) = self.ready.pop() {
+        while let Some((.., std::cmp::Reverse(id))) = self.ready.pop() {
             if self.node(id).state == State::Ready {
                 self.set(id, State::Running);
                 return Some(id);
@@ -266,11 +312,18 @@ impl Graph {
     /// A `Running` thunk has `Failed`: all that need it are `Blocked`.
     pub fn failed(&mut self, id: NodeId) {
         self.set(id, State::Failed);
-        let mut blocked = self.node(id).users.clone();
-        while let Some(user) = blocked.pop() {
-            if self.node(user).state == State::Waiting {
-                self.set(user, State::Blocked);
-                blocked.extend(self.node(user).users.iter().copied());
+        for user in self.node(id).users.clone() {
+            self.block(user);
+        }
+    }
+
+    /// A `Waiting` thunk needs something that failed.
+    fn block(&mut self, id: NodeId) {
+        let mut blocked = vec![id];
+        while let Some(id) = blocked.pop() {
+            if self.node(id).state == State::Waiting {
+                self.set(id, State::Blocked);
+                blocked.extend(&self.node(id).users);
             }
         }
     }
@@ -291,7 +344,7 @@ impl Graph {
             *count += 1;
         }
         if state == State::Ready {
-            self.ready.push((self.node(id).remaining, std::cmp::Reverse(id)));
+            self.queue(id);
         }
     }
 
@@ -419,6 +472,34 @@ pub mod tests {
             graph.counts(),
             Counts { total: 4, reduced: 1, failed: 1, blocked: 2, ..Counts::default() }
         );
+    }
+
+    #[test]
+    fn a_graph_grows_while_it_is_worked_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let [a, b, _, d] = diamond(&store);
+        let mut graph = Graph::default();
+        let add = |graph: &mut Graph, name| {
+            let id = graph.add(&store, name, &|_| None, &mut |_| false).unwrap();
+            graph.prioritise_from(id);
+            id
+        };
+        let first = add(&mut graph, a);
+        assert_eq!(graph.next_ready(), Some(first));
+        let other = add(&mut graph, store.put_thunk(&thunk("/other", &[])).unwrap());
+        let root = add(&mut graph, d);
+        let second = graph.next_ready().unwrap();
+        assert_eq!(graph.name(second), b, "more waits for it than for the other");
+        graph.retry(second);
+        graph.hurry(other);
+        assert_eq!(graph.next_ready(), Some(other), "somebody waits for it");
+        graph.failed(first);
+        assert_eq!(graph.state(root), State::Blocked);
+        let late = add(&mut graph, store.put_thunk(&thunk("/late", &[d, b])).unwrap());
+        assert_eq!(graph.state(late), State::Blocked);
+        assert_eq!(graph.next_ready(), Some(second));
+        assert_eq!(graph.next_ready(), None);
     }
 
     #[test]

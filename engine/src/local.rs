@@ -18,14 +18,14 @@ use tokio::process::{Child, Command};
 
 use crate::backend::{Answer, Backend, Forcing};
 use crate::protocol::{self, Done, Job};
+use crate::worker::Manner;
 use crate::{own, worker};
 
 /// Local workers.
 pub struct Local {
     jobs: usize,
     store: PathBuf,
-    /// This is not the machine that recorded: its files are not those that commands should have found.
-    far_away: bool,
+    manner: Manner,
     idle: RefCell<Vec<Worker>>,
 }
 
@@ -37,13 +37,8 @@ struct Worker {
 
 impl Local {
     /// A back end that runs `jobs` commands at once.
-    pub fn new(jobs: usize, store: &Path) -> Self {
-        Self { jobs, store: store.into(), far_away: false, idle: RefCell::default() }
-    }
-
-    /// The same on a machine whose files commands must not be given.
-    pub fn far_away(jobs: usize, store: &Path) -> Self {
-        Self { far_away: true, ..Self::new(jobs, store) }
+    pub fn new(jobs: usize, store: &Path, manner: Manner) -> Self {
+        Self { jobs, store: store.into(), manner, idle: RefCell::default() }
     }
 
     fn start(&self) -> Result<Worker> {
@@ -52,12 +47,11 @@ impl Local {
         let program = own::program()?;
         // Which says nothing there. /dev/null need not exist.
         let nowhere = std::io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
-        let mut command = Command::new(&program);
-        command.arg("--worker").arg(&self.store);
-        if self.far_away {
-            command.arg("--far-away");
-        }
-        let process = command
+        let process = Command::new(&program)
+            .arg("--worker")
+            .arg(&self.store)
+            .arg("--manner")
+            .arg(self.manner.name())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(nowhere))
             // Ctrl-C is for the engine, which then ends its workers.
@@ -106,7 +100,7 @@ impl Backend for Local {
     }
 
     fn completes(&self) -> bool {
-        !self.far_away
+        self.manner != Manner::FarAway
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

@@ -3,11 +3,13 @@
 //! puts the results in place.
 
 mod backend;
+mod bare;
 mod cache;
 mod durations;
 mod engines;
 mod escapes;
 mod fleet;
+mod follow;
 mod force;
 mod graph;
 mod local;
@@ -27,6 +29,8 @@ mod simulated;
 mod targets;
 mod worker;
 
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -40,6 +44,7 @@ use crate::force::Summary;
 use crate::progress::Progress;
 use crate::schedule::Options;
 use crate::targets::Targets;
+use crate::worker::Manner;
 
 /// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
 /// ggforce worker --help tells how to lend a machine to others.
@@ -73,12 +78,15 @@ struct Arguments {
     /// Called by ggtrace for what the build wants to look at.
     #[arg(long, hide = true)]
     on_demand: bool,
+    /// Called by ggtrace: force what it orders on standard input, a socket, while it records.
+    #[arg(long, hide = true)]
+    follow: bool,
+    /// How commands run on this machine; to measure what the sandbox costs, bare.
+    #[arg(long, hide = true, value_enum, default_value_t)]
+    manner: Manner,
     /// Serve as a worker with this store.
     #[arg(long, hide = true, value_name = "STORE")]
     worker: Option<PathBuf>,
-    /// On another machine than the one that recorded.
-    #[arg(long, hide = true, requires = "worker")]
-    far_away: bool,
 }
 
 fn main() -> ExitCode {
@@ -89,7 +97,7 @@ fn main() -> ExitCode {
     } else {
         let arguments = Arguments::parse();
         match &arguments.worker {
-            Some(store) => worker::serve(store, arguments.far_away).map(|()| ExitCode::SUCCESS),
+            Some(store) => worker::serve(store, arguments.manner).map(|()| ExitCode::SUCCESS),
             None => run(&arguments),
         }
     };
@@ -106,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
         return Ok(ExitCode::SUCCESS);
     }
-    let quiet = arguments.quiet || arguments.on_demand;
+    let quiet = arguments.quiet || arguments.on_demand || arguments.follow;
     let mut progress = Progress::new(quiet);
     let mut targets = Targets::new(&store);
     if let Some(trace) = &arguments.trace {
@@ -115,7 +123,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         targets.found = replay::plan(&store, &options)?;
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
-    } else if arguments.targets.is_empty() {
+    } else if arguments.targets.is_empty() && !arguments.follow {
         targets.add_latest()?;
     }
     if arguments.trace.is_none() {
@@ -124,7 +132,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     let found = targets.found;
-    let summary = if found.is_empty() {
+    let recorder = arguments.follow.then(recorder).transpose()?;
+    let summary = if found.is_empty() && recorder.is_none() {
         Summary::default()
     } else {
         store.sweep();
@@ -136,8 +145,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .context("cannot start the engine")?;
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(&runtime, async {
-            let engines = Engines::open(&store, &arguments.chosen, &mut progress).await?;
-            engines.force(&store, found, options, &mut progress).await
+            let engines = Engines::open(&store, &arguments.chosen, arguments.manner, &mut progress).await?;
+            engines.force(&store, found, options, recorder, &mut progress).await
         })?
     };
     store.files().flush();
@@ -153,4 +162,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Summary { code: 1..=255, .. } => ExitCode::from(summary.code as u8),
         _ => ExitCode::FAILURE,
     })
+}
+
+/// The recorder at the other end of standard input.
+fn recorder() -> Result<(follow::Orders, follow::Follower)> {
+    let stream = std::io::stdin().as_fd().try_clone_to_owned().context("cannot use standard input")?;
+    let stream = UnixStream::from(stream);
+    let follower = follow::Follower::new(stream.try_clone().context("cannot use standard input")?);
+    Ok((follow::orders(stream)?, follower))
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts results where their placeholders stand: written beside, with the placeholder's mode and mtime, then renamed. So
+//! Puts results where their placeholders stand: written beside, with the placeholder's owner, mode and mtime, then renamed. So
 //! make sees a file that is as old as the command it replaced.
 
 use std::collections::HashMap;
 use std::fs::{File, FileTimes};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -82,16 +82,32 @@ impl<'a> Placer<'a> {
         }
         let mut file = AtomicFile::nameless_in(directory, 0o600)?;
         copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+        let placed = file.file().metadata()?;
+        if (metadata.uid(), metadata.gid()) != (placed.uid(), placed.gid()) {
+            // Who may not give it away has not given the placeholder away either: somebody else has.
+            let _ = fchown(file.file(), Some(metadata.uid()), Some(metadata.gid()));
+        }
         let mode = metadata.permissions().mode() & 0o7777;
         file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
         let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
         file.file().set_times(times)?;
-        // The build may go on while this runs.
-        if same(Placeholder::read(path)?) {
-            let placed = file.file().metadata()?.ino();
-            file.commit(path)?;
-            if metadata.nlink() > 1 {
-                self.linked.insert(key, (path.clone(), placed));
+        // The build may go on while this runs: it renames, touches or links placeholders.
+        let open = file.file().try_clone()?;
+        let mut replaced = None;
+        let put = file.exchange(path, |was| {
+            let right = Placeholder::read(was).is_ok_and(same);
+            replaced = std::fs::metadata(was).ok().filter(|_| right);
+            replaced.is_some()
+        })?;
+        if let (true, Some(was)) = (put, replaced) {
+            if was.modified()? != metadata.modified()? {
+                open.set_modified(was.modified()?)?;
+            }
+            if was.mode() != metadata.mode() {
+                open.set_permissions(was.permissions())?;
+            }
+            if was.nlink() > 1 {
+                self.linked.insert(key, (path.clone(), open.metadata()?.ino()));
             }
         }
         Ok(())

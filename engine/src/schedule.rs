@@ -11,12 +11,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use thunk::following::Order;
 use thunk::{ObjectName, Reduction};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::backend::{Answer, Backend};
-use crate::graph::{Counts, Graph, NodeId};
+use crate::follow::Orders;
+use crate::graph::{Graph, NodeId};
 use crate::protocol::Failed;
 
 /// What there is to do before and after a thunk runs.
@@ -31,15 +33,20 @@ pub trait Work {
     /// # Errors
     /// Nothing can go on.
     fn reduced(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<()>;
-    /// Its command failed.
+    /// Its command failed; `resolved` as above.
     ///
     /// # Errors
     /// Nothing can go on.
-    fn failed(&mut self, resolved: ObjectName, failed: &Failed) -> Result<()>;
+    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: &Failed) -> Result<()>;
     /// No back end could run it, and this is why.
     fn broken(&mut self, resolved: ObjectName, why: &str);
+    /// More is to be forced.
+    ///
+    /// # Errors
+    /// Nothing can go on.
+    fn ordered(&mut self, graph: &mut Graph, order: Order) -> Result<()>;
     /// Where things stand.
-    fn show(&mut self, counts: Counts, running: usize);
+    fn show(&mut self, graph: &Graph, running: usize);
 }
 
 /// What a thunk gave.
@@ -120,7 +127,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Runs everything in the graph on the back end.
+    /// Runs everything in the graph on the back end, and what is ordered until the last order.
     ///
     /// # Errors
     /// What [`Work`] says.
@@ -128,6 +135,7 @@ impl Schedule {
         graph: Graph,
         backend: Rc<dyn Backend>,
         options: Options,
+        orders: Option<Orders>,
         work: &mut dyn Work,
     ) -> Result<Tally> {
         let mut schedule = Self {
@@ -140,11 +148,11 @@ impl Schedule {
             stopping: false,
             tally: Tally::default(),
         };
-        schedule.turn(work).await?;
+        schedule.turn(orders, work).await?;
         Ok(schedule.tally)
     }
 
-    async fn turn(&mut self, work: &mut dyn Work) -> Result<()> {
+    async fn turn(&mut self, mut orders: Option<Orders>, work: &mut dyn Work) -> Result<()> {
         let mut tasks = Tasks::new();
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
@@ -166,12 +174,25 @@ impl Schedule {
             if !self.stopping && copies {
                 self.copy(&mut tasks, slots, Cause::Idle);
             }
-            work.show(self.graph.counts(), self.running.len());
-            if self.running.is_empty() {
+            work.show(&self.graph, self.running.len());
+            if self.running.is_empty() && (self.stopping || orders.is_none()) {
                 return Ok(());
             }
             tokio::select! {
                 Some(joined) = tasks.join_next() => self.joined(joined, work)?,
+                order = next(&mut orders) => match order {
+                    Some(order) => {
+                        if order.last {
+                            orders = None;
+                        }
+                        work.ordered(&mut self.graph, order)?;
+                    }
+                    // Whoever gave orders is gone.
+                    None => {
+                        self.tally.interrupted = true;
+                        return Ok(());
+                    }
+                },
                 _ = &mut interrupt => {
                     // Dropping the tasks and the back end ends its workers; nothing half-written has a name.
                     self.tally.interrupted = true;
@@ -261,7 +282,7 @@ impl Schedule {
                 self.graph.reduced(id);
             }
             Answer::Failed(failed) => {
-                work.failed(resolved, &failed)?;
+                work.failed(&self.graph, id, resolved, &failed)?;
                 self.fail(id);
             }
             Answer::Broken(_) => {}
@@ -272,5 +293,13 @@ impl Schedule {
     fn fail(&mut self, id: NodeId) {
         self.graph.failed(id);
         self.stopping |= !self.options.keep_going;
+    }
+}
+
+/// The next order; never, where none are given.
+async fn next(orders: &mut Option<Orders>) -> Option<Order> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -13,12 +13,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use thunk::following::Order;
 use thunk::trace::Trace;
 use thunk::{ObjectName, Reduction, Store};
 use tokio::time::Instant;
 
 use crate::backend::{Answer, Backend, Forcing};
-use crate::graph::{Counts, Graph, NodeId};
+use crate::graph::{Graph, NodeId};
 use crate::protocol::Failed;
 use crate::schedule::{Given, Options, Schedule, Start, Work};
 
@@ -168,7 +169,7 @@ impl Work for Nothing {
         Ok(())
     }
 
-    fn failed(&mut self, _: ObjectName, _: &Failed) -> Result<()> {
+    fn failed(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: &Failed) -> Result<()> {
         self.failed += 1;
         Ok(())
     }
@@ -177,7 +178,11 @@ impl Work for Nothing {
         self.failed += 1;
     }
 
-    fn show(&mut self, _: Counts, _: usize) {}
+    fn ordered(&mut self, _: &mut Graph, _: Order) -> Result<()> {
+        Ok(())
+    }
+
+    fn show(&mut self, _: &Graph, _: usize) {}
 }
 
 /// What a simulation showed.
@@ -261,7 +266,7 @@ fn play(mut graph: Graph, reductions: HashMap<ObjectName, Reduction>, scene: Sce
     let real = std::time::Instant::now();
     let (makespan, tally) = tokio::task::LocalSet::new().block_on(&runtime, async {
         let start = Instant::now();
-        let tally = Schedule::run(graph, backend, Options { keep_going: true }, &mut nothing).await?;
+        let tally = Schedule::run(graph, backend, Options { keep_going: true }, None, &mut nothing).await?;
         anyhow::Ok((start.elapsed(), tally))
     })?;
     let (copies, lost, failed) = (tally.copies, tally.lost, nothing.failed);

@@ -13,10 +13,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum;
 use sandbox::{Entry, Layer, Outcome, Sandbox, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
 use crate::backend::Answer;
+use crate::bare;
 use crate::escapes::{self, Completed};
 use crate::observed;
 use crate::protocol::{self, Done, Failed, Job};
@@ -24,20 +26,42 @@ use crate::protocol::{self, Done, Failed, Job};
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
 
+/// How a worker runs what it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Manner {
+    /// In a sandbox, on the machine that recorded.
+    #[default]
+    Sandboxed,
+    /// The same on another machine: its files are not those that commands should have found.
+    FarAway,
+    /// Without a sandbox: only gg's own thunks can.
+    Bare,
+}
+
+impl Manner {
+    /// As it is named on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// Serves on file descriptor 0, a socket, until it is closed. `far_away`: commands that lack a file are not given this
 /// machine's.
 ///
 /// # Errors
 /// The store or the sandbox is not to be had.
-pub fn serve(store_root: &Path, far_away: bool) -> Result<()> {
+pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     // SAFETY: the engine that started this process put a socket there, and nothing else here uses it.
     let mut stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     // SAFETY: prctl with integers only. An engine that is killed leaves no worker behind.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let store = Store::open(store_root)?;
+    if manner == Manner::Bare {
+        return bare::serve(stream, store);
+    }
     let sandbox = Sandbox::enter(&store.root().join("sandbox")).context("the sandbox cannot be made");
     let mut worker = match sandbox {
-        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away },
+        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away: manner == Manner::FarAway },
         Err(error) => {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
@@ -197,7 +221,7 @@ impl Worker {
 
     /// Everything that exists where the command runs.
     fn wanted(&mut self, thunk: &Thunk, layout: &Layout) -> Result<BTreeMap<PathBuf, Entry>> {
-        let mut wanted = BTreeMap::new();
+        let mut wanted = Vec::new();
         for name in &thunk.trees {
             let tree = match self.trees.get(name) {
                 Some(tree) => Rc::clone(tree),
@@ -216,14 +240,14 @@ impl Worker {
                     TreeNode::Link(target) => Entry::Symlink(target.clone()),
                     TreeNode::Directory => Entry::Directory,
                 };
-                insert(&mut wanted, entry.path.clone(), entry_here);
+                wanted.push((entry.path.clone(), entry_here));
             }
         }
         for directory in &thunk.directories {
-            insert(&mut wanted, directory.clone(), Entry::Directory);
+            wanted.push((directory.clone(), Entry::Directory));
         }
         for link in &thunk.links {
-            insert(&mut wanted, layout.place(&link.path), Entry::Symlink(link.target.clone()));
+            wanted.push((layout.place(&link.path), Entry::Symlink(link.target.clone())));
         }
         for (inputs, executable) in [(&thunk.values, false), (&thunk.executables, true)] {
             for input in inputs {
@@ -232,15 +256,15 @@ impl Worker {
                 } else {
                     layout.place(&input.path)
                 };
-                insert(&mut wanted, path, self.file(&input.value, executable)?);
+                wanted.push((path, self.file(&input.value, executable)?));
             }
         }
         if thunk.program.is_none()
             && let Some(function) = &thunk.function
         {
-            insert(&mut wanted, layout.blob(function), self.file(function, true)?);
+            wanted.push((layout.blob(function), self.file(function, true)?));
         }
-        Ok(wanted)
+        Ok(sorted(wanted))
     }
 
     fn file(&self, value: &ObjectName, executable: bool) -> Result<Entry> {
@@ -318,17 +342,19 @@ impl Worker {
     }
 }
 
-/// Files count more than links, links more than bare directories, where several say what stands at a path.
-fn insert(wanted: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
-    if path == Path::new("/") {
-        return;
-    }
-    match wanted.get(&path) {
-        Some(Entry::File { .. } | Entry::Symlink(_)) if entry == Entry::Directory => {}
-        _ => {
-            wanted.insert(path, entry);
+/// Sorted at once: nearly all comes in runs that are sorted already. Files count more than links, links more than bare directories,
+/// where several say what stands at a path; else the last one counts.
+fn sorted(mut wanted: Vec<(PathBuf, Entry)>) -> BTreeMap<PathBuf, Entry> {
+    wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    wanted.dedup_by(|next, first| {
+        let same = next.0 == first.0;
+        if same && (next.1 != Entry::Directory || first.1 == Entry::Directory) {
+            std::mem::swap(next, first);
         }
-    }
+        same
+    });
+    wanted.retain(|(path, _)| path != Path::new("/"));
+    wanted.into_iter().collect()
 }
 
 fn unchanged(thunk: &Thunk, path: &Path) -> Option<(ObjectName, bool)> {

@@ -15,6 +15,9 @@ const BATCH: usize = 48;
 /// How often a tracer is asked that hangs up: one that is being killed does so before its socket refuses.
 const TRIES: u32 = 3;
 
+/// How many milliseconds a killed tracer's guardian has time to end this process, on a busy machine.
+const ORPHANED: u32 = 20_000;
+
 /// What is sent.
 pub(crate) struct Request<'a> {
     /// One of [`wire::request_kind`].
@@ -40,13 +43,15 @@ impl Request<'_> {
     /// program then goes on as if there were none.
     ///
     /// A tracer that ends takes its socket along. Where the socket is there and nobody listens, the tracer was killed in the midst of a
-    /// build, and the answer is a failure: tools that cannot read placeholders any more would leave half-made files behind, an empty archive
-    /// for one, which make would take for made.
+    /// build. Its guardian will end this process, by a signal. Until then the answer is awaited: a command that fails would be taken for one
+    /// that failed by itself, and what it was to make would be left half-made. Then it is a failure, because tools that cannot read
+    /// placeholders any more would leave wrong files behind, an empty archive for one.
     pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
         for _ in 0..TRIES {
             let fd = match sys::connect(&session.address) {
                 Ok(fd) => fd,
                 Err(Errno::CONNREFUSED) => {
+                    sys::await_termination(ORPHANED);
                     let value = Errno::IO.0;
                     return Some(Reply { magic: MAGIC, kind: reply_kind::FAIL, value, ..Reply::default() });
                 }

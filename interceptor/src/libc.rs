@@ -21,8 +21,10 @@ weak_symbol!(weak_gnu_get_libc_version = "gnu_get_libc_version");
 weak_symbol!(weak_libc_dlopen = "__libc_dlopen_mode");
 weak_symbol!(weak_libc_dlsym = "__libc_dlsym");
 weak_symbol!(weak_single_threaded = "__libc_single_threaded");
+weak_symbol!(weak_malloc = "malloc");
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
+type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
 type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
 
 /// Is the C library glibc? Its `posix_spawn_file_actions_t` is then known to us.
@@ -46,8 +48,6 @@ pub(crate) fn set_errno(errno: Errno) {
 static FDOPEN: Next<unsafe extern "C" fn(c_int, *const c_char) -> *mut c_void> =
     unsafe { Next::new(c"fdopen") };
 // SAFETY: as above.
-static MALLOC: Next<unsafe extern "C" fn(usize) -> *mut c_void> = unsafe { Next::new(c"malloc") };
-// SAFETY: as above.
 static SET_CANCEL_TYPE: Next<unsafe extern "C" fn(c_int, *mut c_int) -> c_int> =
     unsafe { Next::new(c"pthread_setcanceltype") };
 
@@ -69,10 +69,16 @@ pub(crate) unsafe fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void {
     FDOPEN.get().map_or(core::ptr::null_mut(), |fdopen| unsafe { fdopen(fd, mode) })
 }
 
-/// Memory that the program may free: only in place of functions that allocate themselves.
+/// Memory that the program may free: only in place of functions that allocate themselves. It comes from the `malloc` that the C
+/// library's own calls reach, too: the program's, where it has one; never the next after ours.
 pub(crate) fn allocate(size: usize) -> Option<*mut c_void> {
-    // SAFETY: `malloc` takes any size.
-    MALLOC.get().map(|malloc| unsafe { malloc(size) }).filter(|memory| !memory.is_null())
+    let malloc = weak_malloc();
+    if malloc.is_null() {
+        return None;
+    }
+    // SAFETY: every `malloc` has this prototype, and takes any size.
+    let memory = unsafe { core::mem::transmute::<*mut c_void, Malloc>(malloc)(size) };
+    (!memory.is_null()).then_some(memory)
 }
 
 /// Makes a call in which a thread may be cancelled, as the C library's own functions do where they may wait.

@@ -14,7 +14,10 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, Errno, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR, PATH_MAX};
+use crate::sys::{
+    self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC,
+    PATH_MAX,
+};
 use wire::log::{Chunk, Header, MAGIC, MAX_STRING, MAX_UNITS, PAGE, Record, UNIT, kind};
 
 /// What there is to say of a call besides its paths.
@@ -218,7 +221,34 @@ impl Log {
         if is_relative(first) || has_two && is_relative(second) {
             self.tell_once(session, process);
         }
+        self.note_changed(what, first, second);
         self.put(session, process, what, first, second);
+    }
+
+    /// Tells the names that a call has changed.
+    fn note_changed(&self, what: What, first: &[u8], second: &[u8]) {
+        let changed = &self.header.changed;
+        match what.kind {
+            kind::GAP | kind::NETWORK => changed.note_all(),
+            _ if what.result < 0 => {}
+            kind::OPEN if changes(what.value as c_int) => changed.note(first),
+            kind::TRUNCATE | kind::MAKE | kind::SYMLINK | kind::REMOVE | kind::ATTRIBUTES => {
+                changed.note(first)
+            }
+            kind::LINK | kind::RENAME => {
+                changed.note(first);
+                changed.note(second);
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells another name of what a call has changed; none: it is not known.
+    pub(crate) fn note_also_changed(&self, path: Option<&[u8]>) {
+        match path {
+            Some(path) => self.header.changed.note(path),
+            None => self.header.changed.note_all(),
+        }
     }
 
     /// Writes a record of `process`, which may be a child of `vfork`, of where it is.
@@ -296,6 +326,11 @@ impl Log {
             seal.store(wire::log::record_seal(unit, offset as u32, size as u32), Ordering::Release);
         }
     }
+}
+
+/// Does an open with these flags change what stands there?
+pub(crate) fn changes(flags: c_int) -> bool {
+    flags & (O_CREAT | O_TRUNC) != 0 || flags & O_ACCMODE != O_RDONLY
 }
 
 fn is_relative(path: &[u8]) -> bool {

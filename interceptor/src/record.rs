@@ -6,11 +6,11 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::arch::nr;
 use crate::libc;
-use crate::log::{Log, What};
+use crate::log::{Log, What, changes};
 use crate::path::descriptor_link;
 use crate::place::At;
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_PATH, PATH_MAX, five};
 use crate::text::Text;
 use wire::log::{MAX_STRING, bits, kind};
 
@@ -113,6 +113,14 @@ pub(crate) fn note(session: &Session, log: &Log, what: What, at: At) {
     const NOTDIR: c_int = -Errno::NOTDIR.0;
     let exists = if what.result == NOTDIR && is_there(at) { bits::FIRST_EXISTS } else { 0 };
     let what = What { bits: what.bits | exists, ..what };
+    let may_go_elsewhere = match what.kind {
+        kind::OPEN => changes(what.value as c_int),
+        kind::TRUNCATE | kind::ATTRIBUTES => true,
+        _ => false,
+    };
+    if may_go_elsewhere && what.result >= 0 && !at.1.is_null() && is_link(at) {
+        note_target(log, at);
+    }
     match named(at.1, what.result) {
         Some(name) if at.0 == AT_FDCWD || name.first() == Some(&b'/') => {
             log.append(session, what, name, &[]);
@@ -123,6 +131,31 @@ pub(crate) fn note(session: &Session, log: &Log, what: What, at: At) {
         }
         None => {}
     }
+}
+
+/// Is this path a symbolic link?
+fn is_link(at: At) -> bool {
+    let mut target = [0_u8; 1];
+    let args = five!(at.0, at.1, target.as_mut_ptr(), target.len());
+    // SAFETY: the kernel has just used the path; it writes one byte at most.
+    unsafe { sys::marked(nr::READLINKAT, args) }.is_ok()
+}
+
+/// What was changed has another name than the one that the call gave.
+#[cold]
+#[inline(never)]
+fn note_target(log: &Log, at: At) {
+    let mut buffer = [0; PATH_MAX];
+    let Ok(fd) = sys::open_at(at.0, at.1, O_PATH | O_CLOEXEC) else {
+        return log.note_also_changed(None);
+    };
+    match descriptor_link(fd, &mut buffer) {
+        Ok(path) if path.starts_with(b"/") => log.note_also_changed(Some(path)),
+        // A pipe or a socket.
+        Ok(_) => {}
+        Err(_) => log.note_also_changed(None),
+    }
+    sys::close(fd);
 }
 
 /// The same for a path below a descriptor, or for the descriptor's own.

@@ -383,6 +383,20 @@ pub(crate) unsafe fn send(fd: c_int, slices: &[IoSlice]) -> Result<usize, Errno>
     }
 }
 
+/// Waits so many milliseconds, or until a signal was handled, or `SIGTERM` is there and may not be delivered.
+pub(crate) fn await_termination(milliseconds: u32) {
+    const STEP: u32 = 20;
+    const TERMINATION: u64 = 1 << 14;
+    let step = [0, i64::from(STEP) * 1_000_000];
+    for _ in 0..milliseconds / STEP {
+        let mut pending = 0u64;
+        let told = call!(nr::RT_SIGPENDING, &raw mut pending, size_of::<u64>()).is_ok();
+        if told && pending & TERMINATION != 0 || call!(nr::NANOSLEEP, step.as_ptr(), 0).is_err() {
+            return;
+        }
+    }
+}
+
 /// Receives up to a buffer full; 0 at the end of the stream.
 pub(crate) fn receive(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
     loop {

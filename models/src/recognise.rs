@@ -196,9 +196,10 @@ fn of_script(bytes: &[u8]) -> Program {
     // A program that libtool linked may be a script as well, which says so.
     if has("temporary wrapper script for") {
         Program::Other
-    } else if has("libtool - Provide generalized library-building support services")
+    } else if has("Provide generalized library-building support services")
         || has("\n# libtool (GNU libtool) ")
     {
+        // The first is on one line with the name until 2.4.2, on a line of its own since.
         Program::Libtool
     } else {
         Program::Other

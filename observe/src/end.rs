@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -47,6 +47,22 @@ impl Process {
         unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
     }
 
+    /// Waits for its end.
+    pub(crate) fn wait(&self) {
+        while !self.has_ended() {
+            let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: the kernel reads and writes this one structure.
+            unsafe { libc::poll(&raw mut poll, 1, -1) };
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        // SAFETY: takes numbers only.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, 0, 0) };
+        if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// How it ended, once it has. Its parent may have waited for it (known from Linux 6.15 on) or not (known always, if
     /// it is a process of ours).
     #[must_use]
@@ -79,9 +95,13 @@ impl Process {
         }
         let status = fields.next_back()?.parse().ok()?;
         // It is still this process, unless it has been waited for meanwhile.
-        // SAFETY: signal 0 is not sent.
-        let here = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), 0, 0, 0) } == 0;
-        here.then(|| ExitStatus::from_raw(status))
+        self.signal(0).is_ok().then(|| ExitStatus::from_raw(status))
+    }
+}
+
+impl AsRawFd for Process {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -12,7 +12,7 @@
 //! | calls that bear a cookie | are seen | go by |
 //! | debuggers and `strace` inside | do not work | work |
 //! | how processes end | is told | `exit_group` is; for more see [`Process`] |
-//! | when the observer is killed | they die | their calls fail with `ENOSYS` |
+//! | when the observer is killed | they die | their calls fail with `ENOSYS`; a [`Guardian`] ends them |
 //!
 //! ```text
 //! calls    what a call does ─┐
@@ -22,6 +22,7 @@
 //! stop     wait status → Stop ──▶ follow   wait, step, resume; is told the outcome         ◀─ ptrace: the requests
 //! net/     listener ────────────▶ supervise  receive, answer; asks foresee for the outcome
 //! ask      puts an exec or an open before the Judge, for both
+//! guardian outlives a killed observer, and ends what it observed; running: which processes there are
 //! gate     child and parent meet; command: fork and exec; summary: events → one Touch per path; end: pidfds
 //! ```
 //!
@@ -58,11 +59,13 @@ mod filter;
 mod follow;
 mod foresee;
 mod gate;
+mod guardian;
 mod handle;
 mod image;
 mod judge;
 pub mod net;
 mod ptrace;
+mod running;
 mod stop;
 mod summary;
 mod tracee;
@@ -83,6 +86,7 @@ pub use event::{Access, Event, Kind, Place, Role, Sink, Stream, Transfer};
 pub use executed::executed;
 pub use failure::is_about_paths;
 pub use gate::{Entrance, Gate, Guard, Run};
+pub use guardian::{Guardian, Ward};
 pub use judge::{Exec, Judge, Verdict};
 pub use summary::{Touch, Touches, Use};
 pub use tracee::tidy;

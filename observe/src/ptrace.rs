@@ -77,10 +77,11 @@ pub(crate) fn seize(pid: Pid) -> io::Result<()> {
     unsafe { request(SEIZE, pid, 0, options) }.map(drop)
 }
 
-/// Attaches to a thread that is about to execute a program, and to nothing that it starts.
+/// Attaches to a thread that is about to execute a program, and to nothing that it starts. It does not die with us: who started it
+/// would take that for the failure of a command. Its first calls tell it that nobody is there.
 pub(crate) fn seize_for_exec(tid: Pid) -> io::Result<()> {
     // SAFETY: the options are a number.
-    unsafe { request(SEIZE, tid, 0, O_TRACEEXEC | O_EXITKILL) }.map(drop)
+    unsafe { request(SEIZE, tid, 0, O_TRACEEXEC) }.map(drop)
 }
 
 /// Makes a seized thread stop before it next runs an instruction of its program.

@@ -2,8 +2,9 @@
 //! What a command did, path by path: a [`Sink`] that keeps one [`Touch`] for each path. Knows no processes: all of
 //! the command's are one.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::Pid;
@@ -87,7 +88,7 @@ pub struct Touches {
     /// How many calls named a path that could not be read: as many touches may not be listed.
     pub gaps: u64,
     /// What the command made, or unmade; what is below is its own too. With links resolved, and as named.
-    own: HashSet<PathBuf>,
+    own: BTreeSet<OsString>,
 }
 
 impl Touches {
@@ -136,12 +137,17 @@ impl Touches {
 
     /// Is this, or a directory that it is in, of the command's own making?
     fn is_own(&self, path: &Path) -> bool {
-        !self.own.is_empty() && path.ancestors().any(|ancestor| self.own.contains(ancestor))
+        if self.own.is_empty() {
+            return false;
+        }
+        let path = path.as_os_str().as_bytes();
+        let ends = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        ends.chain([path.len()]).any(|end| self.own.contains(OsStr::from_bytes(&path[..end])))
     }
 
     fn make_own(&mut self, place: &Place) {
-        self.own.insert(place.named.clone());
-        self.own.extend(place.real.clone());
+        self.own.insert(place.named.clone().into_os_string());
+        self.own.extend(place.real.clone().map(PathBuf::into_os_string));
     }
 
     /// Something was done to a path, which tells whether it was there.

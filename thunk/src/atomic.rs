@@ -124,6 +124,35 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Changes places with what stands at `path`, if that is the right thing: `right` is asked about it when nobody finds it at
+    /// `path` any more. So what came there a moment ago is not lost. Tells whether the file stands there now.
+    ///
+    /// # Errors
+    /// It cannot be put there. That nothing stands at `path` is none.
+    pub fn exchange(mut self, path: &Path, mut right: impl FnMut(&Path) -> bool) -> Result<bool> {
+        let failed = || Error::io("put a file there", path);
+        if !self.named {
+            self.name_it().map_err(failed())?;
+        }
+        match exchange(&self.temporary, path) {
+            // What stood there goes when this is dropped.
+            Ok(()) if right(&self.temporary) => Ok(true),
+            Ok(()) => {
+                exchange(&self.temporary, path).map_err(failed())?;
+                Ok(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Not every file system can.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                if !right(path) {
+                    return Ok(false);
+                }
+                self.commit(path).map(|()| true)
+            }
+            Err(error) => Err(failed()(error)),
+        }
+    }
+
     fn name_it(&mut self) -> io::Result<()> {
         loop {
             let temporary = temporary_name(&self.temporary);
@@ -175,6 +204,17 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Exchanges what stands at two paths.
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    let [a, b] = [a, b].map(|path| CString::new(path.as_os_str().as_bytes()));
+    let (a, b) = (a?, b?);
+    // SAFETY: both strings are NUL-terminated and live until the call returns.
+    let result = unsafe {
+        libc::renameat2(libc::AT_FDCWD, a.as_ptr(), libc::AT_FDCWD, b.as_ptr(), libc::RENAME_EXCHANGE)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 impl Write for AtomicFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.file.write(buf)
@@ -209,6 +249,25 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_file_takes_the_place_of_the_right_thing_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("f");
+        let file = |content: &str| {
+            let mut file = AtomicFile::nameless_in(dir.path(), 0o600).unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            file
+        };
+        let is = |text: &'static str| move |path: &Path| std::fs::read(path).unwrap() == text.as_bytes();
+        assert!(!file("new").exchange(&at, is("old")).unwrap(), "nothing is there");
+        std::fs::write(&at, "old").unwrap();
+        assert!(!file("new").exchange(&at, is("other")).unwrap());
+        assert_eq!(std::fs::read(&at).unwrap(), b"old");
+        assert!(file("new").exchange(&at, is("old")).unwrap());
+        assert_eq!(std::fs::read(&at).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn only_what_dead_processes_left_long_ago_is_swept() {

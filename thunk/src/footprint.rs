@@ -4,7 +4,7 @@
 //! nothing beyond one use.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,8 +24,8 @@ pub struct Footprint {
     pub links: BTreeMap<PathBuf, PathBuf>,
     /// Directories that must exist, beside the parents of everything else.
     pub directories: BTreeSet<PathBuf>,
-    /// Directory as named → its real path.
-    known: HashMap<PathBuf, PathBuf>,
+    /// Directory as named → its real path. By the bytes of the name, which are hashed faster than its components.
+    known: HashMap<OsString, PathBuf>,
 }
 
 /// What is known of a regular file from one look at it.
@@ -113,7 +113,7 @@ impl Footprint {
     }
 
     fn directory(&mut self, path: &Path, depth: u32) -> io::Result<PathBuf> {
-        if let Some(real) = self.known.get(path) {
+        if let Some(real) = self.known.get(path.as_os_str()) {
             return Ok(real.clone());
         }
         let real = match path.components().next_back() {
@@ -136,7 +136,7 @@ impl Footprint {
                 }
             }
         };
-        self.known.insert(path.to_path_buf(), real.clone());
+        self.known.insert(path.as_os_str().to_os_string(), real.clone());
         Ok(real)
     }
 

@@ -494,11 +494,16 @@ impl Store {
         reduction.outputs.iter().all(|o| self.contains(&o.value)).then_some(reduction)
     }
 
-    /// Remembers what a thunk gives.
+    /// Remembers what a thunk gives; nothing is written if that is known already, but for the time it took.
     ///
     /// # Errors
     /// The store cannot be written to.
     pub fn put_reduction(&self, thunk: &ObjectName, reduction: &Reduction) -> Result<()> {
+        if self.reduction(thunk).is_some_and(|known| {
+            Reduction { wall: reduction.wall, cpu: reduction.cpu, ..known } == *reduction
+        }) {
+            return Ok(());
+        }
         let path = self.root.join("reductions").join(thunk.to_string());
         let mut file = self.temporary(false)?;
         file.write_all(&reduction.encode()).map_err(Error::io("write", &path))?;

@@ -17,7 +17,7 @@ use crate::defer::{self, Deferred};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
-use crate::watch::{Begun, file_clock};
+use crate::watch::{Begun, environment, file_clock};
 use crate::{learned, process};
 
 /// What to tell the interceptor.
@@ -57,6 +57,10 @@ fn unforced(what: &str, why: &str) -> Answer {
 pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
+    // What make starts from now on fails: so it ends as it does after a command of its own has failed.
+    if recorder.stops() && exec.parent != OWN && !parent(recorder, exec).inside_tool {
+        return Answer::Exit(1);
+    }
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
     let parent = parent(recorder, exec);
     let mut command = Command {
@@ -199,7 +203,10 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     running.opaque = is_opaque(&facts.executable);
     let first = recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
     // Without hooks nobody would tell where placeholders go.
-    running.carries = recorder.sight != Sight::Tracer && !running.opaque && carries(facts, &exec.invocation);
+    running.carries = recorder.sight != Sight::Tracer
+        && !running.opaque
+        && carries(facts, &exec.invocation)
+        && !owns_before_others(recorder, facts, &exec.invocation);
     running.top = parent.top && !exec.spawned && first;
     // The script that the user ran by hand drives a build as make does.
     running.drives |= running.top && is_shell(recorder, facts);
@@ -406,6 +413,16 @@ fn carries(facts: &Facts, invocation: &Invocation) -> bool {
     }
 }
 
+/// Does the program give files an owner or a mode, with another preloaded library beside ours? Such a library may remember what
+/// they are given by their inode, as fakeroot's does, and the file behind a placeholder has another one.
+fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> bool {
+    const GIVES: [&str; 5] = ["chgrp", "chmod", "chown", "cp", "install"];
+    let own = recorder.install.interceptor.as_os_str();
+    facts.program == Program::Carrier
+        && facts.real.file_name().is_some_and(|name| GIVES.iter().any(|gives| name == *gives))
+        && invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
+}
+
 fn flags(executable: &Executable, carries: bool) -> u32 {
     let foreign = if *executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
     foreign | if carries { reply_flags::CARRY } else { 0 }
@@ -464,6 +481,11 @@ fn needed(
     };
     if reads_arguments {
         paths.extend(invocation.argv.iter().skip(1).map(|a| invocation.absolute(a)));
+    }
+    if owns_before_others(recorder, facts, invocation) {
+        // In directories, too.
+        let named: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        paths.extend(recorder.outputs().into_iter().filter(|path| named.iter().any(|n| path.starts_with(n))));
     }
     recorder.placeholders(paths.iter().map(PathBuf::as_path))
 }

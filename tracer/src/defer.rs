@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +84,10 @@ pub fn defer(
             Role::Side => thunk.optional_outputs.push(path.clone()),
         }
     }
+    if !footprint.files.keys().chain(&thunk.outputs).chain(&thunk.optional_outputs).all(|p| fits(recorder, p))
+    {
+        return Err(Decline(TOO_LONG.into()));
+    }
     add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
     thunk.canonicalise();
     let name = recorder.store.put_thunk(&thunk).map_err(|e| Decline(e.to_string()))?;
@@ -93,6 +98,7 @@ pub fn defer(
     for output in &plan.outputs {
         let place = &places[&output.path];
         if output.role == Role::Dependencies && now {
+            recorder.scanner.changes(place.file_name().unwrap_or_default().as_bytes());
             let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
             let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
             placing.add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
@@ -111,6 +117,17 @@ pub fn defer(
     recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
     placing.put().map_err(failed)?;
     Ok(Deferred { thunk: name, outputs })
+}
+
+/// Why a command with such a path runs.
+pub const TOO_LONG: &str = "a path is too long for a sandbox";
+
+/// May the path stand below a sandbox's folder, which is in the store, and still be one that the kernel takes?
+pub fn fits(recorder: &Recorder, path: &Path) -> bool {
+    /// More than what a sandbox calls its folders, and a name beside the path's.
+    const FOLDERS: usize = 256;
+    let store = recorder.store.root().as_os_str().len();
+    path.as_os_str().len() + store + FOLDERS < libc::PATH_MAX as usize
 }
 
 /// The program of a command.

@@ -36,19 +36,8 @@ impl Forcer {
         }
         let _turn = lock(&self.turn);
         let cannot = |e: std::io::Error| format!("cannot run {}: {e}", self.program.display());
-        let mut command = Command::new(&self.program);
+        let mut command = engine(&self.program, &self.store);
         command.args(["--on-demand", "--paths-from", "-"]);
-        command.env("GG_DIR", &self.store).env_remove("LD_PRELOAD").env_remove(wire::SESSION_VARIABLE);
-        // Ctrl-C reaches the build, which then asks no more; the engine ends by itself.
-        command.process_group(0);
-        // One that nobody waits for any more, since the recorder has ended, ends too.
-        // SAFETY: between fork and exec only prctl is called, with integers.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT);
-                Ok(())
-            });
-        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -67,4 +56,23 @@ impl Forcer {
         let status = child.wait().map_err(cannot)?;
         if status.success() { Ok(()) } else { Err(format!("ggforce ended with {status}")) }
     }
+}
+
+/// The command that starts the engine, which ends when the thread that starts it does.
+pub fn engine(program: &Path, store: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("GG_DIR", store).env_remove("LD_PRELOAD").env_remove(wire::SESSION_VARIABLE);
+    // Ctrl-C reaches the build, which then asks no more; the engine ends by itself.
+    command.process_group(0);
+    // One that nobody waits for any more, since the recorder has ended, ends too.
+    // SAFETY: between fork and exec only prctl and signal are called, with integers.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT);
+            // The recorder may ignore it.
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    command
 }

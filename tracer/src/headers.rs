@@ -128,7 +128,7 @@ impl Headers {
 }
 
 fn facts(stamp: &Stamp) -> FileFacts {
-    let Stamp { dev, ino, size, mtime, ctime, mode } = *stamp;
+    let Stamp { dev, ino, size, mtime, ctime, mode, .. } = *stamp;
     FileFacts { id: FileId { dev, ino, size, mtime, ctime }, executable: mode & 0o111 != 0 }
 }
 

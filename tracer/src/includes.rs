@@ -28,7 +28,7 @@ pub fn find(
     search: &IncludeSearch,
 ) -> Result<Closure, Decline> {
     let files = Seen { recorder, project: &recorder.project };
-    let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files, recorder.scanner.now()) {
+    let unsure = match recorder.scanner.scan(search, &invocation.cwd, &files, recorder.quiet()) {
         Ok(closure) => return Ok(closure),
         Err(unsure) => unsure,
     };
@@ -38,7 +38,7 @@ pub fn find(
     let output = ask(recorder, invocation, &search.ask_compiler)?;
     let no_rule = || Decline("the compiler's -M gave no rule".into());
     let listed = parse_rule(&output.stdout, &invocation.cwd).ok_or_else(no_rule)?;
-    let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files, recorder.scanner.now());
+    let closure = recorder.scanner.complete(search, &invocation.cwd, &listed, &files, recorder.quiet());
     closure.map_err(|unsure| Decline(unsure.to_string()))
 }
 
@@ -64,6 +64,19 @@ impl Files for Seen<'_> {
     fn fixed(&self, directory: &Path) -> bool {
         // A build that installs into /usr while it compiles against it is none that we record.
         directory.starts_with("/usr") && !directory.starts_with(self.project)
+    }
+
+    fn changes(&self, name: &[u8]) -> bool {
+        self.recorder.may_have_changed(name)
+    }
+
+    fn extent(&self) -> u64 {
+        self.recorder.extent_of_changes()
+    }
+
+    fn straight(&self, path: &Path) -> bool {
+        let is_real = |path: &Path| std::fs::canonicalize(path).ok().map(|real| real == path);
+        path.ancestors().find_map(is_real).unwrap_or(false)
     }
 }
 

@@ -104,6 +104,7 @@ pub fn identity(metadata: &Metadata) -> FdIdentity {
 
 impl SharedSink for Kernel {
     fn event(&self, process: Pid, event: Event) {
+        self.0.changes(&event);
         let watch = &self.0.watch;
         watch.event(process, watch.next(), event);
     }

@@ -20,7 +20,7 @@ use thunk::{
     is_made_up,
 };
 
-use crate::defer::{Deferred, placeholder};
+use crate::defer::{Deferred, TOO_LONG, fits, placeholder};
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
@@ -121,6 +121,9 @@ fn put(
         Some(changed) => (recorder.store.put_thunk(&changed).map_err(|error| error.to_string())?, changed),
     };
     for path in &thunk.outputs {
+        if !fits(recorder, path) {
+            return Err(TOO_LONG.into());
+        }
         let parent = path.parent().unwrap_or(Path::new("/"));
         let here = std::fs::canonicalize(parent).is_ok_and(|real| real == parent);
         let free = std::fs::symlink_metadata(path).map_or(true, |m| m.is_file());

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use observe::{Event, Pid};
-use wire::log::{Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
+use wire::log::{Changed, Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
 
 /// The file's size: room for as many processes as a build may have. Only what is written takes memory.
 const SIZE: u64 = 1 << 36;
@@ -45,6 +45,8 @@ pub struct Log {
     path: PathBuf,
     header: Mapped,
     state: Mutex<State>,
+    /// What is read goes here: fresh memory would be cleared first, each time.
+    memory: Mutex<Vec<u8>>,
 }
 
 /// The header, mapped.
@@ -120,7 +122,7 @@ impl Log {
         let header = NonNull::new(mapped.cast()).filter(|_| mapped != libc::MAP_FAILED);
         let header = Mapped(header.ok_or_else(io::Error::last_os_error)?);
         let path = format!("/proc/{}/fd/{fd}", std::process::id()).into();
-        Ok(Self { file, path, header, state: Mutex::default() })
+        Ok(Self { file, path, header, state: Mutex::default(), memory: Mutex::default() })
     }
 
     fn header(&self) -> &Header {
@@ -148,6 +150,11 @@ impl Log {
         self.header().moves.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The names of what the build has changed.
+    pub fn changed(&self) -> &Changed {
+        &self.header().changed
+    }
+
     /// How many records could not be written.
     pub fn lost(&self) -> u64 {
         self.header().lost.load(Ordering::Relaxed)
@@ -173,22 +180,30 @@ impl Log {
             self.find_chunks(&mut state)?;
             state.chunks.extract_if(.., |chunk| of(chunk.owner)).collect()
         };
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = Vec::with_capacity(chunks.len());
+        let mut end = 0;
         for chunk in chunks {
-            contents.push((chunk.unit, self.read(chunk.unit, chunk.units)?));
+            let begin = end;
+            end += self.read(chunk.unit, chunk.units, &mut memory, begin)?;
+            contents.push((chunk.unit, begin..end));
             self.give_back(chunk.unit, chunk.units);
         }
-        let records = contents.iter().flat_map(|(unit, bytes)| wire::log::records(*unit, bytes));
-        Ok(decode::events(records.collect()))
+        let records = contents.into_iter().filter_map(|(unit, at)| Some((unit, memory.get(at)?)));
+        Ok(decode::events(records.flat_map(|(unit, bytes)| wire::log::records(unit, bytes)).collect()))
     }
 
-    /// The used part of a chunk.
-    fn read(&self, unit: u64, units: u32) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; units as usize * UNIT as usize];
-        self.file.read_exact_at(&mut bytes, unit_offset(unit))?;
-        let used = word(&bytes, std::mem::offset_of!(Chunk, used)) as usize;
-        bytes.truncate(used);
-        Ok(bytes)
+    /// Reads the used part of a chunk to this place in memory; tells its length.
+    fn read(&self, unit: u64, units: u32, memory: &mut Vec<u8>, at: usize) -> io::Result<usize> {
+        let mut head = [0; size_of::<Chunk>()];
+        self.file.read_exact_at(&mut head, unit_offset(unit))?;
+        let used = word(&head, std::mem::offset_of!(Chunk, used)) as usize;
+        let used = used.min(units as usize * UNIT as usize);
+        if memory.len() < at + used {
+            memory.resize(at + used, 0);
+        }
+        self.file.read_exact_at(&mut memory[at..at + used], unit_offset(unit))?;
+        Ok(used)
     }
 
     fn give_back(&self, unit: u64, units: u32) {

@@ -5,6 +5,7 @@
 mod context;
 mod decide;
 mod defer;
+mod following;
 mod force;
 mod headers;
 mod includes;
@@ -43,6 +44,16 @@ struct Arguments {
     /// Run every command, observed; defer none.
     #[arg(long)]
     run: bool,
+    /// Force while the build goes on, what it waits for first; when it is over, wait until all is forced. Ends with the build's exit
+    /// code, or as the forcing failed. A command that fails stops the build, as it stops make.
+    #[arg(long, conflicts_with = "run")]
+    force: bool,
+    /// With --force: force this many commands at once [default: one per processor].
+    #[arg(short, long, value_name = "N", requires = "force")]
+    jobs: Option<usize>,
+    /// With --force: go on after a failure with everything that does not need what failed.
+    #[arg(short, long, requires = "force")]
+    keep_going: bool,
     /// How processes are observed.
     #[arg(long, value_enum, default_value_t)]
     method: Method,
@@ -53,7 +64,7 @@ struct Arguments {
     #[arg(long, hide = true, value_name = "TRACE", conflicts_with_all = ["output", "run", "command"])]
     replay: Option<PathBuf>,
     /// The build's command.
-    #[arg(required_unless_present = "replay", value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "replay", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 

@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -18,11 +19,18 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
 /// The command in the session's variable of the program that the process executed last, if the session is the one of
 /// this socket: a recorder may run below another one.
 pub fn command_of(pid: Pid, socket: &Path) -> Option<u32> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let session = environ
-        .split(|&b| b == 0)
-        .find_map(|variable| variable.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
-    command_in(OsStr::from_bytes(session), socket)
+    let environ = read_at_once(&format!("/proc/{pid}/environ"))?;
+    command_in(environ.split(|&b| b == 0).find_map(session_in)?, socket)
+}
+
+/// Is this entry of an environment the session's variable, of the session of this socket?
+pub fn is_of_session(entry: &[u8], socket: &Path) -> bool {
+    session_in(entry).is_some_and(|session| command_in(session, socket).is_some())
+}
+
+fn session_in(entry: &[u8]) -> Option<&OsStr> {
+    let value = entry.strip_prefix(wire::SESSION_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
+    Some(OsStr::from_bytes(value))
 }
 
 /// The command in a value of the session's variable.
@@ -33,8 +41,17 @@ pub fn command_in(session: &OsStr, socket: &Path) -> Option<u32> {
     std::str::from_utf8(number).ok()?.parse().ok().filter(|_| ours)
 }
 
+/// A file whose size is not known beforehand: each read of one in `/proc` makes its text anew, or looks into a process.
+fn read_at_once(path: &str) -> Option<Vec<u8>> {
+    const MOST: usize = 32 * 1024;
+    let mut content = Vec::with_capacity(MOST);
+    fs::File::open(path).ok()?.read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
 fn status_field(pid: Pid, name: &str) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = read_at_once(&format!("/proc/{pid}/status"))?;
+    let status = String::from_utf8_lossy(&status);
     status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
 }
 
@@ -56,7 +73,13 @@ pub fn descriptors(pid: Pid) -> Vec<String> {
     numbers.retain(|&number| number < 64);
     let Some(&last) = numbers.last() else { return Vec::new() };
     let link = |fd: u32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
-    (0..=last).map(|fd| link(fd).map_or_else(String::new, |path| shown(&path))).collect()
+    let mut descriptors = vec![String::new(); last as usize + 1];
+    for fd in numbers {
+        if let Some(path) = link(fd) {
+            descriptors[fd as usize] = shown(&path);
+        }
+    }
+    descriptors
 }
 
 fn shown(path: &Path) -> String {

@@ -11,11 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use models::scanner::Scanner;
+use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
+use observe::Event;
 use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
+use wire::log::Changed;
 
 use crate::context::Running;
+use crate::following::{self, Following};
 use crate::force::Forcer;
 use crate::headers::Headers;
 use crate::install::Install;
@@ -44,10 +47,14 @@ pub struct Recorder {
     pub questions: Questions,
     /// Who forces on demand.
     forcer: Forcer,
+    /// The engine that forces while the build goes on, where one does.
+    following: OnceLock<Following>,
     /// What programs are.
     pub programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
+    /// Since when only that has changed of which the names are known.
+    quiet: Mutex<Moment>,
     /// And what makes trees of them.
     pub headers: Headers,
     /// The trace.
@@ -86,6 +93,11 @@ pub struct Recorder {
     standing: Standing,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
+}
+
+/// The socket on which a recorder with this directory listens.
+pub fn socket_in(directory: &Path) -> PathBuf {
+    directory.join("socket")
 }
 
 /// Locks; a thread that panicked while holding the lock left consistent data, since each update is one operation.
@@ -147,21 +159,24 @@ impl Recorder {
             parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
+        let scanner = Scanner::default();
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
             learned: Learned::new(store.cache_dir("learned")?),
             trees: Mutex::default(),
             questions: Questions::new(empty),
             forcer: Forcer::new(&install.ggforce, store.root()),
+            following: OnceLock::new(),
             programs: Programs::default(),
-            scanner: Scanner::default(),
+            quiet: Mutex::new(scanner.now()),
+            scanner,
             headers: Headers::default(),
-            socket: directory.join("socket"),
+            socket: socket_in(&directory),
             project,
             started: Instant::now(),
             defers,
             sight,
-            watch: Watch::new(sight, directory.join("socket"), log.clone())?,
+            watch: Watch::new(sight, socket_in(&directory), log.clone())?,
             log,
             cookie,
             build: OnceLock::new(),
@@ -208,7 +223,32 @@ impl Recorder {
                 self.standing.put(path, OutputRef { thunk, output: Some(path.clone()) });
             }
         }
-        self.trace.command(command)
+        self.trace.command(command)?;
+        if command.thunk.is_some()
+            && let Some(following) = self.following.get()
+        {
+            following.add(command.outputs.iter().cloned());
+        }
+        Ok(())
+    }
+
+    /// Forces from now on while the build goes on. To be called from the thread that lives as long as the recorder.
+    ///
+    /// # Errors
+    /// The engine cannot be started.
+    pub fn follow(&self, options: following::Options) -> anyhow::Result<()> {
+        let _ = self.following.set(Following::start(&self.install.ggforce, self.store.root(), options)?);
+        Ok(())
+    }
+
+    /// The engine that forces while the build goes on, where one does.
+    pub fn following(&self) -> Option<&Following> {
+        self.following.get()
+    }
+
+    /// Has a command failed whose failure ends the build?
+    pub fn stops(&self) -> bool {
+        self.following.get().is_some_and(Following::stopped)
     }
 
     /// What became of the commands so far, for people.
@@ -225,6 +265,7 @@ impl Recorder {
     pub fn note_outputs(&self, paths: impl IntoIterator<Item = PathBuf>) -> thunk::Result<()> {
         let mut outputs = lock(&self.outputs);
         for path in paths {
+            self.scanner.changes(path.file_name().unwrap_or_default().as_bytes());
             if !outputs.contains(&path) {
                 self.trace.placed(&path)?;
                 outputs.insert(path);
@@ -242,12 +283,14 @@ impl Recorder {
         let Ok(path) = real_place(path) else { return Ok(()) };
         if !directory {
             self.standing.changed(&path);
+            self.following.get().into_iter().for_each(|following| following.add([path.clone()]));
             return self.note_outputs([path]);
         }
         let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
         let below = |p: &PathBuf| p.strip_prefix(&old).ok().map(|rest| path.join(rest));
         let moved: Vec<PathBuf> = lock(&self.outputs).iter().filter_map(below).collect();
         moved.iter().for_each(|path| self.standing.changed(path));
+        self.following.get().into_iter().for_each(|following| following.add(moved.iter().cloned()));
         self.note_outputs(moved)
     }
 
@@ -307,7 +350,17 @@ impl Recorder {
     }
 
     fn force_all(&self, paths: &[PathBuf]) -> Result<(), String> {
-        self.forcer.force(paths)?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        // One that was killed answers no more: another does then.
+        let result = match self.following.get().and_then(|following| following.force(paths)) {
+            Some(answer) => answer,
+            None => self.forcer.force(paths),
+        };
+        // Whatever it has put where.
+        *lock(&self.quiet) = self.scanner.now();
+        result?;
         let mut forced = lock(&self.forced);
         for path in paths {
             if let Ok(real) = std::fs::canonicalize(path)
@@ -330,6 +383,54 @@ impl Recorder {
         self.cookie
     }
 
+    /// What the build has changed, where everything that it changes is noticed before it can ask for anything that rests on it.
+    fn changed(&self) -> Option<&Changed> {
+        self.log.as_deref().filter(|_| self.sight == Sight::Net).map(Log::changed)
+    }
+
+    /// Since when only that has changed of which [`Recorder::may_have_changed`] knows.
+    pub fn quiet(&self) -> Moment {
+        match self.changed() {
+            Some(changed) if !changed.is_all() => *lock(&self.quiet),
+            _ => self.scanner.now(),
+        }
+    }
+
+    /// May something with this name have been changed by the build since it began?
+    pub fn may_have_changed(&self, name: &[u8]) -> bool {
+        self.changed().is_some_and(|changed| changed.has(name))
+    }
+
+    /// Grows with what [`Recorder::may_have_changed`] knows.
+    pub fn extent_of_changes(&self) -> u64 {
+        self.changed().map_or(0, Changed::extent)
+    }
+
+    /// A process whose calls the kernel asks about is about to do this.
+    pub fn changes(&self, event: &Event) {
+        let Some(changed) = self.changed() else { return };
+        let note = |path: &Path| changed.note(path.as_os_str().as_bytes());
+        match event {
+            Event::Opened(_, _, access) if !access.writes && !access.created => {}
+            Event::Opened(place, ..)
+            | Event::Made(place)
+            | Event::Symlinked(place, _)
+            | Event::Removed(place) => {
+                note(&place.named);
+                note(place.real());
+            }
+            Event::Transferred(_, from, to) => {
+                [&*from.named, from.real(), &to.named, to.real()].into_iter().for_each(note);
+            }
+            Event::Attributes(path) => {
+                note(path);
+                std::fs::canonicalize(path).iter().for_each(|real| note(real));
+            }
+            Event::Network | Event::Foreign | Event::Gap => changed.note_all(),
+            _ => {}
+        }
+    }
+
     /// Is anything written down of what commands do?
     pub fn records(&self) -> bool {
         self.sight.is_complete() || self.log.is_some()
@@ -339,8 +440,8 @@ impl Recorder {
     pub fn is_own(&self, path: &Path) -> bool {
         is_below(path, &self.directory)
             || is_below(path, self.store.root())
-            || path == self.install.interceptor
-            || path == self.install.standin
+            || path.as_os_str() == self.install.interceptor
+            || path.as_os_str() == self.install.standin
     }
 
     /// The names in a directory, as the trace keeps them.

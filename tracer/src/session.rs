@@ -12,12 +12,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use models::Invocation;
 use observe::net::{self, Supervisor};
-use observe::{Gate, Options};
-use thunk::{Placeholder, Store, trace};
+use observe::{Gate, Guardian, Options};
+use thunk::{FailedThunks, Placeholder, Store, trace};
 use wire::FdIdentity;
 
 use crate::context::Running;
 use crate::decide::{self, Answer};
+use crate::following::{self, Following};
 use crate::install::Install;
 use crate::judge::Kernel;
 use crate::log::Log;
@@ -26,7 +27,7 @@ use crate::request::Exec;
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
 use crate::watch::Watch;
-use crate::{Arguments, Method, process};
+use crate::{Arguments, Method, process, recorder};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
     let mut left = previous.map(|previous| previous.left(&store)).unwrap_or_default();
     left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
+    clear_failed(&store, &mut left)?;
     let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
     let sight = match arguments.method {
@@ -68,6 +70,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 Sight::Hooks
             }
         },
+    };
+    // What is traced dies with its tracer.
+    let guardian = match sight {
+        Sight::Tracer => None,
+        Sight::Hooks | Sight::Net => {
+            let socket = recorder::socket_in(directory.path());
+            // SAFETY: no thread has been started yet; the one that tried the net has been waited for.
+            let guardian = unsafe { Guardian::start(|entry| process::is_of_session(entry, &socket)) };
+            Some(
+                guardian
+                    .context("cannot start a process that would end the build if this one were killed")?,
+            )
+        }
     };
     // Without one, hooks mark nothing, and everything goes through the net.
     let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
@@ -91,10 +106,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
 
-    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds)?;
+    if arguments.force {
+        recorder.follow(following::Options { jobs: arguments.jobs, keep_going: arguments.keep_going })?;
+    }
+
+    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds, guardian.as_ref())?;
     recorder.watch.close();
 
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    let mut code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     // What ended the build is more to the caller than what ended its trace.
     if let Err(error) = recorder.end(code) {
         if code == 0 {
@@ -107,6 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
         eprintln!("ggtrace: what the build has left running will not be able to go on: {error}");
     }
+    drop(guardian);
     if arguments.verbose {
         eprintln!(
             "ggtrace: {} in {:.2} s; trace {}",
@@ -115,10 +135,67 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             recorder.trace.path().display()
         );
     }
+    if let Some(following) = recorder.following() {
+        let forced = finish_forcing(&recorder, following, code);
+        code = if code == 0 { forced } else { code };
+    }
     if let Some(signal) = status.signal() {
         die_of(signal);
     }
     Ok(ExitCode::from(code as u8))
+}
+
+/// Removes placeholders of what could not be computed. A plain build would have left nothing there either: make makes it anew, and
+/// nothing is built on top of it, as an archive is on the one that is there.
+fn clear_failed(store: &Store, left: &mut Vec<PathBuf>) -> Result<()> {
+    let mut failed = FailedThunks::of(store);
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let mut cleared = Ok(());
+    left.retain(|path| {
+        let Ok(Some(placeholder)) = Placeholder::read(path) else { return false };
+        if !failed.reach(&placeholder.output.thunk) {
+            return true;
+        }
+        let removed = std::fs::remove_file(path);
+        let removed =
+            removed.with_context(|| format!("cannot remove {}, which failed to be made", path.display()));
+        if cleared.is_ok() {
+            cleared = removed;
+        }
+        false
+    });
+    cleared?;
+    Ok(failed.clear_reached()?)
+}
+
+/// Waits until what the build has left is forced; tells the exit code for it. A build that was interrupted wants no more.
+fn finish_forcing(recorder: &Recorder, following: &Following, code: i32) -> i32 {
+    let interrupts = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGKILL, libc::SIGTERM];
+    if interrupts.contains(&(code - 128)) {
+        following.abandon();
+        return code;
+    }
+    // From here on these end the recorder, and the engine with it: the trace is written.
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: restores an action; no handler of ours is needed any more, the build having ended.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    match following.finish(recorder.outputs()) {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => code,
+            (None, signal) => {
+                let signal = signal.unwrap_or(0);
+                eprintln!("ggtrace: ggforce was ended by signal {signal}; run it again to force the rest");
+                128 + signal
+            }
+        },
+        Err(error) => {
+            eprintln!("ggtrace: cannot wait for ggforce: {error}");
+            1
+        }
+    }
 }
 
 /// A build that has ended.
@@ -129,7 +206,13 @@ struct Built {
 }
 
 /// Starts the build and waits for it. It asks as any other command does: `ggtrace gcc -c x.c` defers the compile.
-fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdentity; 3]) -> Result<Built> {
+fn build(
+    recorder: &Arc<Recorder>,
+    argv: &[OsString],
+    cwd: &Path,
+    fds: [FdIdentity; 3],
+    guardian: Option<&Guardian>,
+) -> Result<Built> {
     let name = &argv[0];
     let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let mut command = Command::new(&program);
@@ -141,15 +224,23 @@ fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdenti
         return Ok(Built { status, supervisor: None });
     }
     leave_interrupts_to_the_build(&mut command);
-    end_with_this_process(&mut command);
     let cannot = || format!("cannot run {}", program.display());
-    match recorder.sight {
-        Sight::Hooks => {
+    match (recorder.sight, guardian) {
+        (Sight::Hooks, Some(guardian)) => {
+            let ward = guardian.ward();
+            // SAFETY: between fork and exec, entering is async-signal-safe.
+            unsafe {
+                // A guardian that has been killed cannot take over; all else is as ever.
+                command.pre_exec(move || {
+                    let _ = ward.enter();
+                    Ok(())
+                });
+            }
             let child = command.spawn().with_context(cannot)?;
             Ok(Built { status: wait(recorder, child)?, supervisor: None })
         }
-        Sight::Net => {
-            let (entrance, net) = net::pair(recorder.cookie())?;
+        (Sight::Net, Some(guardian)) => {
+            let (entrance, net) = net::guarded_pair(recorder.cookie(), guardian)?;
             let kernel = Arc::new(Kernel(Arc::clone(recorder)));
             let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
             // SAFETY: between fork and exec, entering is async-signal-safe.
@@ -167,7 +258,7 @@ fn build(recorder: &Arc<Recorder>, argv: &[OsString], cwd: &Path, fds: [FdIdenti
             }
             Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
         }
-        Sight::Tracer => {
+        (Sight::Tracer, _) | (_, None) => {
             Ok(Built { status: traced(recorder, command).with_context(cannot)?, supervisor: None })
         }
     }
@@ -255,26 +346,6 @@ fn leave_interrupts_to_the_build(command: &mut Command) {
                 libc::signal(signal, handler);
             }
             Ok(())
-        });
-    }
-}
-
-/// A build whose recorder is killed cannot go on. Told so by a signal, make removes the target that it is in the middle of, which it
-/// would take for made the next time; a command that fails would leave it there.
-fn end_with_this_process(command: &mut Command) {
-    let recorder = std::process::id();
-    // SAFETY: between fork and exec only system calls are made, with integers.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            // It may have died just before.
-            if libc::getppid().cast_unsigned() == recorder {
-                Ok(())
-            } else {
-                Err(std::io::Error::from_raw_os_error(libc::ESRCH))
-            }
         });
     }
 }

@@ -21,7 +21,7 @@
 //! Paths are as the process named them: absolute, or relative to the process's working directory, which it tells with [`kind::START`] before
 //! the first such path and with [`kind::CHDIR`] and [`kind::FCHDIR`] when it changes.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::Plain;
 
@@ -52,6 +52,79 @@ pub struct Header {
     pub moves: AtomicU64,
     /// How many records could not be written although the call was already made.
     pub lost: AtomicU64,
+    /// What processes of the build have changed.
+    pub changed: Changed,
+}
+
+/// The names that were changed: last components of paths at which something was made, opened for writing, renamed, linked, removed, or got other
+/// attributes. Told before whoever did it goes on, so that what happened before a request is known when the request comes. A name is never
+/// forgotten; some others are taken for changed.
+#[repr(C)]
+pub struct Changed {
+    /// Not zero: something was changed of which no name is known.
+    all: AtomicU64,
+    bits: [AtomicU64; WORDS],
+}
+
+/// As many as fill the header's page.
+const WORDS: usize = 504;
+/// The bits that stand for a name.
+const BITS_OF_A_NAME: usize = 3;
+
+impl Changed {
+    /// Something at this path was changed, or will be.
+    pub fn note(&self, path: &[u8]) {
+        let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+        let name =
+            path.get(..end).unwrap_or_default().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        // The directory itself, or the one above it, under whatever name.
+        if matches!(name, b"" | b"." | b"..") {
+            return self.note_all();
+        }
+        for (word, bit) in places(name) {
+            if let Some(word) = self.bits.get(word)
+                && word.load(Ordering::Relaxed) & bit == 0
+            {
+                word.fetch_or(bit, Ordering::Release);
+            }
+        }
+    }
+
+    /// Something was changed, and nobody knows what.
+    pub fn note_all(&self) {
+        self.all.store(1, Ordering::Release);
+    }
+
+    /// Is there a change of which no name is known?
+    pub fn is_all(&self) -> bool {
+        self.all.load(Ordering::Acquire) != 0
+    }
+
+    /// May something of this name have been changed?
+    pub fn has(&self, name: &[u8]) -> bool {
+        places(name)
+            .into_iter()
+            .all(|(word, bit)| self.bits.get(word).is_none_or(|word| word.load(Ordering::Acquire) & bit != 0))
+    }
+
+    /// A number that grows whenever [`Changed::has`] says something else than before.
+    pub fn extent(&self) -> u64 {
+        self.bits.iter().map(|word| u64::from(word.load(Ordering::Acquire).count_ones())).sum()
+    }
+}
+
+/// Where the bits of a name are.
+fn places(name: &[u8]) -> [(usize, u64); BITS_OF_A_NAME] {
+    // FNV-1a, and what a multiplication makes of it.
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut mixed = hash;
+    [(); BITS_OF_A_NAME].map(|()| {
+        mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let place = (mixed >> 16) as usize % (WORDS * 64);
+        (place / 64, 1 << (place % 64))
+    })
 }
 
 /// The first bytes of a chunk.
@@ -104,7 +177,8 @@ pub struct Record {
 // SAFETY: repr(C), integers only, without padding: 4 + 4 + 8 + 4 + 2 + 2 + 4 + 4 + 2 + 2 + 4.
 unsafe impl Plain for Record {}
 
-const _: () = assert!(size_of::<Record>() == 40 && size_of::<Chunk>() == 64 && size_of::<Header>() == 48);
+const _: () =
+    assert!(size_of::<Record>() == 40 && size_of::<Chunk>() == 64 && size_of::<Header>() as u64 <= PAGE);
 
 /// What a record says. "Path" is its first string, "other" its second; they are empty where nothing is said of them.
 pub mod kind {
@@ -269,6 +343,28 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(records(7, &bytes[..cut]).count() <= 3);
         }
+    }
+
+    #[test]
+    fn changed_names_are_the_last_of_their_paths_and_never_forgotten() {
+        // SAFETY: atomics, for which zero is a value.
+        let changed: Changed = unsafe { core::mem::zeroed() };
+        assert!(!changed.has(b"config.h") && changed.extent() == 0);
+        changed.note(b"../include/config.h");
+        changed.note(b"build//");
+        assert!(changed.has(b"config.h") && changed.has(b"build") && !changed.has(b"include"));
+        let extent = changed.extent();
+        changed.note(b"/elsewhere/config.h");
+        assert_eq!(changed.extent(), extent);
+        changed.note(b"other.h");
+        assert!(changed.extent() > extent && !changed.is_all());
+        for number in 0..1000 {
+            changed.note(std::format!("{number}.o").as_bytes());
+        }
+        let wrong = (0..10_000).filter(|n| changed.has(std::format!("x{n}.h").as_bytes())).count();
+        assert!(wrong < 100, "{wrong}");
+        changed.note(b"a/..");
+        assert!(changed.is_all());
     }
 
     #[test]

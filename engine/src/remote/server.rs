@@ -25,6 +25,7 @@ use crate::local::Local;
 use crate::needs;
 use crate::protocol::{self, Done};
 use crate::sharing::Sharing;
+use crate::worker::Manner;
 
 /// Runs the thunks of engines on other machines (`ggforce --engine remote=HOST:PORT`).
 #[derive(Parser)]
@@ -111,7 +112,7 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
         None => None,
     };
     let host = Rc::new(Host {
-        local: Local::far_away(jobs, store.root()),
+        local: Local::new(jobs, store.root(), Manner::FarAway),
         cache: Cache::new(Rc::clone(&store), arguments.cache_size << 20),
         sharing,
         slots: Semaphore::new(jobs),

@@ -16,6 +16,7 @@ pub(crate) mod nr {
     pub(crate) const IOCTL: usize = 16;
     pub(crate) const PREAD64: usize = 17;
     pub(crate) const MADVISE: usize = 28;
+    pub(crate) const NANOSLEEP: usize = 35;
     pub(crate) const GETPID: usize = 39;
     pub(crate) const SOCKET: usize = 41;
     pub(crate) const CONNECT: usize = 42;
@@ -34,6 +35,7 @@ pub(crate) mod nr {
     pub(crate) const FCHOWN: usize = 93;
     pub(crate) const UMASK: usize = 95;
     pub(crate) const UTIME: usize = 132;
+    pub(crate) const RT_SIGPENDING: usize = 127;
     pub(crate) const STATFS: usize = 137;
     pub(crate) const SETXATTR: usize = 188;
     pub(crate) const LSETXATTR: usize = 189;

@@ -5,6 +5,7 @@
 
 mod execs;
 mod library;
+#[allow(dead_code, reason = "the recorder asks more of it")]
 #[path = "../../../tracer/src/log.rs"]
 mod log;
 mod logged;

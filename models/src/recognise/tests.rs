@@ -135,6 +135,12 @@ fn scripts() {
         ),
         Program::Libtool
     );
+    assert_eq!(
+        of(
+            "#! /bin/bash\n# Generated automatically by config.status (x) 5.4.1\n# NOTE: Changes made to this file will be lost: look at ltmain.sh.\n\n# Provide generalized library-building support services.\n"
+        ),
+        Program::Libtool
+    );
     assert_eq!(of("#! /usr/bin/env sh\n## DO NOT EDIT\n# libtool (GNU libtool) 2.4.7\n"), Program::Libtool);
     assert_eq!(
         of(

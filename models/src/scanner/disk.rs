@@ -25,6 +25,8 @@ pub struct Stamp {
     pub ctime: i64,
     /// `st_mode`: kind and permissions.
     pub mode: u32,
+    /// It has several names, by each of which it can be changed.
+    pub shared: bool,
 }
 
 /// Kernel clocks for time stamps tick every 1 to 10 ms.
@@ -86,6 +88,24 @@ pub trait Files: Sync {
         let _ = directory;
         false
     }
+
+    /// May something of this name, which is one component of a path, have changed after the moment `since` which a scan was
+    /// told that nothing has? What has once changed may change again at any time.
+    fn changes(&self, name: &[u8]) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// A number that is another one whenever [`Files::changes`] says something else than before.
+    fn extent(&self) -> u64 {
+        0
+    }
+
+    /// Does this path, as far as it exists, lead through no symbolic link? If not, names do not tell what changes on the way.
+    fn straight(&self, path: &Path) -> bool {
+        let _ = path;
+        true
+    }
 }
 
 /// The file system itself, without any cache.
@@ -110,6 +130,7 @@ impl Files for Disk {
             mtime: nanoseconds(m.mtime(), m.mtime_nsec()),
             ctime: nanoseconds(m.ctime(), m.ctime_nsec()),
             mode: m.mode(),
+            shared: !m.is_dir() && m.nlink() > 1,
         };
         Some((kind, stamp))
     }

@@ -86,6 +86,18 @@ impl<K: Hash + Eq, V> Table<K, V> {
         id
     }
 
+    /// The number of `key`, if it has one.
+    pub fn find<Q>(&self, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut hasher = FastHasher::default();
+        key.hash(&mut hasher);
+        let shard = &self.shards[(hasher.finish() >> 40) as usize % SHARDS];
+        shard.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
     pub fn get(&self, id: u32) -> &V {
         self.values.get(id)
     }
@@ -151,7 +163,7 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// A set of small numbers.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Bits(Vec<u64>);
 
 impl Bits {

@@ -8,6 +8,7 @@
 //! and a scan is then little more than one `stat` for each directory and file that matters.
 //!
 //! ```text
+//! doubts      names behind which something changes
 //! lexer       text → directive lines           search   (search path, name) → files; (search path, file) → files
 //! directives  lines → names, macros            walk     command → all files
 //! assembler   text → .include, .incbin         tree     directories and files that are known, and whether they changed
@@ -20,6 +21,7 @@
 mod assembler;
 mod directives;
 mod disk;
+mod doubts;
 mod intern;
 mod lexer;
 mod search;
@@ -36,6 +38,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use disk::{Disk, Files, Kind, Stamp};
 
 use crate::IncludeSearch;
+use doubts::Told;
 use search::Lists;
 use tree::{Tree, View};
 use walk::Aim;
@@ -115,6 +118,7 @@ pub struct Scanner {
     memory: RwLock<Arc<Memory>>,
     limit: usize,
     moments: AtomicU64,
+    told: Told,
 }
 
 /// A point in time: see [`Scanner::now`].
@@ -142,7 +146,7 @@ impl Scanner {
     /// A scanner that forgets everything and starts afresh when it remembers more than about `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { memory: RwLock::new(Memory::new()), limit, moments: AtomicU64::new(0) }
+        Self { memory: RwLock::new(Memory::new()), limit, moments: AtomicU64::new(0), told: Told::default() }
     }
 
     /// This moment. A scan `since` a moment does not look again at what was looked at after it: whoever knows that
@@ -150,6 +154,12 @@ impl Scanner {
     #[must_use]
     pub fn now(&self) -> Moment {
         Moment(self.moments.fetch_add(1, SeqCst) + 1)
+    }
+
+    /// What has this name, which is one component of a path, has changed or will: whatever moment a scan is `since`, it looks there.
+    pub fn changes(&self, name: &[u8]) {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.told.add(name, &memory.tree);
     }
 
     /// All files that the command with this search, run in the absolute directory `cwd`, may read.
@@ -191,7 +201,14 @@ impl Scanner {
         aim: Aim<'_>,
     ) -> Result<Closure, Unsure> {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let view = View { tree: &memory.tree, files, epoch: since.0 };
+        // Before the doubts are found out: a scan with a higher number knows of all that this one does.
+        let scan = self.now().0;
+        let (doubted, again) = memory.tree.doubts.now(&memory.tree, files, &self.told);
+        let epoch = if again.is_some() { since.0 } else { scan };
+        let view = View { tree: &memory.tree, files, epoch, scan, doubted: &doubted };
+        for (dir, name) in again.unwrap_or_default() {
+            view.ask_again(dir, name);
+        }
         let mut through = vec![];
         let list = memory.lists.get(view, search, cwd, &mut through);
         let result = walk::walk(view, &list, search, &through, aim);

@@ -3,6 +3,7 @@
 
 mod changes;
 mod compilers;
+mod doubts;
 mod lexing;
 mod rules;
 
@@ -46,7 +47,7 @@ impl Fake {
     fn put(&self, path: &str, node: Node) {
         let now = self.clock.fetch_add(1, SeqCst) + 1;
         let time = now as i64 * 1_000_000 + 1;
-        let stamp = Stamp { dev: 1, ino: now, size: 0, mtime: time, ctime: time, mode: 0 };
+        let stamp = Stamp { dev: 1, ino: now, size: 0, mtime: time, ctime: time, ..Stamp::default() };
         let path = Path::new(path);
         let mut nodes = self.nodes.lock().unwrap();
         if let Some(parent) = path.parent().filter(|p| *p != Path::new("/"))

@@ -3,7 +3,7 @@
 //! Unaware of search paths.
 //!
 //! Files come and go while a build runs. Each scan has an epoch, and nothing that was checked in an earlier one is
-//! believed: a directory is looked at once per epoch, and if its stamp is no longer the same, every name
+//! believed; nor is in this scan what was checked before it, where a name on the way is [doubted](super::doubts): a directory is looked at once per epoch, and if its stamp is no longer the same, every name
 //! that was missing in it is asked for again. (A listing would be dearer: in an in-tree build each compile
 //! adds an object file to a directory of thousands.) Only when an answer really changes does the directory's
 //! `changed_at` move on, and with it what was concluded from the old answer is void.
@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use super::Included;
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
+use super::doubts::{Doubted, Doubts};
 use super::intern::{Fast, Table, hash};
 
 /// Number of a directory.
@@ -45,6 +46,8 @@ enum Slot {
 pub(super) struct Dir {
     /// Absolute, without `.` and (almost always) without `..`.
     pub path: Arc<Path>,
+    /// The components of the path.
+    names: Box<[NameId]>,
     /// For a directory below another one that is searched: where that says "absent", nobody needs to look.
     parent: Option<(DirId, NameId)>,
     fixed: bool,
@@ -61,6 +64,8 @@ struct DirState {
     young: bool,
     slots: HashMap<NameId, Slot, Fast>,
     loose: bool,
+    /// Links lead there: names do not tell what changes on the way.
+    winding: bool,
 }
 
 pub(super) struct File {
@@ -88,17 +93,21 @@ pub(super) struct Tree {
     dirs: Table<Arc<Path>, Dir>,
     files: Table<(DirId, NameId), File>,
     contents: Mutex<HashMap<Stamp, Arc<Parsed>, Fast>>,
+    pub doubts: Doubts,
     /// The number of the newest change.
     changes: AtomicU64,
     weight: AtomicUsize,
 }
 
-/// One scan's view: what was checked in this epoch or later is believed.
+/// One scan's view: what was checked in this epoch or later is believed; where there are doubts, what this scan or a later one checked.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub tree: &'a Tree,
     pub files: &'a dyn Files,
     pub epoch: u64,
+    /// This scan's own number.
+    pub scan: u64,
+    pub doubted: &'a Doubted,
 }
 
 /// What an answer rests on.
@@ -121,6 +130,7 @@ impl Tree {
             dirs: Table::new(),
             files: Table::new(),
             contents: Mutex::default(),
+            doubts: Doubts::default(),
             changes: AtomicU64::new(1),
             weight: AtomicUsize::new(0),
         }
@@ -150,6 +160,16 @@ impl Tree {
         self.files.get(id)
     }
 
+    /// How many directories there are.
+    pub fn dir_count(&self) -> DirId {
+        self.dirs.len()
+    }
+
+    /// Has this directory been asked for this name?
+    pub fn knows(&self, dir: DirId, name: NameId) -> bool {
+        locked(&self.dir(dir).state).slots.contains_key(&name)
+    }
+
     pub fn changed_at(&self, dir: DirId) -> u64 {
         self.dir(dir).changed_at.load(SeqCst)
     }
@@ -169,7 +189,9 @@ impl View<'_> {
     fn dir_of(&self, path: &Path, parent: Option<(DirId, NameId)>) -> DirId {
         self.tree.dirs.intern(path, || {
             let path: Arc<Path> = path.into();
+            let parts = path.as_os_str().as_bytes().split(|&c| c == b'/').filter(|part| !part.is_empty());
             let dir = Dir {
+                names: parts.map(|part| name_id(&self.tree.names, part)).collect(),
                 path: path.clone(),
                 parent,
                 fixed: self.files.fixed(&path),
@@ -314,8 +336,32 @@ impl View<'_> {
         let slot = self.ask(dir, name);
         state.loose |= slot == Slot::Loose;
         state.slots.insert(name, slot);
+        drop(state);
+        self.tree.doubts.asked(id, name);
         self.tree.add_weight(12);
         slot
+    }
+
+    /// Asks again for a name that is doubted.
+    pub fn ask_again(&self, id: DirId, name: NameId) {
+        self.verify(id);
+        let dir = self.tree.dir(id);
+        let mut state = locked(&dir.state);
+        if state.stamp.is_none() {
+            return;
+        }
+        let Some(old) = state.slots.get(&name).copied() else { return };
+        let new = self.ask(dir, name);
+        if new != old {
+            state.slots.insert(name, new);
+            state.loose |= new == Slot::Loose;
+            self.tree.touch(dir);
+        }
+    }
+
+    /// Can it be that something happened to what is at this path since it was looked at?
+    fn doubts(&self, dir: &Dir, state: &DirState) -> bool {
+        state.winding || state.loose || dir.names.iter().any(|&name| self.doubted.has(name))
     }
 
     fn ask(&self, dir: &Dir, name: NameId) -> Slot {
@@ -335,12 +381,17 @@ impl View<'_> {
     pub fn verify(&self, id: DirId) {
         let dir = self.tree.dir(id);
         let verified = dir.verified.load(SeqCst);
-        if verified >= self.epoch || (dir.fixed && verified > 0) {
+        if verified >= self.scan || (dir.fixed && verified > 0) {
             return;
         }
         // Parents are locked after children, never the other way round.
         let mut state = locked(&dir.state);
-        if dir.verified.load(SeqCst) >= self.epoch {
+        let verified = dir.verified.load(SeqCst);
+        if verified >= self.scan {
+            return;
+        }
+        if verified >= self.epoch && !self.doubts(dir, &state) {
+            dir.verified.fetch_max(self.scan, SeqCst);
             return;
         }
         let absent = dir.parent.is_some_and(|(parent, name)| self.slot(parent, name) == Slot::Absent);
@@ -370,13 +421,16 @@ impl View<'_> {
                 }
             }
         }
+        if !same || verified == 0 {
+            state.winding = !self.files.straight(&dir.path);
+        }
         state.stamp = stamp;
         state.young = stamp.is_some_and(|s| !s.settled(SystemTime::now()));
         // Nothing rests on a directory that nobody looked at before.
         if changed && verified > 0 {
             self.tree.touch(dir);
         }
-        dir.verified.fetch_max(self.epoch, SeqCst);
+        dir.verified.fetch_max(self.scan, SeqCst);
     }
 
     /// The state of a file in this epoch; `None` if it is no regular file any more, in which case all that
@@ -384,10 +438,18 @@ impl View<'_> {
     pub fn check(&self, id: FileId) -> Option<Stamp> {
         let file = self.tree.file(id);
         let verified = file.verified.load(SeqCst);
-        if verified >= self.epoch || (file.fixed && verified > 0) {
+        if verified >= self.scan || (file.fixed && verified > 0) {
             return locked(&file.state).stamp;
         }
+        let doubted = verified < self.epoch || self.doubted.has(file.name) || file.linked.load(SeqCst) || {
+            let dir = self.tree.dir(file.dir);
+            self.doubts(dir, &locked(&dir.state))
+        };
         let mut state = locked(&file.state);
+        if !doubted && state.stamp.is_some_and(|stamp| !stamp.shared) {
+            file.verified.fetch_max(self.scan, SeqCst);
+            return state.stamp;
+        }
         let stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
         if stamp != state.stamp && state.stamp.is_some() {
             // Another file may have come in its place, or a link.
@@ -395,7 +457,7 @@ impl View<'_> {
             file.linked.store(link, SeqCst);
         }
         state.stamp = stamp;
-        file.verified.fetch_max(self.epoch, SeqCst);
+        file.verified.fetch_max(self.scan, SeqCst);
         drop(state);
         if stamp.is_none() {
             let dir = self.tree.dir(file.dir);

@@ -15,7 +15,7 @@ const SYNC_WAKE_UP: u64 = 1;
 
 /// A call that waits for an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Notification {
+pub(crate) struct Notification {
     /// The kernel's number for it.
     pub id: u64,
     /// The thread.
@@ -28,9 +28,22 @@ pub(super) struct Notification {
     pub args: Args,
 }
 
+impl Notification {
+    /// As the kernel writes it.
+    pub(crate) fn of(raw: &libc::seccomp_notif) -> Self {
+        Self {
+            id: raw.id,
+            tid: raw.pid as Pid,
+            arch: raw.data.arch,
+            nr: raw.data.nr as u32,
+            args: raw.data.args,
+        }
+    }
+}
+
 /// The listener of a filter.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     fd: OwnedFd,
 }
 
@@ -41,30 +54,24 @@ impl AsRawFd for Listener {
 }
 
 impl Listener {
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         // Older kernels than 6.6 do not have it, and need more time.
         // SAFETY: the argument is a number.
         unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
         Self { fd }
     }
 
-    /// Waits for a call; nothing when no process is left that could make one, or when `stop` is set: a signal makes this
-    /// thread look.
-    pub(super) fn receive(&self, stop: &AtomicBool) -> Option<Notification> {
+    /// Waits for a call, which is written to `raw` before anything else can happen; nothing when no process is left that could
+    /// make one, or when `stop` is set: a signal makes this thread look.
+    pub(crate) fn receive(&self, stop: &AtomicBool, raw: &mut libc::seccomp_notif) -> Option<Notification> {
         while !stop.load(Ordering::Relaxed) {
             // SAFETY: all its fields are integers; the kernel wants them zero.
-            let mut raw: libc::seccomp_notif = unsafe { mem::zeroed() };
+            *raw = unsafe { mem::zeroed() };
             // SAFETY: the kernel writes one structure of the size that is part of the request's number.
             let result =
-                unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut raw) };
+                unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut *raw) };
             if result == 0 {
-                return Some(Notification {
-                    id: raw.id,
-                    tid: raw.pid as Pid,
-                    arch: raw.data.arch,
-                    nr: raw.data.nr as u32,
-                    args: raw.data.args,
-                });
+                return Some(Notification::of(raw));
             }
             match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR) => {}
@@ -78,13 +85,18 @@ impl Listener {
     }
 
     /// Is no process left that could make a call?
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.poll(0, 0) != 0
     }
 
     /// The same, and waits for it as long as that.
     pub(super) fn is_over_within(&self, time: Duration) -> bool {
         self.poll(0, time.as_millis() as i32) != 0
+    }
+
+    /// Does a call come within that time? Not any more when no process is left.
+    pub(crate) fn is_asked_within(&self, time: Duration) -> bool {
+        self.poll(libc::POLLIN, time.as_millis() as i32) & libc::POLLIN != 0
     }
 
     /// Does a call wait to be received?
@@ -101,11 +113,13 @@ impl Listener {
 
     /// Lets all calls go on, unseen, until no process is left. Allocates nothing, takes no lock: for a child after `fork`.
     pub(super) fn let_go(&self) {
+        // SAFETY: all its fields are integers, for which zero is a value.
+        let mut raw = unsafe { mem::zeroed() };
         loop {
             // Unlike receiving, this ends with the last process on all kernels.
             let events = self.poll(libc::POLLIN, -1);
             if events & libc::POLLIN != 0 {
-                let Some(call) = self.receive(&AtomicBool::new(false)) else { return };
+                let Some(call) = self.receive(&AtomicBool::new(false), &mut raw) else { return };
                 self.answer(call.id, Verdict::Go);
             } else if events != 0 {
                 return;
@@ -120,7 +134,7 @@ impl Listener {
     }
 
     /// Answers: the call is executed, or fails. False if nobody waits for it any more.
-    pub(super) fn answer(&self, id: u64, verdict: Verdict) -> bool {
+    pub(crate) fn answer(&self, id: u64, verdict: Verdict) -> bool {
         let (error, flags) = match verdict {
             Verdict::Fail(errno) => (-errno, 0),
             Verdict::Go | Verdict::Exit(_) => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),

@@ -11,8 +11,9 @@
 //! What comes of a call is not told, so it is foreseen (`foresee.rs`), just before the call is let go on.
 //!
 //! If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
-//! nothing they do goes unseen.
+//! nothing they do goes unseen. With a [`Guardian`] they wait for it instead, which ends them.
 
+mod desk;
 mod listener;
 mod redirect;
 mod supervise;
@@ -24,9 +25,11 @@ use std::thread;
 
 use crate::channel::{self, Message};
 use crate::event::Event;
-use crate::{Error, Judge, Pid, Sink, filter};
+use crate::guardian::Ward;
+use crate::{Error, Guardian, Judge, Pid, Sink, filter};
 
-use listener::Listener;
+pub(crate) use desk::Desk;
+pub(crate) use listener::{Listener, Notification};
 use supervise::Supervise;
 
 /// What the child says: here is the listener; there is none, with the errno.
@@ -103,6 +106,7 @@ pub struct Entrance {
     child: OwnedFd,
     /// The number of the parent's end, of which a fork makes a copy.
     parent: RawFd,
+    guardian: Option<Ward>,
 }
 
 impl Entrance {
@@ -116,9 +120,19 @@ impl Entrance {
         // SAFETY: this is the child's copy of the descriptor, and nothing in the child uses it again: it executes a program or exits.
         unsafe { libc::close(self.parent) };
         match filter::install_notifying(&self.program) {
-            // The listener is closed here: if the parent dies, nothing may keep calls waiting.
-            Ok(listener) => channel::hand_over(self.child.as_raw_fd(), INSTALLED, listener.as_raw_fd()),
+            // The listener is closed here: if the parent dies, nothing may keep calls waiting. The guardian has it before anybody
+            // is asked, and looks for it only then.
+            Ok(listener) => {
+                if let Some(guardian) = self.guardian {
+                    // One that has been killed cannot take over; all else is as ever.
+                    let _ = guardian.enter_with(listener.as_raw_fd());
+                }
+                channel::hand_over(self.child.as_raw_fd(), INSTALLED, listener.as_raw_fd())
+            }
             Err(error) => {
+                if let Some(guardian) = self.guardian {
+                    let _ = guardian.enter();
+                }
                 let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
                 channel::say(self.child.as_raw_fd(), REFUSED, errno)?;
                 Err(error)
@@ -131,6 +145,7 @@ impl Entrance {
 #[derive(Debug)]
 pub struct Net {
     parent: OwnedFd,
+    desk: Arc<Desk>,
 }
 
 /// The two halves of a net for one child and its descendants. Calls with `cookie` as their sixth argument are not seen; if
@@ -139,9 +154,22 @@ pub struct Net {
 /// # Errors
 /// The process has no descriptors left.
 pub fn pair(cookie: u64) -> Result<(Entrance, Net), Error> {
+    halves(cookie, desk::unguarded().map_err(Error::Gate)?, None)
+}
+
+/// The same, with a guardian that takes over if we are killed.
+///
+/// # Errors
+/// The process has no descriptors left.
+pub fn guarded_pair(cookie: u64, guardian: &Guardian) -> Result<(Entrance, Net), Error> {
+    halves(cookie, guardian.desk(), Some(guardian.ward()))
+}
+
+fn halves(cookie: u64, desk: Arc<Desk>, guardian: Option<Ward>) -> Result<(Entrance, Net), Error> {
     let (parent, child) = channel::pair().map_err(Error::Gate)?;
-    let entrance = Entrance { program: filter::notifying(cookie), child, parent: parent.as_raw_fd() };
-    Ok((entrance, Net { parent }))
+    let program = filter::notifying(cookie);
+    let entrance = Entrance { program, child, parent: parent.as_raw_fd(), guardian };
+    Ok((entrance, Net { parent, desk }))
 }
 
 impl Net {
@@ -168,7 +196,7 @@ impl Net {
             };
             match listener {
                 Ok(listener) => {
-                    let supervise = Supervise::new(listener, sink, judge);
+                    let supervise = Supervise::new(listener, self.desk, sink, judge);
                     shared.change(Phase::Installed(Arc::clone(&supervise)));
                     supervise.run();
                     shared.change(Phase::Over);

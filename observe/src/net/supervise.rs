@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::{mem, ptr, thread};
 
 use super::SharedSink;
+use super::desk::Desk;
 use super::listener::{Listener, Notification};
 use super::redirect::{self, Redirected};
 use crate::calls::Call;
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// What the threads share.
 pub(super) struct Supervise {
     listener: Listener,
+    /// Where the calls lie that were taken.
+    desk: Arc<Desk>,
     sink: Arc<dyn SharedSink>,
     judge: Option<Arc<dyn Judge>>,
     /// How many threads receive, and how many shall.
@@ -85,11 +88,13 @@ const GO: Step = Step::Answer(Verdict::Go);
 impl Supervise {
     pub(super) fn new(
         listener: Listener,
+        desk: Arc<Desk>,
         sink: Arc<dyn SharedSink>,
         judge: Option<Arc<dyn Judge>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             listener,
+            desk,
             sink,
             judge,
             receivers: AtomicUsize::new(0),
@@ -170,9 +175,10 @@ impl Supervise {
     fn receive(self: &Arc<Self>) {
         let _taking = self.taking();
         let mut buffer = Buffer(Vec::new());
-        while let Some(call) = self.listener.receive(&self.stop) {
+        let mut seat = self.desk.seat();
+        while let Some(call) = self.listener.receive(&self.stop, seat.call()) {
             self.taken.fetch_add(1, Ordering::Relaxed);
-            self.handle(&call, &mut buffer);
+            self.handle(&call, seat.call(), &mut buffer);
             // In one step: a thread that is counted must not end, or nobody might be left to receive.
             let leave = |count| (count > self.wanted).then(|| count - 1);
             if self.receivers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave).is_ok() {
@@ -191,15 +197,16 @@ impl Supervise {
         result
     }
 
-    fn handle(self: &Arc<Self>, call: &Notification, buffer: &mut Buffer) {
+    fn handle(self: &Arc<Self>, call: &Notification, raw: &libc::seccomp_notif, buffer: &mut Buffer) {
         buffer.0.clear();
         let process = tracee::process_of(call.tid);
         let shared = self.shared_view.load(Ordering::Relaxed);
         let view = View { tid: call.tid, shared };
         let mut context = Context { view, process, sink: buffer };
         let step = self.decide(call, &mut context);
-        // What was read may be another's, if the thread was killed and its id given away.
-        if !self.listener.is_valid(call.id) {
+        // What was read may be another's, if the thread was killed and its id given away. Of nothing, nothing is wrong.
+        let tells = !buffer.0.is_empty() || !matches!(step, Step::Answer(Verdict::Go));
+        if tells && !self.listener.is_valid(call.id) {
             return;
         }
         for event in buffer.0.drain(..) {
@@ -209,7 +216,7 @@ impl Supervise {
             Step::Answer(verdict) => {
                 self.listener.answer(call.id, verdict);
             }
-            Step::Exit(exec, code) => self.exit(*call, exec, code),
+            Step::Exit(exec, code) => self.exit(*raw, exec, code),
         }
     }
 
@@ -281,12 +288,15 @@ impl Supervise {
     }
 
     /// In a thread of its own, because tracing is a thread's business.
-    fn exit(self: &Arc<Self>, call: Notification, exec: Box<Exec>, code: u8) {
+    fn exit(self: &Arc<Self>, raw: libc::seccomp_notif, exec: Box<Exec>, code: u8) {
         let this = Arc::clone(self);
+        let call = Notification::of(&raw);
         let id = call.id;
         let (ready, taken) = mpsc::channel();
         let redirect = move || {
             let _taking = this.taking();
+            let mut seat = this.desk.seat();
+            *seat.call() = raw;
             // The one that took the call waits for this: there is always one that answers for it.
             let _ = ready.send(());
             let redirected = redirect::exit(call.tid, code, || this.listener.answer(call.id, Verdict::Go));

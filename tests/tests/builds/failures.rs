@@ -49,6 +49,31 @@ fn a_failure_is_not_remembered_once_its_source_is_mended() {
 }
 
 #[test]
+fn nothing_is_built_on_top_of_what_failed_once_it_is_mended() {
+    // `ar r` adds to the archive that is there: the placeholder of one that could not be made is none.
+    let makefile = "all: lib.a prog\nbad.o: bad.c\n\t$(CC) -c bad.c\nlib.a: bad.o\n\tar rcs $@ $^\n\
+                    prog: main.c lib.a\n\t$(CC) -o $@ main.c lib.a\n";
+    let space = TestSpace::with(&[
+        ("Makefile", makefile),
+        ("bad.c", BAD),
+        ("main.c", "int good(void);\nint main(void) { return good(); }\n"),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&[]).fails().says("error: expected");
+    assert!(space.is_placeholder("lib.a"));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("bad.c", BAD.replace("0 }", "0; }"));
+    space.ggtrace(&["make"]).ok();
+    space.force_all();
+    space.run(&["./prog"]).ok();
+    assert_eq!(space.sh("ar t lib.a").ok().out(), "bad.o\n");
+    space.run(&["make", "-q"]).ok();
+    // Where nothing failed, nothing is cleared.
+    let marks = std::fs::read_dir(space.store().join("failed")).expect("it was made").count();
+    assert_eq!(marks, 0);
+}
+
+#[test]
 fn keep_going_builds_all_that_does_not_need_what_failed() {
     let space = project();
     space.ggtrace(&["make", "-j4"]).ok();

@@ -154,3 +154,51 @@ fn a_generator_of_generators() {
     );
     assert_eq!(space.read("three.c"), b"int value = 42;\n");
 }
+
+/// Of what was seen before only that is looked at again which the build changes: by a shell, by a program without hooks, by a command that
+/// was deferred first, by other names, in directories that come to stand where others stood.
+#[test]
+fn headers_that_change_between_two_compiles() {
+    let space = TestSpace::with(&[
+        ("a.c", "#include <x.h>\n#include <v.h>\nint a = X + V;\n"),
+        ("early/other.h", ""),
+        ("late/x.h", "#define X 1\n"),
+        ("one/v.h", "#define V 10\n"),
+        ("two/v.h", "#define V 20\n"),
+        ("three/v.h", "#define V 30\n"),
+        (
+            "write.c",
+            "#include <stdio.h>\nint main(int c, char **v) { FILE *f = fopen(v[1], \"w\"); fprintf(f, \"#define X %s\\n\", v[2]); return fclose(f); }\n",
+        ),
+        ("value.c", "#ifdef __OPTIMIZE__\nenum { X = 7 };\n#else\nenum { X = 8 };\n#endif\n"),
+    ]);
+    space.sh("gcc -static -o write write.c; ln -s one cur; ln late/x.h hard").ok();
+    let compile = |n| format!("gcc -Iearly -Ilate -Icur -c a.c -o a{n}.o");
+    let steps = [
+        // A pipe, another name of the same file, a link to it.
+        "echo '#define X 2' > late/x.h",
+        "echo '#define X 3' > hard",
+        "ln -s late/x.h soft; echo '#define X 4' > soft",
+        // No hooks in it.
+        "./write late/x.h 5",
+        // Earlier on the search path, from another place.
+        "echo '#define X 6' > new; mv new early/x.h",
+        "rm early/x.h",
+        // Open all the time.
+        "exec 3>early/x.h; echo '#define X' >&3",
+        "echo '#undef X' >&3; echo '#define X 9' >&3",
+        "exec 3>&-; rm early/x.h",
+        // A link that leads elsewhere, a directory in the place of another one.
+        "ln -sfn two cur",
+        "mv two four; mv three two",
+        "mv late away; mkdir late; ./write late/x.h 11",
+        // Deferred, and forced when the next compile includes it.
+        "gcc -E -P -O1 -o made.h value.c; cp made.h early/x.h",
+        "gcc -E -P -O0 -o early/x.h value.c",
+    ];
+    let mut script = compile(0);
+    for (number, step) in steps.iter().enumerate() {
+        script += &format!("; {step}; {}", compile(number + 1));
+    }
+    space.script_same_as_plain(&script, steps.len() as u32 + 1);
+}

@@ -8,10 +8,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
-use tests::{Snapshot, TestSpace};
+use tests::{Running, Snapshot, TestSpace};
 use thunk::{ObjectName, Placeholder};
 
 use crate::calculator::calculator;
+use crate::observed::static_shell;
 
 const ROUNDS: u32 = 5;
 
@@ -56,39 +57,81 @@ fn plain_result(space: &TestSpace) -> Snapshot {
     tree
 }
 
-/// Runs this program in a tree that `prepare` has made ready, with an empty store; kills it alone, each round at a later moment; then
-/// `finish` must give what a plain build gives.
-fn killed_at_any_moment(program: &str, args: &[&str], prepare: fn(&TestSpace), finish: fn(&TestSpace)) {
-    let space = calculator();
-    let expected = plain_result(&space);
-    prepare(&space);
+/// Runs this program in a tree that `prepare` has made ready; kills it alone, each round at a later moment; then `finish` must give what
+/// a plain build gives.
+fn killed_at_any_moment(
+    space: &TestSpace,
+    program: &str,
+    args: &[&str],
+    prepare: impl Fn(&TestSpace),
+    finish: impl Fn(&TestSpace),
+) {
+    let expected = plain_result(space);
+    prepare(space);
+    space.program_reads(program, args, b"").ok();
+    space.restore();
+    prepare(space);
     let whole = duration(|| drop(space.program_reads(program, args, b"").ok()));
     for round in 1..=ROUNDS {
         space.restore();
-        fs::remove_dir_all(space.store()).expect("our store");
-        prepare(&space);
+        prepare(space);
         let moment = whole * round / (ROUNDS + 1);
-        kill_after(&space, program, args, moment);
-        all_is_whole(&space);
-        finish(&space);
+        kill_after(space, program, args, moment);
+        all_is_whole(space);
+        finish(space);
         let deviations = expected.deviations(&Snapshot::of(&space.tree()));
         assert!(deviations.is_empty(), "round {round}, killed after {moment:?}:\n{deviations}");
     }
 }
 
-/// Kills a program after this time. What it started ends by itself, or is ended.
+/// How long what a killed program has started may go on. Most of it ends at once.
+const LATEST: Duration = Duration::from_secs(30);
+
+/// Kills a program after this time.
 fn kill_after(space: &TestSpace, program: &str, args: &[&str], moment: Duration) {
-    let mut running = space.start_program(program, args);
+    let running = space.start_program(program, args);
     sleep(moment);
+    kill(space, running);
+}
+
+/// Kills a program alone. What it started ends without it.
+fn kill(space: &TestSpace, running: Running) {
     running.signal(Signal::SIGKILL);
     let started = Instant::now();
-    while !running.has_ended() {
-        sleep(Duration::from_millis(1));
-    }
-    sleep(Duration::from_millis(200));
-    running.signal_all(Signal::SIGKILL);
+    // This waits for all that has its output open, too.
     running.wait();
-    assert!(started.elapsed() < Duration::from_secs(30));
+    // What it started has the store in its environment, or the tree in its arguments.
+    while !processes_of(space).is_empty() {
+        assert!(started.elapsed() < LATEST, "still there: {:?}", processes_of(space));
+        sleep(Duration::from_millis(5));
+    }
+    assert!(started.elapsed() < LATEST, "it took {:?}", started.elapsed());
+}
+
+/// The command lines of processes that name this space's directory, in their arguments or their environment, or are in it.
+fn processes_of(space: &TestSpace) -> Vec<String> {
+    let mark = space.store();
+    let mark = mark.parent().expect("it is in the space's directory").as_os_str().as_encoded_bytes();
+    let names_it = |text: &[u8]| text.windows(mark.len()).any(|part| part == mark);
+    let processes = fs::read_dir("/proc").expect("there is one").flatten();
+    let lines = processes.filter_map(|process| {
+        let read = |name: &str| fs::read(process.path().join(name)).unwrap_or_default();
+        let line = read("cmdline");
+        let directory = fs::read_link(process.path().join("cwd")).unwrap_or_default();
+        let all = [&line, &read("environ"), directory.as_os_str().as_encoded_bytes()];
+        all.iter().any(|text| names_it(text)).then(|| String::from_utf8_lossy(&line).into_owned())
+    });
+    lines.collect()
+}
+
+/// With a store that knows nothing, not even the toolchain.
+fn forget(space: &TestSpace) {
+    let _ = fs::remove_dir_all(space.store());
+}
+
+fn record_anew(space: &TestSpace) {
+    forget(space);
+    record(space);
 }
 
 fn record(space: &TestSpace) {
@@ -101,41 +144,34 @@ fn force(space: &TestSpace) {
 
 #[test]
 fn the_recorder_killed_at_any_moment() {
-    killed_at_any_moment(
-        "ggtrace",
-        &["make"],
-        |_| {},
-        |space| {
-            record(space);
-            force(space);
-        },
-    );
+    killed_at_any_moment(&calculator(), "ggtrace", &["make"], forget, |space| {
+        record(space);
+        force(space);
+    });
 }
 
 #[test]
 fn the_engine_killed_at_any_moment() {
-    killed_at_any_moment("ggforce", &[], record, force);
+    killed_at_any_moment(&calculator(), "ggforce", &[], record_anew, force);
 }
 
-/// Starts a recording of this script, which makes a file `ready` and then waits, and kills the recorder there.
-fn kill_when_ready(space: &TestSpace, script: &str) {
-    let script = format!("set -e\n{script}\n: > ready\nsleep 60");
-    let mut recorder = space.start_program("ggtrace", &["sh", "-c", &script]);
+/// Kills the recorder when its build has made a file `ready`, which is removed.
+fn kill_when_ready(space: &TestSpace, args: &[&str]) {
+    let mut recorder = space.start_program("ggtrace", args);
     let started = Instant::now();
     while !space.path("ready").exists() {
-        assert!(
-            !recorder.has_ended() && started.elapsed() < Duration::from_secs(60),
-            "it does not get there"
-        );
+        let is_late = started.elapsed() > Duration::from_secs(60);
+        assert!(!recorder.has_ended() && !is_late, "it does not get there:\n{}", recorder.wait());
         sleep(Duration::from_millis(5));
     }
-    recorder.signal(Signal::SIGKILL);
-    while !recorder.has_ended() {
-        sleep(Duration::from_millis(1));
-    }
-    recorder.signal_all(Signal::SIGKILL);
-    recorder.wait();
+    kill(space, recorder);
     fs::remove_file(space.path("ready")).expect("it was there");
+}
+
+/// The same with a script, which then waits.
+fn kill_at_the_end_of(space: &TestSpace, method: &str, script: &str) {
+    let script = format!("set -e\n{script}\n: > ready\nsleep 60");
+    kill_when_ready(space, &["--method", method, "sh", "-c", &script]);
 }
 
 #[test]
@@ -148,7 +184,7 @@ fn a_placeholder_that_was_moved_before_the_recorder_was_killed() {
     let plain = space.run(&["sh", "-ec", &format!("{build}\n{late}\n{rest}")]).ok();
     let expected = Snapshot::of(&space.tree());
     space.restore();
-    kill_when_ready(&space, build);
+    kill_at_the_end_of(&space, "auto", build);
     for path in ["parts/print.o", "moved/print.o", "hard.o"] {
         assert!(space.is_placeholder(path), "{path}");
     }
@@ -162,31 +198,104 @@ fn a_placeholder_that_was_moved_before_the_recorder_was_killed() {
     assert_eq!(expected.deviations(&Snapshot::of(&space.tree())), "");
 }
 
+/// Archives, moves, redirected output, a generator, a recipe of several steps, and make in make.
+#[test]
+fn the_recorder_of_steps_that_build_on_each_other_killed_at_any_moment() {
+    let space = TestSpace::with(&[
+        ("a.c", "int a(void) { return 40; }\n"),
+        ("b.c", "int b(void) { return 2; }\n"),
+        ("gen.c", "#include <stdio.h>\nint main(void) { puts(\"int a(void), b(void);\"); }\n"),
+        (
+            "main.c",
+            "#include <stdio.h>\n#include \"gen.h\"\nint main(void) { printf(\"%d\\n\", a() + b()); }\n",
+        ),
+        ("Makefile", "all:\n\t$(MAKE) -f inner lib.a\n\t$(MAKE) -f inner prog\n\t./prog > answer\n"),
+        (
+            "inner",
+            "%.o: %.c\n\tgcc -c $< -o $@.new\n\tsleep 0.02\n\tmv $@.new $@\n\
+             lib.a: a.o b.o\n\tar cr $@ a.o\n\tsleep 0.02\n\tar r $@ b.o\n\tranlib $@\n\
+             gen: gen.o\n\tgcc -o $@ gen.o\n\
+             gen.h: gen\n\t./gen > $@; echo 'int end;' >> $@\n\
+             main.o: gen.h\n\
+             prog: main.o lib.a\n\tgcc -o tmp main.o lib.a\n\tmkdir -p bin\n\tmv tmp bin/prog\n\tln -sf bin/prog $@\n",
+        ),
+    ]);
+    for method in ["auto", "preload"] {
+        let args = ["--method", method, "make", "-j2"];
+        killed_at_any_moment(
+            &space,
+            "ggtrace",
+            &args,
+            |_| {},
+            |space| {
+                space.ggtrace(&args).ok();
+                force(space);
+            },
+        );
+        space.restore();
+    }
+}
+
 #[test]
 fn a_recipe_that_was_under_way_when_the_recorder_was_killed_is_done_again() {
+    for method in ["auto", "preload"] {
+        let space = TestSpace::with(&[("a.c", "int a;\n")]);
+        space.write("Makefile", "a.o: a.c\n\tgcc -c a.c\n\t(sh wait; true)\n\tln -sf a.o link\n");
+        // Whoever goes on spoils what make has removed.
+        space.write("wait", ": > ready; sleep 1; echo late > a.o; sleep 60\n");
+        kill_when_ready(&space, &["--method", method, "make"]);
+        sleep(Duration::from_millis(1200));
+        assert!(!space.path("a.o").exists(), "make has not removed it, or somebody has made it again");
+        space.write("wait", "");
+        space.ggtrace(&["--method", method, "make"]).ok();
+        space.force_all();
+        assert!(space.path("link").is_symlink(), "make took the target for made");
+        assert!(space.read("link").starts_with(b"\x7fELF"));
+    }
+}
+
+/// A command that finds nobody to ask does not fail, which make would take for an error of that command's, after which it keeps the target.
+#[test]
+fn a_command_that_asks_a_killed_recorder_does_not_fail() {
     let space = TestSpace::with(&[("a.c", "int a;\n")]);
-    space.write("Makefile", "a.o: a.c\n\tgcc -c a.c\n\tsh wait\n\tln -sf a.o link\n");
-    space.write("wait", ": > ready; sleep 60\n");
-    // Under the seccomp filter, what make would do about it fails once nobody answers.
-    let mut recorder = space.start_program("ggtrace", &["--method", "preload", "make"]);
-    let soon = Duration::from_secs(30);
+    // It kills the recorder itself, and goes on as fast as it can.
+    space.write("Makefile", "a.o: a.c\n\tgcc -c a.c\n\tkill -9 $(RECORDER); gcc -c a.c -o b.o\n");
+    for method in ["auto", "preload"] {
+        let script = "exec make RECORDER=$PPID";
+        let recorder = space.start_program("ggtrace", &["--method", method, "sh", "-c", script]);
+        kill_afterwards(&space, recorder);
+        assert!(!space.path("a.o").exists(), "{method}: make saw a command fail, and kept the target");
+    }
+}
+
+/// Waits until what kills itself is gone, and all that it started.
+fn kill_afterwards(space: &TestSpace, mut running: Running) {
     let started = Instant::now();
-    while !space.path("ready").exists() {
-        assert!(started.elapsed() < soon, "it does not get there");
-        sleep(Duration::from_millis(5));
+    while !running.has_ended() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not kill itself");
+        sleep(Duration::from_millis(1));
     }
-    assert!(space.is_placeholder("a.o"));
-    recorder.signal(Signal::SIGKILL);
-    while !recorder.has_ended() || (space.path("a.o").exists() && started.elapsed() < soon) {
-        sleep(Duration::from_millis(5));
+    kill(space, running);
+}
+
+/// Whatever they make of signals and of calls that fail, and whether or not they have forgotten where they come from.
+#[test]
+fn no_process_is_left_by_a_killed_recorder() {
+    let loops = [
+        "sh -c 'while ! cat missing; do :; done' 2>/dev/null",
+        "busybox sh -c 'while ! cat missing; do :; done' 2>/dev/null",
+        "env -i /bin/busybox sh -c 'cd /; while ! cat missing; do :; done' 2>/dev/null",
+        "(setsid env -i /bin/busybox sh -c 'while :; do :; done' &)",
+        "sh -c \"trap '' TERM; while :; do sleep 0.1; done\"",
+        "sh -c \"trap : TERM; while :; do sleep 0.1 || :; done\"",
+        "sh -c 'while :; do gcc -c a.c; done'",
+    ];
+    for method in ["auto", "preload"] {
+        let space = TestSpace::with(&[("a.c", "int a;\n")]);
+        let script: Vec<_> = loops.iter().map(|one| format!("{one} &")).collect();
+        let script = format!("{}\nsleep 0.3", script.join("\n"));
+        kill_at_the_end_of(&space, method, &script);
     }
-    recorder.signal_all(Signal::SIGKILL);
-    recorder.wait();
-    space.write("wait", "");
-    space.ggtrace(&["make"]).ok();
-    space.force_all();
-    assert!(space.path("link").is_symlink(), "make took the target for made");
-    assert!(space.read("link").starts_with(b"\x7fELF"));
 }
 
 #[test]
@@ -196,7 +305,7 @@ fn what_a_killed_recorder_leaves_is_swept_by_the_next() {
     fs::create_dir(&sessions).expect("our directory");
     space.set("XDG_RUNTIME_DIR", &sessions);
     let left = || fs::read_dir(&sessions).expect("our directory").count();
-    kill_when_ready(&space, "gcc -c a.c");
+    kill_at_the_end_of(&space, "auto", "gcc -c a.c");
     assert_eq!(left(), 1);
     // What was being written to the store at that moment, an hour ago.
     let torn = space.store().join("tmp/.gg-tmp-1-0");
@@ -205,6 +314,52 @@ fn what_a_killed_recorder_leaves_is_swept_by_the_next() {
     let seen = space.ggtrace_sh("ls \"$XDG_RUNTIME_DIR\" | wc -l; gcc -c a.c").ok();
     assert_eq!(seen.out().trim(), "1", "one is the recorder's own: {seen}");
     assert_eq!((left(), torn.exists()), (0, false));
+}
+
+/// A source that takes the compiler its time.
+fn slow_source() -> TestSpace {
+    let space = TestSpace::new();
+    // Each level is ten times as much text as the one before.
+    let levels = (1..9).map(|n| format!("#define A{n} {}\n", format!("A{} ", n - 1).repeat(10)));
+    space.write("slow.c", format!("#define A0 int x;\n{}A8\n", levels.collect::<String>()));
+    space
+}
+
+/// Kills a program while something is being compiled.
+fn kill_while_compiling(space: &TestSpace, mut running: Running) {
+    let started = Instant::now();
+    let is_compiler = |line: &String| line.contains("cc1\0");
+    while !processes_of(space).iter().any(is_compiler) {
+        let is_late = started.elapsed() > LATEST;
+        assert!(!running.has_ended() && !is_late, "it does not compile:\n{}", running.wait());
+        sleep(Duration::from_millis(5));
+    }
+    kill(space, running);
+}
+
+/// Neither workers nor what they run.
+#[test]
+fn a_killed_engine_leaves_no_process() {
+    let space = slow_source();
+    space.ggtrace(&["gcc", "-c", "slow.c"]).ok();
+    kill_while_compiling(&space, space.start_program::<&str>("ggforce", &[]));
+}
+
+/// The recorder has taken its call and will never answer it: the guardian does, or it could not handle the signal.
+#[test]
+fn who_waits_for_the_recorder_can_tidy_up_when_that_is_killed() {
+    let Some(busybox) = static_shell() else {
+        println!("skipped: there is no static busybox here");
+        return;
+    };
+    let space = slow_source();
+    // The compiler's probes are not to be taken for the compile.
+    space.write("a.c", "int a;\n");
+    space.ggtrace(&["gcc", "-c", "a.c"]).ok();
+    space.write("reader", "trap 'echo tidied > tidied; exit' TERM\nread x < slow.o\n");
+    let script = format!("gcc -c slow.c; {busybox} sh reader");
+    kill_while_compiling(&space, space.start_program("ggtrace", &["sh", "-c", &script]));
+    assert_eq!(space.read("tidied"), b"tidied\n");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn every_command_is_seen_as_strace_sees_it_under_ptrace() {
 }
 
 /// A shell with its own `cp`, `mv`, … in which no library can be loaded.
-fn static_shell() -> Option<String> {
+pub fn static_shell() -> Option<String> {
     let found =
         std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join("busybox")).find(|p| p.is_file())?;
     let content = std::fs::read(&found).ok()?;

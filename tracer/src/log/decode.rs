@@ -5,14 +5,16 @@
 //! What a record does not say is looked at when it is read: where links lead, of what kind a file is that was opened for writing. That is after the
 //! command's end, when temporary files are gone: those are taken for ordinary files.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
+use thunk::is_below;
 use wire::log::{Record, bits, kind};
 
 use super::Entry;
@@ -28,29 +30,42 @@ pub(super) fn events(records: Vec<Raw<'_>>) -> Vec<Entry> {
     Decoder::default().decode(records)
 }
 
+/// Kind, result and bits of a record, and its strings.
+type Question<'a> = (u16, i32, u16, &'a [u8], &'a [u8]);
+
 /// Turns the records of one command into events.
 #[derive(Default)]
-struct Decoder {
+struct Decoder<'a> {
     out: Vec<Entry>,
     /// Where each process is.
     directories: HashMap<u32, PathBuf>,
+    /// What was asked already, as it was named and with the answer.
+    asked: HashSet<Question<'a>>,
     /// What was found out about the file system.
     files: Files,
     /// Directories that `realpath` was told to have looked at: the same ones again and again.
-    walked: HashSet<PathBuf>,
+    walked: HashSet<Box<[u8]>>,
     executed: HashMap<PathBuf, Vec<Event>>,
 }
 
-impl Decoder {
-    fn decode(mut self, mut records: Vec<Raw<'_>>) -> Vec<Entry> {
+impl<'a> Decoder<'a> {
+    fn decode(mut self, mut records: Vec<Raw<'a>>) -> Vec<Entry> {
         records.sort_by_key(|(record, ..)| record.sequence);
         let failed = failed_execs(&records);
         for (index, entry) in records.into_iter().enumerate() {
-            if !failed.contains(&index) {
+            if !failed.contains(&index) && !self.is_repeated(&entry) {
                 self.record(entry);
             }
         }
         self.out
+    }
+
+    /// Does it say again what is known? A compiler asks for the same few directories hundreds of times.
+    fn is_repeated(&mut self, (record, first, second): &Raw<'a>) -> bool {
+        let asks = matches!(record.kind, kind::LOOKUP | kind::REALPATH);
+        // Where a relative path starts from may be another place the next time.
+        asks && first.first() == Some(&b'/')
+            && !self.asked.insert((record.kind, record.result, record.bits, first, second))
     }
 
     fn record(&mut self, (record, first, second): Raw<'_>) {
@@ -212,49 +227,65 @@ impl Decoder {
 
     /// `realpath` has looked at each name on the way: of a relative path not at those of the directory, whose path is real.
     fn resolved(&mut self, record: &Record, path: &[u8], end: &[u8]) {
-        let path = Path::new(OsStr::from_bytes(path));
-        let end = PathBuf::from(OsStr::from_bytes(end));
+        let failed = record.result < 0;
+        // Without the slash of the root, so that names are added alike everywhere.
         let mut walk = match self.directories.get(&record.process) {
-            Some(directory) if path.is_relative() => directory.clone(),
-            _ => PathBuf::from("/"),
-        };
+            Some(directory) if path.first() != Some(&b'/') => directory.as_os_str().as_bytes(),
+            _ => b"",
+        }
+        .to_vec();
+        if walk == b"/" {
+            walk.clear();
+        }
         let mut links = 0;
-        let mut rest: Vec<PathBuf> = Vec::new();
-        push_names(&mut rest, path);
-        while let Some(name) = rest.pop() {
-            if name.as_os_str() == ".." {
-                walk.pop();
-                continue;
+        // What is left to be walked: the path, in place of which a link's target comes.
+        let mut rest = Cow::Borrowed(path);
+        let mut at = 0;
+        while let Some(left) = rest.get(at..) {
+            let length = left.iter().position(|&byte| byte == b'/').unwrap_or(left.len());
+            let name = &left[..length];
+            at += length + 1;
+            match name {
+                b"" | b"." => continue,
+                b".." => {
+                    walk.truncate(walk.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
+                    continue;
+                }
+                name => walk.extend([b"/", name].concat()),
             }
-            walk.push(name);
-            if walk == end && record.result < 0 {
+            if failed && walk == end {
                 break;
             }
             self.walk_past(record, &walk);
             // Every directory of the result is none itself.
-            if end.starts_with(&walk) {
+            let here = Path::new(OsStr::from_bytes(&walk));
+            if is_below(Path::new(OsStr::from_bytes(end)), here) {
                 continue;
             }
-            let Ok(target) = fs::read_link(&walk) else { continue };
+            let Some(target) = self.files.target(here) else { continue };
             links += 1;
             if links > MAX_LINKS {
                 break;
             }
-            walk.pop();
-            if target.is_absolute() {
-                walk = "/".into();
-            }
-            push_names(&mut rest, &target);
+            let target = target.as_os_str().as_bytes();
+            let up = if target.first() == Some(&b'/') {
+                0
+            } else {
+                walk.iter().rposition(|&b| b == b'/').unwrap_or(0)
+            };
+            walk.truncate(up);
+            rest = [target, b"/", rest.get(at..).unwrap_or_default()].concat().into();
+            at = 0;
         }
-        if record.result < 0 && end.is_absolute() {
-            self.looked_up(record, end);
+        if failed && end.first() == Some(&b'/') {
+            self.looked_up(record, OsStr::from_bytes(end).into());
         }
     }
 
-    fn walk_past(&mut self, record: &Record, path: &Path) {
+    fn walk_past(&mut self, record: &Record, path: &[u8]) {
         if !self.walked.contains(path) {
-            self.walked.insert(path.to_path_buf());
-            self.emit(record, Event::Found(path.to_path_buf()));
+            self.walked.insert(path.into());
+            self.emit(record, Event::Found(OsStr::from_bytes(path).into()));
         }
     }
 }
@@ -273,12 +304,6 @@ fn failed_execs(records: &[Raw<'_>]) -> HashSet<usize> {
     failed
 }
 
-/// The names of a path, the first one on top; `.` and the root are none.
-fn push_names(stack: &mut Vec<PathBuf>, path: &Path) {
-    let names = path.components().rev().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir));
-    stack.extend(names.map(|name| PathBuf::from(name.as_os_str())));
-}
-
 /// What the failure of a call says about the path it was given.
 fn failed(path: PathBuf, record: &Record) -> Option<Event> {
     let exists = record.bits & bits::FIRST_EXISTS != 0;
@@ -288,11 +313,21 @@ fn failed(path: PathBuf, record: &Record) -> Option<Event> {
 /// What is where now, as far as it was asked for.
 #[derive(Default)]
 struct Files {
+    targets: HashMap<OsString, Option<PathBuf>>,
     directories: HashMap<PathBuf, Option<PathBuf>>,
     opened: HashMap<PathBuf, (Option<PathBuf>, Kind)>,
 }
 
 impl Files {
+    /// Where the link at this path leads, if it is one.
+    fn target(&mut self, path: &Path) -> Option<&Path> {
+        let path = path.as_os_str();
+        if !self.targets.contains_key(path) {
+            self.targets.insert(path.to_os_string(), fs::read_link(path).ok());
+        }
+        self.targets.get(path)?.as_deref()
+    }
+
     /// The place of a directory entry: only the links on the way are followed.
     fn entry(&mut self, path: PathBuf) -> Place {
         let real = self.real_entry(&path);

@@ -131,10 +131,29 @@ fn records_of_all_chunks_are_in_order_and_of_their_command() {
 }
 
 #[test]
+fn what_is_asked_again_is_told_once() {
+    let log = Log::create().unwrap();
+    let mut writer = Writer::new(&log, 1, 10);
+    writer.call(kind::START, 0, "/w", "");
+    for result in [0, 0, -libc::ENOENT, -libc::ENOENT, 0] {
+        writer.call(kind::LOOKUP, result, "/a", "");
+    }
+    // The same name is another path in another directory.
+    writer
+        .call(kind::LOOKUP, 0, "a", "")
+        .call(kind::START, 0, "/v", "")
+        .call(kind::LOOKUP, 0, "a", "")
+        .done();
+    let found = |path: &str| Event::Found(path.into());
+    assert_eq!(events(&log, 1), [found("/a"), Event::Missing("/a".into()), found("/w/a"), found("/v/a")]);
+}
+
+#[test]
 fn memory_is_given_back() {
     let log = Log::create().unwrap();
     for process in 0..50 {
-        Writer::new(&log, 3, process).call(kind::LOOKUP, 0, &"/x".repeat(2000), "").done();
+        let path = format!("/{process}{}", "/x".repeat(1900));
+        Writer::new(&log, 3, process).call(kind::LOOKUP, 0, &path, "").done();
     }
     let before = log.file.metadata().unwrap().blocks();
     assert_eq!(take(&log, 3).unwrap().len(), 50);

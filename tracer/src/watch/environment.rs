@@ -72,7 +72,7 @@ pub fn kept(env: &[(OsString, OsString)], own: &OsStr) -> Vec<OsString> {
 }
 
 /// A list of libraries without ours; nothing if none is left.
-fn without_item(list: &OsStr, own: &OsStr) -> Option<OsString> {
+pub fn without_item(list: &OsStr, own: &OsStr) -> Option<OsString> {
     let items =
         list.as_bytes().split(|&b| b == b':' || b == b' ').filter(|i| !i.is_empty() && *i != own.as_bytes());
     let left = items.collect::<Vec<_>>().join(&b':');

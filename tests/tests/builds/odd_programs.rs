@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Programs that do unusual things to themselves, to their memory, to others or to the file system: recorded in every way, they
+//! end as they do without a recorder, and say the same. What the trace says of them is in `observed`.
+
+use tests::TestSpace;
+
+/// Compiles a program of the tree plainly.
+fn compiled(files: &[(&str, &str)], command: &str) -> TestSpace {
+    let space = TestSpace::with(files);
+    space.sh(command).ok();
+    space
+}
+
+/// Runs a script plainly and in every way of recording, each time in the same tree: exit code and both streams are the same.
+#[track_caller]
+fn the_same_recorded(space: &TestSpace, script: &str) {
+    the_same_recorded_by(space, script, &[&[], &["--run"], &["--method", "ptrace"]]);
+}
+
+#[track_caller]
+fn the_same_recorded_by(space: &TestSpace, script: &str, ways: &[&[&str]]) {
+    space.keep();
+    let plain = space.run(&["sh", "-c", script]);
+    for way in ways {
+        space.restore();
+        let recorded = space.ggtrace(&[*way, &["sh", "-c", script]].concat());
+        assert_eq!(
+            (recorded.code(), recorded.out(), recorded.err()),
+            (plain.code(), plain.out(), plain.err()),
+            "{way:?}"
+        );
+    }
+    space.restore();
+}
+
+/// Blocks of its own allocator are told by a word before them: memory of another one is not taken back.
+const ALLOCATOR: &str = "#define _GNU_SOURCE\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n\
+    static _Alignas(16) char heap[1 << 22]; static size_t used;\n\
+    void *malloc(size_t n) { size_t *block = (size_t *)(heap + used); used += (n + 31) & ~(size_t)15;\n\
+    if (used > sizeof heap) abort(); block[0] = n; block[1] = 0x600d; return block + 2; }\n\
+    void free(void *p) { if (p && ((size_t *)p)[-1] != 0x600d) { write(2, \"not mine\\n\", 9); _exit(9); } }\n\
+    void *calloc(size_t n, size_t m) { return memset(malloc(n * m), 0, n * m); }\n\
+    void *realloc(void *p, size_t n) { void *q = malloc(n); if (p) { size_t old = ((size_t *)p)[-2];\n\
+    memcpy(q, p, old < n ? old : n); free(p); } return q; }\n\
+    int main(void) {\n\
+    free(realpath(\".\", 0)); free(canonicalize_file_name(\"/bin/sh\")); free(getcwd(0, 0));\n\
+    FILE *in = fopen(\"in\", \"r\"); char *line = 0; size_t room = 0; getline(&line, &room, in);\n\
+    fputs(line, stdout); free(line); fclose(in); fflush(stdout);\n\
+    return system(\"cat in\") + pclose(popen(\"cat in\", \"r\")); }\n";
+
+#[test]
+fn a_program_with_an_allocator_of_its_own() {
+    let space = compiled(&[("a.c", ALLOCATOR), ("in", "text\n")], "gcc -w -fno-builtin -o a a.c");
+    the_same_recorded(&space, "./a");
+    assert_eq!(space.run(&["./a"]).code(), 0);
+}
+
+#[test]
+fn programs_of_another_word_size() {
+    const PROGRAM: &str = "#include <stdio.h>\n#include <stdlib.h>\nint main(void) { char b[9]; FILE *f = fopen(\"in\", \"r\");\n\
+        puts(fgets(b, 9, f)); fflush(stdout); return system(\"cat in; gcc -c x.c; nm x.o; exit 3\") >> 8; }\n";
+    let space = TestSpace::with(&[("a.c", PROGRAM), ("x.c", "int x;\n"), ("in", "text\n")]);
+    if !space.run(&["gcc", "-m32", "-o", "a", "a.c"]).status.success() {
+        return eprintln!("no 32-bit C library here");
+    }
+    the_same_recorded(&space, "./a");
+}
+
+#[test]
+fn programs_with_a_filter_of_their_own() {
+    const PROGRAM: &str = "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <stddef.h>\n#include <stdio.h>\n\
+        #include <stdlib.h>\n#include <sys/prctl.h>\n#include <sys/stat.h>\n#include <sys/syscall.h>\n#include <sys/wait.h>\n\
+        #include <unistd.h>\n#include <errno.h>\nint main(void) { struct sock_filter f[] = {\n\
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),\n\
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdir, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),\n\
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdirat, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),\n\
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };\n\
+        struct sock_fprog p = { sizeof f / sizeof *f, f };\n\
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p)) perror(\"seccomp\");\n\
+        if (mkdir(\"m\", 0755)) perror(\"mkdir\");\n\
+        int result = system(\"cat in; gcc -c x.c; nm x.o; mkdir n\");\n\
+        if (!fork()) { prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0); write(1, \"strict\\n\", 7); syscall(SYS_exit, 0); }\n\
+        wait(0); return result != 0; }\n";
+    let files = [("a.c", PROGRAM), ("x.c", "int x;\n"), ("in", "text\n")];
+    the_same_recorded(&compiled(&files, "gcc -w -o a a.c"), "./a");
+}
+
+/// A process has one tracer, so none of these can be had under `--method ptrace`: they say so themselves.
+#[test]
+fn debuggers_and_tracers() {
+    let space = compiled(
+        &[("a.c", "#include <stdio.h>\nint main(void) { puts(\"x\"); return 7; }\n"), ("x.c", "int x;\n")],
+        "gcc -g -o a a.c",
+    );
+    let ways: [&[&str]; 2] = [&[], &["--run"]];
+    if space.run(&["strace", "-V"]).status.success() {
+        the_same_recorded_by(
+            &space,
+            "strace -f -o log sh -c 'gcc -c x.c; exit 4'; echo $?; nm x.o; grep -c exited log >/dev/null",
+            &ways,
+        );
+    }
+    if space.run(&["gdb", "-v"]).status.success() {
+        let script = "gdb -q -batch -ex run -ex 'p $_exitcode' ./a 2>&1 | grep -v -i 'debuginfo\\|process\\|thread\\|warning'";
+        the_same_recorded_by(&space, script, &ways);
+    }
+}
+
+#[test]
+fn owners_that_another_library_makes_up() {
+    let space = TestSpace::with(&[("x.c", "int x;\n")]);
+    if !space.run(&["fakeroot", "true"]).status.success() {
+        return eprintln!("no fakeroot here");
+    }
+    the_same_recorded(
+        &space,
+        "fakeroot sh -c 'mkdir d; gcc -c x.c; gcc -c x.c -o d/y.o; chown 7:8 x.o; chown -R 9 d; cp -p x.o z.o
+            install -o 3 -m 600 x.o w.o; nm x.o d/y.o; stat -c \"%n %u %g %a %s\" *.o d/*.o'",
+    );
+}
+
+#[test]
+fn programs_that_take_the_rights_of_their_owner() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return eprintln!("only root can make such a program");
+    }
+    let space = TestSpace::with(&[("x.c", "int x;\n"), ("in", "text\n")]);
+    space.sh("cp /bin/cat /usr/bin/id .; chown nobody cat id; chmod 4755 cat id").ok();
+    the_same_recorded(&space, "./id -u; ./id -ru; ./cat in; gcc -c x.c; ./cat x.o | wc -c");
+}
+
+#[test]
+fn thousands_of_processes_at_once() {
+    const PROGRAM: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+        int main(void) { int p[2], good = 0, status; char b; pipe(p); for (int i = 0; i < 2000; i++) if (!fork()) {\n\
+        char name[30]; close(p[1]); sprintf(name, \"out/%d\", i); int fd = open(name, O_CREAT | O_WRONLY, 0644);\n\
+        write(fd, name, 5); close(fd); read(p[0], &b, 1); open(\"in\", O_RDONLY);\n\
+        if (i % 100 == 0) execlp(\"cat\", \"cat\", \"in\", (char *)0); _exit(0); }\n\
+        close(p[1]); while (wait(&status) > 0) good += status == 0; return good != 2000; }\n";
+    for link in ["", "-static"] {
+        let files = [("a.c", PROGRAM), ("in", "text\n"), ("out/0", "")];
+        let space = compiled(&files, &format!("gcc -w {link} -o a a.c"));
+        the_same_recorded(&space, "./a; echo $?; ls out | wc -l");
+    }
+}
+
+#[test]
+fn paths_at_every_limit() {
+    const SCRIPT: &str = r#"
+set -f
+ln -s b a; ln -s a b; cat a; gcc -c a -o a.o
+i=0; while [ $i -lt 45 ]; do ln -s l$((i + 1)) l$i; i=$((i + 1)); done; echo 'int l;' >l45
+cat l0; cat l10; gcc -xc -c l0 -o l0.o; gcc -xc -c l10 -o l10.o; nm l10.o
+mkdir d; ln -s . d/self; printf '#include "d/self/self/self/../l45"\n' >s.c; gcc -c s.c; nm s.o
+name=$(printf '%0200d' 0); (n=0; while [ $n -lt 19 ]; do mkdir $name; cd $name; n=$((n + 1)); done
+    echo 'int deep;' >x.c; gcc -c x.c; nm x.o; cp x.c y.c; cat y.c; ls)
+printf 'int odd;\n' >"$(printf 'a\nb\377.c')"; gcc -c "$(printf 'a\nb\377.c')" -o "$(printf 'o\n\377.o')"; nm "$(printf 'o\n\377.o')" | cut -d' ' -f3
+(exec 0<&- 1>&- 2>&-; gcc -c s.c -o t.o); nm t.o
+"#;
+    the_same_recorded(&TestSpace::new(), SCRIPT);
+}

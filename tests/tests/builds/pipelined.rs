@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ggtrace --force`: what is deferred is forced while the build goes on, and all of it is there when the build has ended.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tests::{Running, Snapshot, TestSpace};
+
+use crate::calculator::calculator;
+
+/// Everything that `--force` is given a build to do.
+fn forced(space: &TestSpace, options: &[&str], command: &[&str]) -> Running {
+    let args: Vec<&str> = ["--force"].iter().chain(options).chain(command).copied().collect();
+    space.start_program("ggtrace", &args)
+}
+
+#[test]
+fn a_build_that_is_forced_meanwhile_leaves_what_plain_make_builds() {
+    let space = calculator();
+    space.keep();
+    let plain = space.run(&["make", "-j2"]).ok();
+    let expected = Snapshot::of(&space.tree());
+    for method in ["auto", "preload", "ptrace"] {
+        space.restore();
+        let ran = forced(&space, &["--method", method], &["make", "-j2"]).wait().ok();
+        assert_eq!((ran.out(), ran.err()), (plain.out(), plain.err()), "{method}");
+        assert_eq!(expected.deviations(&Snapshot::of(&space.tree())), "", "{method}");
+        // And nothing is left to do.
+        space.run(&["make", "-q"]).ok();
+        assert_eq!(processes(&space, ""), []);
+    }
+}
+
+#[test]
+fn files_are_forced_before_the_build_has_ended() {
+    let space = TestSpace::with(&[("a.c", "int a;\n")]);
+    // It looks at the size only: nothing is forced by that.
+    let script = "gcc -c a.c; i=0; while test `stat -c %s a.o` = 1013 -a $i -lt 600; do sleep 0.1; i=$((i+1)); done; stat -c %s a.o >size";
+    forced(&space, &[], &["sh", "-ec", script]).wait().ok();
+    let size: u64 =
+        String::from_utf8(space.read("size")).expect("a number").trim().parse().expect("a number");
+    assert_eq!(size, space.read("a.o").len() as u64);
+    assert!(space.read("a.o").starts_with(b"\x7fELF"));
+}
+
+#[test]
+fn what_moves_or_goes_while_it_is_forced_ends_up_as_it_would() {
+    let space = TestSpace::with(&[("Makefile", "all:\n")]);
+    let mut script = String::from("mkdir parts\n");
+    for n in 0..12 {
+        space.write(format!("f{n}.c"), format!("int f{n}(void) {{ return {n}; }}\n"));
+        script +=
+            &format!("gcc -c f{n}.c; mv f{n}.o parts/g{n}.o; cp -p parts/g{n}.o f{n}.o; ln f{n}.o h{n}.o\n");
+        script += &format!(
+            "gcc -c f{n}.c -o gone{n}.o; rm gone{n}.o; gcc -c f{n}.c -o t{n}.o; touch -d 2020-02-02 t{n}.o\n"
+        );
+    }
+    script += "ar rcs libf.a parts/*.o; cat libf.a >copy.a\n";
+    space.keep();
+    space.sh(&script).ok();
+    let expected = Snapshot::of(&space.tree());
+    space.restore();
+    forced(&space, &["-j4"], &["sh", "-ec", &script]).wait().ok();
+    assert_eq!(expected.deviations(&Snapshot::of(&space.tree())), "");
+    let touched = fs::metadata(space.path("t7.o")).and_then(|m| m.modified()).expect("it is there");
+    assert_eq!(touched, fs::metadata(space.path("t0.o")).and_then(|m| m.modified()).expect("it is there"));
+    use std::os::unix::fs::MetadataExt as _;
+    let [a, b] = ["f3.o", "h3.o"].map(|name| fs::metadata(space.path(name)).expect("it is there").ino());
+    assert_eq!(a, b, "names of one file");
+}
+
+const FAILING: &str = "all: bad.o one.o\n%.o: %.c\n\t$(CC) -c $< -o $@\n\tsleep 2\n";
+
+fn failing() -> TestSpace {
+    TestSpace::with(&[
+        ("Makefile", FAILING),
+        ("bad.c", "int bad( {\n"),
+        ("one.c", "int one;\n"),
+        ("two.c", "int two;\n"),
+    ])
+}
+
+#[test]
+fn a_failure_is_told_at_once_and_stops_make() {
+    let space = failing();
+    let ran = forced(&space, &[], &["make", "all", "two.o"]).wait().fails().says("bad.c:1:");
+    assert_eq!(ran.code(), 2, "make's own:\n{ran}");
+    assert_eq!(ran.err().matches("error: ").count(), 1, "told once:\n{ran}");
+    assert!(!space.path("two.o").exists(), "make went on:\n{ran}");
+    // What was mended is built by the next one.
+    space.write("bad.c", "int bad;\n");
+    forced(&space, &[], &["make", "all", "two.o"]).wait().ok();
+    assert!(space.read("bad.o").starts_with(b"\x7fELF"));
+}
+
+#[test]
+fn keep_going_builds_the_rest_and_fails_in_the_end() {
+    let space = failing();
+    let ran = forced(&space, &["-k"], &["make", "all", "two.o"]).wait().fails().says("bad.c:1:");
+    assert_eq!(ran.code(), 1, "the compiler's:\n{ran}");
+    assert!(space.is_placeholder("bad.o") && space.read("two.o").starts_with(b"\x7fELF"));
+}
+
+#[test]
+fn what_waits_for_a_command_that_fails_is_told() {
+    let space = failing();
+    let ran = forced(&space, &[], &["sh", "-c", "gcc -c bad.c; cat bad.o; echo $? >code"]).wait().fails();
+    assert_ne!(space.read("code"), b"0\n", "{ran}");
+    assert_eq!(ran.err().matches("error: ").count(), 1, "told once:\n{ran}");
+}
+
+#[test]
+fn the_build_s_own_failure_counts() {
+    let space = failing();
+    let ran = forced(&space, &[], &["sh", "-c", "gcc -c one.c; exit 7"]).wait();
+    assert_eq!(ran.code(), 7, "{ran}");
+    assert!(space.read("one.o").starts_with(b"\x7fELF"), "what was deferred before is there");
+}
+
+/// Starts a build that defers something slow and then waits until the file `ready` is gone; tells when it waits.
+fn waiting(space: &TestSpace, rest: &str) -> Running {
+    let functions = (0..6000).map(|n| format!("int f{n}(int a) {{ return a * {n} % (a + {n}); }}\n"));
+    space.write("slow.c", functions.collect::<String>());
+    space.write("fast.c", "int fast;\n");
+    let script = format!("gcc -O2 -c slow.c; : >ready; while test -e ready; do sleep 0.05; done\n{rest}");
+    let running = forced(space, &[], &["sh", "-ec", &script]);
+    let started = Instant::now();
+    while !space.path("ready").exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not get there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running
+}
+
+/// The processes that use the space's store and have this argument.
+fn processes(space: &TestSpace, argument: &str) -> Vec<i32> {
+    let store = format!("GG_DIR={}", space.store().display());
+    let has = |path: String, text: &str| {
+        let content = fs::read(path).unwrap_or_default();
+        text.is_empty() || content.split(|&b| b == 0).any(|part| part == text.as_bytes())
+    };
+    let numbers = fs::read_dir("/proc").expect("it is there").flatten();
+    let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let ours = |pid: &i32| {
+        has(format!("/proc/{pid}/environ"), &store) && has(format!("/proc/{pid}/cmdline"), argument)
+    };
+    pids.filter(ours).collect()
+}
+
+/// Neither engine nor worker lives on, and what is there is whole.
+fn nothing_is_left(space: &TestSpace) {
+    let started = Instant::now();
+    loop {
+        let left: Vec<i32> = ["--follow", "--worker"].iter().flat_map(|a| processes(space, a)).collect();
+        if left.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "these live on: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(space.is_placeholder("slow.o") || space.read("slow.o").starts_with(b"\x7fELF"));
+    let names = fs::read_dir(space.tree()).expect("our tree").flatten().map(|e| e.file_name());
+    assert_eq!(names.filter(|name| name.as_encoded_bytes().starts_with(b".gg-")).count(), 0);
+}
+
+#[test]
+fn an_interrupted_build_leaves_no_engine() {
+    let space = TestSpace::new();
+    let running = waiting(&space, "");
+    let started = Instant::now();
+    running.signal_all(Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130, "{ran}");
+    assert!(started.elapsed() < Duration::from_secs(30), "{ran}");
+    nothing_is_left(&space);
+    space.ggforce(&[]).ok();
+    assert!(space.read("slow.o").starts_with(b"\x7fELF"));
+}
+
+#[test]
+fn a_killed_recorder_leaves_no_engine() {
+    let space = TestSpace::new();
+    let running = waiting(&space, "");
+    running.signal(Signal::SIGKILL);
+    std::thread::sleep(Duration::from_millis(100));
+    running.signal_all(Signal::SIGKILL);
+    nothing_is_left(&space);
+    fs::remove_file(space.path("ready")).expect("it was there");
+    running.wait();
+}
+
+#[test]
+fn a_killed_engine_is_told_and_the_rest_can_be_forced() {
+    let space = TestSpace::new();
+    let running = waiting(&space, "gcc -c fast.c; cat fast.o >copy.o");
+    let engines = processes(&space, "--follow");
+    assert_eq!(engines.len(), 1);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(engines[0]), Signal::SIGKILL).expect("it lives");
+    nothing_is_left(&space);
+    fs::remove_file(space.path("ready")).expect("it was there");
+    let ran = running.wait().fails().says("ended by signal 9");
+    // Somebody who waits is served all the same.
+    assert!(space.read("copy.o").starts_with(b"\x7fELF"), "{ran}");
+    space.ggforce(&[]).ok();
+    assert!(space.read("slow.o").starts_with(b"\x7fELF"));
+}

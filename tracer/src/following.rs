@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Forcing while the build goes on: one `ggforce` process that is told where placeholders stand, forces them as they come, and what
+//! somebody waits for before the rest. It ends when the recorder does. What it is told and tells is `thunk::following`; the
+//! recorder itself knows nothing of engines.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result};
+use thunk::following::{self, News, Order};
+
+use crate::force;
+use crate::recorder::lock;
+
+/// What the user wants of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many commands run at once; `None` leaves it to the engine.
+    pub jobs: Option<usize>,
+    /// Go on after a command has failed.
+    pub keep_going: bool,
+}
+
+/// The engine that follows this recording.
+#[derive(Debug)]
+pub struct Following {
+    child: Mutex<Child>,
+    stream: Mutex<UnixStream>,
+    shared: Arc<Shared>,
+    next: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Who waits for which order; `None` when no answer will come any more.
+    waiting: Mutex<Option<HashMap<u32, Sender<bool>>>>,
+    /// A command has failed, and the engine starts no further one.
+    stopped: AtomicBool,
+}
+
+impl Following {
+    /// Starts the engine. To be called from the thread that lives as long as the recorder: the engine ends with it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(program: &Path, store: &Path, options: Options) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair().context("cannot make a socket")?;
+        let mut command = force::engine(program, store);
+        command.arg("--follow");
+        if let Some(jobs) = options.jobs {
+            command.arg("--jobs").arg(jobs.to_string());
+        }
+        if options.keep_going {
+            command.arg("--keep-going");
+        }
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        drop(command);
+        let shared =
+            Arc::new(Shared { waiting: Mutex::new(Some(HashMap::new())), stopped: AtomicBool::new(false) });
+        let (mut stream, told) = (ours.try_clone().context("cannot make a socket")?, Arc::clone(&shared));
+        let listen = move || {
+            while let Ok(Some(news)) = following::read::<News>(&mut stream) {
+                told.hear(&news);
+            }
+            // Those that still wait learn that nobody answers them.
+            lock(&told.waiting).take();
+        };
+        std::thread::Builder::new().name("engine".into()).spawn(listen).context("cannot start a thread")?;
+        Ok(Self { child: Mutex::new(child), stream: Mutex::new(ours), shared, next: AtomicU32::new(1) })
+    }
+
+    /// Placeholders stand at these paths.
+    pub fn add(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        // If the engine has ended, its exit code tells.
+        let _ = self.order(paths, 0, false);
+    }
+
+    /// Waits until the placeholders at these paths are forced. `None`: the engine has ended, and can be asked nothing.
+    pub fn force(&self, paths: &[PathBuf]) -> Option<Result<(), String>> {
+        let told = match self.ask(paths) {
+            Some(true) => Ok(()),
+            Some(false) => Err("a command that it needs has failed"),
+            None if self.stopped() => Err("another command has failed"),
+            None => return None,
+        };
+        Some(told.map_err(str::to_owned))
+    }
+
+    fn ask(&self, paths: &[PathBuf]) -> Option<bool> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = mpsc::channel();
+        lock(&self.shared.waiting).as_mut()?.insert(number, sender);
+        self.order(paths.iter().cloned(), number, false).ok()?;
+        answer.recv().ok()
+    }
+
+    /// Has a command failed, so that nothing further is to be started?
+    pub fn stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Relaxed)
+    }
+
+    /// The build has left placeholders at these paths, and is over: waits until they are forced.
+    ///
+    /// # Errors
+    /// How the engine ended cannot be found out.
+    pub fn finish(&self, paths: Vec<PathBuf>) -> std::io::Result<ExitStatus> {
+        let _ = self.order(paths, 0, true);
+        lock(&self.child).wait()
+    }
+
+    /// Ends the engine at once.
+    pub fn abandon(&self) {
+        let mut child = lock(&self.child);
+        // SAFETY: a signal to a child that nobody has waited for.
+        unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
+        let _ = child.wait();
+    }
+
+    fn order(
+        &self,
+        paths: impl IntoIterator<Item = PathBuf>,
+        number: u32,
+        last: bool,
+    ) -> std::io::Result<()> {
+        let paths = paths.into_iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
+        following::write(&mut *lock(&self.stream), &Order { paths, number, last })
+    }
+}
+
+impl Shared {
+    fn hear(&self, news: &News) {
+        if news.stopped {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        let waiting = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&news.number));
+        if let Some(waiting) = waiting {
+            // It may have been told already that the engine is gone.
+            let _ = waiting.send(news.done);
+        }
+    }
+}
