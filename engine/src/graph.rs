@@ -480,7 +480,7 @@ pub mod tests {
         let store = Store::open(dir.path()).unwrap();
         let [a, b, _, d] = diamond(&store);
         let mut graph = Graph::default();
-        let mut add = |graph: &mut Graph, name| {
+        let add = |graph: &mut Graph, name| {
             let id = graph.add(&store, name, &|_| None, &mut |_| false).unwrap();
             graph.prioritise_from(id);
             id
