@@ -69,6 +69,7 @@ mod tests {
         let tree = full.put_tree(&Tree::new(vec![TreeEntry { path: "/bin/t".into(), node }])).unwrap();
         let thunk = Thunk {
             function: Some(tool),
+            args: vec!["t".into()],
             program: Some("/bin/t".into()),
             workdir: Some("/w".into()),
             trees: vec![tree],
