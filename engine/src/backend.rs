@@ -38,6 +38,15 @@ pub trait Backend {
     fn copies_may_help(&self) -> bool {
         false
     }
+    /// Can it run this one at all?
+    fn can_execute(&self, _thunk: &ObjectName) -> bool {
+        true
+    }
+    /// Does it see the files of the machine that recorded, so that it can complete the inputs of a command that fails for
+    /// want of one?
+    fn completes(&self) -> bool {
+        false
+    }
     /// Runs a thunk whose inputs are all values. At most `job_count` at once.
     fn force(&self, thunk: ObjectName) -> Forcing<'_>;
 }

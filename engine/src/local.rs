@@ -18,14 +18,14 @@ use tokio::process::{Child, Command};
 
 use crate::backend::{Answer, Backend, Forcing};
 use crate::protocol::{self, Done, Job};
+use crate::worker::Manner;
 use crate::{own, worker};
 
 /// Local workers.
 pub struct Local {
     jobs: usize,
     store: PathBuf,
-    /// Without a sandbox.
-    bare: bool,
+    manner: Manner,
     idle: RefCell<Vec<Worker>>,
 }
 
@@ -37,8 +37,8 @@ struct Worker {
 
 impl Local {
     /// A back end that runs `jobs` commands at once.
-    pub fn new(jobs: usize, store: &Path, bare: bool) -> Self {
-        Self { jobs, store: store.into(), bare, idle: RefCell::default() }
+    pub fn new(jobs: usize, store: &Path, manner: Manner) -> Self {
+        Self { jobs, store: store.into(), manner, idle: RefCell::default() }
     }
 
     fn start(&self) -> Result<Worker> {
@@ -50,7 +50,8 @@ impl Local {
         let process = Command::new(&program)
             .arg("--worker")
             .arg(&self.store)
-            .args(self.bare.then_some("--bare"))
+            .arg("--manner")
+            .arg(self.manner.name())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(nowhere))
             // Ctrl-C is for the engine, which then ends its workers.
@@ -96,6 +97,10 @@ impl Backend for Local {
 
     fn job_count(&self) -> usize {
         self.jobs
+    }
+
+    fn completes(&self) -> bool {
+        self.manner != Manner::FarAway
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

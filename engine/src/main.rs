@@ -4,20 +4,27 @@
 
 mod backend;
 mod bare;
+mod cache;
 mod durations;
+mod engines;
 mod escapes;
+mod fleet;
 mod follow;
 mod force;
 mod graph;
 mod local;
 mod materialise;
+mod needs;
 mod observed;
 mod own;
 mod progress;
 mod protocol;
+mod remembered;
+mod remote;
 mod replay;
 mod schedule;
 mod settled;
+mod sharing;
 mod simulated;
 mod targets;
 mod worker;
@@ -28,25 +35,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use thunk::Store;
 
+use crate::engines::{Chosen, Engines};
 use crate::force::Summary;
-use crate::local::Local;
 use crate::progress::Progress;
 use crate::schedule::Options;
 use crate::targets::Targets;
+use crate::worker::Manner;
 
 /// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
+/// ggforce worker --help tells how to lend a machine to others.
 #[derive(Parser)]
 #[command(name = "ggforce", version)]
 struct Arguments {
     /// Files, or directories with everything in them.
     targets: Vec<PathBuf>,
-    /// Run this many commands at once [default: one per processor].
-    #[arg(short, long, value_name = "N")]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Go on after a failure with everything that does not need what failed.
     #[arg(short, long)]
     keep_going: bool,
@@ -73,19 +81,25 @@ struct Arguments {
     /// Called by ggtrace: force what it orders on standard input, a socket, while it records.
     #[arg(long, hide = true)]
     follow: bool,
-    /// Run commands without a sandbox, to measure what it costs: only gg's own thunks can.
-    #[arg(long, hide = true)]
-    bare: bool,
+    /// How commands run on this machine; to measure what the sandbox costs, bare.
+    #[arg(long, hide = true, value_enum, default_value_t)]
+    manner: Manner,
     /// Serve as a worker with this store.
     #[arg(long, hide = true, value_name = "STORE")]
     worker: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.worker {
-        Some(store) => worker::serve(store, arguments.bare).map(|()| ExitCode::SUCCESS),
-        None => run(&arguments),
+    let mut words = std::env::args_os();
+    let result = if words.nth(1).is_some_and(|word| word == "worker") {
+        let words = std::iter::once("ggforce worker".into()).chain(words);
+        remote::server::main(&remote::server::Arguments::parse_from(words)).map(|()| ExitCode::SUCCESS)
+    } else {
+        let arguments = Arguments::parse();
+        match &arguments.worker {
+            Some(store) => worker::serve(store, arguments.manner).map(|()| ExitCode::SUCCESS),
+            None => run(&arguments),
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("ggforce: {error:#}");
@@ -94,7 +108,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let store = Store::open_default()?;
+    let store = Rc::new(Store::open_default()?);
     if let Some(scene) = &arguments.simulate {
         let trace = targets::trace(&store, arguments.trace.as_deref())?;
         println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
@@ -117,11 +131,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             targets.add_named(path)?;
         }
     }
-    let jobs = match arguments.jobs {
-        Some(0) => bail!("-j 0: at least one command must run at once"),
-        Some(jobs) => jobs,
-        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-    };
     let found = targets.found;
     let recorder = arguments.follow.then(recorder).transpose()?;
     let summary = if found.is_empty() && recorder.is_none() {
@@ -134,13 +143,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .enable_all()
             .build()
             .context("cannot start the engine")?;
-        let local = Rc::new(Local::new(jobs, store.root(), arguments.bare));
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(&runtime, async {
-            let backend = Rc::clone(&local);
-            let summary = force::force(&store, found, backend, options, recorder, &mut progress).await;
-            local.finish().await;
-            summary
+            let engines = Engines::open(&store, &arguments.chosen, arguments.manner, &mut progress).await?;
+            engines.force(&store, found, options, recorder, &mut progress).await
         })?
     };
     store.files().flush();

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum;
 use sandbox::{Entry, Layer, Outcome, Sandbox, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
@@ -25,22 +26,42 @@ use crate::protocol::{self, Done, Failed, Job};
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
 
-/// Serves on file descriptor 0, a socket, until it is closed.
+/// How a worker runs what it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Manner {
+    /// In a sandbox, on the machine that recorded.
+    #[default]
+    Sandboxed,
+    /// The same on another machine: its files are not those that commands should have found.
+    FarAway,
+    /// Without a sandbox: only gg's own thunks can.
+    Bare,
+}
+
+impl Manner {
+    /// As it is named on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// Serves on file descriptor 0, a socket, until it is closed. `far_away`: commands that lack a file are not given this
+/// machine's.
 ///
 /// # Errors
 /// The store or the sandbox is not to be had.
-pub fn serve(store_root: &Path, bare: bool) -> Result<()> {
+pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     // SAFETY: the engine that started this process put a socket there, and nothing else here uses it.
     let mut stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     // SAFETY: prctl with integers only. An engine that is killed leaves no worker behind.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let store = Store::open(store_root)?;
-    if bare {
+    if manner == Manner::Bare {
         return bare::serve(stream, store);
     }
     let sandbox = Sandbox::enter(&store.root().join("sandbox")).context("the sandbox cannot be made");
     let mut worker = match sandbox {
-        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new() },
+        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away: manner == Manner::FarAway },
         Err(error) => {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
@@ -80,6 +101,8 @@ struct Worker {
     sandbox: Sandbox,
     /// Trees that were used lately: those of toolchains and of headers are shared by many thunks.
     trees: HashMap<ObjectName, Rc<Tree>>,
+    /// This machine's files are not those of the machine that recorded.
+    far_away: bool,
 }
 
 impl Worker {
@@ -90,10 +113,10 @@ impl Worker {
             bail!("{name} has inputs that are not reduced");
         }
         // gg's own thunks name all they need without a directory: there is nothing to look for outside.
-        let ours = thunk.workdir.is_some();
+        let ours = thunk.workdir.is_some() && !self.far_away;
         let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
         let completed = escapes::complete(&self.store, &thunk, &known)?;
-        if thunk.learned || !completed.paths.is_empty() {
+        if (thunk.learned && !self.far_away) || !completed.paths.is_empty() {
             return self.run_completed(&name, &thunk, completed, None);
         }
         match self.run_once(&thunk)? {

@@ -11,6 +11,7 @@
 mod comparison;
 mod process;
 mod report;
+mod server;
 mod space;
 pub mod strace;
 mod tree;
@@ -18,5 +19,6 @@ mod tree;
 pub use comparison::{Comparison, Expect};
 pub use process::{Ran, Running};
 pub use report::{Forced, Shown};
+pub use server::Server;
 pub use space::TestSpace;
 pub use tree::Snapshot;

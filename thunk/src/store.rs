@@ -391,6 +391,24 @@ impl Store {
         Ok(name)
     }
 
+    /// Removes an object. Only where nobody else uses the store: others may remember that it is there.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(&self, name: &ObjectName) -> Result<()> {
+        for executable in [false, true] {
+            let path = self.slot(name, executable);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path)(e)),
+                _ => {}
+            }
+            for known in [&self.present, &self.verified] {
+                known.lock().unwrap_or_else(PoisonError::into_inner).remove(&(*name, executable));
+            }
+        }
+        Ok(())
+    }
+
     /// An object's content, checked against its name.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod pipelined;
 mod placeholders;
 mod probes;
 mod recording;
+mod remote;
 mod replay;
 mod side_outputs;
 mod strace;

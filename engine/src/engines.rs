@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which back ends and which storage a user wants, and a run with these: what is known elsewhere is fetched before, what
+//! is new is stored there afterwards.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use thunk::{ObjectName, Store};
+
+use crate::backend::Backend;
+use crate::fleet::{Duty, Fleet};
+use crate::follow::{Follower, Orders};
+use crate::force::{self, Summary};
+use crate::local::Local;
+use crate::materialise::Target;
+use crate::progress::Progress;
+use crate::remote::client::Remote;
+use crate::remote::key::Key;
+use crate::remote::stream::Security;
+use crate::schedule::Options;
+use crate::sharing::{Shared, Sharing};
+use crate::worker::Manner;
+
+/// A back end as it is named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// This machine.
+    Local,
+    /// A worker host.
+    Remote(String),
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "local" => Ok(Self::Local),
+            Some(("remote", address)) if address.contains(':') => Ok(Self::Remote(address.into())),
+            Some(("remote", _)) => Err("a worker is named remote=HOST:PORT".into()),
+            _ => Err("engines are local and remote=HOST:PORT".into()),
+        }
+    }
+}
+
+/// The options about back ends and storage.
+#[derive(Args)]
+pub struct Chosen {
+    /// Where commands run: local, remote=HOST:PORT (a ggforce worker). Several times for several [default: local].
+    #[arg(short, long = "engine", value_name = "ENGINE")]
+    engines: Vec<Named>,
+    /// Run this many commands at once [default: one per processor; for a remote engine what it says]. With several engines as often
+    /// as --engine, in the same order, or once for all.
+    #[arg(short, long, value_name = "N")]
+    jobs: Vec<usize>,
+    /// Where commands run that no engine can run, or that all have failed to: local.
+    #[arg(long, value_name = "ENGINE")]
+    fallback_engine: Option<Named>,
+    /// The key that remote workers must hold too [default: ~/.config/gg/key, if it is there].
+    #[arg(long, value_name = "FILE", env = "GG_KEY")]
+    key: Option<PathBuf>,
+    /// Share results and inputs through this place: s3://BUCKET/PREFIX?region=…, redis://HOST, file:///DIRECTORY.
+    #[arg(long, value_name = "URI", env = "GG_STORAGE_URI", hide_env_values = true)]
+    storage: Option<String>,
+}
+
+/// How many commands run at once on this machine.
+///
+/// # Errors
+/// None are wanted.
+pub fn jobs(wanted: Option<usize>) -> Result<usize> {
+    match wanted {
+        Some(0) => bail!("-j 0: at least one command must run at once"),
+        Some(jobs) => Ok(jobs),
+        None => Ok(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+    }
+}
+
+impl Chosen {
+    /// The engines, each with its number of jobs if one is given.
+    fn pairs(&self) -> Result<Vec<(Named, Option<usize>)>> {
+        let engines = if self.engines.is_empty() { vec![Named::Local] } else { self.engines.clone() };
+        if self.jobs.contains(&0) {
+            jobs(Some(0))?;
+        }
+        let jobs: Vec<Option<usize>> = match self.jobs.as_slice() {
+            [] => vec![None; engines.len()],
+            [all] => vec![Some(*all); engines.len()],
+            each if each.len() == engines.len() => each.iter().copied().map(Some).collect(),
+            each => bail!("{} engines, but --jobs is given {} times", engines.len(), each.len()),
+        };
+        Ok(engines.into_iter().zip(jobs).collect())
+    }
+}
+
+/// Open back ends, and the storage if there is one.
+pub struct Engines {
+    backend: Rc<dyn Backend>,
+    /// What is to be ended.
+    locals: Vec<Rc<Local>>,
+    fleet: Option<Rc<Fleet>>,
+    sharing: Option<Rc<Sharing>>,
+}
+
+impl Engines {
+    /// Opens what was chosen.
+    ///
+    /// # Errors
+    /// Something is malformed, or takes a key that is not there.
+    pub async fn open(
+        store: &Rc<Store>,
+        chosen: &Chosen,
+        manner: Manner,
+        progress: &mut Progress,
+    ) -> Result<Self> {
+        let mut locals = Vec::new();
+        let mut members: Vec<(Rc<dyn Backend>, Duty)> = Vec::new();
+        let regular = chosen.pairs()?.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
+        let fallback = chosen.fallback_engine.iter().map(|engine| (engine.clone(), None, Duty::Fallback));
+        let mut security = None;
+        for (engine, wanted, duty) in regular.chain(fallback) {
+            let backend: Rc<dyn Backend> = match engine {
+                Named::Local => {
+                    let local = Rc::new(Local::new(jobs(wanted)?, store.root(), manner));
+                    locals.push(Rc::clone(&local));
+                    local
+                }
+                Named::Remote(address) => {
+                    let security = match &security {
+                        Some(security) => Security::clone(security),
+                        None => {
+                            security.insert(Security::by(Key::find(chosen.key.as_deref())?.as_ref())?).clone()
+                        }
+                    };
+                    let (remote, error) = Remote::open(Rc::clone(store), &address, wanted, security).await;
+                    if let Some(error) = error {
+                        progress.say(&format!("{}: {error:#}", remote.label()));
+                    }
+                    Rc::new(remote)
+                }
+            };
+            members.push((backend, duty));
+        }
+        let sharing = match &chosen.storage {
+            Some(uri) if !uri.is_empty() => Some(Sharing::open(Rc::clone(store), uri).await?),
+            _ => None,
+        };
+        let alone = members.len() == 1;
+        let (fleet, backend) = match members.pop() {
+            Some((only, _)) if alone && only.completes() => (None, only),
+            last => {
+                members.extend(last);
+                let fleet = Rc::new(Fleet::new(members));
+                (Some(Rc::clone(&fleet)), fleet as Rc<dyn Backend>)
+            }
+        };
+        Ok(Self { backend, locals, fleet, sharing })
+    }
+
+    /// Forces the targets.
+    ///
+    /// # Errors
+    /// As [`force::force`].
+    pub async fn force(
+        self,
+        store: &Rc<Store>,
+        targets: Vec<Target>,
+        options: Options,
+        recorder: Option<(Orders, Follower)>,
+        progress: &mut Progress,
+    ) -> Result<Summary> {
+        let Some(sharing) = &self.sharing else {
+            let summary =
+                force::force(store, targets, self.backend.clone(), options, recorder, progress).await;
+            self.finish(progress).await;
+            return summary;
+        };
+        let thunks: Vec<ObjectName> = targets.iter().map(|target| target.output.thunk).collect();
+        sharing.pull(thunks.iter().copied()).await?;
+        sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
+        let shared = Rc::new(Shared { inner: Rc::clone(&self.backend), sharing: Rc::clone(sharing) });
+        let summary = force::force(store, targets, shared, options, recorder, progress).await;
+        self.finish(progress).await;
+        let mut summary = summary?;
+        // The loop took what came from the storage for runs.
+        summary.run -= sharing.fetched();
+        summary.known += sharing.fetched();
+        if !summary.interrupted {
+            sharing.push(thunks.into_iter()).await?;
+        }
+        sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
+        let traffic = sharing.traffic();
+        progress.note(&format!(
+            "{}: {} requests, {} KB up, {} KB down",
+            sharing.storage().label(),
+            traffic.requests,
+            traffic.up.div_ceil(1024),
+            traffic.down.div_ceil(1024)
+        ));
+        Ok(summary)
+    }
+
+    async fn finish(&self, progress: &mut Progress) {
+        for local in &self.locals {
+            local.finish().await;
+        }
+        for complaint in self.fleet.iter().flat_map(|fleet| fleet.complaints()) {
+            progress.say(&complaint);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        chosen: Chosen,
+    }
+
+    fn pairs(words: &[&str]) -> Result<Vec<(Named, Option<usize>)>> {
+        Line::try_parse_from([&["ggforce"], words].concat())?.chosen.pairs()
+    }
+
+    #[test]
+    fn jobs_go_with_engines() {
+        let far = || Named::Remote("h:1".into());
+        assert_eq!(pairs(&[]).unwrap(), [(Named::Local, None)]);
+        assert_eq!(pairs(&["-j", "4"]).unwrap(), [(Named::Local, Some(4))]);
+        assert_eq!(
+            pairs(&["-j1", "--engine", "local", "-j10", "--engine", "remote=h:1"]).unwrap(),
+            [(Named::Local, Some(1)), (far(), Some(10))]
+        );
+        assert_eq!(
+            pairs(&["-e", "remote=h:1", "-e", "local"]).unwrap(),
+            [(far(), None), (Named::Local, None)]
+        );
+        for bad in [&["-j1", "-j2"][..], &["-j0"], &["-e", "moon"], &["-e", "remote=h"], &["-e", "remote"]] {
+            assert!(pairs(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Several back ends as one. A thunk goes to the one with the largest share of free slots among those that can run it; what
+//! one back end did not manage, another is asked for. A back end that fails rests for a while, longer each time. Unaware of
+//! the graph, and of what back ends are.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use thunk::ObjectName;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::backend::{Answer, Backend, Forcing};
+
+/// A back end is not asked more often than this for one thunk.
+const TRIES: u32 = 3;
+const FIRST_REST: Duration = Duration::from_millis(500);
+/// A slot that becomes free is told. This is for what nobody thought of.
+const LOOK: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// When a back end is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Always.
+    Regular,
+    /// When no regular one can run a thunk, or they have all failed with it.
+    Fallback,
+}
+
+struct Member {
+    backend: Rc<dyn Backend>,
+    duty: Duty,
+    running: Cell<usize>,
+    /// Failures since it last answered.
+    failures: Cell<u32>,
+    resting_until: Cell<Option<Instant>>,
+}
+
+impl Member {
+    fn rests(&self) -> bool {
+        self.resting_until.get().is_some_and(|until| until > Instant::now())
+    }
+
+    fn is_free(&self) -> bool {
+        !self.rests() && self.running.get() < self.backend.job_count()
+    }
+
+    fn note(&self, answer: &Answer) {
+        if !matches!(answer, Answer::Broken(_)) {
+            self.failures.set(0);
+            self.resting_until.set(None);
+            return;
+        }
+        let failures = self.failures.get();
+        self.failures.set(failures.saturating_add(1));
+        let rest = (FIRST_REST * 2u32.saturating_pow(failures.min(10))).min(LONGEST_REST);
+        self.resting_until.set(Some(Instant::now() + rest));
+    }
+}
+
+/// Takes a slot for as long as it lives.
+struct Slot<'a>(&'a Member, &'a Notify);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        self.1.notify_waiters();
+    }
+}
+
+/// The back ends.
+pub struct Fleet {
+    members: Vec<Member>,
+    label: String,
+    freed: Notify,
+    complaints: RefCell<Vec<String>>,
+}
+
+impl Fleet {
+    /// These back ends.
+    pub fn new(backends: Vec<(Rc<dyn Backend>, Duty)>) -> Self {
+        let labels: Vec<&str> = backends.iter().map(|(backend, _)| backend.label()).collect();
+        let label = labels.join(", ");
+        let member = |(backend, duty)| Member {
+            backend,
+            duty,
+            running: Cell::new(0),
+            failures: Cell::new(0),
+            resting_until: Cell::new(None),
+        };
+        let members = backends.into_iter().map(member).collect();
+        Self { members, label, freed: Notify::new(), complaints: RefCell::default() }
+    }
+
+    /// What went wrong with back ends, each first failure once.
+    pub fn complaints(&self) -> Vec<String> {
+        std::mem::take(&mut *self.complaints.borrow_mut())
+    }
+
+    /// Runs the thunk on this back end once it has a free slot.
+    async fn run(&self, member: &Member, thunk: ObjectName) -> Answer {
+        while !member.is_free() {
+            let until = member.resting_until.get().filter(|until| *until > Instant::now());
+            let rested = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.freed.notified() => {}
+                () = rested => {}
+            }
+        }
+        member.running.set(member.running.get() + 1);
+        let slot = Slot(member, &self.freed);
+        let answer = member.backend.force(thunk).await;
+        if let Answer::Broken(why) = &answer
+            && member.failures.get() == 0
+        {
+            self.complaints.borrow_mut().push(format!("{}: {why}", member.backend.label()));
+        }
+        member.note(&answer);
+        drop(slot);
+        answer
+    }
+
+    /// Of these, the one that can begin first.
+    fn choose(&self, candidates: &[usize]) -> Option<usize> {
+        let share = |index: usize| {
+            let member = &self.members[index];
+            member.running.get() as f64 / member.backend.job_count().max(1) as f64
+        };
+        let until = |index: usize| self.members[index].resting_until.get();
+        let free = candidates.iter().copied().filter(|&index| self.members[index].is_free());
+        free.min_by(|&a, &b| share(a).total_cmp(&share(b)))
+            .or_else(|| candidates.iter().copied().min_by_key(|&index| (until(index), index)))
+    }
+
+    async fn force(&self, thunk: ObjectName) -> Answer {
+        let mut tries = vec![0u32; self.members.len()];
+        let mut why = "no back end can run it: --fallback-engine local may".to_owned();
+        let candidates = |duty: Duty, tries: &[u32]| -> Vec<usize> {
+            let all = self.members.iter().enumerate();
+            let fit = all.filter(|(index, member)| member.duty == duty && tries[*index] < TRIES);
+            fit.filter(|(_, member)| member.backend.can_execute(&thunk)).map(|(index, _)| index).collect()
+        };
+        loop {
+            let mut fit = candidates(Duty::Regular, &tries);
+            let fallback = candidates(Duty::Fallback, &tries);
+            // Nobody waits for what may never come back while somebody else is ready.
+            if !fallback.is_empty() && fit.iter().all(|&index| self.members[index].rests()) {
+                fit = fallback;
+            }
+            // Those that have failed with it least.
+            let least = fit.iter().map(|&index| tries[index]).min();
+            fit.retain(|&index| Some(tries[index]) == least);
+            // Waiting for whichever is free first needs another look after each change.
+            if !fit.is_empty() && !fit.iter().any(|&index| self.members[index].is_free()) {
+                let now = Instant::now();
+                let rests = fit.iter().filter_map(|&index| self.members[index].resting_until.get());
+                let wake = rests.filter(|until| *until > now).min().unwrap_or(now + LOOK);
+                let wake = wake - now;
+                let _ = tokio::time::timeout(wake, self.freed.notified()).await;
+                continue;
+            }
+            let Some(index) = self.choose(&fit) else { return Answer::Broken(why) };
+            let member = &self.members[index];
+            match self.run(member, thunk).await {
+                Answer::Broken(said) => {
+                    tries[index] += 1;
+                    why = format!("{}: {said}", member.backend.label());
+                }
+                // It may have lacked a file that only this machine has.
+                failed @ Answer::Failed(_) if !member.backend.completes() => {
+                    return self.confirm(thunk).await.unwrap_or(failed);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Where a command failed that another back end would have completed: what that one says.
+    async fn confirm(&self, thunk: ObjectName) -> Option<Answer> {
+        let completes = |member: &&Member| member.backend.completes() && member.backend.can_execute(&thunk);
+        let answer = self.run(self.members.iter().find(completes)?, thunk).await;
+        (!matches!(answer, Answer::Broken(_))).then_some(answer)
+    }
+}
+
+impl Backend for Fleet {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn job_count(&self) -> usize {
+        let regular = || self.members.iter().filter(|member| member.duty == Duty::Regular);
+        regular().map(|member| member.backend.job_count()).sum()
+    }
+
+    fn copies_may_help(&self) -> bool {
+        self.members.iter().any(|member| member.backend.copies_may_help())
+    }
+
+    fn can_execute(&self, thunk: &ObjectName) -> bool {
+        self.members.iter().any(|member| member.backend.can_execute(thunk))
+    }
+
+    fn completes(&self) -> bool {
+        self.members.iter().any(|member| member.backend.completes())
+    }
+
+    fn force(&self, thunk: ObjectName) -> Forcing<'_> {
+        Box::pin(Fleet::force(self, thunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thunk::{ObjectKind, Reduction};
+
+    use super::*;
+    use crate::protocol::Failed;
+
+    type Script = Box<dyn Fn(u32) -> Answer>;
+
+    struct Scripted {
+        label: &'static str,
+        jobs: usize,
+        takes: bool,
+        completes: bool,
+        asked: Cell<u32>,
+        most: Cell<usize>,
+        now: Cell<usize>,
+        script: Script,
+    }
+
+    impl Backend for Scripted {
+        fn label(&self) -> &str {
+            self.label
+        }
+
+        fn job_count(&self) -> usize {
+            self.jobs
+        }
+
+        fn can_execute(&self, _: &ObjectName) -> bool {
+            self.takes
+        }
+
+        fn completes(&self) -> bool {
+            self.completes
+        }
+
+        fn force(&self, _: ObjectName) -> Forcing<'_> {
+            Box::pin(async move {
+                self.now.set(self.now.get() + 1);
+                self.most.set(self.most.get().max(self.now.get()));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                self.now.set(self.now.get() - 1);
+                self.asked.set(self.asked.get() + 1);
+                (self.script)(self.asked.get())
+            })
+        }
+    }
+
+    fn scripted(label: &'static str, jobs: usize, script: impl Fn(u32) -> Answer + 'static) -> Scripted {
+        Scripted {
+            label,
+            jobs,
+            takes: true,
+            completes: false,
+            asked: Cell::new(0),
+            most: Cell::new(0),
+            now: Cell::new(0),
+            script: Box::new(script),
+        }
+    }
+
+    fn reduced(_: u32) -> Answer {
+        Answer::Reduced { reduction: Reduction::default(), completed: Vec::new() }
+    }
+
+    fn broken(_: u32) -> Answer {
+        Answer::Broken("gone".into())
+    }
+
+    fn failed(_: u32) -> Answer {
+        Answer::Failed(Failed { code: 1, ..Failed::default() })
+    }
+
+    fn force(backends: &[(&Rc<Scripted>, Duty)], count: usize) -> Vec<Answer> {
+        let members = backends.iter().map(|(b, duty)| (Rc::clone(*b) as Rc<dyn Backend>, *duty)).collect();
+        let fleet = Fleet::new(members);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let thunk = ObjectName::of(ObjectKind::Thunk, b"t");
+        let all = (0..count).map(|_| fleet.force(thunk));
+        runtime.unwrap().block_on(futures_util::future::join_all(all))
+    }
+
+    fn all_reduced(answers: &[Answer]) -> bool {
+        answers.iter().all(|answer| matches!(answer, Answer::Reduced { .. }))
+    }
+
+    #[test]
+    fn work_is_shared_and_no_one_gets_more_than_it_takes() {
+        let (a, b) = (Rc::new(scripted("a", 1, reduced)), Rc::new(scripted("b", 3, reduced)));
+        let answers = force(&[(&a, Duty::Regular), (&b, Duty::Regular)], 40);
+        assert!(all_reduced(&answers));
+        assert_eq!((a.most.get(), b.most.get()), (1, 3));
+        assert_eq!((a.asked.get(), b.asked.get()), (10, 30));
+    }
+
+    #[test]
+    fn what_one_cannot_do_another_does() {
+        let (a, b) = (Rc::new(scripted("a", 4, broken)), Rc::new(scripted("b", 1, reduced)));
+        let answers = force(&[(&a, Duty::Regular), (&b, Duty::Regular)], 20);
+        assert!(all_reduced(&answers));
+        assert!(a.asked.get() < 20, "it rests meanwhile: {}", a.asked.get());
+        let fallback = Rc::new(scripted("f", 1, reduced));
+        assert!(all_reduced(&force(&[(&a, Duty::Regular), (&fallback, Duty::Fallback)], 2)));
+        let refuses = Rc::new(Scripted { takes: false, ..scripted("r", 1, reduced) });
+        assert!(all_reduced(&force(&[(&refuses, Duty::Regular), (&fallback, Duty::Fallback)], 2)));
+        assert_eq!(refuses.asked.get(), 0);
+        let answers = force(&[(&refuses, Duty::Regular)], 1);
+        assert!(matches!(&answers[0], Answer::Broken(why) if why.contains("--fallback-engine")));
+        // It comes back: nothing is lost by a short absence.
+        let back = Rc::new(scripted("back", 2, |n| if n < 3 { broken(n) } else { reduced(n) }));
+        assert!(all_reduced(&force(&[(&back, Duty::Regular)], 4)));
+    }
+
+    #[test]
+    fn a_failure_far_away_is_confirmed_where_inputs_can_be_completed() {
+        let far = Rc::new(scripted("far", 1, failed));
+        let here = Rc::new(Scripted { completes: true, ..scripted("here", 1, reduced) });
+        assert!(all_reduced(&force(&[(&far, Duty::Regular), (&here, Duty::Fallback)], 1)));
+        assert_eq!((far.asked.get(), here.asked.get()), (1, 1));
+        assert!(matches!(force(&[(&far, Duty::Regular)], 1)[0], Answer::Failed(_)));
+    }
+}

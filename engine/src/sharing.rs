@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reductions and objects shared through a storage: what others have computed is fetched, what is computed here is put there.
+//! A storage that fails costs time, never a result: it is told once, and the build goes on without it.
+//!
+//! Knows what a reduction's parts are and in which order they may appear (outputs before the reduction that names them), not
+//! who computes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashSet};
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, stream};
+use storage::{Key, Storage, Traffic};
+use thunk::{ObjectName, Reduction, Store};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::backend::{Answer, Backend, Forcing};
+use crate::remembered::Remembered;
+
+/// Reductions that are fetched or stored at once; each may be several objects, all of them in memory.
+const AT_ONCE: usize = 16;
+
+/// A store and the storage behind it.
+pub struct Sharing {
+    store: Rc<Store>,
+    storage: Storage,
+    /// Objects and facts that are known to be in the storage.
+    there: RefCell<Remembered>,
+    /// Thunks whose reduction is not in the storage.
+    absent: RefCell<HashSet<ObjectName>>,
+    /// What is under way to the storage.
+    uploads: RefCell<JoinSet<()>>,
+    permits: Rc<Semaphore>,
+    /// The first fault that made it useless; nothing is asked of it any more.
+    broken: Cell<bool>,
+    complaints: RefCell<Vec<String>>,
+    fetched: Cell<usize>,
+}
+
+impl Sharing {
+    /// The storage behind the store.
+    ///
+    /// # Errors
+    /// The URI names none.
+    pub async fn open(store: Rc<Store>, uri: &str) -> Result<Rc<Self>> {
+        let storage = Storage::open(uri).await?;
+        let there = Remembered::open(&store, uri);
+        Ok(Rc::new(Self {
+            store,
+            storage,
+            there: RefCell::new(there),
+            absent: RefCell::default(),
+            uploads: RefCell::default(),
+            permits: Rc::new(Semaphore::new(AT_ONCE)),
+            broken: Cell::new(false),
+            complaints: RefCell::default(),
+            fetched: Cell::new(0),
+        }))
+    }
+
+    /// The storage itself.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// What there is to be told, each thing once.
+    pub fn complaints(&self) -> Vec<String> {
+        std::mem::take(&mut *self.complaints.borrow_mut())
+    }
+
+    /// Reductions that were fetched one by one, in place of running their thunks.
+    pub fn fetched(&self) -> usize {
+        self.fetched.get()
+    }
+
+    /// What went to and fro.
+    pub fn traffic(&self) -> Traffic {
+        self.storage.traffic()
+    }
+
+    fn complain(&self, error: &storage::Error) {
+        // One object that is damaged says nothing about the others.
+        let damaged = matches!(error, storage::Error::Damaged { .. });
+        if damaged || !self.broken.replace(true) {
+            let and = if damaged { "it is not used" } else { "going on without it" };
+            self.complaints.borrow_mut().push(format!("{error}; {and}"));
+        }
+    }
+
+    /// Fetches what is known of the thunks, and of those that they need where it is not.
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub async fn pull(&self, thunks: impl Iterator<Item = ObjectName>) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut wave: Vec<ObjectName> = thunks.filter(|name| seen.insert(*name)).collect();
+        while !wave.is_empty() && !self.broken.get() {
+            wave.retain(|name| self.store.reduction(name).is_none());
+            let found = stream::iter(&wave)
+                .map(|name| async move { Ok::<_, anyhow::Error>((*name, self.fetch(name).await?)) })
+                .buffer_unordered(AT_ONCE * 4);
+            let found: Vec<_> = found.collect().await;
+            let mut next = Vec::new();
+            for answer in found {
+                let (name, reduction) = answer?;
+                if reduction.is_some() {
+                    continue;
+                }
+                let needs = self.store.thunk(&name)?.thunks;
+                next.extend(needs.into_iter().map(|need| need.from.thunk).filter(|name| seen.insert(*name)));
+            }
+            wave = next;
+        }
+        Ok(())
+    }
+
+    /// The thunk's reduction, if the storage has it and all its outputs, which are in the store then.
+    async fn fetch(&self, thunk: &ObjectName) -> Result<Option<Reduction>> {
+        if self.broken.get() || self.absent.borrow().contains(thunk) {
+            return Ok(None);
+        }
+        let fact = match self.storage.get(&Key::Fact(*thunk)).await {
+            Ok(fact) => fact,
+            Err(error) => {
+                self.complain(&error);
+                None
+            }
+        };
+        let reduction = fact.and_then(|fact| Reduction::decode(&thunk.to_string(), &fact).ok());
+        let Some(reduction) = reduction else {
+            self.absent.borrow_mut().insert(*thunk);
+            return Ok(None);
+        };
+        let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
+        if !self.fetch_objects(&values.into_iter().collect::<Vec<_>>()).await?.is_empty() {
+            self.absent.borrow_mut().insert(*thunk);
+            return Ok(None);
+        }
+        self.store.put_reduction(thunk, &reduction)?;
+        self.there.borrow_mut().add(&Key::Fact(*thunk));
+        Ok(Some(reduction))
+    }
+
+    /// Brings objects into the store, as far as the storage has them; gives the names of the others.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub async fn fetch_objects(&self, names: &[ObjectName]) -> Result<Vec<ObjectName>> {
+        let lacking = names.iter().filter(|name| !self.store.contains(name));
+        let fetched = stream::iter(lacking)
+            .map(|name| async move {
+                if self.broken.get() {
+                    return Ok::<_, anyhow::Error>(Some(*name));
+                }
+                let key = Key::Object(*name);
+                match self.storage.get(&key).await {
+                    Ok(Some(content)) => {
+                        self.store.put(name.kind(), &content)?;
+                        self.there.borrow_mut().add(&key);
+                        return Ok(None);
+                    }
+                    Ok(None) => self.there.borrow_mut().forget(&key),
+                    Err(error) => {
+                        self.there.borrow_mut().forget(&key);
+                        self.complain(&error);
+                    }
+                }
+                Ok(Some(*name))
+            })
+            .buffer_unordered(AT_ONCE);
+        let missing: Vec<_> = fetched.collect().await;
+        Ok(missing.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Puts objects into the storage that are not there yet. `surely`: what was there once is looked for again.
+    ///
+    /// # Errors
+    /// The store does not hold them; the storage fails.
+    pub async fn store_objects(&self, names: &[ObjectName], surely: bool) -> Result<()> {
+        let mut keys: Vec<Key> = names.iter().map(|name| Key::Object(*name)).collect();
+        if !surely {
+            keys.retain(|key| !self.there.borrow().has(key));
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let there = self.storage.has(&keys).await?;
+        let (there, lacking): (Vec<_>, Vec<_>) = keys.into_iter().zip(there).partition(|(_, there)| *there);
+        let puts = stream::iter(&lacking)
+            .map(|(key, _)| async move {
+                let (Key::Object(name) | Key::Fact(name)) = key;
+                self.storage.put(key, self.store.read(name)?).await?;
+                Ok::<_, anyhow::Error>(())
+            })
+            .buffer_unordered(AT_ONCE);
+        let puts: Vec<Result<()>> = puts.collect().await;
+        puts.into_iter().collect::<Result<()>>()?;
+        let mut remembered = self.there.borrow_mut();
+        there.iter().chain(&lacking).for_each(|(key, _)| remembered.add(key));
+        Ok(())
+    }
+
+    async fn store_reduction(&self, thunk: &ObjectName, reduction: &Reduction) -> Result<()> {
+        let key = Key::Fact(*thunk);
+        if self.there.borrow().has(&key) {
+            return Ok(());
+        }
+        let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
+        self.store_objects(&values.into_iter().collect::<Vec<_>>(), false).await?;
+        self.storage.put(&key, reduction.encode()).await?;
+        self.there.borrow_mut().add(&key);
+        Ok(())
+    }
+
+    /// Stores a reduction and its outputs there, some time.
+    pub fn store_later(self: &Rc<Self>, thunk: ObjectName, reduction: Reduction) {
+        if self.broken.get() {
+            return;
+        }
+        let this = Rc::clone(self);
+        let mut uploads = self.uploads.borrow_mut();
+        // Those that have ended.
+        while uploads.try_join_next().is_some() {}
+        uploads.spawn_local(async move {
+            let _permit = this.permits.acquire().await;
+            if this.broken.get() {
+                return;
+            }
+            if let Err(error) = this.store_reduction(&thunk, &reduction).await {
+                this.complain_of(error);
+            }
+        });
+    }
+
+    fn complain_of(&self, error: anyhow::Error) {
+        match error.downcast::<storage::Error>() {
+            Ok(error) => self.complain(&error),
+            Err(error) => self.complaints.borrow_mut().push(format!("not shared: {error:#}")),
+        }
+    }
+
+    /// Stores all that is known of the thunks and of those that they need, and waits until everything is there.
+    ///
+    /// # Errors
+    /// The store is damaged.
+    pub async fn push(self: &Rc<Self>, thunks: impl Iterator<Item = ObjectName>) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut open: Vec<ObjectName> = thunks.filter(|name| seen.insert(*name)).collect();
+        while let Some(name) = open.pop() {
+            // What others share may come without the thunks that it was computed from.
+            let Ok(thunk) = self.store.thunk(&name) else { continue };
+            if let Some(reduction) = self.store.reduction(&name) {
+                self.store_later(name, reduction);
+            }
+            open.extend(thunk.thunks.iter().map(|need| need.from.thunk).filter(|name| seen.insert(*name)));
+        }
+        let mut uploads = std::mem::take(&mut *self.uploads.borrow_mut());
+        while let Some(upload) = uploads.join_next().await {
+            upload.context("a task of the engine ended early")?;
+        }
+        self.there.borrow_mut().flush();
+        Ok(())
+    }
+}
+
+/// A back end before which the storage is asked, and whose results go there.
+pub struct Shared {
+    /// The back end.
+    pub inner: Rc<dyn Backend>,
+    /// The storage.
+    pub sharing: Rc<Sharing>,
+}
+
+impl Shared {
+    async fn ask(&self, thunk: ObjectName) -> Result<Answer> {
+        if let Some(reduction) = self.sharing.fetch(&thunk).await? {
+            self.sharing.fetched.set(self.sharing.fetched.get() + 1);
+            return Ok(Answer::Reduced { reduction, completed: Vec::new() });
+        }
+        let answer = self.inner.force(thunk).await;
+        if let Answer::Reduced { reduction, completed } = &answer
+            && completed.is_empty()
+        {
+            self.sharing.store_later(thunk, reduction.clone());
+        }
+        Ok(answer)
+    }
+}
+
+impl Backend for Shared {
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
+
+    fn job_count(&self) -> usize {
+        self.inner.job_count()
+    }
+
+    fn copies_may_help(&self) -> bool {
+        self.inner.copies_may_help()
+    }
+
+    fn can_execute(&self, thunk: &ObjectName) -> bool {
+        self.inner.can_execute(thunk)
+    }
+
+    fn completes(&self) -> bool {
+        self.inner.completes()
+    }
+
+    fn force(&self, thunk: ObjectName) -> Forcing<'_> {
+        Box::pin(
+            async move { self.ask(thunk).await.unwrap_or_else(|error| Answer::Broken(format!("{error:#}"))) },
+        )
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A directory, perhaps on a network file system. Files appear whole, by rename or link.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use thunk::AtomicFile;
+
+use crate::error::{Error, Result};
+use crate::place::Put;
+
+/// An open directory.
+pub struct Directory {
+    root: PathBuf,
+    label: String,
+}
+
+impl Directory {
+    pub fn open(root: PathBuf, label: String) -> Result<Self> {
+        let here = Self { root, label };
+        for part in ["objects", "facts", "tmp"] {
+            fs::create_dir_all(here.root.join(part)).map_err(|e| here.error(&e))?;
+        }
+        Ok(here)
+    }
+
+    pub async fn has(&self, keys: &[String]) -> Result<Vec<bool>> {
+        let paths: Vec<PathBuf> = keys.iter().map(|key| self.root.join(key)).collect();
+        self.aside(move || Ok(paths.iter().map(|path| path.is_file()).collect())).await
+    }
+
+    pub async fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.root.join(key);
+        self.aside(move || match fs::File::open(&path) {
+            Ok(file) => {
+                let mut content = Vec::new();
+                file.take(limit).read_to_end(&mut content)?;
+                Ok(Some(content))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        })
+        .await
+    }
+
+    pub async fn put(&self, key: &str, body: &[u8], how: Put) -> Result<()> {
+        let (path, tmp, body) = (self.root.join(key), self.root.join("tmp"), body.to_vec());
+        self.aside(move || write(&tmp, &path, &body, how)).await
+    }
+
+    /// Does something that may take a while.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(|e| self.error(&e))
+    }
+
+    fn error(&self, error: &io::Error) -> Error {
+        let (place, why) = (self.label.clone(), error.to_string());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull => Error::Refused { place, why },
+            _ => Error::Unavailable { place, why },
+        }
+    }
+}
+
+fn write(tmp: &Path, path: &Path, body: &[u8], how: Put) -> io::Result<()> {
+    let mut file = AtomicFile::create_in(tmp, 0o644).map_err(io::Error::other)?;
+    file.write_all(body)?;
+    match how {
+        Put::Replace => file.commit(path).map_err(io::Error::other),
+        // A link replaces nothing; the other name goes when the file is dropped.
+        Put::IfAbsent => match fs::hard_link(file.temporary_path(), path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
+        },
+    }
+}

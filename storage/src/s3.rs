@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An S3 bucket, Amazon's or another server's. Credentials and region come by the SDK's usual chain.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+use crate::address::Bucket;
+use crate::error::{Error, Result};
+use crate::place::Put;
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Until an answer begins.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// A bucket.
+pub struct S3 {
+    client: Client,
+    bucket: String,
+    prefix: String,
+    label: String,
+}
+
+type Response = aws_sdk_s3::config::http::HttpResponse;
+
+impl S3 {
+    pub async fn open(bucket: Bucket, label: String) -> Self {
+        let tls = Provider::Rustls(CryptoMode::Ring);
+        let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build();
+        let mut shared = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            // Requests are repeated in one place, `crate::retry`.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts);
+        if let Some(region) = bucket.region {
+            shared = shared.region(Region::new(region));
+        }
+        let shared = shared.load().await;
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            // Content is checked by name; other servers do not all know the newer checksums.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if shared.region().is_none() {
+            config = config.region(Region::new("us-east-1"));
+        }
+        if let Some(endpoint) = bucket.endpoint {
+            config = config.endpoint_url(endpoint).force_path_style(true);
+        }
+        let client = Client::from_conf(config.build());
+        Self { client, bucket: bucket.name, prefix: bucket.prefix, label }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub async fn has(&self, keys: &[String]) -> Result<Vec<bool>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            let request = self.client.head_object().bucket(&self.bucket).key(self.key(key));
+            found.push(match request.send().await {
+                Ok(_) => true,
+                Err(e) if e.as_service_error().is_some_and(|e| e.is_not_found()) => false,
+                Err(e) => return Err(self.error(&e)),
+            });
+        }
+        Ok(found)
+    }
+
+    pub async fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let request = self.client.get_object().bucket(&self.bucket).key(self.key(key));
+        let mut body = match request.send().await {
+            Ok(answer) => answer.body,
+            Err(e) if e.as_service_error().is_some_and(|e| e.is_no_such_key()) => return Ok(None),
+            Err(e) => return Err(self.error(&e)),
+        };
+        let mut content = Vec::new();
+        while let Some(piece) = body.next().await {
+            // The rest of a body that was cut off may come another time.
+            let piece = piece.map_err(|e| self.unavailable(&DisplayErrorContext(e)))?;
+            content.extend_from_slice(&piece);
+            if content.len() as u64 > limit {
+                break;
+            }
+        }
+        Ok(Some(content))
+    }
+
+    pub async fn put(&self, key: &str, body: &[u8], how: Put) -> Result<()> {
+        let mut request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.key(key))
+            .body(ByteStream::from(body.to_vec()));
+        if how == Put::IfAbsent {
+            request = request.if_none_match("*");
+        }
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(e)
+                if how == Put::IfAbsent && e.raw_response().is_some_and(|r| r.status().as_u16() == 412) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(self.error(&e)),
+        }
+    }
+
+    fn unavailable(&self, why: &dyn std::fmt::Display) -> Error {
+        Error::Unavailable { place: self.label.clone(), why: why.to_string() }
+    }
+
+    fn error<E>(&self, error: &SdkError<E, Response>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let status = error.raw_response().map_or(0, |r| r.status().as_u16());
+        let code = error.code().unwrap_or_default();
+        let why = match (status, code) {
+            (0, _) => DisplayErrorContext(error).to_string(),
+            (status, "") => format!("HTTP {status}"),
+            (status, code) => {
+                format!("HTTP {status}, {code}: {}", error.message().unwrap_or("no more is said"))
+            }
+        };
+        let refused = match error {
+            // No credentials, a malformed endpoint.
+            SdkError::ConstructionFailure(_) => true,
+            SdkError::DispatchFailure(failure) => failure.is_user() || no_credentials(&why),
+            _ => {
+                let again = matches!(status, 0 | 408 | 409 | 429 | 500..)
+                    || matches!(code, "SlowDown" | "RequestTimeout" | "RequestTimeTooSkewed" | "Throttling");
+                !again
+            }
+        };
+        if refused { Error::Refused { place: self.label.clone(), why } } else { self.unavailable(&why) }
+    }
+}
+
+/// The chain of credentials came to its end. The SDK says so in words only.
+fn no_credentials(why: &str) -> bool {
+    why.contains("CredentialsNotLoaded") || why.contains("no providers in chain")
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The interface: has-many, get, put; in parallel, checked, repeated where that helps.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::sync::Semaphore;
+
+use crate::address;
+use crate::envelope;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::place::{Place, Put};
+use crate::retry::retry;
+
+/// Requests under way at once.
+const PARALLEL: usize = 64;
+/// More than an envelope adds to its content.
+const HEAD: u64 = 1024;
+/// What is smaller is packed where it is; the rest where it holds nothing up.
+const QUICK: usize = 64 << 10;
+
+/// What went over the network, or would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests, the repeated ones included.
+    pub requests: u64,
+    /// Bytes of content sent, as stored.
+    pub up: u64,
+    /// Bytes of content received, as stored.
+    pub down: u64,
+}
+
+/// A storage.
+pub struct Storage {
+    place: Place,
+    label: String,
+    permits: Semaphore,
+    /// Keys under which something else was found: what is put there replaces it.
+    damaged: Mutex<HashSet<Key>>,
+    requests: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Storage {
+    /// The storage that the URI names. Servers are not asked yet.
+    ///
+    /// # Errors
+    /// The URI names none; or the directory cannot be made.
+    pub async fn open(uri: &str) -> Result<Self> {
+        Ok(Self {
+            place: Place::open(uri).await?,
+            label: address::label(uri),
+            permits: Semaphore::new(PARALLEL),
+            damaged: Mutex::default(),
+            requests: AtomicU64::new(0),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+        })
+    }
+
+    /// Its URI without secrets.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What was sent and received so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Traffic { requests: read(&self.requests), up: read(&self.up), down: read(&self.down) }
+    }
+
+    /// Which of these are there? What stands there is not looked at, but what was found damaged does not count.
+    ///
+    /// # Errors
+    /// The storage does not answer, or refuses to.
+    pub async fn has(&self, keys: &[Key]) -> Result<Vec<bool>> {
+        let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
+        let batches = texts.chunks(self.place.batch());
+        let mut answers =
+            stream::iter(batches).map(|batch| self.request(move || self.place.has(batch))).buffered(PARALLEL);
+        let mut found = Vec::with_capacity(keys.len());
+        while let Some(answer) = answers.next().await {
+            found.extend(answer?);
+        }
+        // What was found damaged is to be stored again.
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(keys.iter().zip(found).map(|(key, there)| there && !damaged.contains(key)).collect())
+    }
+
+    /// What is stored under the key, if anything is.
+    ///
+    /// # Errors
+    /// The storage does not answer, or refuses to; or what is there is not what it should be.
+    pub async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+        let text = key.to_string();
+        let limit = key.limit().saturating_add(HEAD);
+        let stored = self.request(|| self.place.get(&text, limit)).await?;
+        let Some(stored) = stored else { return Ok(None) };
+        self.down.fetch_add(stored.len() as u64, Ordering::Relaxed);
+        let opened = if stored.len() < QUICK {
+            envelope::open(key, &stored)
+        } else {
+            let key = *key;
+            let opened = tokio::task::spawn_blocking(move || envelope::open(&key, &stored)).await;
+            opened.unwrap_or_else(|e| Err(e.to_string()))
+        };
+        opened.map(Some).map_err(|why| {
+            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(*key);
+            Error::Damaged { place: self.label.clone(), key: *key, why }
+        })
+    }
+
+    /// Stores this content. What stands under the key stays: an object is the same, and of two facts the first counts, for
+    /// everybody. Only what was found damaged is replaced.
+    ///
+    /// # Errors
+    /// The storage does not answer, or refuses to.
+    pub async fn put(&self, key: &Key, content: Vec<u8>) -> Result<()> {
+        // Held until it is sent: what is packed ahead of the network would only fill memory.
+        let _permit = self.permits.acquire().await;
+        let sealed = if content.len() < QUICK {
+            envelope::seal(&content)
+        } else {
+            let sealed = tokio::task::spawn_blocking(move || envelope::seal(&content)).await;
+            sealed.map_err(|e| Error::Unavailable { place: self.label.clone(), why: e.to_string() })?
+        };
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(key);
+        let how = if damaged { Put::Replace } else { Put::IfAbsent };
+        let text = key.to_string();
+        retry(|| {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            self.up.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+            self.place.put(&text, &sealed, how)
+        })
+        .await?;
+        if damaged {
+            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        }
+        Ok(())
+    }
+
+    async fn request<T, F: Future<Output = Result<T>>>(&self, mut make: impl FnMut() -> F) -> Result<T> {
+        let _permit = self.permits.acquire().await;
+        retry(|| {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            make()
+        })
+        .await
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Builds forced elsewhere: by worker hosts with stores of their own, and through a storage that several people share.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use tests::{Forced, Ran, Server, TestSpace};
+use thunk::{ObjectKind, ObjectName};
+
+use crate::calculator::{DEFERRED, calculator};
+
+const MADE: [&str; 6] = ["calc", "libcalc.a", "main.o", "print.o", "add.o", "mul.o"];
+
+/// A worker host with a store of its own.
+struct Host {
+    child: Child,
+    address: String,
+}
+
+impl Host {
+    fn start(space: &TestSpace, name: &str, more: &[&str]) -> Self {
+        let mut command = space.command(TestSpace::program("ggforce"));
+        command
+            .args(["worker", "--listen", "127.0.0.1:0", "--cache"])
+            .arg(space.outside().join(name))
+            .args(more);
+        // Without the engine's store.
+        command.env_remove("GG_DIR");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("it says where");
+        let address = line.trim_end().strip_prefix("listening at ").expect("it listens").to_owned();
+        Self { child, address }
+    }
+
+    fn engine(&self) -> String {
+        format!("remote={}", self.address)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The files as plain make leaves them.
+fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
+    space.run(&["make"]).ok();
+    let made = MADE.map(|file| space.read(file)).to_vec();
+    space.run(&["make", "clean"]).ok();
+    made
+}
+
+#[track_caller]
+fn is_as(space: &TestSpace, plain: &[Vec<u8>]) {
+    for (file, expected) in MADE.iter().zip(plain) {
+        assert!(space.read(file) == *expected, "{file}");
+    }
+}
+
+fn new_key(space: &TestSpace, name: &str) -> PathBuf {
+    let path = space.outside().join(name);
+    let args = ["worker".as_ref(), "--new-key".as_ref(), path.as_os_str()];
+    space.start_program("ggforce", &args).wait().ok();
+    path
+}
+
+#[test]
+fn two_hosts_with_stores_of_their_own_give_what_make_gives() {
+    let space = calculator();
+    let expected = plain(&space);
+    let key = new_key(&space, "key");
+    let key = ["--key", key.to_str().expect("our own name")];
+    let hosts = [Host::start(&space, "w1", &key), Host::start(&space, "w2", &key)];
+    space.ggtrace(&["make"]).ok();
+    let engines = hosts.each_ref().map(Host::engine);
+    let args = ["-e", &engines[0], "-e", &engines[1], "-j", "2", key[0], key[1]];
+    let forced = Forced::of(&space.ggforce(&args).ok());
+    assert_eq!((forced.run, forced.failed), (DEFERRED, 0));
+    is_as(&space, &expected);
+    space.run(&["make", "-q"]).ok();
+    // Both worked, and neither had anything but what it was given.
+    for store in ["w1", "w2"] {
+        let count = fs::read_dir(space.outside().join(store).join("reductions")).map_or(0, Iterator::count);
+        assert!(count > 0 && count < DEFERRED as usize, "{store}: {count}");
+    }
+}
+
+#[test]
+fn who_has_not_the_key_is_refused_by_either_side() {
+    let space = calculator();
+    let (key, other) = (new_key(&space, "key"), new_key(&space, "other"));
+    let host = Host::start(&space, "w", &["--key", key.to_str().expect("our own name")]);
+    space.ggtrace(&["make"]).ok();
+    let engine = host.engine();
+    for args in [vec!["-e", &engine], vec!["-e", &engine, "--key", other.to_str().expect("our own name")]] {
+        space.ggforce(&args).fails().says("could not be run");
+        assert!(space.is_placeholder("calc"));
+    }
+    // Nor does an engine send anything to somebody who only pretends to hold it.
+    let open = Host::start(&space, "open", &[]);
+    space
+        .ggforce(&["-e", &open.engine(), "--key", key.to_str().expect("our own name")])
+        .fails()
+        .says("not a worker with the same key");
+    for store in ["w", "open"] {
+        assert_eq!(fs::read_dir(space.outside().join(store).join("blobs")).map_or(0, Iterator::count), 0);
+    }
+    // What is no TLS at all, and nobody at all, hurt nobody else.
+    let mut stranger = TcpStream::connect(&host.address).expect("it listens");
+    let _ = stranger.write_all(&[0xff; 4096]);
+    space.ggforce(&["-e", &engine, "--key", key.to_str().expect("our own name")]).ok();
+    assert!(!space.is_placeholder("calc"));
+}
+
+#[test]
+fn without_a_key_only_this_machine_is_listened_to() {
+    let space = TestSpace::new();
+    let args = ["worker", "--listen", "0.0.0.0:0", "--cache", "w"];
+    space.start_program("ggforce", &args).wait().fails().says("--new-key");
+}
+
+#[test]
+fn a_host_that_is_killed_costs_time_only() {
+    let space = calculator();
+    let expected = plain(&space);
+    let (doomed, other) = (Host::start(&space, "w1", &[]), Host::start(&space, "w2", &[]));
+    space.ggtrace(&["make"]).ok();
+    let engines = [doomed.engine(), other.engine()];
+    let running = space.start_program("ggforce", &["-e", &engines[0], "-e", &engines[1], "-j", "2"]);
+    let store = space.outside().join("w1/blobs");
+    // In the middle: it has got something, and not everything.
+    let started = Instant::now();
+    while fs::read_dir(&store).map_or(0, Iterator::count) < 10 {
+        assert!(started.elapsed() < Duration::from_secs(60), "it is given nothing");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(doomed);
+    let ran = running.wait().ok();
+    assert_eq!(Forced::of(&ran).failed, 0, "{ran}");
+    is_as(&space, &expected);
+    // The dead one alone, with somebody to fall back on.
+    space.run(&["make", "clean"]).ok();
+    fs::remove_dir_all(space.store().join("reductions")).expect("our own store");
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &engines[0], "--fallback-engine", "local"]).ok().says(&engines[0]);
+    is_as(&space, &expected);
+}
+
+#[test]
+fn a_compile_error_comes_home() {
+    let space = calculator();
+    space.write("add.c", "int add(int a, int b) { return a + ; }\n");
+    let host = Host::start(&space, "w", &[]);
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &host.engine()]).fails().says("add.c:1:").says("failed (exit code 1)");
+}
+
+/// Forces in a store that another person has just begun, without what the first has computed.
+fn second_person(space: &mut TestSpace, storage: &str) -> (Ran, PathBuf) {
+    let store = space.outside().join("second");
+    space.run(&["make", "clean"]).ok();
+    space.set("GG_DIR", &store);
+    space.ggtrace(&["make"]).ok();
+    (space.ggforce(&["--storage", storage]), store)
+}
+
+fn shares(mut space: TestSpace, storage: &str) {
+    let expected = plain(&space);
+    space.ggtrace(&["make"]).ok();
+    let forced = Forced::of(&space.ggforce(&["--storage", storage]).ok());
+    assert_eq!(forced.run, DEFERRED);
+    is_as(&space, &expected);
+    let (ran, _) = second_person(&mut space, storage);
+    let forced = Forced::of(&ran.ok());
+    assert_eq!((forced.run, forced.reduced), (0, DEFERRED), "a second person computes nothing");
+    is_as(&space, &expected);
+}
+
+#[test]
+fn a_second_person_computes_nothing_with_a_directory_between() {
+    let space = calculator();
+    let storage = format!("file://{}", space.outside().join("shared").display());
+    shares(space, &storage);
+}
+
+#[test]
+fn a_second_person_computes_nothing_with_redis_between() {
+    let server = Server::redis();
+    shares(calculator(), &format!("redis://127.0.0.1:{}", server.port));
+}
+
+#[test]
+fn wrong_content_in_the_storage_is_told_and_not_used() {
+    let mut space = calculator();
+    let expected = plain(&space);
+    let shared = space.outside().join("shared");
+    let storage = format!("file://{}", shared.display());
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["--storage", &storage]).ok();
+    // Somebody puts the content of one object under the names of all the others.
+    let objects: Vec<PathBuf> = fs::read_dir(shared.join("objects"))
+        .expect("it is there")
+        .map(|e| e.expect("an entry").path())
+        .collect();
+    assert!(objects.len() >= MADE.len());
+    let wrong = fs::read(&objects[0]).expect("it is there");
+    objects[1..].iter().for_each(|path| fs::write(path, &wrong).expect("our own directory"));
+    let (ran, _) = second_person(&mut space, &storage);
+    let forced = Forced::of(&ran.ok().says("is damaged").says("it is not used"));
+    assert!(forced.run >= DEFERRED - 1, "what cannot be fetched is computed");
+    is_as(&space, &expected);
+    assert!(objects[1..].iter().all(|path| fs::read(path).is_ok_and(|now| now != wrong)), "and repaired");
+}
+
+#[test]
+fn a_storage_that_is_gone_costs_time_only() {
+    let space = calculator();
+    let server = Server::redis();
+    let storage = format!("redis://127.0.0.1:{}", server.port);
+    drop(server);
+    space.ggtrace(&["make"]).ok();
+    let forced = Forced::of(&space.ggforce(&["--storage", &storage]).ok().says("going on without it"));
+    assert_eq!((forced.run, forced.failed), (DEFERRED, 0));
+}
+
+#[test]
+fn a_host_keeps_within_its_cache() {
+    let space = calculator();
+    let expected = plain(&space);
+    let host = Host::start(&space, "w", &["--cache-size", "1", "-j", "1"]);
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &host.engine()]).ok();
+    is_as(&space, &expected);
+    let size = || -> u64 {
+        let of =
+            |directory: &str| fs::read_dir(space.outside().join("w").join(directory)).expect("its store");
+        let entries = ["blobs", "exec"].into_iter().flat_map(of).flatten();
+        entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    };
+    // The toolchain alone is larger than that. The host cleans up after it has answered.
+    let started = Instant::now();
+    while size() > 1 << 20 {
+        assert!(started.elapsed() < Duration::from_secs(20), "{} bytes are still there", size());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_host_looks_into_its_storage_first() {
+    let space = calculator();
+    let expected = plain(&space);
+    let shared = space.outside().join("shared");
+    let storage = format!("file://{}", shared.display());
+    space.ggtrace(&["make"]).ok();
+    // The objects that the link needs come to the storage, and nowhere else where the host could find them.
+    space.ggforce(&["add.o", "mul.o", "main.o", "print.o", "--storage", &storage]).ok();
+    let compiled = ["add.o", "mul.o", "main.o", "print.o"];
+    let host = Host::start(&space, "w", &["--storage", &storage, "-j", "1"]);
+    // Were they damaged there, the host would say so and ask the engine.
+    space.ggforce(&["-e", &host.engine()]).ok();
+    is_as(&space, &expected);
+    for file in compiled {
+        let name = ObjectName::of(ObjectKind::Value, &space.read(file)).to_string();
+        assert!(space.outside().join("w/blobs").join(&name).exists(), "{file}");
+    }
+}
