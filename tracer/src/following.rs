@@ -4,6 +4,7 @@
 //! recorder itself knows nothing of engines.
 
 use std::collections::HashMap;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
@@ -116,12 +117,10 @@ impl Following {
         lock(&self.child).wait()
     }
 
-    /// Ends the engine at once.
+    /// Ends the engine at once. A signal might come before it listens to signals.
     pub fn abandon(&self) {
-        let mut child = lock(&self.child);
-        // SAFETY: a signal to a child that nobody has waited for.
-        unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
-        let _ = child.wait();
+        let _ = lock(&self.stream).shutdown(Shutdown::Both);
+        let _ = lock(&self.child).wait();
     }
 
     fn order(
