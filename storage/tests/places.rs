@@ -106,7 +106,7 @@ fn a_redis_server() {
 #[test]
 fn an_s3_server() {
     let server = Server::s3();
-    server.make_bucket("b");
+    server.make_bucket("bucket");
     // SAFETY: the only test of this program that looks at or changes these variables, before its threads start.
     unsafe {
         std::env::set_var("AWS_ACCESS_KEY_ID", "test");
@@ -114,7 +114,7 @@ fn an_s3_server() {
     }
     let endpoint = format!("endpoint=http://127.0.0.1:{}&region=us-east-1", server.port);
     run(async {
-        check(&format!("s3://b/some/where?{endpoint}")).await;
+        check(&format!("s3://bucket/some/where?{endpoint}")).await;
         let none = Storage::open(&format!("s3://no-such-bucket?{endpoint}")).await.unwrap();
         let refused = none.put(&object(b"x"), b"x".to_vec()).await;
         assert!(matches!(&refused, Err(Error::Refused { .. })), "{refused:?}");
