@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigHandler, Signal, killpg};
 use nix::unistd::Pid;
 
 /// Nothing that a test runs takes longer, on a busy machine.
@@ -96,6 +96,16 @@ impl Running {
     pub fn start(mut command: Command, input: &[u8]) -> Self {
         let what = format!("{command:?}");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        // Whoever runs the tests in the background ignores these, and what is ignored stays so.
+        // SAFETY: between fork and exec only async-signal-safe calls are made: signal().
+        unsafe {
+            command.pre_exec(|| {
+                for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+                    nix::sys::signal::signal(signal, SigHandler::SigDfl)?;
+                }
+                Ok(())
+            });
+        }
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{what}: {e}"));
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let input = input.to_vec();
