@@ -275,7 +275,7 @@ mod tests {
     fn wrong_content_bombs_and_huge_claims_are_refused() {
         run(async {
             let (_dir, store) = store();
-            let asked = ObjectName::of(ObjectKind::Value, &vec![1; 100]);
+            let asked = ObjectName::of(ObjectKind::Value, &[1; 100]);
             let bomb = zstd::bulk::compress(&vec![1u8; 32 << 20], 19).unwrap();
             for (data, packed) in
                 [(vec![2; 100], false), (vec![1; 101], false), (bomb, true), (vec![], false)]
