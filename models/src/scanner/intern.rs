@@ -64,15 +64,20 @@ impl<K: Hash + Eq, V> Table<K, V> {
         Self { shards: std::array::from_fn(|_| RwLock::new(HashMap::default())), values: Arena::new() }
     }
 
+    /// Where `key` is, if it is anywhere.
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, u32, Fast>> {
+        let mut hasher = FastHasher::default();
+        key.hash(&mut hasher);
+        &self.shards[(hasher.finish() >> 40) as usize % SHARDS]
+    }
+
     /// The number of `key`; if it has none yet, it gets one, and `make` gives key and value.
     pub fn intern<Q>(&self, key: &Q, make: impl FnOnce() -> (K, V)) -> u32
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let mut hasher = FastHasher::default();
-        key.hash(&mut hasher);
-        let shard = &self.shards[(hasher.finish() >> 40) as usize % SHARDS];
+        let shard = self.shard(key);
         if let Some(&id) = shard.read().unwrap_or_else(PoisonError::into_inner).get(key) {
             return id;
         }
@@ -92,9 +97,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let mut hasher = FastHasher::default();
-        key.hash(&mut hasher);
-        let shard = &self.shards[(hasher.finish() >> 40) as usize % SHARDS];
+        let shard = self.shard(key);
         shard.read().unwrap_or_else(PoisonError::into_inner).get(key).copied()
     }
 
