@@ -22,6 +22,7 @@ mod protocol;
 mod remembered;
 mod remote;
 mod replay;
+mod returned;
 mod schedule;
 mod settled;
 mod sharing;
