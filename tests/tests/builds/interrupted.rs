@@ -17,7 +17,7 @@ use crate::observed::static_shell;
 const ROUNDS: u32 = 5;
 
 /// Every object of the store is what its name says, and every placeholder of the tree is whole.
-fn all_is_whole(space: &TestSpace) {
+pub fn all_is_whole(space: &TestSpace) {
     for folder in ["blobs", "exec"] {
         let Ok(entries) = fs::read_dir(space.store().join(folder)) else { continue };
         for entry in entries {

@@ -10,6 +10,7 @@ mod calculator;
 mod compilers;
 mod environment;
 mod failures;
+mod faults;
 mod generators;
 mod gg_thunks;
 mod hostile;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::{Forced, Ran, Server, TestSpace};
@@ -16,14 +16,18 @@ use crate::calculator::{DEFERRED, calculator};
 const MADE: [&str; 6] = ["calc", "libcalc.a", "main.o", "print.o", "add.o", "mul.o"];
 
 /// A worker host with a store of its own.
-struct Host {
+pub struct Host {
     child: Child,
     address: String,
 }
 
 impl Host {
-    fn start(space: &TestSpace, name: &str, more: &[&str]) -> Self {
-        let mut command = space.command(TestSpace::program("ggforce"));
+    pub fn start(space: &TestSpace, name: &str, more: &[&str]) -> Self {
+        Self::start_as(space.command(TestSpace::program("ggforce")), space, name, more)
+    }
+
+    /// The same through a command that ends by starting `ggforce` with further arguments.
+    pub fn start_as(mut command: Command, space: &TestSpace, name: &str, more: &[&str]) -> Self {
         command
             .args(["worker", "--listen", "127.0.0.1:0", "--cache"])
             .arg(space.outside().join(name))
@@ -42,6 +46,11 @@ impl Host {
     fn engine(&self) -> String {
         format!("remote={}", self.address)
     }
+
+    /// Where it listens on this machine.
+    pub fn port(&self) -> u16 {
+        self.address.rsplit_once(':').expect("an address").1.parse().expect("a port")
+    }
 }
 
 impl Drop for Host {
@@ -52,7 +61,7 @@ impl Drop for Host {
 }
 
 /// The files as plain make leaves them.
-fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
+pub fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
     space.run(&["make"]).ok();
     let made = MADE.map(|file| space.read(file)).to_vec();
     space.run(&["make", "clean"]).ok();
@@ -60,13 +69,13 @@ fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
 }
 
 #[track_caller]
-fn is_as(space: &TestSpace, plain: &[Vec<u8>]) {
+pub fn is_as(space: &TestSpace, plain: &[Vec<u8>]) {
     for (file, expected) in MADE.iter().zip(plain) {
         assert!(space.read(file) == *expected, "{file}");
     }
 }
 
-fn new_key(space: &TestSpace, name: &str) -> PathBuf {
+pub fn new_key(space: &TestSpace, name: &str) -> PathBuf {
     let path = space.outside().join(name);
     let args = ["worker".as_ref(), "--new-key".as_ref(), path.as_os_str()];
     space.start_program("ggforce", &args).wait().ok();
