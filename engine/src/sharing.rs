@@ -80,6 +80,37 @@ impl Sharing {
         self.storage.traffic()
     }
 
+    /// Has it failed, so that nothing is asked of it any more?
+    pub fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// These objects are in the storage: whoever put them there says so.
+    #[cfg(feature = "lambda")]
+    pub fn note(&self, names: impl IntoIterator<Item = ObjectName>) {
+        let mut there = self.there.borrow_mut();
+        names.into_iter().for_each(|name| there.add(&Key::Object(name)));
+    }
+
+    /// Puts those of the objects into the storage again that are not there, or not as they should be. Each is read to find out.
+    ///
+    /// # Errors
+    /// The store does not hold them; the storage fails.
+    #[cfg(feature = "lambda")]
+    pub async fn repair(&self, names: &[ObjectName]) -> Result<()> {
+        for name in names {
+            let key = Key::Object(*name);
+            match self.storage.get(&key).await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(storage::Error::Damaged { .. }) => {
+                    self.storage.put(&key, self.store.read(name)?).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn complain(&self, error: &storage::Error) {
         // One object that is damaged says nothing about the others.
         let damaged = matches!(error, storage::Error::Damaged { .. });
@@ -174,15 +205,13 @@ impl Sharing {
         Ok(missing.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// Puts objects into the storage that are not there yet. `surely`: what was there once is looked for again.
+    /// Puts objects into the storage that are not known to be there.
     ///
     /// # Errors
     /// The store does not hold them; the storage fails.
-    pub async fn store_objects(&self, names: &[ObjectName], surely: bool) -> Result<()> {
+    pub async fn store_objects(&self, names: &[ObjectName]) -> Result<()> {
         let mut keys: Vec<Key> = names.iter().map(|name| Key::Object(*name)).collect();
-        if !surely {
-            keys.retain(|key| !self.there.borrow().has(key));
-        }
+        keys.retain(|key| !self.there.borrow().has(key));
         if keys.is_empty() {
             return Ok(());
         }
@@ -208,7 +237,7 @@ impl Sharing {
             return Ok(());
         }
         let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-        self.store_objects(&values.into_iter().collect::<Vec<_>>(), false).await?;
+        self.store_objects(&values.into_iter().collect::<Vec<_>>()).await?;
         self.storage.put(&key, reduction.encode()).await?;
         self.there.borrow_mut().add(&key);
         Ok(())
@@ -308,6 +337,14 @@ impl Backend for Shared {
 
     fn completes(&self) -> bool {
         self.inner.completes()
+    }
+
+    fn dollars(&self) -> Option<f64> {
+        self.inner.dollars()
+    }
+
+    fn report(&self) -> Vec<String> {
+        self.inner.report()
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {
