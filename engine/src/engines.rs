@@ -127,7 +127,9 @@ impl Engines {
     ) -> Result<Self> {
         let mut locals = Vec::new();
         let mut members: Vec<(Rc<dyn Backend>, Duty)> = Vec::new();
-        let regular = chosen.pairs()?.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
+        let pairs = chosen.pairs()?;
+        let alone = pairs.len() == 1 && chosen.fallback_engine.is_none();
+        let regular = pairs.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
         let fallback = chosen.fallback_engine.iter().map(|engine| (engine.clone(), None, Duty::Fallback));
         let mut security = None;
         let storage = chosen.storage.as_deref().filter(|uri| !uri.is_empty());
@@ -160,8 +162,11 @@ impl Engines {
                     let storage = sharing.as_ref().zip(storage);
                     let lambda = Lambda::open(Rc::clone(store), region.as_deref(), wanted, storage).await;
                     let (lambda, why) = lambda.context("lambda")?;
-                    if let Some(why) = why {
-                        progress.say(&format!("{}: {why}", lambda.label()));
+                    match why {
+                        // Nobody else would compute anything.
+                        Some(why) if alone => bail!("{}: {why}", lambda.label()),
+                        Some(why) => progress.say(&format!("{}: {why}", lambda.label())),
+                        None => {}
                     }
                     Rc::new(lambda)
                 }
@@ -170,7 +175,6 @@ impl Engines {
             };
             members.push((backend, duty));
         }
-        let alone = members.len() == 1;
         let (fleet, backend) = match members.pop() {
             Some((only, _)) if alone && only.completes() => (None, only),
             last => {

@@ -98,7 +98,7 @@ impl Sharing {
     /// The store does not hold them; the storage fails.
     #[cfg(feature = "lambda")]
     pub async fn repair(&self, names: &[ObjectName]) -> Result<()> {
-        for name in names {
+        let repairs = stream::iter(names).map(|name| async move {
             let key = Key::Object(*name);
             match self.storage.get(&key).await {
                 Ok(Some(_)) => {}
@@ -107,8 +107,10 @@ impl Sharing {
                 }
                 Err(error) => return Err(error.into()),
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        let repairs: Vec<Result<()>> = repairs.buffer_unordered(AT_ONCE).collect().await;
+        repairs.into_iter().collect()
     }
 
     fn complain(&self, error: &storage::Error) {
@@ -205,13 +207,13 @@ impl Sharing {
         Ok(missing.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// Puts objects into the storage that are not known to be there.
+    /// Puts objects into the storage that are not there yet. `surely`: what was there once is looked for again.
     ///
     /// # Errors
     /// The store does not hold them; the storage fails.
-    pub async fn store_objects(&self, names: &[ObjectName]) -> Result<()> {
+    pub async fn store_objects(&self, names: &[ObjectName], surely: bool) -> Result<()> {
         let mut keys: Vec<Key> = names.iter().map(|name| Key::Object(*name)).collect();
-        keys.retain(|key| !self.there.borrow().has(key));
+        keys.retain(|key| surely || !self.there.borrow().has(key));
         if keys.is_empty() {
             return Ok(());
         }
@@ -237,7 +239,7 @@ impl Sharing {
             return Ok(());
         }
         let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-        self.store_objects(&values.into_iter().collect::<Vec<_>>()).await?;
+        self.store_objects(&values.into_iter().collect::<Vec<_>>(), false).await?;
         self.storage.put(&key, reduction.encode()).await?;
         self.there.borrow_mut().add(&key);
         Ok(())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all clients of Amazon's services share: TLS, times, credentials and region by the SDK's usual chain. Knows no service.
 
+use std::error::Error;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -27,8 +28,15 @@ pub async fn configuration(region: Option<String>, answer: Duration) -> SdkConfi
     shared.load().await
 }
 
-/// The chain of credentials came to its end. The SDK says so in words only.
+/// An error and its causes, in one line: the SDK's own errors tell only the outermost.
 #[must_use]
-pub fn no_credentials(why: &str) -> bool {
-    why.contains("CredentialsNotLoaded") || why.contains("no providers in chain")
+pub fn reasons(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| Error::source(*error));
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Is it for want of credentials, the chain of which came to its end? The SDK says so in words only.
+#[must_use]
+pub fn no_credentials(reasons: &str) -> bool {
+    reasons.contains("no providers in chain") || reasons.contains("not provided credentials")
 }

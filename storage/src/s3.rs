@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::address::Bucket;
@@ -71,7 +71,7 @@ impl S3 {
         let mut content = Vec::new();
         while let Some(piece) = body.next().await {
             // The rest of a body that was cut off may come another time.
-            let piece = piece.map_err(|e| self.unavailable(&DisplayErrorContext(e)))?;
+            let piece = piece.map_err(|e| self.unavailable(&amazon::reasons(&e)))?;
             content.extend_from_slice(&piece);
             if content.len() as u64 > limit {
                 break;
@@ -101,8 +101,8 @@ impl S3 {
         }
     }
 
-    fn unavailable(&self, why: &dyn std::fmt::Display) -> Error {
-        Error::Unavailable { place: self.label.clone(), why: why.to_string() }
+    fn unavailable(&self, why: &str) -> Error {
+        Error::Unavailable { place: self.label.clone(), why: why.into() }
     }
 
     fn error<E>(&self, error: &SdkError<E, Response>) -> Error
@@ -112,7 +112,7 @@ impl S3 {
         let status = error.raw_response().map_or(0, |r| r.status().as_u16());
         let code = error.code().unwrap_or_default();
         let why = match (status, code) {
-            (0, _) => DisplayErrorContext(error).to_string(),
+            (0, _) => amazon::reasons(error),
             (status, "") => format!("HTTP {status}"),
             (status, code) => {
                 format!("HTTP {status}, {code}: {}", error.message().unwrap_or("no more is said"))

@@ -17,7 +17,7 @@ pub mod strace;
 mod tree;
 
 pub use comparison::{Comparison, Expect};
-pub use process::{Ran, Running};
+pub use process::{Ran, Running, children};
 pub use report::{Forced, Shown};
 pub use server::Server;
 pub use space::TestSpace;

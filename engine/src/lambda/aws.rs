@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use serde_json::Value;
@@ -73,7 +73,7 @@ impl Service {
         let code = error.code().unwrap_or_default();
         let message = error.message().unwrap_or("no more is said");
         if let SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) = error {
-            let why = DisplayErrorContext(error).to_string();
+            let why = amazon::reasons(error);
             let user = matches!(error, SdkError::DispatchFailure(failure) if failure.is_user());
             return if amazon::no_credentials(&why) {
                 Fault::Refused(
@@ -86,7 +86,7 @@ impl Service {
             };
         }
         let why = match (status, code) {
-            (0, _) => DisplayErrorContext(error).to_string(),
+            (0, _) => amazon::reasons(error),
             (status, "") => format!("HTTP {status}"),
             (status, code) => format!("HTTP {status}, {code}: {message}"),
         };

@@ -18,6 +18,7 @@ pub enum Fault {
 
 impl Fault {
     /// For messages.
+    #[cfg(feature = "lambda")]
     pub fn why(&self) -> &str {
         match self {
             Self::Throttled(why)

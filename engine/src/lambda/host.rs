@@ -174,7 +174,8 @@ impl Function {
         names.sort_unstable_by_key(|name| (name.size(), *name));
         names.dedup();
         self.cache.note(names.iter().copied());
-        sharing.store_objects(&names).await?;
+        // Somebody may have emptied the storage since.
+        sharing.store_objects(&names, true).await?;
         let mut answer = self.say(sharing, protocol::Result::Reduced(reduction.encode()).into()).await?;
         let mut room = MOST - answer.encoded_len().min(MOST);
         for name in names.iter().take_while(|name| name.size() <= SMALL) {
@@ -196,7 +197,7 @@ impl Function {
         }
         let name = self.store.put(ObjectKind::Value, &done.encode_to_vec())?;
         self.cache.note([name]);
-        sharing.store_objects(&[name]).await?;
+        sharing.store_objects(&[name], true).await?;
         Ok(Answer { done_at: name.to_string(), ..Answer::default() })
     }
 

@@ -51,8 +51,9 @@ impl Uploads {
         }
         if !mine.is_empty() {
             let (sharing, names) = (Rc::clone(&self.sharing), mine.clone());
-            let upload =
-                async move { sharing.store_objects(&names).await.map_err(|error| format!("{error:#}")) };
+            let upload = async move {
+                sharing.store_objects(&names, false).await.map_err(|error| format!("{error:#}"))
+            };
             let upload = upload.boxed_local().shared();
             self.coming.borrow_mut().extend(mine.iter().map(|name| (*name, upload.clone())));
             waits.push(upload);

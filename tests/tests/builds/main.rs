@@ -14,6 +14,8 @@ mod generators;
 mod hostile;
 mod incremental;
 mod interrupted;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod languages;
 mod learned;
 mod libraries;
