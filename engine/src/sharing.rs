@@ -85,6 +85,12 @@ impl Sharing {
         self.broken.get()
     }
 
+    /// Is the object in the storage, as far as that is remembered?
+    #[cfg(feature = "lambda")]
+    pub fn knows(&self, name: &ObjectName) -> bool {
+        self.there.borrow().has(&Key::Object(*name))
+    }
+
     /// These objects are in the storage: whoever put them there says so.
     #[cfg(feature = "lambda")]
     pub fn note(&self, names: impl IntoIterator<Item = ObjectName>) {
@@ -219,8 +225,21 @@ impl Sharing {
         }
         let there = self.storage.has(&keys).await?;
         let (there, lacking): (Vec<_>, Vec<_>) = keys.into_iter().zip(there).partition(|(_, there)| *there);
-        let puts = stream::iter(&lacking)
-            .map(|(key, _)| async move {
+        there.iter().for_each(|(key, _)| self.there.borrow_mut().add(key));
+        self.put_all(lacking.into_iter().map(|(key, _)| key).collect()).await
+    }
+
+    /// Puts objects into the storage without asking whether they are there: they are new.
+    ///
+    /// # Errors
+    /// As [`Sharing::store_objects`].
+    pub async fn put_objects(&self, names: &[ObjectName]) -> Result<()> {
+        self.put_all(names.iter().map(|name| Key::Object(*name)).collect()).await
+    }
+
+    async fn put_all(&self, keys: Vec<Key>) -> Result<()> {
+        let puts = stream::iter(&keys)
+            .map(|key| async move {
                 let (Key::Object(name) | Key::Fact(name)) = key;
                 self.storage.put(key, self.store.read(name)?).await?;
                 Ok::<_, anyhow::Error>(())
@@ -228,8 +247,7 @@ impl Sharing {
             .buffer_unordered(AT_ONCE);
         let puts: Vec<Result<()>> = puts.collect().await;
         puts.into_iter().collect::<Result<()>>()?;
-        let mut remembered = self.there.borrow_mut();
-        there.iter().chain(&lacking).for_each(|(key, _)| remembered.add(key));
+        keys.iter().for_each(|key| self.there.borrow_mut().add(key));
         Ok(())
     }
 

@@ -26,8 +26,6 @@ use crate::{distant, worker};
 
 /// Calls at once: a tenth of what a new account may have.
 const JOBS: usize = 100;
-/// A thunk that packs to less travels with the call.
-const INLINE: usize = 256 << 10;
 /// With how many calls the function may fail for one thunk. The first failure is often a matter of the instance.
 const CRASHES: u32 = 3;
 /// The same where its time was up: the second time, it has its inputs.
@@ -97,14 +95,8 @@ impl Lambda {
     }
 
     async fn ask(&self, thunk: &ObjectName) -> Result<backend::Answer> {
-        let content = message::pack(&self.store.read(thunk)?, INLINE);
-        self.uploads.provide(thunk, content.is_none()).await.context("inputs cannot be uploaded")?;
-        let event = Event {
-            version: VERSION,
-            storage: self.uri.clone(),
-            thunk: thunk.to_string(),
-            content: content.unwrap_or_default(),
-        };
+        let contents = self.uploads.provide(thunk).await.context("inputs cannot be uploaded")?;
+        let event = Event { version: VERSION, storage: self.uri.clone(), thunk: thunk.to_string(), contents };
         let event = message::to_json(&event);
         let (mut crashes, mut late, mut repairs) = (0, 0, 0);
         loop {
@@ -191,14 +183,7 @@ impl Lambda {
         if let backend::Answer::Reduced { reduction, completed } = &done {
             let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
             for content in &answer.contents {
-                let name: ObjectName = content.name.parse()?;
-                if !values.contains(&name) {
-                    bail!("the function gives {name}, which is no output");
-                }
-                let actual = self.store.put(name.kind(), &message::unpack(&name, &content.data)?)?;
-                if actual != name {
-                    bail!("what the function gives as {name} is {actual}");
-                }
+                content.put(&self.store, |name| values.contains(name)).context("what the function gives")?;
             }
             self.fetch(&values.iter().copied().collect::<Vec<_>>()).await?;
             self.sharing.note(values);

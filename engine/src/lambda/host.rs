@@ -122,12 +122,8 @@ impl Function {
 
     async fn work(&self, sharing: &Sharing, event: &Event) -> Result<Answer> {
         let name: ObjectName = event.thunk.parse()?;
-        if !event.content.is_empty() && !self.store.contains(&name) {
-            let content = message::unpack(&name, &event.content)?;
-            let actual = self.store.put(name.kind(), &content)?;
-            if actual != name {
-                bail!("what was sent as {name} is {actual}");
-            }
+        for content in &event.contents {
+            self.cache.note([content.put(&self.store, |_| true)?]);
         }
         let Lacking(lacking) = self.bring(sharing, &name).await?;
         if !lacking.is_empty() {
@@ -135,18 +131,25 @@ impl Function {
             return Ok(Answer { lacking, ..Answer::default() });
         }
         self.cache.note(needs::all(&self.store, &name)?);
-        let reduction = match self.store.reduction(&name) {
-            // Its outputs may be gone from the store, and from the storage.
-            Some(reduction) if reduction.outputs.iter().all(|o| self.store.contains(&o.value)) => reduction,
-            _ => match self.local.force(name).await {
-                backend::Answer::Reduced { reduction, .. } => reduction,
-                backend::Answer::Failed(failed) => {
-                    return self.say(sharing, protocol::Result::Failed(failed).into()).await;
-                }
-                backend::Answer::Broken(why) => return Ok(broken(&why)),
-            },
-        };
-        self.give(sharing, &reduction).await
+        if let Some(reduction) = self.store.reduction(&name)
+            && reduction.outputs.iter().all(|output| self.store.contains(&output.value))
+        {
+            // Somebody may have emptied the storage since.
+            sharing.store_objects(&values(&reduction), true).await?;
+            return self.give(sharing, &reduction).await;
+        }
+        match self.local.force(name).await {
+            backend::Answer::Reduced { reduction, .. } => {
+                let values = values(&reduction);
+                self.cache.note(values.iter().copied());
+                sharing.put_objects(&values).await?;
+                self.give(sharing, &reduction).await
+            }
+            backend::Answer::Failed(failed) => {
+                self.say(sharing, protocol::Result::Failed(failed).into()).await
+            }
+            backend::Answer::Broken(why) => Ok(broken(&why)),
+        }
     }
 
     /// Brings all that the thunk needs into the store; what is left cannot be had.
@@ -168,24 +171,14 @@ impl Function {
         }
     }
 
-    /// Stores the outputs, and answers with as many of them as fit.
+    /// Answers with the reduction and as many of its outputs as fit.
     async fn give(&self, sharing: &Sharing, reduction: &Reduction) -> Result<Answer> {
-        let mut names: Vec<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-        names.sort_unstable_by_key(|name| (name.size(), *name));
-        names.dedup();
-        self.cache.note(names.iter().copied());
-        // Somebody may have emptied the storage since.
-        sharing.store_objects(&names, true).await?;
         let mut answer = self.say(sharing, protocol::Result::Reduced(reduction.encode()).into()).await?;
         let mut room = MOST - answer.encoded_len().min(MOST);
-        for name in names.iter().take_while(|name| name.size() <= SMALL) {
-            let Some(data) = message::pack(&self.store.read(name)?, room) else { break };
-            let content = Content { name: name.to_string(), data };
-            let len = content.encoded_len() + 16;
-            if len > room {
-                break;
-            }
-            room -= len;
+        for name in values(reduction).iter().take_while(|name| name.size() <= SMALL) {
+            // What stands around the content is less than this.
+            let Some(content) = Content::of(&self.store, name, room.saturating_sub(256))? else { break };
+            room -= content.data.len() + 256;
             answer.contents.push(content);
         }
         Ok(answer)
@@ -197,7 +190,7 @@ impl Function {
         }
         let name = self.store.put(ObjectKind::Value, &done.encode_to_vec())?;
         self.cache.note([name]);
-        sharing.store_objects(&[name], true).await?;
+        sharing.put_objects(&[name]).await?;
         Ok(Answer { done_at: name.to_string(), ..Answer::default() })
     }
 
@@ -211,6 +204,14 @@ impl Function {
             }
         }
     }
+}
+
+/// What it gives, the smallest first.
+fn values(reduction: &Reduction) -> Vec<ObjectName> {
+    let mut names: Vec<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
+    names.sort_unstable_by_key(|name| (name.size(), *name));
+    names.dedup();
+    names
 }
 
 fn broken(why: &str) -> Answer {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use serde_json::{Value, json};
-use thunk::ObjectName;
+use thunk::{ObjectName, Store};
 
 use crate::protocol::Done;
 
@@ -28,9 +28,9 @@ pub struct Event {
     /// Name of a thunk whose inputs are all values.
     #[prost(string, tag = "3")]
     pub thunk: String,
-    /// The thunk itself, packed with zstd; where that is too large, it is in the storage.
-    #[prost(bytes = "vec", tag = "4")]
-    pub content: Vec<u8>,
+    /// Objects that it needs, perhaps the thunk itself among them. The others are in the storage.
+    #[prost(message, repeated, tag = "4")]
+    pub contents: Vec<Content>,
 }
 
 /// What came of it.
@@ -82,21 +82,34 @@ pub struct Content {
     pub data: Vec<u8>,
 }
 
-/// What packs to at least as much as is given here is left alone.
-pub fn pack(content: &[u8], most: usize) -> Option<Vec<u8>> {
-    zstd::bulk::compress(content, 3).ok().filter(|packed| packed.len() <= most)
-}
-
-/// Unpacks the content of this object; more than its size is never held. That it is the right one is for whoever takes it to see.
-///
-/// # Errors
-/// It is no zstd, or larger.
-pub fn unpack(name: &ObjectName, packed: &[u8]) -> Result<Vec<u8>> {
-    let size = usize::try_from(name.size())?;
-    if size > MOST * 64 {
-        bail!("{name} is too large for a message");
+impl Content {
+    /// An object of the store, if it packs to no more than `most`.
+    ///
+    /// # Errors
+    /// The store does not hold it.
+    pub fn of(store: &Store, name: &ObjectName, most: usize) -> Result<Option<Self>> {
+        let data = zstd::bulk::compress(&store.read(name)?, 3)?;
+        Ok((data.len() <= most).then(|| Self { name: name.to_string(), data }))
     }
-    zstd::bulk::decompress(packed, size).with_context(|| format!("what was sent as {name} is something else"))
+
+    /// Puts it into the store, if it is one of the `expected` objects, and is what its name says. More than that is never unpacked.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn put(&self, store: &Store, expected: impl FnOnce(&ObjectName) -> bool) -> Result<ObjectName> {
+        let name: ObjectName = self.name.parse()?;
+        if !expected(&name) {
+            bail!("{name} was not asked for");
+        }
+        let size = usize::try_from(name.size()).ok().filter(|size| *size <= MOST * 64);
+        let size = size.with_context(|| format!("{name} is too large for a message"))?;
+        let wrong = || format!("what was sent as {name} is something else");
+        let content = zstd::bulk::decompress(&self.data, size).with_context(wrong)?;
+        if ObjectName::of(name.kind(), &content) != name {
+            bail!(wrong());
+        }
+        Ok(store.put(name.kind(), &content)?)
+    }
 }
 
 /// The message as JSON.
@@ -122,8 +135,8 @@ mod tests {
 
     #[test]
     fn messages_survive_json_and_what_is_none_is_refused() {
-        let event =
-            Event { version: VERSION, thunk: "T".into(), content: vec![0, 255, 7], ..Event::default() };
+        let content = Content { name: "V".into(), data: vec![0, 255, 7] };
+        let event = Event { version: VERSION, contents: vec![content], ..Event::default() };
         let text = to_json(&event).to_string();
         assert_eq!(from_json::<Event>(&serde_json::from_str(&text).unwrap()).unwrap(), event);
         for bad in [json!(null), json!({}), json!({"gg": 1}), json!({"gg": "*"}), json!({"gg": "////"})] {
@@ -140,13 +153,23 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_not_unpacked() {
+    fn objects_arrive_as_they_were_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        let (here, there) = (Store::open(&here).unwrap(), Store::open(&there).unwrap());
+        let name = here.put(ObjectKind::Value, b"content").unwrap();
+        let content = Content::of(&here, &name, 100).unwrap().unwrap();
+        assert_eq!(Content::of(&here, &name, 3).unwrap(), None);
+        assert!(content.put(&there, |_| false).is_err());
         let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).unwrap();
-        assert!(unpack(&ObjectName::of(ObjectKind::Value, b"x"), &bomb).is_err());
+        let other = zstd::bulk::compress(b"CONTENT", 3).unwrap();
         let huge = ObjectName::new(ObjectKind::Value, [0; 32], u64::MAX - 1);
-        assert!(unpack(&huge, &bomb).is_err());
-        let name = ObjectName::of(ObjectKind::Value, b"content");
-        assert_eq!(unpack(&name, &pack(b"content", 100).unwrap()).unwrap(), b"content");
-        assert_eq!(pack(b"content", 3), None);
+        for (name, data) in [(name, bomb.clone()), (name, other), (name, vec![]), (huge, bomb)] {
+            let wrong = Content { name: name.to_string(), data };
+            assert!(wrong.put(&there, |_| true).is_err());
+            assert!(!there.contains(&name));
+        }
+        assert_eq!(content.put(&there, |asked| *asked == name).unwrap(), name);
+        assert_eq!(there.read(&name).unwrap(), b"content");
     }
 }

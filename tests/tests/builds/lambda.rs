@@ -184,22 +184,31 @@ fn a_function_is_changed_and_removed() {
     cloud.space.ggforce(&["deploy", "--remove"]).fails().says("there is no function");
 }
 
+/// It is told, and somebody else does it.
+fn is_given_up(script: &str, why: &str) {
+    let cloud = Cloud::with(script);
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    cloud.space.ggforce(&["-e", "lambda", "add.o"]).fails().says(why).says("could not be run");
+    assert!(cloud.space.is_placeholder("add.o"));
+    let ran = cloud.space.ggforce(&["-e", "lambda", "--fallback-engine", "local"]).ok().says(why);
+    is_forced(&ran);
+    is_as(&cloud.space, &expected);
+}
+
 #[test]
-fn functions_that_crash_hang_or_babble_are_given_up_and_others_take_over() {
-    for (script, why) in [
-        (CRASHES, "the function failed: Runtime exited"),
-        (HANGS, "timed out"),
-        (BABBLES, "it is no message of gg's"),
-    ] {
-        let cloud = Cloud::with(script);
-        let expected = plain(&cloud.space);
-        cloud.space.ggtrace(&["make"]).ok();
-        cloud.space.ggforce(&["-e", "lambda", "add.o"]).fails().says(why).says("could not be run");
-        assert!(cloud.space.is_placeholder("add.o"));
-        let ran = cloud.space.ggforce(&["-e", "lambda", "--fallback-engine", "local"]).ok().says(why);
-        is_forced(&ran);
-        is_as(&cloud.space, &expected);
-    }
+fn a_function_that_crashes_is_given_up_and_another_engine_takes_over() {
+    is_given_up(CRASHES, "the function failed: Runtime exited");
+}
+
+#[test]
+fn a_function_that_does_not_answer_in_time_is_given_up() {
+    is_given_up(HANGS, "timed out");
+}
+
+#[test]
+fn a_function_that_babbles_is_given_up() {
+    is_given_up(BABBLES, "it is no message of gg's");
 }
 
 #[test]
