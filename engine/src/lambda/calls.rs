@@ -19,6 +19,8 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Calls that were refused together count once.
 const APART: Duration = Duration::from_millis(500);
+/// Nothing is called for so long after a refusal: refusals come quickly, and whoever waits would be refused next.
+const PAUSE: Duration = Duration::from_millis(250);
 /// What is left of the calls at once after a refusal.
 const LESS: f64 = 0.7;
 
@@ -27,6 +29,8 @@ pub struct Calls {
     most: f64,
     allowed: Cell<f64>,
     under_way: Cell<usize>,
+    /// When a call was refused last, and when fewer were allowed because of it.
+    refused: Cell<Option<Instant>>,
     lowered: Cell<Option<Instant>>,
     freed: Notify,
 }
@@ -49,14 +53,22 @@ impl Calls {
             most,
             allowed: Cell::new(most),
             under_way: Cell::new(0),
+            refused: Cell::new(None),
             lowered: Cell::new(None),
             freed: Notify::new(),
         }
     }
 
     async fn permit(&self) -> Permit<'_> {
-        while self.under_way.get() as f64 >= self.allowed.get().floor() {
-            self.freed.notified().await;
+        loop {
+            let pause = self.refused.get().map(|then| then + PAUSE).filter(|until| *until > Instant::now());
+            if let Some(until) = pause {
+                tokio::time::sleep_until(until).await;
+            } else if self.under_way.get() as f64 >= self.allowed.get().floor() {
+                self.freed.notified().await;
+            } else {
+                break;
+            }
         }
         self.under_way.set(self.under_way.get() + 1);
         Permit(self)
@@ -64,6 +76,7 @@ impl Calls {
 
     fn less(&self) {
         let now = Instant::now();
+        self.refused.set(Some(now));
         if self.lowered.get().is_none_or(|then| now - then >= APART) {
             self.lowered.set(Some(now));
             self.allowed.set((self.allowed.get() * LESS).max(1.0));
@@ -175,6 +188,6 @@ mod tests {
         assert!(calls.allowed.get() < 20.0, "{}", calls.allowed.get());
         // 1000 of half a second, ten at once, are 50 s.
         assert!(took < Duration::from_secs(80), "{took:?}");
-        assert!(refused.get() < 1500, "{}", refused.get());
+        assert!(refused.get() < 300, "{}", refused.get());
     }
 }
