@@ -47,6 +47,14 @@ pub trait Backend {
     fn completes(&self) -> bool {
         false
     }
+    /// What it has cost so far, about, if somebody is paid for it.
+    fn dollars(&self) -> Option<f64> {
+        None
+    }
+    /// What there is to be said at the end.
+    fn report(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Runs a thunk whose inputs are all values. At most `job_count` at once.
     fn force(&self, thunk: ObjectName) -> Forcing<'_>;
 }

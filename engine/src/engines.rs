@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
 
+#[cfg(feature = "lambda")]
+use anyhow::Context as _;
 use anyhow::{Result, bail};
 use clap::Args;
 use thunk::{ObjectName, Store};
@@ -14,6 +16,8 @@ use crate::backend::Backend;
 use crate::fleet::{Duty, Fleet};
 use crate::follow::{Follower, Orders};
 use crate::force::{self, Summary};
+#[cfg(feature = "lambda")]
+use crate::lambda::client::Lambda;
 use crate::local::Local;
 use crate::materialise::Target;
 use crate::progress::Progress;
@@ -31,6 +35,8 @@ pub enum Named {
     Local,
     /// A worker host.
     Remote(String),
+    /// AWS Lambda, in this region or the user's.
+    Lambda(Option<String>),
 }
 
 impl FromStr for Named {
@@ -41,7 +47,9 @@ impl FromStr for Named {
             None if text == "local" => Ok(Self::Local),
             Some(("remote", address)) if address.contains(':') => Ok(Self::Remote(address.into())),
             Some(("remote", _)) => Err("a worker is named remote=HOST:PORT".into()),
-            _ => Err("engines are local and remote=HOST:PORT".into()),
+            None if text == "lambda" => Ok(Self::Lambda(None)),
+            Some(("lambda", region)) if !region.is_empty() => Ok(Self::Lambda(Some(region.into()))),
+            _ => Err("engines are local, remote=HOST:PORT and lambda[=REGION]".into()),
         }
     }
 }
@@ -49,14 +57,15 @@ impl FromStr for Named {
 /// The options about back ends and storage.
 #[derive(Args)]
 pub struct Chosen {
-    /// Where commands run: local, remote=HOST:PORT (a ggforce worker). Several times for several [default: local].
+    /// Where commands run: local, remote=HOST:PORT (a ggforce worker), lambda[=REGION] (ggforce deploy). Several times for
+    /// several [default: local].
     #[arg(short, long = "engine", value_name = "ENGINE")]
     engines: Vec<Named>,
-    /// Run this many commands at once [default: one per processor; for a remote engine what it says]. With several engines as often
-    /// as --engine, in the same order, or once for all.
+    /// Run this many commands at once [default: one per processor; for a remote engine what it says; 100 on Lambda]. With several
+    /// engines as often as --engine, in the same order, or once for all.
     #[arg(short, long, value_name = "N")]
     jobs: Vec<usize>,
-    /// Where commands run that no engine can run, or that all have failed to: local.
+    /// Where commands run that no engine can run, or that all have failed with: local.
     #[arg(long, value_name = "ENGINE")]
     fallback_engine: Option<Named>,
     /// The key that remote workers must hold too [default: ~/.config/gg/key, if it is there].
@@ -118,9 +127,16 @@ impl Engines {
     ) -> Result<Self> {
         let mut locals = Vec::new();
         let mut members: Vec<(Rc<dyn Backend>, Duty)> = Vec::new();
-        let regular = chosen.pairs()?.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
+        let pairs = chosen.pairs()?;
+        let alone = pairs.len() == 1 && chosen.fallback_engine.is_none();
+        let regular = pairs.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
         let fallback = chosen.fallback_engine.iter().map(|engine| (engine.clone(), None, Duty::Fallback));
         let mut security = None;
+        let storage = chosen.storage.as_deref().filter(|uri| !uri.is_empty());
+        let sharing = match storage {
+            Some(uri) => Some(Sharing::open(Rc::clone(store), uri).await?),
+            None => None,
+        };
         for (engine, wanted, duty) in regular.chain(fallback) {
             let backend: Rc<dyn Backend> = match engine {
                 Named::Local => {
@@ -141,14 +157,24 @@ impl Engines {
                     }
                     Rc::new(remote)
                 }
+                #[cfg(feature = "lambda")]
+                Named::Lambda(region) => {
+                    let storage = sharing.as_ref().zip(storage);
+                    let lambda = Lambda::open(Rc::clone(store), region.as_deref(), wanted, storage).await;
+                    let (lambda, why) = lambda.context("lambda")?;
+                    match why {
+                        // Nobody else would compute anything.
+                        Some(why) if alone => bail!("{}: {why}", lambda.label()),
+                        Some(why) => progress.say(&format!("{}: {why}", lambda.label())),
+                        None => {}
+                    }
+                    Rc::new(lambda)
+                }
+                #[cfg(not(feature = "lambda"))]
+                Named::Lambda(_) => bail!(crate::lambda::ABSENT),
             };
             members.push((backend, duty));
         }
-        let sharing = match &chosen.storage {
-            Some(uri) if !uri.is_empty() => Some(Sharing::open(Rc::clone(store), uri).await?),
-            _ => None,
-        };
-        let alone = members.len() == 1;
         let (fleet, backend) = match members.pop() {
             Some((only, _)) if alone && only.completes() => (None, only),
             last => {
@@ -207,6 +233,9 @@ impl Engines {
         for local in &self.locals {
             local.finish().await;
         }
+        for line in self.backend.report() {
+            progress.note(&line);
+        }
         for complaint in self.fleet.iter().flat_map(|fleet| fleet.complaints()) {
             progress.say(&complaint);
         }
@@ -242,7 +271,18 @@ mod tests {
             pairs(&["-e", "remote=h:1", "-e", "local"]).unwrap(),
             [(far(), None), (Named::Local, None)]
         );
-        for bad in [&["-j1", "-j2"][..], &["-j0"], &["-e", "moon"], &["-e", "remote=h"], &["-e", "remote"]] {
+        assert_eq!(
+            pairs(&["-e", "lambda", "-e", "lambda=eu-west-1", "-j", "7"]).unwrap(),
+            [(Named::Lambda(None), Some(7)), (Named::Lambda(Some("eu-west-1".into())), Some(7))]
+        );
+        for bad in [
+            &["-j1", "-j2"][..],
+            &["-j0"],
+            &["-e", "moon"],
+            &["-e", "remote=h"],
+            &["-e", "remote"],
+            &["-e", "lambda="],
+        ] {
             assert!(pairs(bad).is_err(), "{bad:?}");
         }
     }

@@ -76,6 +76,8 @@ pub struct Fleet {
     label: String,
     freed: Notify,
     complaints: RefCell<Vec<String>>,
+    /// What went wrong last.
+    last: RefCell<Option<String>>,
 }
 
 impl Fleet {
@@ -91,7 +93,13 @@ impl Fleet {
             resting_until: Cell::new(None),
         };
         let members = backends.into_iter().map(member).collect();
-        Self { members, label, freed: Notify::new(), complaints: RefCell::default() }
+        Self {
+            members,
+            label,
+            freed: Notify::new(),
+            complaints: RefCell::default(),
+            last: RefCell::default(),
+        }
     }
 
     /// What went wrong with back ends, each first failure once.
@@ -117,10 +125,12 @@ impl Fleet {
         member.running.set(member.running.get() + 1);
         let slot = Slot(member, &self.freed);
         let answer = member.backend.force(thunk).await;
-        if let Answer::Broken(why) = &answer
-            && member.failures.get() == 0
-        {
-            self.complaints.borrow_mut().push(format!("{}: {why}", member.backend.label()));
+        if let Answer::Broken(why) = &answer {
+            let why = format!("{}: {why}", member.backend.label());
+            if member.failures.get() == 0 {
+                self.complaints.borrow_mut().push(why.clone());
+            }
+            self.last.replace(Some(why));
         }
         member.note(&answer);
         drop(slot);
@@ -142,6 +152,9 @@ impl Fleet {
     async fn force(&self, thunk: ObjectName) -> Answer {
         let mut tries = vec![0u32; self.members.len()];
         let mut why = "no back end can run it: --fallback-engine local may".to_owned();
+        if let Some(last) = &*self.last.borrow() {
+            why = format!("{why} ({last})");
+        }
         let candidates = |duty: Duty, tries: &[u32]| -> Vec<usize> {
             let all = self.members.iter().enumerate();
             let fit = all.filter(|(index, member)| member.duty == duty && tries[*index] < TRIES);
@@ -210,6 +223,14 @@ impl Backend for Fleet {
 
     fn completes(&self) -> bool {
         self.members.iter().any(|member| member.backend.completes())
+    }
+
+    fn dollars(&self) -> Option<f64> {
+        self.members.iter().filter_map(|member| member.backend.dollars()).reduce(|a, b| a + b)
+    }
+
+    fn report(&self) -> Vec<String> {
+        self.members.iter().flat_map(|member| member.backend.report()).collect()
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

@@ -44,6 +44,7 @@ pub struct Summary {
 
 struct Engine<'a> {
     store: &'a Store,
+    backend: Rc<dyn Backend>,
     progress: &'a mut Progress,
     placer: Placer<'a>,
     /// Targets by the thunk they wait for.
@@ -79,6 +80,7 @@ pub async fn force(
     let (orders, follower) = recorder.unzip();
     let mut engine = Engine {
         store,
+        backend: Rc::clone(&backend),
         progress,
         placer: Placer::new(store),
         waiting: HashMap::new(),
@@ -323,6 +325,6 @@ impl Work for Engine<'_> {
         self.follower.iter_mut().for_each(|follower| follower.answer(graph));
         let counts = graph.counts();
         let done = counts.reduced + counts.failed + counts.blocked;
-        self.progress.update(Numbers { done, running, total: counts.total });
+        self.progress.update(Numbers { done, running, total: counts.total, dollars: self.backend.dollars() });
     }
 }

@@ -47,7 +47,12 @@ impl Local {
         let program = own::program()?;
         // Which says nothing there. /dev/null need not exist.
         let nowhere = std::io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
-        let process = Command::new(&program)
+        let mut command = Command::new(&program);
+        if self.manner == Manner::FarAway {
+            // What runs there is somebody else's. It must not find this machine's secrets in /proc.
+            command.env_clear();
+        }
+        let process = command
             .arg("--worker")
             .arg(&self.store)
             .arg("--manner")

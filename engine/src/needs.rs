@@ -40,9 +40,25 @@ pub fn lacking(store: &Store, name: &ObjectName) -> Result<Vec<ObjectName>> {
 /// # Errors
 /// Something of it is not in the store.
 pub fn all(store: &Store, name: &ObjectName) -> Result<BTreeSet<ObjectName>> {
+    all_but(store, name, |_| false)
+}
+
+/// The same without the trees that are `known`, and what only these hold.
+///
+/// # Errors
+/// Something of it is not in the store.
+pub fn all_but(
+    store: &Store,
+    name: &ObjectName,
+    known: impl Fn(&ObjectName) -> bool,
+) -> Result<BTreeSet<ObjectName>> {
     let thunk = store.thunk(name)?;
     let mut all = named(&thunk);
     for tree in &thunk.trees {
+        if known(tree) {
+            all.remove(tree);
+            continue;
+        }
         all.extend(store.tree(tree)?.entries().iter().filter_map(|entry| match &entry.node {
             TreeNode::File { value, .. } => Some(*value),
             _ => None,
@@ -79,6 +95,7 @@ mod tests {
         };
         let name = full.put_thunk(&thunk).unwrap();
         assert_eq!(all(&full, &name).unwrap(), BTreeSet::from([name, tree, tool, source]));
+        assert_eq!(all_but(&full, &name, |t| *t == tree).unwrap(), BTreeSet::from([name, source]));
         let mut steps = Vec::new();
         loop {
             let lacks = lacking(&empty, &name).unwrap();

@@ -12,7 +12,7 @@ use thunk::Thunk;
 use crate::protocol::Failed;
 
 /// Numbers for the progress line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Numbers {
     /// Finished, one way or the other.
     pub done: usize,
@@ -20,6 +20,8 @@ pub struct Numbers {
     pub running: usize,
     /// All.
     pub total: usize,
+    /// What it has cost so far, if somebody is paid for it.
+    pub dollars: Option<f64>,
 }
 
 /// Writes to standard error.
@@ -57,10 +59,11 @@ impl Progress {
             return;
         }
         self.written = Some(Instant::now());
-        let Numbers { done, running, total } = numbers;
+        let Numbers { done, running, total, dollars } = numbers;
         let left = total.saturating_sub(done + running);
+        let paid = dollars.map(|dollars| format!(", ${dollars:.4}")).unwrap_or_default();
         let text = format!(
-            "ggforce: {done} done, {running} running, {left} left, {:.0} s",
+            "ggforce: {done} done, {running} running, {left} left, {:.0} s{paid}",
             self.elapsed().as_secs_f64()
         );
         if self.terminal {

@@ -80,6 +80,45 @@ impl Sharing {
         self.storage.traffic()
     }
 
+    /// Has it failed, so that nothing is asked of it any more?
+    pub fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// Is the object in the storage, as far as that is remembered?
+    #[cfg(feature = "lambda")]
+    pub fn knows(&self, name: &ObjectName) -> bool {
+        self.there.borrow().has(&Key::Object(*name))
+    }
+
+    /// These objects are in the storage: whoever put them there says so.
+    #[cfg(feature = "lambda")]
+    pub fn note(&self, names: impl IntoIterator<Item = ObjectName>) {
+        let mut there = self.there.borrow_mut();
+        names.into_iter().for_each(|name| there.add(&Key::Object(name)));
+    }
+
+    /// Puts those of the objects into the storage again that are not there, or not as they should be. Each is read to find out.
+    ///
+    /// # Errors
+    /// The store does not hold them; the storage fails.
+    #[cfg(feature = "lambda")]
+    pub async fn repair(&self, names: &[ObjectName]) -> Result<()> {
+        let repairs = stream::iter(names).map(|name| async move {
+            let key = Key::Object(*name);
+            match self.storage.get(&key).await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(storage::Error::Damaged { .. }) => {
+                    self.storage.put(&key, self.store.read(name)?).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        });
+        let repairs: Vec<Result<()>> = repairs.buffer_unordered(AT_ONCE).collect().await;
+        repairs.into_iter().collect()
+    }
+
     fn complain(&self, error: &storage::Error) {
         // One object that is damaged says nothing about the others.
         let damaged = matches!(error, storage::Error::Damaged { .. });
@@ -180,16 +219,27 @@ impl Sharing {
     /// The store does not hold them; the storage fails.
     pub async fn store_objects(&self, names: &[ObjectName], surely: bool) -> Result<()> {
         let mut keys: Vec<Key> = names.iter().map(|name| Key::Object(*name)).collect();
-        if !surely {
-            keys.retain(|key| !self.there.borrow().has(key));
-        }
+        keys.retain(|key| surely || !self.there.borrow().has(key));
         if keys.is_empty() {
             return Ok(());
         }
         let there = self.storage.has(&keys).await?;
         let (there, lacking): (Vec<_>, Vec<_>) = keys.into_iter().zip(there).partition(|(_, there)| *there);
-        let puts = stream::iter(&lacking)
-            .map(|(key, _)| async move {
+        there.iter().for_each(|(key, _)| self.there.borrow_mut().add(key));
+        self.put_all(lacking.into_iter().map(|(key, _)| key).collect()).await
+    }
+
+    /// Puts objects into the storage without asking whether they are there: they are new.
+    ///
+    /// # Errors
+    /// As [`Sharing::store_objects`].
+    pub async fn put_objects(&self, names: &[ObjectName]) -> Result<()> {
+        self.put_all(names.iter().map(|name| Key::Object(*name)).collect()).await
+    }
+
+    async fn put_all(&self, keys: Vec<Key>) -> Result<()> {
+        let puts = stream::iter(&keys)
+            .map(|key| async move {
                 let (Key::Object(name) | Key::Fact(name)) = key;
                 self.storage.put(key, self.store.read(name)?).await?;
                 Ok::<_, anyhow::Error>(())
@@ -197,8 +247,7 @@ impl Sharing {
             .buffer_unordered(AT_ONCE);
         let puts: Vec<Result<()>> = puts.collect().await;
         puts.into_iter().collect::<Result<()>>()?;
-        let mut remembered = self.there.borrow_mut();
-        there.iter().chain(&lacking).for_each(|(key, _)| remembered.add(key));
+        keys.iter().for_each(|key| self.there.borrow_mut().add(key));
         Ok(())
     }
 
@@ -308,6 +357,14 @@ impl Backend for Shared {
 
     fn completes(&self) -> bool {
         self.inner.completes()
+    }
+
+    fn dollars(&self) -> Option<f64> {
+        self.inner.dollars()
+    }
+
+    fn report(&self) -> Vec<String> {
+        self.inner.report()
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

@@ -45,6 +45,23 @@ impl Manner {
     }
 }
 
+/// Serves as a worker if this process was started as one ([`crate::local`] does): `--worker STORE --manner MANNER`. For programs
+/// whose command line has nothing else to say.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_if_asked() -> Option<Result<()>> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match words.as_slice() {
+        [worker, store, flag, manner] if worker == "--worker" && flag == "--manner" => {
+            let manner = manner.to_str().unwrap_or_default();
+            let manner = Manner::from_str(manner, false).map_err(|why| anyhow!(why));
+            Some(manner.and_then(|manner| serve(Path::new(store), manner)))
+        }
+        _ => None,
+    }
+}
+
 /// Serves on file descriptor 0, a socket, until it is closed. `far_away`: commands that lack a file are not given this
 /// machine's.
 ///

@@ -9,6 +9,8 @@
 //! Knows names and bytes: not what a thunk is, or a reduction, nor what is worth keeping.
 
 mod address;
+#[cfg(feature = "s3")]
+pub mod amazon;
 mod directory;
 mod envelope;
 mod error;

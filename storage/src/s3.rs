@@ -3,21 +3,17 @@
 
 use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use crate::address::Bucket;
+use crate::amazon;
 use crate::error::{Error, Result};
 use crate::place::Put;
 
-const CONNECT: Duration = Duration::from_secs(5);
 /// Until an answer begins.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -33,18 +29,7 @@ type Response = aws_sdk_s3::config::http::HttpResponse;
 
 impl S3 {
     pub async fn open(bucket: Bucket, label: String) -> Self {
-        let tls = Provider::Rustls(CryptoMode::Ring);
-        let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build();
-        let mut shared = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            // Requests are repeated in one place, `crate::retry`.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts);
-        if let Some(region) = bucket.region {
-            shared = shared.region(Region::new(region));
-        }
-        let shared = shared.load().await;
+        let shared = amazon::configuration(bucket.region, ANSWER).await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
             // Content is checked by name; other servers do not all know the newer checksums.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -86,7 +71,7 @@ impl S3 {
         let mut content = Vec::new();
         while let Some(piece) = body.next().await {
             // The rest of a body that was cut off may come another time.
-            let piece = piece.map_err(|e| self.unavailable(&DisplayErrorContext(e)))?;
+            let piece = piece.map_err(|e| self.unavailable(&amazon::reasons(&e)))?;
             content.extend_from_slice(&piece);
             if content.len() as u64 > limit {
                 break;
@@ -116,8 +101,8 @@ impl S3 {
         }
     }
 
-    fn unavailable(&self, why: &dyn std::fmt::Display) -> Error {
-        Error::Unavailable { place: self.label.clone(), why: why.to_string() }
+    fn unavailable(&self, why: &str) -> Error {
+        Error::Unavailable { place: self.label.clone(), why: why.into() }
     }
 
     fn error<E>(&self, error: &SdkError<E, Response>) -> Error
@@ -127,7 +112,7 @@ impl S3 {
         let status = error.raw_response().map_or(0, |r| r.status().as_u16());
         let code = error.code().unwrap_or_default();
         let why = match (status, code) {
-            (0, _) => DisplayErrorContext(error).to_string(),
+            (0, _) => amazon::reasons(error),
             (status, "") => format!("HTTP {status}"),
             (status, code) => {
                 format!("HTTP {status}, {code}: {}", error.message().unwrap_or("no more is said"))
@@ -136,7 +121,7 @@ impl S3 {
         let refused = match error {
             // No credentials, a malformed endpoint.
             SdkError::ConstructionFailure(_) => true,
-            SdkError::DispatchFailure(failure) => failure.is_user() || no_credentials(&why),
+            SdkError::DispatchFailure(failure) => failure.is_user() || amazon::no_credentials(&why),
             _ => {
                 let again = matches!(status, 0 | 408 | 409 | 429 | 500..)
                     || matches!(code, "SlowDown" | "RequestTimeout" | "RequestTimeTooSkewed" | "Throttling");
@@ -145,9 +130,4 @@ impl S3 {
         };
         if refused { Error::Refused { place: self.label.clone(), why } } else { self.unavailable(&why) }
     }
-}
-
-/// The chain of credentials came to its end. The SDK says so in words only.
-fn no_credentials(why: &str) -> bool {
-    why.contains("CredentialsNotLoaded") || why.contains("no providers in chain")
 }

@@ -105,7 +105,7 @@ fn a_redis_server() {
 #[cfg(feature = "s3")]
 #[test]
 fn an_s3_server() {
-    let server = Server::s3();
+    let server = Server::aws();
     server.make_bucket("bucket");
     // SAFETY: the only test of this program that looks at or changes these variables, before its threads start.
     unsafe {

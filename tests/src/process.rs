@@ -160,3 +160,16 @@ impl Running {
         ran
     }
 }
+
+/// The processes that this process has started and that are still there.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("it is there").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent = |child: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        // After the name, which may hold anything, and the state.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    pids.filter(|child| parent(child) == Some(pid)).collect()
+}

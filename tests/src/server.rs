@@ -59,9 +59,9 @@ impl Server {
         })
     }
 
-    /// An S3 server (MiniStack).
+    /// Amazon's S3 and Lambda (MiniStack), which asks nobody who they are.
     #[must_use]
-    pub fn s3() -> Self {
+    pub fn aws() -> Self {
         Self::start(|port, directory| {
             let mut command = Command::new(ministack());
             command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
@@ -70,20 +70,47 @@ impl Server {
         })
     }
 
-    /// Makes a bucket on an S3 server that does not ask who one is.
+    /// The processes that it has started.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        crate::process::children(self.child.id())
+    }
+
+    /// Makes a bucket there.
     pub fn make_bucket(&self, name: &str) {
+        self.aws_put("s3", &format!("/{name}"), "");
+    }
+
+    /// Lets so many calls of a Lambda function run at once; more are refused.
+    pub fn allow_calls(&self, function: &str, count: u32) {
+        let body = format!("{{\"ReservedConcurrentExecutions\": {count}}}");
+        self.aws_put("lambda", &format!("/2017-10-31/functions/{function}/concurrency"), &body);
+    }
+
+    fn aws_put(&self, service: &str, path: &str, body: &str) {
         use std::io::{Read as _, Write as _};
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
         let request = format!(
-            "PUT /{name} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\nConnection: close\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, \
-             SignedHeaders=host, Signature=0\r\n\r\n",
-            self.port
+            "PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n\r\n{body}",
+            self.port,
+            body.len()
         );
         stream.write_all(request.as_bytes()).expect("it listens");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    /// Empties a Redis server.
+    pub fn flush_redis(&self) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
+        stream.write_all(b"FLUSHALL\r\n").expect("it listens");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("it answers");
+        assert_eq!(&answer, b"+OK\r\n");
     }
 }
 

@@ -82,8 +82,13 @@ impl TestSpace {
 
     /// Sets an environment variable for all commands from now on.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
-        self.env.retain(|(k, _)| k != name);
+        self.unset(name);
         self.env.push((name.into(), value.into()));
+    }
+
+    /// Takes an environment variable away from all commands from now on.
+    pub fn unset(&mut self, name: &str) {
+        self.env.retain(|(k, _)| k != name);
     }
 
     /// Writes a file of the tree, and the directories above it; a name that ends in `.sh` becomes executable.

@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use thunk::{ObjectName, Reduction, Store};
+use thunk::{ObjectName, Store};
 use tokio::net::TcpStream;
 
 use super::message::{self, Body, Hello, Received, VERSION};
 use super::stream::{Security, Stream};
 use crate::backend::{Answer, Backend, Forcing};
-use crate::{needs, worker};
+use crate::{distant, needs, worker};
 
 /// Until both know who the other is.
 const GREETING: Duration = Duration::from_secs(10);
@@ -111,7 +111,7 @@ impl Remote {
                 Body::Done(done) => {
                     let answer = worker::read_answer(thunk, done)?;
                     if let Answer::Reduced { reduction, completed } = &answer {
-                        self.accept(thunk, reduction, completed.is_empty())?;
+                        distant::accept(&self.store, thunk, reduction, completed.is_empty())?;
                     }
                     return Ok(answer);
                 }
@@ -131,26 +131,6 @@ impl Remote {
         }
         Ok(())
     }
-
-    /// The reduction becomes the store's, if it is one of this thunk and its outputs have come.
-    fn accept(&self, name: &ObjectName, reduction: &Reduction, alone: bool) -> Result<()> {
-        let thunk = self.store.thunk(name)?;
-        if !alone {
-            bail!("it completed the inputs from files of its own");
-        }
-        for output in &reduction.outputs {
-            if !thunk.outputs.contains(&output.path) && !thunk.optional_outputs.contains(&output.path) {
-                bail!("it gives {}, which is no output", output.path.display());
-            }
-            if !self.store.contains(&output.value) {
-                bail!("it keeps the content of {}", output.path.display());
-            }
-        }
-        if let Some(path) = thunk.outputs.iter().find(|path| reduction.output(Some(path)).is_none()) {
-            bail!("it does not give {}", path.display());
-        }
-        Ok(self.store.put_reduction(name, reduction)?)
-    }
 }
 
 impl Backend for Remote {
@@ -166,11 +146,8 @@ impl Backend for Remote {
         true
     }
 
-    /// What was learned, or completed before, may need files that only this machine has.
     fn can_execute(&self, thunk: &ObjectName) -> bool {
-        !self.refused.get()
-            && self.store.completion(thunk).is_empty()
-            && !self.store.thunk(thunk).is_ok_and(|thunk| thunk.learned)
+        !self.refused.get() && distant::may_run(&self.store, thunk)
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

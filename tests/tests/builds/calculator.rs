@@ -6,6 +6,9 @@ use tests::TestSpace;
 /// How many commands of a whole build are deferred: four compiles, an archive, a link.
 pub const DEFERRED: u32 = 6;
 
+/// What a build makes.
+pub const MADE: [&str; 6] = ["calc", "libcalc.a", "main.o", "print.o", "add.o", "mul.o"];
+
 const MAKEFILE: &str = "\
 CFLAGS = -O1 -g -Wall -I include
 OBJECTS = main.o print.o
@@ -47,4 +50,20 @@ pub fn calculator() -> TestSpace {
             "#include \"calc.h\"\n#include \"print.h\"\nint main(void) { print(add(mul(6, 6), 6)); return 0; }\n",
         ),
     ])
+}
+
+/// The files as plain make leaves them; they are gone again.
+pub fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
+    space.run(&["make"]).ok();
+    let made = MADE.map(|file| space.read(file)).to_vec();
+    space.run(&["make", "clean"]).ok();
+    made
+}
+
+/// The files are as plain make leaves them.
+#[track_caller]
+pub fn is_as(space: &TestSpace, plain: &[Vec<u8>]) {
+    for (file, expected) in MADE.iter().zip(plain) {
+        assert!(space.read(file) == *expected, "{file}");
+    }
 }

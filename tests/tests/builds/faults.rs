@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tests::{Fault, Forced, Proxy, Server, TestSpace};
 
-use crate::calculator::{DEFERRED, calculator};
+use crate::calculator::{DEFERRED, calculator, is_as, plain};
 use crate::interrupted::all_is_whole;
-use crate::remote::{Host, is_as, new_key, plain};
+use crate::remote::{Host, new_key};
 
 /// What a connection of a bad network is in for. Engines and workers send each other some hundred bytes to some megabytes.
 fn any_fault(random: &mut Rng, silent: bool) -> Fault {

@@ -16,6 +16,8 @@ mod gg_thunks;
 mod hostile;
 mod incremental;
 mod interrupted;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod languages;
 mod learned;
 mod libraries;

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use tests::{Forced, Ran, Server, TestSpace};
 use thunk::{ObjectKind, ObjectName};
 
-use crate::calculator::{DEFERRED, calculator};
-
-const MADE: [&str; 6] = ["calc", "libcalc.a", "main.o", "print.o", "add.o", "mul.o"];
+use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
 
 /// A worker host with a store of its own.
 pub struct Host {
@@ -57,21 +55,6 @@ impl Drop for Host {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The files as plain make leaves them.
-pub fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
-    space.run(&["make"]).ok();
-    let made = MADE.map(|file| space.read(file)).to_vec();
-    space.run(&["make", "clean"]).ok();
-    made
-}
-
-#[track_caller]
-pub fn is_as(space: &TestSpace, plain: &[Vec<u8>]) {
-    for (file, expected) in MADE.iter().zip(plain) {
-        assert!(space.read(file) == *expected, "{file}");
     }
 }
 

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The program `ggforce`: its command line, and a run from the targets to the last line.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use thunk::Store;
+
+use crate::engines::{Chosen, Engines};
+use crate::force::Summary;
+use crate::progress::Progress;
+use crate::schedule::Options;
+use crate::targets::Targets;
+use crate::worker::Manner;
+use crate::{follow, lambda, remote, replay, simulated, targets, worker};
+
+/// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
+/// ggforce worker --help tells how to lend a machine to others, ggforce deploy --help how to have AWS Lambda compute.
+#[derive(Parser)]
+#[command(name = "ggforce", version)]
+struct Arguments {
+    /// Files, or directories with everything in them.
+    targets: Vec<PathBuf>,
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Go on after a failure with everything that does not need what failed.
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Say nothing but what commands say, and errors.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Replay the build of this trace, without make: its commands as they were, its inputs as they are now. Targets are files
+    /// that it made; without any, everything that it left is put where it is missing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Replay even if what the build itself read (a makefile, the names in a directory) has changed.
+    #[arg(long, requires = "trace")]
+    as_recorded: bool,
+    /// Read targets from standard input, each ended by a NUL byte.
+    #[arg(long, value_name = "-", value_parser = ["-"], conflicts_with = "trace")]
+    paths_from: Option<String>,
+    /// Play the last trace's thunks, all forced already, on imaginary workers, and tell how long that takes:
+    /// workers=N, and in milliseconds latency, cold; as shares of 1 jitter, failures, stragglers; slowness, seed.
+    #[arg(long, hide = true, value_name = "NAME=NUMBER,…")]
+    simulate: Option<simulated::Scene>,
+    /// Called by ggtrace for what the build wants to look at.
+    #[arg(long, hide = true)]
+    on_demand: bool,
+    /// Called by ggtrace: force what it orders on standard input, a socket, while it records.
+    #[arg(long, hide = true)]
+    follow: bool,
+    /// How commands run on this machine; to measure what the sandbox costs, bare.
+    #[arg(long, hide = true, value_enum, default_value_t)]
+    manner: Manner,
+    /// Serve as a worker with this store.
+    #[arg(long, hide = true, value_name = "STORE")]
+    worker: Option<PathBuf>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let verb = words.first().and_then(|word| word.to_str());
+    let rest = || words.iter().skip(1).cloned();
+    let result = match verb {
+        Some("worker") => {
+            let words = std::iter::once("ggforce worker".into()).chain(rest());
+            remote::server::main(&remote::server::Arguments::parse_from(words)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "lambda")]
+        Some("deploy") => {
+            let words = std::iter::once("ggforce deploy".into()).chain(rest());
+            lambda::deploy::main(&lambda::deploy::Arguments::parse_from(words)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(not(feature = "lambda"))]
+        Some("deploy") => Err(anyhow::anyhow!(lambda::ABSENT)),
+        _ => {
+            let arguments = Arguments::parse();
+            match &arguments.worker {
+                Some(store) => worker::serve(store, arguments.manner).map(|()| ExitCode::SUCCESS),
+                None => run(&arguments),
+            }
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ggforce: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let store = Rc::new(Store::open_default()?);
+    if let Some(scene) = &arguments.simulate {
+        let trace = targets::trace(&store, arguments.trace.as_deref())?;
+        println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let quiet = arguments.quiet || arguments.on_demand || arguments.follow;
+    let mut progress = Progress::new(quiet);
+    let mut targets = Targets::new(&store);
+    if let Some(trace) = &arguments.trace {
+        let options =
+            replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
+        targets.found = replay::plan(&store, &options)?;
+    } else if arguments.paths_from.is_some() {
+        targets.add_list()?;
+    } else if arguments.targets.is_empty() && !arguments.follow {
+        targets.add_latest()?;
+    }
+    if arguments.trace.is_none() {
+        for path in &arguments.targets {
+            targets.add_named(path)?;
+        }
+    }
+    let found = targets.found;
+    let recorder = arguments.follow.then(recorder).transpose()?;
+    let summary = if found.is_empty() && recorder.is_none() {
+        Summary::default()
+    } else {
+        store.sweep();
+        let _ = sandbox::sweep(&store.root().join("sandbox"));
+        let options = Options { keep_going: arguments.keep_going };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the engine")?;
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, async {
+            let engines = Engines::open(&store, &arguments.chosen, arguments.manner, &mut progress).await?;
+            engines.force(&store, found, options, recorder, &mut progress).await
+        })?
+    };
+    store.files().flush();
+    let Summary { run, known, failed, .. } = summary;
+    progress.end(&format!(
+        "{} thunks: {run} run, {known} from reductions, {failed} failed in {:.1} s",
+        run + known + failed,
+        progress.elapsed().as_secs_f64()
+    ));
+    Ok(match summary {
+        Summary { interrupted: true, .. } => ExitCode::from(130),
+        Summary { failed: 0, unplaced: 0, .. } => ExitCode::SUCCESS,
+        Summary { code: 1..=255, .. } => ExitCode::from(summary.code as u8),
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// The recorder at the other end of standard input.
+fn recorder() -> Result<(follow::Orders, follow::Follower)> {
+    let stream = std::io::stdin().as_fd().try_clone_to_owned().context("cannot use standard input")?;
+    let stream = UnixStream::from(stream);
+    let follower = follow::Follower::new(stream.try_clone().context("cannot use standard input")?);
+    Ok((follow::orders(stream)?, follower))
+}

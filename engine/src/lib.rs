@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The engine, as two programs use it: `ggforce` computes what `ggtrace` deferred (finds the placeholders, forces their thunks
+//! and all that these need, puts the results in place), and the AWS Lambda function (`function/`) runs single thunks.
+
+mod backend;
+mod bare;
+mod cache;
+mod command;
+mod distant;
+mod durations;
+mod engines;
+mod escapes;
+mod fleet;
+mod follow;
+mod force;
+mod graph;
+mod lambda;
+mod local;
+mod materialise;
+mod needs;
+mod observed;
+mod own;
+mod progress;
+mod protocol;
+mod remembered;
+mod remote;
+mod replay;
+mod returned;
+mod schedule;
+mod settled;
+mod sharing;
+mod simulated;
+mod targets;
+mod worker;
+
+pub use command::main;
+pub use lambda::host::Function;
+pub use worker::serve_if_asked;

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all clients of Amazon's services share: TLS, times, credentials and region by the SDK's usual chain. Knows no service.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// For a client in this region, else in the one that the environment or the profile names. An answer may take as long as `answer` to
+/// begin. The SDK repeats no request: whoever makes them knows better which.
+pub async fn configuration(region: Option<String>, answer: Duration) -> SdkConfig {
+    let tls = Provider::Rustls(CryptoMode::Ring);
+    let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(answer).build();
+    let mut shared = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts);
+    if let Some(region) = region {
+        shared = shared.region(Region::new(region));
+    }
+    shared.load().await
+}
+
+/// An error and its causes, in one line: the SDK's own errors tell only the outermost.
+#[must_use]
+pub fn reasons(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| Error::source(*error));
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Is it for want of credentials, the chain of which came to its end? The SDK says so in words only.
+#[must_use]
+pub fn no_credentials(reasons: &str) -> bool {
+    reasons.contains("no providers in chain") || reasons.contains("not provided credentials")
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Builds forced on AWS Lambda, or what stands for it here: a server that runs the function's program as processes of this
+//! machine, and others that do what a function of ours would not.
+
+use std::fs;
+use std::path::Path;
+
+use tests::{Forced, Ran, Server, TestSpace};
+
+use crate::calculator::{DEFERRED, calculator, is_as, plain};
+
+const FUNCTION: &str = "gg-force-1";
+const ROLE: &str = "arn:aws:iam::000000000000:role/gg";
+
+/// Takes an event and ends.
+const CRASHES: &str = "import sys\nnext_event()\nsys.exit(3)\n";
+/// Takes an event and does not answer.
+const HANGS: &str = "import time\nnext_event()\ntime.sleep(60)\n";
+/// Answers something else than a function of ours would.
+const BABBLES: &str = "while True: answer(next_event(), b'{\"gg\": \"////\", \"and\": \"more\"}')\n";
+/// What these need of Lambda's runtime interface.
+const RUNTIME: &str = "\
+#!/usr/bin/env python3
+import os, urllib.request
+base = 'http://' + os.environ['AWS_LAMBDA_RUNTIME_API'] + '/2018-06-01/runtime/invocation/'
+def next_event():
+    with urllib.request.urlopen(base + 'next') as event:
+        return event.headers['Lambda-Runtime-Aws-Request-Id']
+def answer(request, body):
+    urllib.request.urlopen(base + request + '/response', data=body).close()
+";
+
+/// A project, the servers, and the environment of somebody who uses them.
+struct Cloud {
+    space: TestSpace,
+    aws: Server,
+    redis: Server,
+}
+
+impl Cloud {
+    fn new() -> Self {
+        let (mut space, aws, redis) = (calculator(), Server::aws(), Server::redis());
+        space.set("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", aws.port));
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ] {
+            space.set(name, value);
+        }
+        space.set("GG_STORAGE_URI", format!("redis://127.0.0.1:{}", redis.port));
+        Self { space, aws, redis }
+    }
+
+    /// With our function deployed.
+    fn deployed() -> Self {
+        let cloud = Self::new();
+        cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
+        cloud
+    }
+
+    fn deploy(&self, bootstrap: &Path, more: &[&str]) -> Ran {
+        let directory = self.space.outside();
+        let zip = directory.join("function.zip");
+        let script = "import sys, zipfile; \
+                      zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED).write(sys.argv[2], 'bootstrap')";
+        let (zip, bootstrap) =
+            (zip.to_str().expect("our own name"), bootstrap.to_str().expect("our own name"));
+        self.space.run(&["python3", "-c", script, zip, bootstrap]).ok();
+        let args = [&["deploy", "--zip", zip], more].concat();
+        self.space.start_program("ggforce", &args).wait()
+    }
+
+    /// With a function that does this.
+    fn with(script: &str) -> Self {
+        let cloud = Self::new();
+        let bootstrap = cloud.space.outside().join("script");
+        fs::write(&bootstrap, format!("{RUNTIME}{script}")).expect("our own directory");
+        cloud.deploy(&bootstrap, &["--role", ROLE, "--timeout", "2"]).ok();
+        cloud
+    }
+}
+
+fn is_forced(ran: &Ran) {
+    let forced = Forced::of(ran);
+    assert_eq!((forced.run, forced.failed), (DEFERRED, 0), "{ran}");
+}
+
+#[test]
+fn functions_give_what_make_gives_with_redis_between() {
+    let mut cloud = Cloud::deployed();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    let ran = cloud.space.ggforce(&["--engine", "lambda"]).ok().says("calls").says("about $0.00");
+    is_forced(&ran);
+    is_as(&cloud.space, &expected);
+    cloud.space.run(&["make", "-q"]).ok();
+    // Somebody else computes nothing, and calls nobody.
+    cloud.space.run(&["make", "clean"]).ok();
+    cloud.space.set("GG_DIR", cloud.space.outside().join("second"));
+    cloud.space.ggtrace(&["make"]).ok();
+    let ran = cloud.space.ggforce(&["--engine", "lambda=us-east-1"]).ok();
+    assert!(!ran.err().contains("calls"), "{ran}");
+    assert_eq!(Forced::of(&ran).reduced, DEFERRED);
+    is_as(&cloud.space, &expected);
+}
+
+#[test]
+fn functions_give_what_make_gives_with_s3_between() {
+    let mut cloud = Cloud::deployed();
+    cloud.aws.make_bucket("bucket");
+    let endpoint = format!("http://127.0.0.1:{}", cloud.aws.port);
+    cloud.space.set("GG_STORAGE_URI", format!("s3://bucket/p?region=us-east-1&endpoint={endpoint}"));
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
+    is_as(&cloud.space, &expected);
+    // A changed source runs again, on a function that has the rest.
+    cloud.space.write("add.c", "#include \"calc.h\"\nint add(int a, int b) { return b + a + 0; }\n");
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    let forced = Forced::of(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
+    assert!(forced.run >= 1 && forced.run < DEFERRED, "{forced:?}");
+    is_as(&cloud.space, &expected);
+}
+
+#[test]
+fn commands_run_without_the_credentials_of_the_function() {
+    let cloud = Cloud::deployed();
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
+    // The functions wait for more, and so do their workers, which commands are started by.
+    let read = |pid: u32, what: &str| {
+        let text = fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        String::from_utf8_lossy(&text).replace('\0', " ")
+    };
+    let functions = cloud.aws.children();
+    assert!(!functions.is_empty());
+    for function in functions {
+        assert!(read(function, "environ").contains("AWS_SECRET_ACCESS_KEY="), "it needs them itself");
+        for worker in tests::children(function) {
+            assert!(read(worker, "cmdline").contains("--worker"));
+            assert_eq!(read(worker, "environ"), "");
+        }
+    }
+}
+
+#[test]
+fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
+    let mut cloud = Cloud::new();
+    cloud.space.ggtrace(&["make"]).ok();
+    let says = |space: &TestSpace, args: &[&str], text: &str| {
+        let ran = space.ggforce(args).fails().says(text);
+        assert_eq!(ran.err().lines().count(), 1, "{ran}");
+        assert!(!ran.err().contains("hunter2"), "{ran}");
+    };
+    says(
+        &cloud.space,
+        &["-e", "lambda"],
+        "there is no function gg-force-1 in us-east-1: ggforce deploy makes it",
+    );
+    cloud.deploy(&TestSpace::program("bootstrap"), &[]).fails().says("--role");
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
+    says(&cloud.space, &["-e", "lambda=eu-west-1"], "there is no function gg-force-1 in eu-west-1");
+    says(&cloud.space, &["-e", "lambda", "--storage", "file:///tmp"], "--storage s3://… or redis://…");
+    cloud.space.unset("AWS_SECRET_ACCESS_KEY");
+    says(&cloud.space, &["-e", "lambda"], "no credentials for AWS");
+    cloud.space.set("AWS_SECRET_ACCESS_KEY", "hunter2");
+    cloud.space.unset("AWS_REGION");
+    says(&cloud.space, &["-e", "lambda"], "no region");
+    // With another engine it is said too, and the build goes on.
+    let args = ["-e", "lambda=eu-west-1", "-e", "local", "-j", "2"];
+    is_forced(&cloud.space.ggforce(&args).ok().says("there is no function"));
+}
+
+#[test]
+fn a_function_is_changed_and_removed() {
+    let cloud = Cloud::deployed();
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024", "--timeout", "60"]).ok();
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    cloud.space.ggforce(&["deploy", "--remove"]).ok();
+    cloud.space.ggforce(&["deploy", "--remove"]).fails().says("there is no function");
+}
+
+/// It is told, and somebody else does it.
+fn is_given_up(script: &str, why: &str) {
+    let cloud = Cloud::with(script);
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    cloud.space.ggforce(&["-e", "lambda", "add.o"]).fails().says(why).says("could not be run");
+    assert!(cloud.space.is_placeholder("add.o"));
+    let ran = cloud.space.ggforce(&["-e", "lambda", "--fallback-engine", "local"]).ok().says(why);
+    is_forced(&ran);
+    is_as(&cloud.space, &expected);
+}
+
+#[test]
+fn a_function_that_crashes_is_given_up_and_another_engine_takes_over() {
+    is_given_up(CRASHES, "the function failed: Runtime exited");
+}
+
+#[test]
+fn a_function_that_does_not_answer_in_time_is_given_up() {
+    is_given_up(HANGS, "timed out");
+}
+
+#[test]
+fn a_function_that_babbles_is_given_up() {
+    is_given_up(BABBLES, "it is no message of gg's");
+}
+
+#[test]
+fn fewer_calls_are_made_where_lambda_refuses_some() {
+    let cloud = Cloud::deployed();
+    cloud.aws.allow_calls(FUNCTION, 1);
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda", "-j", "20"]).ok());
+    is_as(&cloud.space, &expected);
+    assert_eq!(cloud.aws.children().len(), 1, "four compiles were ready at once");
+}
+
+#[test]
+fn a_storage_that_was_emptied_is_filled_again() {
+    let cloud = Cloud::deployed();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    cloud.redis.flush_redis();
+    // New instances have nothing, and this machine remembers that everything is there.
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
+    cloud.space.run(&["make", "clean"]).ok();
+    fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    is_as(&cloud.space, &expected);
+}
+
+#[test]
+fn a_compile_error_comes_home() {
+    let cloud = Cloud::deployed();
+    cloud.space.write("add.c", "int add(int a, int b) { return a + ; }\n");
+    cloud.space.ggtrace(&["make"]).ok();
+    let ran = cloud.space.ggforce(&["-e", "lambda"]).fails().says("add.c:1:").says("failed (exit code 1)");
+    assert_eq!(ran.err().matches("expected expression").count(), 1, "{ran}");
+}
