@@ -18,6 +18,7 @@ use crate::durations::Durations;
 use crate::escapes::{self, Known};
 use crate::follow::{Asked, Follower, Orders};
 use crate::graph::{Graph, NodeId, resolve};
+use crate::home::Home;
 use crate::materialise::{Placer, Target};
 use crate::progress::{Numbers, Progress};
 use crate::protocol::Failed;
@@ -61,6 +62,8 @@ struct Engine<'a> {
     durations: Durations,
     failures: FailedThunks<'a>,
     options: Options,
+    /// Told whose outputs are put in place.
+    home: Rc<Home>,
     /// The recorder that gives orders.
     follower: Option<Follower>,
 }
@@ -73,6 +76,7 @@ pub async fn force(
     store: &Store,
     targets: Vec<Target>,
     backend: Rc<dyn Backend>,
+    home: Rc<Home>,
     options: Options,
     recorder: Option<(Orders, Follower)>,
     progress: &mut Progress,
@@ -92,6 +96,7 @@ pub async fn force(
         durations: Durations::open(&store.root().join("cache/durations")),
         failures: FailedThunks::of(store),
         options,
+        home,
         follower,
     };
     let mut graph = Graph::default();
@@ -184,6 +189,14 @@ impl Engine<'_> {
         Ok(End::Reduced)
     }
 
+    /// About to run: its outputs are to come here if they are to be put in place.
+    fn wanted(&self, name: ObjectName, resolved: ObjectName) -> ObjectName {
+        if self.waiting.contains_key(&name) {
+            self.home.want(resolved);
+        }
+        resolved
+    }
+
     fn cannot_go_on(&mut self, name: &ObjectName, why: &str) -> End {
         self.progress.say(&format!("{name} cannot be forced: {why}"));
         self.count_failure(1);
@@ -237,10 +250,11 @@ impl Work for Engine<'_> {
             }));
         }
         let thunk = self.store.thunk(&name)?;
+        let is_ours = thunk.workdir.is_some();
         let resolved = if thunk.thunks.is_empty() {
             // It is not known, or what is known of it is a thunk that it returned.
-            if thunk.workdir.is_some() {
-                return Ok(Start::Run(name));
+            if is_ours {
+                return Ok(Start::Run(self.wanted(name, name)));
             }
             name
         } else {
@@ -255,7 +269,11 @@ impl Work for Engine<'_> {
             let stored = resolved == name;
             return Ok(Start::Ends(self.keep(graph, id, reduction, completed, stored)?));
         }
-        Ok(Start::Run(resolved))
+        if !is_ours {
+            // It may return a thunk, and that is read here.
+            self.home.want(resolved);
+        }
+        Ok(Start::Run(self.wanted(name, resolved)))
     }
 
     fn reduced(&mut self, graph: &mut Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<End> {

@@ -14,6 +14,7 @@ mod fleet;
 mod follow;
 mod force;
 mod graph;
+mod home;
 mod lambda;
 mod local;
 mod materialise;

@@ -111,7 +111,9 @@ impl Remote {
                 Body::Done(done) => {
                     let answer = worker::read_answer(thunk, done)?;
                     if let Answer::Reduced { reduction, completed } = &answer {
-                        distant::accept(&self.store, thunk, reduction, completed.is_empty())?;
+                        distant::accept(&self.store, thunk, reduction, completed.is_empty(), |name| {
+                            self.store.contains(name)
+                        })?;
                     }
                     return Ok(answer);
                 }

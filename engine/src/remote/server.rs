@@ -108,7 +108,7 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
     store.sweep();
     let _ = sandbox::sweep(&store.root().join("sandbox"));
     let sharing = match &arguments.storage {
-        Some(uri) => Some(Sharing::open(Rc::clone(&store), uri).await?),
+        Some(uri) => Some(Sharing::open(Rc::clone(&store), uri, Rc::default()).await?),
         None => None,
     };
     let host = Rc::new(Host {

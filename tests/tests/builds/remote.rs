@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -188,6 +188,49 @@ fn a_second_person_computes_nothing_with_a_directory_between() {
 fn a_second_person_computes_nothing_with_redis_between() {
     let server = Server::redis();
     shares(calculator(), &format!("redis://127.0.0.1:{}", server.port));
+}
+
+/// Is this file's content an object of the store?
+pub fn holds(store: &Path, content: &[u8]) -> bool {
+    let name = ObjectName::of(ObjectKind::Value, content).to_string();
+    ["blobs", "exec"].iter().any(|kind| store.join(kind).join(&name).exists())
+}
+
+#[test]
+fn what_is_no_target_may_stay_in_the_storage() {
+    let mut space = calculator();
+    let before = plain(&space);
+    let made = |file: &str| &before[MADE.iter().position(|made| *made == file).expect("it is made")];
+    let storage = format!("file://{}", space.outside().join("shared").display());
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["--no-download"]).fails().says("--storage");
+    space.ggforce(&["--storage", &storage]).ok();
+
+    let store = space.outside().join("second");
+    space.set("GG_DIR", &store);
+    space.run(&["make", "clean"]).ok();
+    space.ggtrace(&["make"]).ok();
+    let args = ["--storage", &storage, "--no-download", "calc"];
+    let forced = Forced::of(&space.ggforce(&args).ok());
+    assert_eq!((forced.run, forced.failed), (0, 0));
+    assert!(space.read("calc") == *made("calc"));
+    for file in ["libcalc.a", "main.o", "add.o"] {
+        assert!(!holds(&store, made(file)), "{file}");
+        assert!(space.is_placeholder(file));
+    }
+
+    // What runs here gets its inputs, and no more.
+    space.write("main.c", "#include \"print.h\"\nint main(void) { print(7); return 0; }\n");
+    space.ggtrace(&["make"]).ok();
+    let forced = Forced::of(&space.ggforce(&args).ok());
+    assert_eq!((forced.run, forced.failed), (2, 0), "main.o and calc");
+    assert_eq!(space.run(&["./calc"]).ok().out(), "7\n");
+    assert!(holds(&store, made("libcalc.a")));
+    assert!(!holds(&store, made("add.o")));
+    // Later the rest comes home too.
+    assert_eq!(Forced::of(&space.ggforce(&["--storage", &storage]).ok()).run, 0);
+    space.run(&["make", "-q"]).ok();
+    assert!(space.read("add.o") == *made("add.o"));
 }
 
 #[test]
