@@ -37,3 +37,9 @@ mod worker;
 pub use command::main;
 pub use lambda::host::Function;
 pub use worker::serve_if_asked;
+
+/// What an engine and a function say to each other.
+pub mod call {
+    pub use crate::lambda::message::{Answer, Content, Event, VERSION, from_json, to_json};
+    pub use crate::protocol::{Done, Failed, Result};
+}

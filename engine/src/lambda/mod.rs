@@ -21,7 +21,7 @@ pub mod deploy;
 #[cfg(any(feature = "lambda", test))]
 mod fault;
 pub mod host;
-mod message;
+pub mod message;
 #[cfg(feature = "lambda")]
 mod uploads;
 
