@@ -184,7 +184,9 @@ impl Lambda {
             let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
             if self.sharing.home().wants(thunk) {
                 for content in &answer.contents {
-                    content.put(&self.store, |name| values.contains(name)).context("what the function gives")?;
+                    content
+                        .put(&self.store, |name| values.contains(name))
+                        .context("what the function gives")?;
                 }
                 self.fetch(&values.iter().copied().collect::<Vec<_>>()).await?;
             }
