@@ -332,7 +332,7 @@ fn mount_proc(user_namespace: bool) -> Result<(), Failure> {
 
 /// Every signal has its default effect and none is blocked, as a shell would leave it. By direct system calls, as
 /// glibc keeps two signals to itself.
-fn reset_signals() {
+pub(crate) fn reset_signals() {
     const SET: usize = 8;
     // The kernel's struct sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
     let default = [0u64; 4];

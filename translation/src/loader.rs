@@ -42,9 +42,7 @@ pub fn search_path(
         let origin = [&b"$ORIGIN"[..], b"${ORIGIN}"].into_iter().find_map(|mark| element.strip_prefix(mark));
         let pieces: [&[u8]; 3] = match origin {
             Some(rest) if may_name_origin => [root, folder.unwrap_or_default(), rest],
-            _ if element.starts_with(b"/") => {
-                [root, strip(root, element).unwrap_or(element), b""]
-            }
+            _ if element.starts_with(b"/") => [root, strip(root, element).unwrap_or(element), b""],
             // Relative to wherever it runs: that is so inside, too.
             _ if !element.is_empty() => [element, b"", b""],
             _ => continue,

@@ -179,7 +179,9 @@ fn split(path: &[u8]) -> (&[u8], usize, &[u8]) {
         start += name.len() + 1;
     }
     match before {
-        Some(before) => (path.get(..before).unwrap_or_default(), count, path.get(start..).unwrap_or_default()),
+        Some(before) => {
+            (path.get(..before).unwrap_or_default(), count, path.get(start..).unwrap_or_default())
+        }
         None => (path, 0, b""),
     }
 }

@@ -29,10 +29,23 @@ fn paths_go_below_the_root() {
 
 #[test]
 fn devices_and_the_own_process_are_as_they_are() {
-    for same in [&b"/dev/null"[..], b"//dev/./null", b"/dev/fd/3", b"/proc/self/fd/3", b"/proc/7/maps", b"/proc/cpuinfo"] {
+    for same in [
+        &b"/dev/null"[..],
+        b"//dev/./null",
+        b"/dev/fd/3",
+        b"/proc/self/fd/3",
+        b"/proc/7/maps",
+        b"/proc/cpuinfo",
+    ] {
         assert_eq!(place(ROOT, same, 7), Place::Same, "{}", String::from_utf8_lossy(same));
     }
-    for below in [&b"/dev/sda"[..], b"/dev/shm/x", b"/proc/1/environ", b"/proc/self/root/etc", b"/proc/self/task/9/root"] {
+    for below in [
+        &b"/dev/sda"[..],
+        b"/dev/shm/x",
+        b"/proc/1/environ",
+        b"/proc/self/root/etc",
+        b"/proc/self/task/9/root",
+    ] {
         assert_eq!(place(ROOT, below, 7), Place::Below(below), "{}", String::from_utf8_lossy(below));
     }
     for program in [&b"/proc/self/exe"[..], b"/proc/7/exe", b"/proc//thread-self/exe"] {
@@ -58,7 +71,9 @@ fn tree() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn follow(path: &[u8], buffer: &mut [u8]) -> Result<usize, i32> {
-    let real = Path::new(std::ffi::OsStr::from_bytes(path)).canonicalize().map_err(|e| e.raw_os_error().unwrap_or(5))?;
+    let real = Path::new(std::ffi::OsStr::from_bytes(path))
+        .canonicalize()
+        .map_err(|e| e.raw_os_error().unwrap_or(5))?;
     if !real.is_dir() {
         return Err(20);
     }
@@ -86,7 +101,7 @@ fn parents_are_those_of_where_links_lead() {
     check("/..", "/");
     check("/a/b/..", "/a");
     check("/a/b/../", "/a");
-    check("/a/b/../c/../../d/file", "/d/file");
+    check("/a/b/../b/../../d/file", "/d/file");
     assert_eq!(climbed(&root, "/missing/../a"), Err(ClimbError::System(2)));
     assert_eq!(climbed(&root, "/d/file/../file"), Err(ClimbError::System(20)));
 }

@@ -91,7 +91,8 @@ pub fn examine(mut read: impl FnMut(u64, &mut [u8]) -> usize, found: &mut Found)
     }
     const CLASS_64: u8 = 2;
     const LITTLE: u8 = 1;
-    let ours = head.get(4) == Some(&CLASS_64) && head.get(5) == Some(&LITTLE) && field(head, 18, 2) == Some(MACHINE);
+    let ours =
+        head.get(4) == Some(&CLASS_64) && head.get(5) == Some(&LITTLE) && field(head, 18, 2) == Some(MACHINE);
     if !ours {
         return Kind::Foreign;
     }
@@ -140,9 +141,7 @@ fn dynamic(head: &[u8], mut read: impl FnMut(u64, &mut [u8]) -> usize, found: &m
     if read(field(head, 32, 8)?, table) != table.len() {
         return None;
     }
-    let header = |wanted| {
-        table.chunks_exact(HEADER).find(move |header| field(header, 0, 4) == Some(wanted))
-    };
+    let header = |wanted| table.chunks_exact(HEADER).find(move |header| field(header, 0, 4) == Some(wanted));
     let Some(interpreter) = header(INTERPRETER) else { return Some(false) };
     let mut name = [0; 512];
     let size = usize::try_from(field(interpreter, 32, 8)?).ok()?;
@@ -169,10 +168,11 @@ fn dynamic(head: &[u8], mut read: impl FnMut(u64, &mut [u8]) -> usize, found: &m
         }
     }
     let (Some(strings), Some(at)) = (strings, at) else { return Some(true) };
-    let offset = table.chunks_exact(HEADER).filter(|header| field(header, 0, 4) == Some(LOAD)).find_map(|load| {
-        let within = strings.checked_sub(field(load, 16, 8)?)?;
-        (within < field(load, 32, 8)?).then_some(field(load, 8, 8)?.checked_add(within)?)
-    })?;
+    let offset =
+        table.chunks_exact(HEADER).filter(|header| field(header, 0, 4) == Some(LOAD)).find_map(|load| {
+            let within = strings.checked_sub(field(load, 16, 8)?)?;
+            (within < field(load, 32, 8)?).then_some(field(load, 8, 8)?.checked_add(within)?)
+        })?;
     let mut text = [0; 1024];
     let length = read(offset.checked_add(at)?, &mut text);
     let text = text.get(..length)?.split(|&byte| byte == 0).next()?;
@@ -201,9 +201,15 @@ mod tests {
     #[test]
     fn scripts_name_their_interpreter() {
         let (kind, found) = of(b"#! /bin/sh -e x \necho");
-        assert_eq!((kind, found.interpreter(), found.argument()), (Kind::Script, &b"/bin/sh"[..], &b"-e x"[..]));
+        assert_eq!(
+            (kind, found.interpreter(), found.argument()),
+            (Kind::Script, &b"/bin/sh"[..], &b"-e x"[..])
+        );
         let (kind, found) = of(b"#!/usr/bin/env");
-        assert_eq!((kind, found.interpreter(), found.argument()), (Kind::Script, &b"/usr/bin/env"[..], &b""[..]));
+        assert_eq!(
+            (kind, found.interpreter(), found.argument()),
+            (Kind::Script, &b"/usr/bin/env"[..], &b""[..])
+        );
         assert_eq!(of(b"#!  \n").0, Kind::Unknown);
         assert_eq!(of(b"echo").0, Kind::Unknown);
         assert_eq!(of(b"\x7fELF\x01\x01").0, Kind::Foreign);

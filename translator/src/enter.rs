@@ -79,4 +79,17 @@ macro_rules! plain {
     )* };
 }
 
-plain!(c_int, c_uint, u64, i64, usize, *const c_char, *mut c_char, *mut c_void, *const c_void, Array, *mut c_int, *const u64);
+plain!(
+    c_int,
+    c_uint,
+    u64,
+    i64,
+    usize,
+    *const c_char,
+    *mut c_char,
+    *mut c_void,
+    *const c_void,
+    Array,
+    *mut c_int,
+    *const u64
+);

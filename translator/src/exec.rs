@@ -4,7 +4,9 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-use translation::{ARGV0, Found, GLIBC_OPTION, Kind, LIBRARY_PATH, PATH_MAX, PRELOAD, Setting, examine, is_musl, search_path};
+use translation::{
+    ARGV0, Found, GLIBC_OPTION, Kind, LIBRARY_PATH, PATH_MAX, PRELOAD, Setting, examine, is_musl, search_path,
+};
 
 use crate::hooks::{Number, next};
 use crate::libc::{self, environ};
@@ -23,7 +25,12 @@ const DEEPEST: u32 = 5;
 ///
 /// # Safety
 /// The arguments are as `execve` wants them.
-pub(crate) unsafe fn by_path(root: &Root, path: *const c_char, argv: Array, envp: Array) -> Result<c_int, Errno> {
+pub(crate) unsafe fn by_path(
+    root: &Root,
+    path: *const c_char,
+    argv: Array,
+    envp: Array,
+) -> Result<c_int, Errno> {
     // SAFETY: as the caller promises.
     let (path, argv, envp) = unsafe { (string(path), Strings::new(argv), Strings::new(envp)) };
     Err(execute(root, path.ok_or(Errno::FAULT)?, argv, envp))
@@ -33,7 +40,12 @@ pub(crate) unsafe fn by_path(root: &Root, path: *const c_char, argv: Array, envp
 ///
 /// # Safety
 /// The arguments are as `execvpe` wants them.
-pub(crate) unsafe fn by_search(root: &Root, file: *const c_char, argv: Array, envp: Array) -> Result<c_int, Errno> {
+pub(crate) unsafe fn by_search(
+    root: &Root,
+    file: *const c_char,
+    argv: Array,
+    envp: Array,
+) -> Result<c_int, Errno> {
     // SAFETY: as the caller promises.
     let (file, argv, envp) = unsafe { (string(file), Strings::new(argv), Strings::new(envp)) };
     search(root, file.ok_or(Errno::FAULT)?, |path| Err(execute_or_interpret(root, path, argv, envp)))
@@ -81,7 +93,13 @@ impl Spawn {
     ///
     /// # Safety
     /// The arguments are as `posix_spawn` wants them.
-    pub(crate) unsafe fn start(self, root: &Root, path: &CStr, argv: Strings, envp: Strings) -> Result<(), Errno> {
+    pub(crate) unsafe fn start(
+        self,
+        root: &Root,
+        path: &CStr,
+        argv: Strings,
+        envp: Strings,
+    ) -> Result<(), Errno> {
         prepare(root, path, argv, envp, 0, &mut |file, argv, envp| {
             let Some(spawn) = next::posix_spawn.get() else { return Errno::NOSYS };
             // SAFETY: as the caller promises; what we made is as good.
@@ -207,7 +225,14 @@ type Run<'a> = dyn FnMut(*const c_char, Array, Array) -> Errno + 'a;
 
 /// Calls `run` with what starts the program at `path`, and gives back what it says. `depth`: so many scripts led here.
 #[inline(never)]
-fn prepare(root: &Root, path: &CStr, argv: Strings, envp: Strings, depth: u32, run: &mut Run<'_>) -> Result<Errno, Errno> {
+fn prepare(
+    root: &Root,
+    path: &CStr,
+    argv: Strings,
+    envp: Strings,
+    depth: u32,
+    run: &mut Run<'_>,
+) -> Result<Errno, Errno> {
     let mut found = Found::default();
     let mut real = [0; PATH_MAX];
     let (kind, real) = look(root, path, &mut found, &mut real)?;
@@ -224,7 +249,9 @@ fn prepare(root: &Root, path: &CStr, argv: Strings, envp: Strings, depth: u32, r
             let without = [interpreter.as_ptr(), path.as_ptr()];
             let head: &[_] = if argument.is_empty() { &without } else { &head };
             let mut result = Err(Errno::TOOBIG);
-            with_arguments(head, argv, |argv| result = prepare(root, interpreter, argv, envp, depth + 1, run));
+            with_arguments(head, argv, |argv| {
+                result = prepare(root, interpreter, argv, envp, depth + 1, run)
+            });
             return result;
         }
         Kind::Dynamic => {
@@ -233,7 +260,9 @@ fn prepare(root: &Root, path: &CStr, argv: Strings, envp: Strings, depth: u32, r
             return load(root, loader, real, found.search(), argv, envp, run);
         }
         Kind::Unknown => return Err(Errno::NOEXEC),
-        Kind::Static => b"is statically linked: no library can be loaded into it, so it cannot run without namespaces",
+        Kind::Static => {
+            b"is statically linked: no library can be loaded into it, so it cannot run without namespaces"
+        }
         Kind::Foreign => b"is for another kind of machine: it cannot run without namespaces",
     };
     more::refuse(root.path(), path.to_bytes(), why);

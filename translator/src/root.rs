@@ -73,7 +73,12 @@ impl Root {
     }
 
     /// What stands for `path` outside: itself, or a path that is written to `room`. `dirfd` is where relative ones start.
-    pub(crate) fn outside<'a>(&self, dirfd: c_int, path: &'a CStr, room: &'a mut Room) -> Result<&'a CStr, Errno> {
+    pub(crate) fn outside<'a>(
+        &self,
+        dirfd: c_int,
+        path: &'a CStr,
+        room: &'a mut Room,
+    ) -> Result<&'a CStr, Errno> {
         let bytes = path.to_bytes();
         match place(self.path(), bytes, own_id(bytes)) {
             Place::Same => Ok(path),
@@ -108,11 +113,8 @@ impl Root {
         let mut text = Text::new(&mut whole);
         if !path.starts_with(b"/") {
             let mut start = [0; PATH_MAX];
-            let start = if dirfd == AT_FDCWD {
-                sys::getcwd(&mut start)
-            } else {
-                more::path_of(dirfd, &mut start)?
-            };
+            let start =
+                if dirfd == AT_FDCWD { sys::getcwd(&mut start) } else { more::path_of(dirfd, &mut start)? };
             text.push(self.inside(start)).push(b"/");
         }
         text.push(path);
@@ -141,7 +143,11 @@ impl Root {
 
 /// The process's id, where it matters.
 fn own_id(path: &[u8]) -> u32 {
-    if path.starts_with(b"/proc") || path.starts_with(b"//") || path.starts_with(b"/.") { sys::getpid() } else { 0 }
+    if path.starts_with(b"/proc") || path.starts_with(b"//") || path.starts_with(b"/.") {
+        sys::getpid()
+    } else {
+        0
+    }
 }
 
 /// Where a directory really is.
@@ -150,7 +156,8 @@ fn follow(path: &[u8], buffer: &mut [u8]) -> Result<usize, c_int> {
     let mut text = Text::new(&mut name);
     text.push(path);
     let name = text.finish().ok_or(Errno::NAMETOOLONG.0)?;
-    let fd = sys::open_at(AT_FDCWD, name.as_ptr(), O_PATH | O_DIRECTORY | O_CLOEXEC).map_err(|errno| errno.0)?;
+    let fd =
+        sys::open_at(AT_FDCWD, name.as_ptr(), O_PATH | O_DIRECTORY | O_CLOEXEC).map_err(|errno| errno.0)?;
     let length = more::path_of(fd, buffer).map(<[u8]>::len);
     sys::close(fd);
     length.map_err(|errno| errno.0)

@@ -41,7 +41,8 @@ fn start(root: &Root, spawn: Spawn, command: &CStr) -> Result<(), Errno> {
 }
 
 /// Streams that are open to a shell, and their children. A slot is taken while its stream is not null.
-static OPEN: [Slot; 64] = [const { Slot { stream: AtomicPtr::new(core::ptr::null_mut()), child: AtomicI32::new(0) } }; 64];
+static OPEN: [Slot; 64] =
+    [const { Slot { stream: AtomicPtr::new(core::ptr::null_mut()), child: AtomicI32::new(0) } }; 64];
 
 struct Slot {
     stream: AtomicPtr<c_void>,
@@ -56,7 +57,8 @@ const FILLING: *mut c_void = core::ptr::without_provenance_mut(1);
 struct Actions([u8; 256]);
 
 // SAFETY: the prototypes that these have in every C library.
-static INIT: Next<unsafe extern "C" fn(*mut Actions) -> c_int> = unsafe { Next::new(c"posix_spawn_file_actions_init") };
+static INIT: Next<unsafe extern "C" fn(*mut Actions) -> c_int> =
+    unsafe { Next::new(c"posix_spawn_file_actions_init") };
 // SAFETY: as above.
 static DUP2: Next<unsafe extern "C" fn(*mut Actions, c_int, c_int) -> c_int> =
     unsafe { Next::new(c"posix_spawn_file_actions_adddup2") };
@@ -70,9 +72,15 @@ static FCLOSE: Next<unsafe extern "C" fn(*mut c_void) -> c_int> = unsafe { Next:
 ///
 /// # Safety
 /// Both arguments are strings.
-pub(crate) unsafe fn opens(root: &Root, command: *const c_char, mode: *const c_char) -> Result<*mut c_void, Errno> {
+pub(crate) unsafe fn opens(
+    root: &Root,
+    command: *const c_char,
+    mode: *const c_char,
+) -> Result<*mut c_void, Errno> {
     // SAFETY: as the caller promises.
-    let (Some(command), Some(mode)) = (unsafe { (string(command), string(mode)) }) else { return Err(Errno::INVAL) };
+    let (Some(command), Some(mode)) = (unsafe { (string(command), string(mode)) }) else {
+        return Err(Errno::INVAL);
+    };
     let reads = match mode.to_bytes().first() {
         Some(b'r') => true,
         Some(b'w') => false,

@@ -93,7 +93,8 @@ pub(crate) unsafe fn resolves(
     if !result.is_null() {
         // SAFETY: a string of the C library's, in memory that may be written to.
         unsafe { cut(root, result) }
-    } else if !resolved.is_null() && libc::is_glibc() && matches!(libc::errno(), Errno::NOENT | Errno::ACCES) {
+    } else if !resolved.is_null() && libc::is_glibc() && matches!(libc::errno(), Errno::NOENT | Errno::ACCES)
+    {
         // SAFETY: glibc leaves there how far it came.
         unsafe { cut(root, resolved) }
     }
@@ -135,7 +136,11 @@ pub(crate) unsafe fn templates<R>(
     let copy = if core::ptr::eq(outside, name) { template } else { room.as_mut_ptr().cast::<c_char>() };
     let result = call(copy).ok_or(Errno::NOSYS)?;
     // SAFETY: the last name of both is the same, and has as many bytes; the other one is longer, if it is another.
-    let name_length = unsafe { CStr::from_ptr(template) }.to_bytes().rsplit(|&byte| byte == b'/').next().map_or(0, <[u8]>::len);
+    let name_length = unsafe { CStr::from_ptr(template) }
+        .to_bytes()
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .map_or(0, <[u8]>::len);
     if copy != template && name_length <= whole {
         // SAFETY: as above.
         unsafe {
@@ -205,9 +210,11 @@ pub(crate) unsafe fn globs(flags: c_int, found: *mut c_void, call: &dyn Fn(c_int
 }
 
 // SAFETY: the prototypes that these have in every C library.
-static CLOSEDIR: libc::Next<unsafe extern "C" fn(*mut c_void) -> c_int> = unsafe { libc::Next::new(c"closedir") };
+static CLOSEDIR: libc::Next<unsafe extern "C" fn(*mut c_void) -> c_int> =
+    unsafe { libc::Next::new(c"closedir") };
 // SAFETY: as above.
-static READDIR: libc::Next<unsafe extern "C" fn(*mut c_void) -> *mut c_void> = unsafe { libc::Next::new(c"readdir") };
+static READDIR: libc::Next<unsafe extern "C" fn(*mut c_void) -> *mut c_void> =
+    unsafe { libc::Next::new(c"readdir") };
 
 /// `dlopen`. What has no slash is looked for in the loader's own directories.
 ///
