@@ -31,6 +31,7 @@ mod gate;
 mod harvest;
 mod job;
 mod place;
+mod program;
 mod remove;
 mod run;
 mod sys;

@@ -164,7 +164,7 @@ fn prepare(job: &Job, tree: &Tree, upper: &mut Upper) -> Result<()> {
     Ok(())
 }
 
-fn c_string(job: &Job, bytes: Vec<u8>) -> Result<CString> {
+pub(crate) fn c_string(job: &Job, bytes: Vec<u8>) -> Result<CString> {
     let reason = "it has a NUL byte in its path, arguments, environment or directory";
     CString::new(bytes).map_err(|_| Error::BadJob { program: job.program.clone(), reason })
 }

@@ -15,17 +15,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use translation::{ARGV0, Found, GLIBC_OPTION, Kind, LIBRARY_PATH, PRELOAD, REFUSED, Setting};
 
-use crate::child;
+use crate::child::CArray;
 use crate::enter::own_directory;
-use crate::run::{Output, Running};
+use crate::program::{Program, end_all, reap};
+use crate::run::{Output, c_string};
 use crate::{
     Entry, Error, ExecFailure, Job, Outcome, Result, Status, Stdin, SyncStats, Tree, Upper, Usage, remove,
     sys,
@@ -98,7 +97,7 @@ impl Translated {
         fs::remove_file(&refused).ok();
         let ended = match self.starting(job)? {
             Err(failure) => Ended { status: Status::NotStarted(failure), ..Ended::default() },
-            Ok(command) => self.watch(command, job, start)?,
+            Ok(program) => watch(&program, job, start)?,
         };
         self.tree.harvest(upper.root())?;
         if let Ok(text) = fs::read(&refused) {
@@ -139,8 +138,8 @@ impl Translated {
         Ok(())
     }
 
-    /// The command that starts the program by its loader.
-    fn starting(&mut self, job: &Job) -> Result<std::result::Result<Command, ExecFailure>> {
+    /// What starts the program by its loader.
+    fn starting(&mut self, job: &Job) -> Result<std::result::Result<Program, ExecFailure>> {
         let mut program = job.program.clone();
         let mut argv = job.argv.clone();
         for _ in 0..DEEPEST {
@@ -193,7 +192,7 @@ impl Translated {
         real: &Path,
         argv: &[OsString],
         found: &Found,
-    ) -> Result<std::result::Result<Command, ExecFailure>> {
+    ) -> Result<std::result::Result<Program, ExecFailure>> {
         let root = self.tree.path().to_owned();
         let loader = with(&root, OsStr::from_bytes(found.interpreter()));
         if !loader.exists() {
@@ -222,20 +221,25 @@ impl Translated {
         );
         let mut variable = Vec::new();
         setting.write(|piece| variable.extend_from_slice(piece));
-        let value = variable.get(translation::VARIABLE.len() + 1..).unwrap_or_default();
-
-        let mut command = Command::new(&loader);
-        let text = |option: &std::ffi::CStr| OsString::from_vec(option.to_bytes().to_owned());
+        let text = |option: &std::ffi::CStr| option.to_bytes().to_owned();
+        let mut words = vec![loader.as_os_str().as_bytes().to_owned()];
         if !translation::is_musl(found.interpreter()) {
-            command.arg(text(GLIBC_OPTION));
+            words.push(text(GLIBC_OPTION));
         }
-        command.arg(text(LIBRARY_PATH)).arg(OsString::from_vec(libraries));
-        command.arg(text(PRELOAD)).arg(&self.library);
-        command.arg(text(ARGV0)).arg(&argv[0]).arg(real).args(&argv[1..]);
-        command.env_clear().envs(job.env.iter().map(|(name, value)| (name, value)));
-        command.env(translation::VARIABLE, OsStr::from_bytes(value));
-        command.current_dir(with(&root, &job.cwd));
-        Ok(Ok(command))
+        words.extend([text(LIBRARY_PATH), libraries, text(PRELOAD), setting.library.to_owned(), text(ARGV0)]);
+        words.extend([&argv[0], real.as_os_str()].map(|word| word.as_bytes().to_owned()));
+        words.extend(argv[1..].iter().map(|word| word.as_bytes().to_owned()));
+        let entries = job.env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+        let entries = entries.chain([variable]).collect();
+        let strings =
+            |all: Vec<Vec<u8>>| all.into_iter().map(|bytes| c_string(job, bytes)).collect::<Result<Vec<_>>>();
+        Ok(Ok(Program {
+            file: c_string(job, loader.into_os_string().into_vec())?,
+            argv: CArray::new(strings(words)?),
+            env: CArray::new(strings(entries)?),
+            directory: c_string(job, with(&root, &job.cwd).into_os_string().into_vec())?,
+            umask: job.umask & 0o777,
+        }))
     }
 
     /// Loaders of before glibc 2.33 do not know how to tell a program its name.
@@ -274,40 +278,33 @@ impl Translated {
         }
         directories.join(&b':')
     }
+}
 
-    /// Starts the command and waits for its end, and for that of all that it started.
-    fn watch(&self, mut command: Command, job: &Job, start: Instant) -> Result<Ended> {
-        let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
-        let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
-        let stdin = match &job.stdin {
-            Stdin::Null => Stdio::null(),
-            Stdin::File(path) => File::open(path).map_err(|e| Error::file("cannot read", path, e))?.into(),
-        };
-        command.stdin(stdin).stdout(out_write).stderr(err_write);
-        let umask = job.umask & 0o777;
-        // SAFETY: system calls with integers and values of this frame; no allocation.
-        unsafe { command.pre_exec(move || before_exec(umask)) };
-        let child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                return Ok(Ended { status: Status::NotStarted(failure(&error)), ..Ended::default() });
-            }
-        };
-        drop(command);
-        let pid = child.id() as libc::pid_t;
-        let process = sys::pidfd_open(pid).map_err(|e| Error::setup("watch over the command", e))?;
-        let running = Running { pid, process, waited: false };
-        let deadline = job.timeout.map(|timeout| start + timeout);
-        let mut output = Output::new(out_read, err_read, job.output_limit)?;
-        let killed = running.listen(&mut output, running.process.as_fd(), deadline);
-        // SAFETY: integers. The command leads a process group of its own.
-        unsafe { libc::kill(-pid, libc::SIGKILL) };
-        let (status, usage) = reap(running, killed?)?;
-        end_all();
-        output.drain()?;
-        let [stdout, stderr] = output.bytes;
-        Ok(Ended { status, stdout, stderr, usage })
-    }
+/// Starts the command and waits for its end, and for that of all that it started.
+fn watch(program: &Program, job: &Job, start: Instant) -> Result<Ended> {
+    let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
+    let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
+    let stdin = match &job.stdin {
+        Stdin::Null => Path::new("/dev/null"),
+        Stdin::File(path) => path,
+    };
+    let stdin = File::open(stdin).map_err(|e| Error::file("cannot read", stdin, e))?;
+    let stdin = sys::above_standard(stdin.into()).map_err(|e| Error::setup("set up descriptors", e))?;
+    let running = match program.start([stdin.as_fd(), out_write.as_fd(), err_write.as_fd()])? {
+        Ok(running) => running,
+        Err(error) => return Ok(Ended { status: Status::NotStarted(failure(&error)), ..Ended::default() }),
+    };
+    drop((stdin, out_write, err_write));
+    let deadline = job.timeout.map(|timeout| start + timeout);
+    let mut output = Output::new(out_read, err_read, job.output_limit)?;
+    let killed = running.listen(&mut output, running.process.as_fd(), deadline);
+    // SAFETY: integers. The command leads a process group of its own.
+    unsafe { libc::kill(-running.pid, libc::SIGKILL) };
+    let (status, usage) = reap(running, killed?)?;
+    end_all();
+    output.drain()?;
+    let [stdout, stderr] = output.bytes;
+    Ok(Ended { status, stdout, stderr, usage })
 }
 
 impl Drop for Translated {
@@ -362,84 +359,4 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> usize {
         filled += count;
     }
     filled
-}
-
-/// In the command's process, before it executes its program.
-fn before_exec(umask: libc::mode_t) -> io::Result<()> {
-    child::reset_signals();
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: integers, and a structure that is only read.
-    unsafe {
-        sys::check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))?;
-        sys::check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-        sys::check(libc::setsid())?;
-        sys::check(libc::setrlimit(libc::RLIMIT_CORE, &raw const none))?;
-        libc::umask(umask);
-    }
-    Ok(())
-}
-
-/// Waits for the command itself, and says how it ended and what it used.
-fn reap(mut running: Running, killed: Option<Status>) -> Result<(Status, Usage)> {
-    let mut status = 0;
-    // SAFETY: rusage is plain integers, for which zeros are valid.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    loop {
-        // SAFETY: our own child; both results have room.
-        match sys::check(unsafe { libc::wait4(running.pid, &raw mut status, 0, &raw mut usage) }) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => break result.map_err(|e| Error::setup("wait for the command", e))?,
-        }
-    }
-    running.waited = true;
-    if let Some(status) = killed {
-        return Ok((status, Usage::default()));
-    }
-    let status = ExitStatus::from_raw(status);
-    let status = match (status.code(), status.signal()) {
-        (Some(code), _) => Status::Exited(code),
-        (None, signal) => Status::Signaled(signal.unwrap_or(libc::SIGKILL)),
-    };
-    let time = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec.try_into().unwrap_or(0))
-            + Duration::from_micros(time.tv_usec.try_into().unwrap_or(0))
-    };
-    let (user, system) = (time(usage.ru_utime), time(usage.ru_stime));
-    let max_rss = usage.ru_maxrss.try_into().unwrap_or(0);
-    Ok((status, Usage { user, system, wall: Duration::ZERO, max_rss }))
-}
-
-/// Ends what the command has left behind: those that lost their parent are this process's children now.
-fn end_all() {
-    loop {
-        let mut status = 0;
-        // SAFETY: the result has room.
-        match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
-            0 => {
-                for child in children() {
-                    // SAFETY: integers.
-                    unsafe { libc::kill(child, libc::SIGKILL) };
-                }
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            1.. => {}
-            _ => return,
-        }
-    }
-}
-
-/// This process's children.
-fn children() -> Vec<libc::pid_t> {
-    let own = std::process::id().to_string();
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    processes
-        .flatten()
-        .filter_map(|entry| {
-            let pid: libc::pid_t = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            // The name, in parentheses, may hold anything: state and parent follow the last one.
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
-            (parent == own).then_some(pid)
-        })
-        .collect()
 }

@@ -192,7 +192,7 @@ pub(crate) unsafe fn walks(
 /// # Safety
 /// `found` is a `glob_t`.
 pub(crate) unsafe fn globs(flags: c_int, found: *mut c_void, call: &dyn Fn(c_int) -> Option<c_int>) -> c_int {
-    const GLOB_ALTDIRFUNC: c_int = 1 << 6;
+    const GLOB_ALTDIRFUNC: c_int = 1 << 9;
     const FAILED: c_int = 3;
     if flags & GLOB_ALTDIRFUNC != 0 || !libc::is_glibc() {
         return call(flags).unwrap_or(FAILED);
