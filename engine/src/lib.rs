@@ -27,6 +27,7 @@ mod remembered;
 mod remote;
 mod replay;
 mod returned;
+mod room;
 mod schedule;
 mod settled;
 mod sharing;

@@ -35,3 +35,4 @@ mod side_outputs;
 mod strace;
 mod systems;
 mod umbrella;
+mod unprivileged;
