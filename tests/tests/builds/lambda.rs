@@ -3,14 +3,17 @@
 //! machine, and others that do what a function of ours would not.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tests::{Forced, Ran, Server, TestSpace};
 
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
 use crate::remote::holds;
+use crate::unprivileged;
 
 const FUNCTION: &str = "gg-force-1";
+const LIBRARY: &str = "libggtranslator.so";
 const ROLE: &str = "arn:aws:iam::000000000000:role/gg";
 
 /// Takes an event and ends.
@@ -57,18 +60,28 @@ impl Cloud {
     /// With our function deployed.
     fn deployed() -> Self {
         let cloud = Self::new();
-        cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
+        cloud.deploy_ours(&["--role", ROLE]).ok();
         cloud
     }
 
-    fn deploy(&self, bootstrap: &Path, more: &[&str]) -> Ran {
+    /// Our own function.
+    fn deploy_ours(&self, more: &[&str]) -> Ran {
+        self.deploy(&[("bootstrap", &TestSpace::program("bootstrap"))], more)
+    }
+
+    /// With these files, and the library that commands load where there are no namespaces.
+    fn deploy(&self, files: &[(&str, &Path)], more: &[&str]) -> Ran {
         let directory = self.space.outside();
         let zip = directory.join("function.zip");
-        let script = "import sys, zipfile; \
-                      zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED).write(sys.argv[2], 'bootstrap')";
-        let (zip, bootstrap) =
-            (zip.to_str().expect("our own name"), bootstrap.to_str().expect("our own name"));
-        self.space.run(&["python3", "-c", script, zip, bootstrap]).ok();
+        let script = "import sys, zipfile\n\
+                      with zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as zip:\n \
+                      for file in sys.argv[2:]: zip.write(*file.split('=')[::-1])";
+        let zip = zip.to_str().expect("our own name");
+        let library = TestSpace::program("ggforce").with_file_name(LIBRARY);
+        let files = files.iter().copied().chain([(LIBRARY, library.as_path())]);
+        let files: Vec<String> = files.map(|(name, path)| format!("{name}={}", path.display())).collect();
+        let files = files.iter().map(String::as_str);
+        self.space.run(&["python3", "-c", script, zip].into_iter().chain(files).collect::<Vec<_>>()).ok();
         let args = [&["deploy", "--zip", zip], more].concat();
         self.space.start_program("ggforce", &args).wait()
     }
@@ -78,7 +91,7 @@ impl Cloud {
         let cloud = Self::new();
         let bootstrap = cloud.space.outside().join("script");
         fs::write(&bootstrap, format!("{RUNTIME}{script}")).expect("our own directory");
-        cloud.deploy(&bootstrap, &["--role", ROLE, "--timeout", "2"]).ok();
+        cloud.deploy(&[("bootstrap", &bootstrap)], &["--role", ROLE, "--timeout", "2"]).ok();
         cloud
     }
 }
@@ -123,6 +136,28 @@ fn functions_give_what_make_gives_with_s3_between() {
     cloud.space.ggtrace(&["make"]).ok();
     let forced = Forced::of(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
     assert!(forced.run >= 1 && forced.run < DEFERRED, "{forced:?}");
+    is_as(&cloud.space, &expected);
+}
+
+/// As on Lambda itself, and more so: an ordinary user, no namespaces, nothing there but the function, nothing to write to but `/tmp`.
+#[test]
+fn functions_need_no_privileges_and_nothing_installed() {
+    let cloud = Cloud::new();
+    let expected = plain(&cloud.space);
+    let function = TestSpace::program("bootstrap");
+    let confined = cloud.space.outside().join("confined");
+    let libraries = unprivileged::libraries(&function);
+    let bound: String = libraries.iter().map(|path| format!("--ro-bind {0} {0} ", path.display())).collect();
+    let script = format!(
+        "#!/bin/sh\nexec bwrap {} {bound} --ro-bind \"$(dirname \"$0\")\" /var/task --remount-ro / \
+         --setenv TMPDIR /tmp -- /var/task/function\n",
+        unprivileged::CONFINED.join(" ")
+    );
+    fs::write(&confined, script).expect("our own directory");
+    fs::set_permissions(&confined, fs::Permissions::from_mode(0o755)).expect("our own file");
+    cloud.deploy(&[("bootstrap", &confined), ("function", &function)], &["--role", ROLE]).ok();
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     is_as(&cloud.space, &expected);
 }
 
@@ -175,8 +210,8 @@ fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
         &["-e", "lambda"],
         "there is no function gg-force-1 in us-east-1: ggforce deploy makes it",
     );
-    cloud.deploy(&TestSpace::program("bootstrap"), &[]).fails().says("--role");
-    cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
+    cloud.deploy_ours(&[]).fails().says("--role");
+    cloud.deploy_ours(&["--role", ROLE]).ok();
     says(&cloud.space, &["-e", "lambda=eu-west-1"], "there is no function gg-force-1 in eu-west-1");
     says(&cloud.space, &["-e", "lambda", "--storage", "file:///tmp"], "--storage s3://… or redis://…");
     cloud.space.unset("AWS_SECRET_ACCESS_KEY");
@@ -192,7 +227,7 @@ fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
 #[test]
 fn a_function_is_changed_and_removed() {
     let cloud = Cloud::deployed();
-    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024", "--timeout", "60"]).ok();
+    cloud.deploy_ours(&["--memory", "1024", "--timeout", "60"]).ok();
     cloud.space.ggtrace(&["make"]).ok();
     is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     cloud.space.ggforce(&["deploy", "--remove"]).ok();
@@ -245,7 +280,7 @@ fn a_storage_that_was_emptied_is_filled_again() {
     is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     cloud.redis.flush_redis();
     // New instances have nothing, and this machine remembers that everything is there.
-    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
+    cloud.deploy_ours(&["--memory", "1024"]).ok();
     cloud.space.run(&["make", "clean"]).ok();
     fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
     cloud.space.ggtrace(&["make"]).ok();

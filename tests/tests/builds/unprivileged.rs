@@ -7,31 +7,42 @@ use std::process::Command;
 
 use tests::{Ran, Running, TestSpace};
 
-use crate::calculator::{DEFERRED, calculator};
+use crate::calculator::{DEFERRED, calculator, is_as, plain};
 
-const MADE: [&str; 6] = ["calc", "libcalc.a", "main.o", "print.o", "add.o", "mul.o"];
+/// An ordinary user without namespaces, in an empty root directory; for `bwrap`. `/tmp` can be written to.
+pub const CONFINED: [&str; 15] = [
+    "--unshare-user",
+    "--uid",
+    "1000",
+    "--gid",
+    "1000",
+    "--unshare-pid",
+    "--disable-userns",
+    "--tmpfs",
+    "/",
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+    "--tmpfs",
+    "/tmp",
+];
+
+/// The libraries that a program needs, and its loader.
+pub fn libraries(program: &Path) -> Vec<PathBuf> {
+    let ldd = Command::new("ldd").arg(program).output().expect("ldd is installed");
+    let said = String::from_utf8_lossy(&ldd.stdout).into_owned();
+    said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
 
 /// `ggforce`, with these arguments, in such a root.
 fn ggforce(space: &TestSpace, args: &[&str]) -> Ran {
     let program = TestSpace::program("ggforce");
     let bin = program.parent().expect("it is in a directory");
     let library = bin.join("libggtranslator.so");
-    let ldd = Command::new("ldd").arg(&program).output().expect("ldd is installed");
-    let libraries = String::from_utf8_lossy(&ldd.stdout).into_owned();
-    let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
     let mut command = space.command("bwrap");
-    command.args([
-        "--unshare-user",
-        "--uid",
-        "1000",
-        "--gid",
-        "1000",
-        "--unshare-pid",
-        "--unshare-net",
-        "--disable-userns",
-    ]);
-    command.args(["--tmpfs", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
-    for path in libraries.chain([program.clone(), library]) {
+    command.args(CONFINED).arg("--unshare-net");
+    for path in libraries(&program).into_iter().chain([program.clone(), library]) {
         command.arg("--ro-bind").args([&path, &path]);
     }
     for path in [space.tree(), space.store()] {
@@ -41,14 +52,6 @@ fn ggforce(space: &TestSpace, args: &[&str]) -> Ran {
     Running::start(command, b"").wait()
 }
 
-/// The files as plain make leaves them.
-fn plain(space: &TestSpace) -> Vec<Vec<u8>> {
-    space.run(&["make"]).ok();
-    let made = MADE.map(|file| space.read(file)).to_vec();
-    space.run(&["make", "clean"]).ok();
-    made
-}
-
 #[test]
 fn a_compiler_runs_where_there_is_none() {
     let space = calculator();
@@ -56,9 +59,7 @@ fn a_compiler_runs_where_there_is_none() {
     space.ggtrace(&["make"]).ok();
     let forced = ggforce(&space, &[]).ok();
     assert!(forced.err().contains(&format!("{DEFERRED} thunks: {DEFERRED} run")), "{}", forced.err());
-    for (file, plain) in MADE.iter().zip(plain) {
-        assert!(space.read(file) == plain, "{file} is not as plain make leaves it");
-    }
+    is_as(&space, &plain);
     assert_eq!(space.run(&["./calc"]).ok().out(), "42\n");
 }
 
