@@ -112,6 +112,14 @@ impl Footprint {
         Ok(real.join(name))
     }
 
+    /// Adds what another footprint has.
+    pub fn absorb(&mut self, other: &Self) {
+        let Self { files, links, directories, known: _ } = other;
+        self.files.extend(files.iter().map(|(path, facts)| (path.clone(), *facts)));
+        self.links.extend(links.iter().map(|(path, target)| (path.clone(), target.clone())));
+        self.directories.extend(directories.iter().cloned());
+    }
+
     fn directory(&mut self, path: &Path, depth: u32) -> io::Result<PathBuf> {
         if let Some(real) = self.known.get(path.as_os_str()) {
             return Ok(real.clone());

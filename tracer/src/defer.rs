@@ -5,17 +5,17 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::{Decline, Invocation, Plan, Probe, Role};
 use thunk::{
-    AtomicFile, FileFacts, Footprint, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
+    AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
 };
 
 use crate::includes;
+use crate::looks::Steps;
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::toolchain::{LOCALE, Toolchain};
@@ -42,7 +42,7 @@ pub fn defer(
 ) -> Result<Deferred, Decline> {
     let invocation = plan.instead.as_ref().unwrap_or(asked);
     let toolchains = toolchains(recorder, invocation, plan)?;
-    let mut footprint = Footprint::default();
+    let mut footprint = recorder.steps();
 
     let Executed { program, called } = executed(&mut footprint, invocation).map_err(Decline)?;
     for path in plan.inputs.iter().chain(&plan.directories) {
@@ -66,6 +66,7 @@ pub fn defer(
     for output in &plan.outputs {
         places.insert(output.path.clone(), footprint.add_place(&output.path).map_err(gone(&output.path))?);
     }
+    let footprint = footprint.footprint;
 
     let mut thunk = Thunk {
         args: invocation.argv.clone(),
@@ -98,7 +99,7 @@ pub fn defer(
     for output in &plan.outputs {
         let place = &places[&output.path];
         if output.role == Role::Dependencies && now {
-            recorder.scanner.changes(place.file_name().unwrap_or_default().as_bytes());
+            recorder.puts(place);
             let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
             let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
             placing.add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
@@ -142,7 +143,7 @@ pub struct Executed {
 ///
 /// # Errors
 /// A clause that says what is not there.
-pub fn executed(footprint: &mut Footprint, invocation: &Invocation) -> Result<Executed, String> {
+pub fn executed(footprint: &mut Steps<'_>, invocation: &Invocation) -> Result<Executed, String> {
     let Invocation { program, cwd, .. } = invocation;
     let gone = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let Led::File(real) = footprint.add(program).map_err(|error| gone(program, error))? else {
@@ -181,7 +182,7 @@ fn environment(
     invocation: &Invocation,
     plan: &Plan,
     toolchains: &[Arc<Toolchain>],
-    footprint: &mut Footprint,
+    footprint: &mut Steps<'_>,
 ) -> Vec<OsString> {
     let mut env = Vec::new();
     let mut push = |name: &str, value: &OsStr| {
@@ -206,7 +207,7 @@ fn environment(
     }
     // Compilers write the working directory into debug information as PWD spells it, if that leads there.
     if let Some(pwd) = invocation.var("PWD")
-        && same_directory(Path::new(pwd), &invocation.cwd)
+        && same_directory(recorder, Path::new(pwd), &invocation.cwd)
     {
         let _ = footprint.add(Path::new(pwd));
         push("PWD", pwd);
@@ -214,7 +215,12 @@ fn environment(
     env
 }
 
-fn same_directory(a: &Path, b: &Path) -> bool {
+fn same_directory(recorder: &Recorder, a: &Path, b: &Path) -> bool {
+    if let (Ok(Led::Directory(a)), Ok(Led::Directory(b))) = (recorder.way(a).led(), recorder.way(b).led())
+        && a == b
+    {
+        return true;
+    }
     match (std::fs::metadata(a), std::fs::metadata(b)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
         _ => false,

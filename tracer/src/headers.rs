@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use models::scanner::{Included, Stamp};
-use thunk::{FileFacts, FileId, Footprint, ObjectName, Store, Tree, TreeEntry, TreeNode};
+use thunk::{FileFacts, FileId, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
+use crate::looks::Steps;
 use crate::recorder::lock;
 
 /// Fewer files than this are inputs of their own: a tree's name takes as much as theirs.
@@ -63,7 +64,7 @@ impl Headers {
         store: &Store,
         files: &[Included],
         apart: impl Fn(&Path) -> bool,
-        footprint: &mut Footprint,
+        footprint: &mut Steps<'_>,
     ) -> thunk::Result<Vec<ObjectName>> {
         // Files of one directory share its allocation, so its address tells them from others.
         let mut groups: Vec<(&Arc<Path>, Vec<&Included>)> = Vec::new();
@@ -86,7 +87,7 @@ impl Headers {
             if files.len() < FEW {
                 for file in files {
                     if let Some(name) = file.path.file_name() {
-                        footprint.files.insert(directory.join(name), facts(&file.stamp));
+                        footprint.footprint.files.insert(directory.join(name), facts(&file.stamp));
                     }
                 }
                 continue;

@@ -27,7 +27,7 @@ use crate::log::{Log, Owner};
 use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
-use crate::process;
+use crate::{learned, process};
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
 
@@ -44,8 +44,8 @@ pub struct Begun {
     pub within: u32,
     /// It starts commands: what they do is not its own doing.
     pub drives: bool,
-    /// Is it to be remembered, so that it can be deferred when it comes again?
-    pub learn: bool,
+    /// Where it is to be remembered, so that it can be deferred when it comes again; if it is.
+    pub learn: Option<learned::Place>,
     /// Why it cannot be deferred when it comes again, as far as that is known from the start.
     pub obstacles: Vec<String>,
     /// Where its descriptors lead.
