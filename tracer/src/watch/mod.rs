@@ -27,9 +27,9 @@ use crate::log::{Log, Owner};
 use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
-use crate::{learned, process};
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
+use crate::{learned, process};
 
 pub use writes::Writes;
 
