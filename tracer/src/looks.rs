@@ -30,6 +30,8 @@ pub struct Way {
     names: Box<[u64]>,
     /// The age in which it was followed.
     age: u64,
+    /// It led to a file that has other names, by which it may be written to: that is looked at each time.
+    shared: bool,
 }
 
 impl Way {
@@ -51,7 +53,7 @@ impl Way {
             }
         }
         let led = led.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-        Self { led, footprint, names: names.into_iter().collect(), age }
+        Self { led, footprint, names: names.into_iter().collect(), age, shared: false }
     }
 
     fn nowhere(path: &Path, age: u64, lead: &Self, errno: i32) -> Self {
@@ -74,7 +76,7 @@ impl Way {
         }
         let led = led.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
         let names = lead.names.iter().copied().chain([name_hash(name.as_bytes())]).collect();
-        Self { led, footprint, names, age }
+        Self { led, footprint, names, age, shared: false }
     }
 
     /// Where it leads.
@@ -100,14 +102,14 @@ impl Way {
         })
     }
 
-    /// Can it be told when it leads elsewhere? Not if the file has other names by which it may be written to; nor where it was not
-    /// allowed to look.
-    fn can_be_remembered(&self) -> bool {
+    /// Can it be told when it leads elsewhere? Not where it was not allowed to look.
+    fn can_be_remembered(&mut self) -> bool {
         match &self.led {
             Ok(Led::File(real)) => {
                 let facts = self.footprint.files.get(real);
                 let now = std::fs::symlink_metadata(real);
-                now.is_ok_and(|now| now.nlink() == 1 && facts == Some(&FileFacts::of(&now)))
+                self.shared = now.as_ref().is_ok_and(|now| now.nlink() > 1);
+                now.is_ok_and(|now| facts == Some(&FileFacts::of(&now)))
             }
             Ok(Led::Directory(_)) => true,
             Ok(Led::Special(_)) => false,
@@ -191,11 +193,15 @@ impl Looks {
         let age = self.age.load(Ordering::SeqCst);
         let Some(changed) = changed else { return Arc::new(follow(age)) };
         let found = known.read().unwrap_or_else(PoisonError::into_inner).get(path.as_os_str()).cloned();
-        if let Some(way) = found.filter(|way| way.age == age && !self.has_changed(way, changed)) {
+        if let Some(way) = found.filter(|way| way.age == age && !self.has_changed(way, changed))
+            && (!way.shared || way.is_still_file())
+        {
             return way;
         }
-        let way = Arc::new(follow(age));
-        if way.can_be_remembered() && !self.has_changed(&way, changed) {
+        let mut way = follow(age);
+        let remembered = way.can_be_remembered() && !self.has_changed(&way, changed);
+        let way = Arc::new(way);
+        if remembered {
             let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= MANY {
                 known.clear();
@@ -351,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_of_files_with_other_names_nor_from_an_earlier_age_nor_without_the_net() {
+    fn files_with_other_names_are_looked_at_and_so_is_all_in_another_age_and_without_the_net() {
         let space = Space::new();
         fs::write(space.root.join("f"), "1").unwrap();
         fs::write(space.root.join("g"), "1").unwrap();
