@@ -4,6 +4,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use models::libraries::runtime_libraries;
@@ -54,7 +55,7 @@ fn unforced(what: &str, why: &str) -> Answer {
 }
 
 /// A process is about to execute a program.
-pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
+pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
     // What make starts from now on fails: so it ends as it does after a command of its own has failed.
@@ -158,7 +159,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
 }
 
 /// A program that a tool runs for its own purposes, or that the recorder does.
-fn part_of_tool(recorder: &Recorder, exec: &Exec, parent: &Running) -> Answer {
+fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> Answer {
     let program = &exec.invocation.program;
     let Ok(executable) = recorder.executable_at(program) else {
         // The exec fails, and says why itself.
@@ -246,10 +247,10 @@ fn learn(recorder: &Recorder, exec: &Exec, place: &learned::Place, command: &mut
 }
 
 /// The process that asks is about to become this program. One that is spawned is not there yet.
-fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
+fn enter(recorder: &Recorder, exec: &Arc<Exec>, id: u32) {
     if recorder.sight == Sight::Net {
         // The kernel will say so, too.
-        recorder.watch.expect(id, &exec.invocation.program, &exec.invocation.argv);
+        recorder.watch.expect(id, exec);
     }
     // The first program of the build is asked about by the recorder, before there is a process.
     if !exec.spawned && exec.pid != std::process::id() {
@@ -260,7 +261,7 @@ fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
 /// A command of the build is about to run: what its processes do is written down.
 fn begin(
     recorder: &Recorder,
-    exec: &Exec,
+    exec: &Arc<Exec>,
     id: u32,
     drives: bool,
     learn: Option<learned::Place>,
@@ -276,7 +277,7 @@ fn begin(
     recorder.watch.begin(Begun {
         id,
         within: parent.group,
-        exec: exec.clone(),
+        exec: Arc::clone(exec),
         drives,
         learn,
         obstacles,

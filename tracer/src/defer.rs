@@ -53,8 +53,9 @@ pub fn defer(
             // What leads nowhere leads the compiler nowhere either.
             let _ = footprint.add(directory);
         }
-        // A tree with the source in it would be no other command's.
-        let apart = |path: &Path| plan.inputs.iter().any(|input| input == path);
+        // A tree with the source in it would be no other command's. Spelled as the scanner spells paths, so that bytes tell.
+        let inputs: Vec<PathBuf> = plan.inputs.iter().map(|input| input.components().collect()).collect();
+        let apart = |path: &Path| inputs.iter().any(|input| input.as_os_str() == path.as_os_str());
         let headers = recorder.headers.trees(&recorder.store, &closure.files, apart, &mut footprint);
         trees.extend(headers.map_err(|e| Decline(e.to_string()))?);
     }
@@ -247,7 +248,7 @@ fn add_files(
             thunk.thunks.push(ThunkInput { path, from: placeholder.output });
             continue;
         }
-        let value = recorder.store.put_seen(&path, &facts).map_err(|e| Decline(e.to_string()))?;
+        let value = recorder.put(&path, &facts).map_err(|e| Decline(e.to_string()))?;
         if path == program {
             thunk.function = Some(value);
         }

@@ -4,7 +4,7 @@
 //! scanner does; knows no commands, and nothing of what is in files.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -30,12 +30,18 @@ pub struct Way {
     names: Box<[u64]>,
     /// The age in which it was followed.
     age: u64,
+    /// It led to a file that has other names, by which it may be written to: that is looked at each time.
+    shared: bool,
 }
 
 impl Way {
     fn new(path: &Path, age: u64, follow: impl FnOnce(&mut Footprint) -> io::Result<Led>) -> Self {
         let mut footprint = Footprint::default();
         let led = follow(&mut footprint);
+        Self::from(path, age, footprint, led)
+    }
+
+    fn from(path: &Path, age: u64, footprint: Footprint, led: io::Result<Led>) -> Self {
         let mut names = HashSet::new();
         let end = led.as_ref().ok().map(|led| match led {
             Led::File(end) | Led::Directory(end) | Led::Special(end) => end.as_path(),
@@ -47,7 +53,30 @@ impl Way {
             }
         }
         let led = led.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-        Self { led, footprint, names: names.into_iter().collect(), age }
+        Self { led, footprint, names: names.into_iter().collect(), age, shared: false }
+    }
+
+    fn nowhere(path: &Path, age: u64, lead: &Self, errno: i32) -> Self {
+        Self::from(path, age, lead.footprint.clone(), Err(io::Error::from_raw_os_error(errno)))
+    }
+
+    /// The way to `name` in the directory to which `lead` leads.
+    fn of_entry(path: &Path, name: &OsStr, lead: &Self, age: u64) -> Self {
+        let real = match &lead.led {
+            Ok(Led::Directory(real)) => real,
+            Ok(_) => return Self::nowhere(path, age, lead, libc::ENOTDIR),
+            Err(errno) => return Self::nowhere(path, age, lead, *errno),
+        };
+        let mut footprint = Footprint::default();
+        let led = footprint.add_entry(real, name);
+        let straight = footprint.links.is_empty();
+        footprint.absorb(&lead.footprint);
+        if !straight {
+            return Self::from(path, age, footprint, led);
+        }
+        let led = led.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
+        let names = lead.names.iter().copied().chain([name_hash(name.as_bytes())]).collect();
+        Self { led, footprint, names, age, shared: false }
     }
 
     /// Where it leads.
@@ -73,14 +102,14 @@ impl Way {
         })
     }
 
-    /// Can it be told when it leads elsewhere? Not if the file has other names by which it may be written to; nor where it was not
-    /// allowed to look.
-    fn can_be_remembered(&self) -> bool {
+    /// Can it be told when it leads elsewhere? Not where it was not allowed to look.
+    fn can_be_remembered(&mut self) -> bool {
         match &self.led {
             Ok(Led::File(real)) => {
                 let facts = self.footprint.files.get(real);
                 let now = std::fs::symlink_metadata(real);
-                now.is_ok_and(|now| now.nlink() == 1 && facts == Some(&FileFacts::of(&now)))
+                self.shared = now.as_ref().is_ok_and(|now| now.nlink() > 1);
+                now.is_ok_and(|now| facts == Some(&FileFacts::of(&now)))
             }
             Ok(Led::Directory(_)) => true,
             Ok(Led::Special(_)) => false,
@@ -90,9 +119,12 @@ impl Way {
     }
 }
 
-/// Takes a hash for what it is.
-#[derive(Default)]
-struct Given(u64);
+/// Takes what is a hash already, or an address, for its hash.
+#[derive(Debug, Default)]
+pub struct Given(u64);
+
+/// Builds [`Given`]s.
+pub type Fast = BuildHasherDefault<Given>;
 
 impl Hasher for Given {
     fn finish(&self) -> u64 {
@@ -104,6 +136,10 @@ impl Hasher for Given {
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 /// All that were followed.
@@ -112,7 +148,7 @@ pub struct Looks {
     paths: RwLock<HashMap<OsString, Arc<Way>>>,
     leads: RwLock<HashMap<OsString, Arc<Way>>>,
     /// Names at which the recorder itself has put something.
-    told: RwLock<HashSet<u64, BuildHasherDefault<Given>>>,
+    told: RwLock<HashSet<u64, Fast>>,
     /// Grows when anything may have changed.
     age: AtomicU64,
 }
@@ -130,12 +166,20 @@ impl Looks {
 
     /// Follows an absolute path. `changed`: what the build changes, where all that it changes is known.
     pub fn path(&self, path: &Path, changed: Option<&Changed>) -> Arc<Way> {
-        self.way(&self.paths, path, changed, |footprint| footprint.add(path))
+        self.way(&self.paths, path, changed, |age| {
+            let (Some(parent), Some(Component::Normal(name))) =
+                (path.parent(), path.components().next_back())
+            else {
+                return Way::new(path, age, |footprint| footprint.add(path));
+            };
+            Way::of_entry(path, name, &self.lead(parent, changed), age)
+        })
     }
 
     /// Follows the path of a directory, as [`Footprint::lead`] does.
     pub fn lead(&self, directory: &Path, changed: Option<&Changed>) -> Arc<Way> {
-        self.way(&self.leads, directory, changed, |footprint| footprint.lead(directory).map(Led::Directory))
+        let lead = |footprint: &mut Footprint| footprint.lead(directory).map(Led::Directory);
+        self.way(&self.leads, directory, changed, |age| Way::new(directory, age, lead))
     }
 
     fn way(
@@ -143,17 +187,21 @@ impl Looks {
         known: &RwLock<HashMap<OsString, Arc<Way>>>,
         path: &Path,
         changed: Option<&Changed>,
-        follow: impl FnOnce(&mut Footprint) -> io::Result<Led>,
+        follow: impl FnOnce(u64) -> Way,
     ) -> Arc<Way> {
         // Before it is looked: what changes later makes a later age.
         let age = self.age.load(Ordering::SeqCst);
-        let Some(changed) = changed else { return Arc::new(Way::new(path, age, follow)) };
+        let Some(changed) = changed else { return Arc::new(follow(age)) };
         let found = known.read().unwrap_or_else(PoisonError::into_inner).get(path.as_os_str()).cloned();
-        if let Some(way) = found.filter(|way| way.age == age && !self.has_changed(way, changed)) {
+        if let Some(way) = found.filter(|way| way.age == age && !self.has_changed(way, changed))
+            && (!way.shared || way.is_still_file())
+        {
             return way;
         }
-        let way = Arc::new(Way::new(path, age, follow));
-        if way.can_be_remembered() && !self.has_changed(&way, changed) {
+        let mut way = follow(age);
+        let remembered = way.can_be_remembered() && !self.has_changed(&way, changed);
+        let way = Arc::new(way);
+        if remembered {
             let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= MANY {
                 known.clear();
@@ -309,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_of_files_with_other_names_nor_from_an_earlier_age_nor_without_the_net() {
+    fn files_with_other_names_are_looked_at_and_so_is_all_in_another_age_and_without_the_net() {
         let space = Space::new();
         fs::write(space.root.join("f"), "1").unwrap();
         fs::write(space.root.join("g"), "1").unwrap();

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all threads of a recording share.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use models::recognise::Executable;
 use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
 use observe::Event;
-use thunk::{FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
+use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
 use wire::log::Changed;
 
 use crate::context::Running;
@@ -133,6 +135,22 @@ pub struct Parts {
     pub log: Option<Arc<Log>>,
     /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
     pub cookie: u64,
+}
+
+/// The file that a thread has read last: of a source the model wants to know what it includes first, the scanner what it
+/// includes at all, and the store its content.
+#[derive(Default)]
+struct Recent(Option<(FileId, Arc<Vec<u8>>)>);
+
+thread_local! {
+    static RECENT: RefCell<Recent> = RefCell::default();
+}
+
+impl Recent {
+    fn content(&self, id: &FileId) -> Option<Arc<Vec<u8>>> {
+        let (_, content) = self.0.as_ref().filter(|(of, _)| of == id)?;
+        Some(Arc::clone(content))
+    }
 }
 
 /// How much of what processes do is seen, and by whom.
@@ -447,6 +465,19 @@ impl Recorder {
         Steps::new(&self.looks, self.changed_names())
     }
 
+    /// Puts a file into the store that was looked at just now.
+    ///
+    /// # Errors
+    /// As [`Store::put_seen`].
+    pub fn put(&self, path: &Path, facts: &FileFacts) -> thunk::Result<ObjectName> {
+        match RECENT.with_borrow(|recent| recent.content(&facts.id)) {
+            Some(content) if self.store.files().get(&facts.id).is_none() => {
+                self.store.put_read(facts, &content)
+            }
+            _ => self.store.put_seen(path, facts),
+        }
+    }
+
     /// May something with this name have been changed by the build since it began?
     pub fn may_have_changed(&self, name: &[u8]) -> bool {
         self.changed().is_some_and(|changed| changed.has(name))
@@ -564,7 +595,23 @@ impl World for Recorder {
         if self.node(path) == Some(Node::Placeholder) {
             self.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
         }
-        std::fs::read(path).map(Arc::new)
+        let way = self.way(path);
+        let known = way.file().and_then(|(_, facts)| RECENT.with_borrow(|recent| recent.content(&facts.id)));
+        if let Some(content) = known {
+            return Ok(content);
+        }
+        let mut file = File::open(path)?;
+        let before = file.metadata()?;
+        let id = FileId::of(&before);
+        let settled = before.is_file() && id.is_settled();
+        let mut content = Vec::with_capacity(before.len() as usize + 1);
+        file.read_to_end(&mut content)?;
+        let content = Arc::new(content);
+        // Else it may be the content of no state of the file, or of several.
+        if settled && content.len() as u64 == id.size && FileId::of(&file.metadata()?) == id {
+            RECENT.with_borrow_mut(|recent| *recent = Recent(Some((id, Arc::clone(&content)))));
+        }
+        Ok(content)
     }
 
     fn executable(&self, path: &Path) -> bool {
