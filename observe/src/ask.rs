@@ -20,7 +20,13 @@ const MAX_BYTES: usize = 64 << 20;
 const POINTER: usize = size_of::<u64>();
 
 /// What a process is about to execute, if it will be; nothing if the kernel will refuse to, or if it is gone.
-pub(crate) fn exec(context: &Context, path: &Path, argv: u8, args: &Args) -> Option<Exec> {
+pub(crate) fn exec(
+    judge: &dyn Judge,
+    context: &Context,
+    path: &Path,
+    argv: u8,
+    args: &Args,
+) -> Option<Exec> {
     if !executed::will_run(context, path) {
         return None;
     }
@@ -28,6 +34,9 @@ pub(crate) fn exec(context: &Context, path: &Path, argv: u8, args: &Args) -> Opt
     let mut memory = Memory { tid: view.tid, pages: HashMap::new() };
     let argv = usize::from(argv);
     let arguments = memory.strings(args[argv])?;
+    if judge.knows(context.process, path, &arguments, &|| tracee::parent_of(view.tid)) {
+        return None;
+    }
     let env = memory.strings(args[argv + 1])?;
     let (parent, umask) = status(view.tid)?;
     Some(Exec {

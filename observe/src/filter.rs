@@ -7,10 +7,13 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use crate::arch;
 use crate::calls::Call;
+use crate::net::{Nameless, WITHIN_PAGE};
 
 /// Offsets into `struct seccomp_data`.
 const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
+/// Where the thread goes on after the call, low half first.
+const OFFSET_INSTRUCTION: u32 = 8;
 /// The first argument, low half first.
 const OFFSET_ARGS: u32 = 16;
 /// The sixth argument.
@@ -19,6 +22,11 @@ const OFFSET_COOKIE: u32 = OFFSET_ARGS + 5 * 8;
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const JUMP_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JUMP_GREATER_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+/// The second register is taken off the first.
+const SUBTRACT: u16 = (libc::BPF_ALU | libc::BPF_SUB | libc::BPF_X) as u16;
+/// The second register becomes what the first is.
+const COPY: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 const fn op(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
@@ -104,9 +112,42 @@ const fn program() -> [libc::sock_filter; LENGTH] {
     code
 }
 
+/// Lets questions about an open file go by that are asked at one of these places; after it the number of the call is loaded again.
+fn nameless(places: &[Nameless]) -> Vec<libc::sock_filter> {
+    /// Flags are ints: the low half.
+    const FLAGS: u32 = OFFSET_ARGS + 8 * 3;
+    const PATH: u32 = OFFSET_ARGS + 8;
+    let of_place = |place: &Nameless| {
+        [
+            op(LOAD, OFFSET_INSTRUCTION, 0, 0),
+            op(COPY, 0, 0, 0),
+            op(LOAD, PATH, 0, 0),
+            op(SUBTRACT, 0, 0, 0),
+            op(JUMP_EQUAL, place.distance, 0, 4),
+            op(LOAD, OFFSET_INSTRUCTION, 0, 0),
+            op(AND, WITHIN_PAGE, 0, 0),
+            op(JUMP_EQUAL, place.instruction, 0, 1),
+            op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ]
+    };
+    let by_place: Vec<_> = places.iter().flat_map(of_place).collect();
+    if by_place.is_empty() {
+        return Vec::new();
+    }
+    let length = by_place.len() as u8;
+    let mut code = vec![
+        op(JUMP_EQUAL, arch::STAT_AT, 0, length + 3),
+        op(LOAD, FLAGS, 0, 0),
+        op(JUMP_EQUAL, libc::AT_EMPTY_PATH as u32, 0, length),
+    ];
+    code.extend(by_place);
+    code.push(op(LOAD, OFFSET_NR, 0, 0));
+    code
+}
+
 /// The filter that asks whoever holds its listener, made before the fork. Calls of the table that have `cookie` in the
-/// sixth argument go by, if it is not 0.
-pub(crate) fn notifying(cookie: u64) -> Vec<libc::sock_filter> {
+/// sixth argument go by, if it is not 0; and questions about open files that are asked at one of these places.
+pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filter> {
     const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
     let rows = arch::TABLE;
     let mut code = vec![
@@ -117,6 +158,7 @@ pub(crate) fn notifying(cookie: u64) -> Vec<libc::sock_filter> {
         op(JUMP_GREATER_EQUAL, arch::FOREIGN_FROM, 0, 1),
         op(RETURN, NOTIFY, 0, 0),
     ];
+    code.extend(nameless(places));
     // First those that are refused, marked or not. Of the others, all lead to the same end: one instruction each, and
     // no look at the arguments before, so that the kernel can tell which numbers are always allowed.
     for row in rows {
@@ -169,6 +211,17 @@ pub(crate) fn install_notifying(program: &[libc::sock_filter]) -> io::Result<Own
     result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Has the calling thread told by a signal, `SIGSYS`, in place of asking about an open file.
+pub(crate) fn install_trapping_nameless() -> io::Result<()> {
+    let program = [
+        op(LOAD, OFFSET_NR, 0, 0),
+        op(JUMP_EQUAL, arch::STAT_AT, 0, 1),
+        op(RETURN, libc::SECCOMP_RET_TRAP, 0, 0),
+        op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    set(&program, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW).map(drop)
+}
+
 /// `no_new_privs` is set only when the kernel asks for it, because it can be seen by the program.
 fn set(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<RawFd> {
     // The kernel reads the program and does not write to it.
@@ -198,6 +251,10 @@ mod tests {
 
     const I386: u32 = 0x4000_0003;
     const COOKIE: u64 = 0x0123_4567_89ab_cdef;
+    const PLACES: [Nameless; 2] = [
+        Nameless { instruction: 0x86a, distance: 0x7_556b },
+        Nameless { instruction: 0x92a, distance: 0x3_4567u32.wrapping_neg() },
+    ];
 
     /// Runs a filter as the kernel does.
     fn run(program: &[libc::sock_filter], arch: u32, nr: u32, sixth: u64) -> u32 {
@@ -206,7 +263,13 @@ mod tests {
 
     /// The same with a descriptor as any of its other arguments.
     fn run_on(program: &[libc::sock_filter], arch: u32, nr: u32, sixth: u64, fd: u32) -> u32 {
-        let (mut pc, mut a) = (0, 0);
+        let fd = u64::from(fd);
+        run_at(program, arch, nr, [fd, fd, fd, fd, fd, sixth], 0)
+    }
+
+    /// The same with all arguments, and the place of the call.
+    fn run_at(program: &[libc::sock_filter], arch: u32, nr: u32, args: [u64; 6], instruction: u64) -> u32 {
+        let (mut pc, mut a, mut x) = (0, 0, 0);
         loop {
             let i = program[pc];
             let jump = |taken: bool| pc + 1 + usize::from(if taken { i.jt } else { i.jf });
@@ -215,13 +278,18 @@ mod tests {
                     a = match i.k {
                         OFFSET_NR => nr,
                         OFFSET_ARCH => arch,
-                        OFFSET_COOKIE => sixth as u32,
-                        60 => (sixth >> 32) as u32,
-                        OFFSET_ARGS.. => fd,
+                        OFFSET_INSTRUCTION => instruction as u32,
+                        OFFSET_ARGS.. => {
+                            let at = i.k - OFFSET_ARGS;
+                            (args[at as usize / 8] >> (at % 8 * 8)) as u32
+                        }
                         offset => panic!("nothing at {offset}"),
                     };
                     pc += 1;
                 }
+                AND => (a, pc) = (a & i.k, pc + 1),
+                SUBTRACT => (a, pc) = (a.wrapping_sub(x), pc + 1),
+                COPY => (x, pc) = (a, pc + 1),
                 JUMP_EQUAL => pc = jump(a == i.k),
                 JUMP_GREATER_EQUAL => pc = jump(a >= i.k),
                 RETURN => return i.k,
@@ -252,10 +320,39 @@ mod tests {
                 (COOKIE, COOKIE ^ 1 << 32, libc::SECCOMP_RET_USER_NOTIF),
                 (0, 0, libc::SECCOMP_RET_USER_NOTIF),
             ] {
-                let action = run(&notifying(cookie), arch::AUDIT_ARCH, nr, sixth);
+                let action = run(&notifying(cookie, &PLACES), arch::AUDIT_ARCH, nr, sixth);
                 assert_eq!(action, expected(asked), "call {nr}, {sixth:#x} with {cookie:#x}");
             }
         }
+    }
+
+    #[test]
+    fn of_questions_about_open_files_only_those_asked_as_the_library_asks_go_by() {
+        let program = notifying(COOKIE, &PLACES);
+        let empty = libc::AT_EMPTY_PATH as u64;
+        let asked = |instruction: u64, path: u64, flags: u64| {
+            let action = run_at(
+                &program,
+                arch::AUDIT_ARCH,
+                arch::STAT_AT,
+                [3, path, 0x5000, flags, 0, 0],
+                instruction,
+            );
+            action == libc::SECCOMP_RET_USER_NOTIF
+        };
+        for base in [0, 0x7f00_0000_0000, 0x7fff_ffff_f000u64] {
+            let (first, second) = (base + 0x10_286a, base + 0x13_592a);
+            assert!(!asked(first, first + 0x7_556b, empty));
+            assert!(!asked(second, second - 0x3_4567, empty));
+            assert!(asked(first, first + 0x7_556c, empty), "another string");
+            assert!(asked(second, second + 0x7_556b, empty), "that of another place");
+            assert!(asked(first + 1, first + 1 + 0x7_556b, empty), "another instruction");
+            assert!(asked(first, first + 0x7_556b, 0), "a path that counts");
+            assert!(asked(first, first + 0x7_556b, empty | libc::AT_SYMLINK_NOFOLLOW as u64));
+        }
+        let open =
+            run_at(&program, arch::AUDIT_ARCH, libc::SYS_openat as u32, [3, 0x7_5dd5, 0, empty, 0, 0], 0x86a);
+        assert_eq!(open, libc::SECCOMP_RET_USER_NOTIF);
     }
 
     #[test]
@@ -267,7 +364,7 @@ mod tests {
                 let traced = run_on(&PROGRAM, arch::AUDIT_ARCH, nr, 0, fd);
                 assert_eq!(traced, asked(libc::SECCOMP_RET_TRACE), "call {nr} on {fd}");
                 for sixth in [0, COOKIE] {
-                    let action = run_on(&notifying(COOKIE), arch::AUDIT_ARCH, nr, sixth, fd);
+                    let action = run_on(&notifying(COOKIE, &PLACES), arch::AUDIT_ARCH, nr, sixth, fd);
                     assert_eq!(action, asked(libc::SECCOMP_RET_USER_NOTIF), "call {nr} on {fd}");
                 }
             }
@@ -276,9 +373,10 @@ mod tests {
 
     #[test]
     fn foreign_calls_stop() {
-        for (program, asked) in
-            [(PROGRAM.to_vec(), libc::SECCOMP_RET_TRACE), (notifying(COOKIE), libc::SECCOMP_RET_USER_NOTIF)]
-        {
+        for (program, asked) in [
+            (PROGRAM.to_vec(), libc::SECCOMP_RET_TRACE),
+            (notifying(COOKIE, &PLACES), libc::SECCOMP_RET_USER_NOTIF),
+        ] {
             assert_eq!(run(&program, I386, 0, COOKIE), asked);
             assert_eq!(run(&program, arch::AUDIT_ARCH, arch::FOREIGN_FROM, COOKIE), asked);
         }

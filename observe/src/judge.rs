@@ -51,6 +51,19 @@ pub trait Judge: Send + Sync {
         Verdict::Go
     }
 
+    /// Is this exec one that is known already, by other means? Then nothing more is asked about it. Must be quick. The path is
+    /// absolute, with its links; `parent` looks for the process's parent.
+    fn knows(
+        &self,
+        pid: Pid,
+        path: &Path,
+        argv: &[OsString],
+        parent: &dyn Fn() -> Option<Pid>,
+    ) -> bool {
+        let _ = (pid, path, argv, parent);
+        false
+    }
+
     /// [`Verdict::Exit`] could not be carried out: the exec failed for another reason, or the process cannot be traced
     /// because somebody else does so already. If the latter (`runs`), the program runs.
     fn not_deferred(&self, exec: &Exec, runs: bool) {

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -78,6 +78,18 @@ pub(crate) fn process_of(tid: Pid) -> Pid {
     }
     let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
     status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()).unwrap_or(tid)
+}
+
+/// The process that started the one of this thread.
+pub(crate) fn parent_of(tid: Pid) -> Option<Pid> {
+    // One read: each makes the text anew.
+    let mut text = [0; 256];
+    let length = File::open(format!("/proc/{tid}/stat")).ok()?.read(&mut text).ok()?;
+    let text = text.get(..length)?;
+    // The name, which may hold anything, ends with the last parenthesis: then come the state and the parent.
+    let end = text.iter().rposition(|&byte| byte == b')')?;
+    let field = text.get(end + 1..)?.split(|&byte| byte == b' ').nth(2)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// A thread that is stopped, or waits for an answer, and the file system as it sees it.

@@ -117,6 +117,19 @@ pub(crate) const TABLE: &[Row] = &[
     row(427 /* io_uring_register */, Call::Refuse(libc::ENOSYS)),
 ];
 
+/// The call by which the C library asks about an open file, with an empty path in argument 1 and `AT_EMPTY_PATH` in argument 3.
+pub(crate) const STAT_AT: u32 = libc::SYS_newfstatat as u32;
+
+/// What a thread was about to call that the filter has trapped: the address of the instruction after it, and the arguments. It
+/// is told that the call has failed with this error.
+pub(crate) fn trapped(context: &mut libc::ucontext_t, errno: i32) -> (u64, [u64; 6]) {
+    use libc::{REG_R8, REG_R9, REG_R10, REG_RAX, REG_RDI, REG_RDX, REG_RIP, REG_RSI};
+    let registers = &mut context.uc_mcontext.gregs;
+    let arguments = [REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9];
+    registers[REG_RAX as usize] = i64::from(-errno);
+    (registers[REG_RIP as usize] as u64, arguments.map(|register| registers[register as usize] as u64))
+}
+
 /// The code segment of a 32-bit program.
 const CODE32: u64 = 0x23;
 /// `mov $exit_group, %eax; syscall`, and the same as a 32-bit program says it.

@@ -115,6 +115,7 @@ fn odd_programs_look_the_same() {
             ("raw", &["dir/file"][..]),
             ("dirfd", &["dir", "file"]),
             ("dirfd", &["dir", "../soft"]),
+            ("empty-path", &["dir", "file"]),
             ("fchdir", &["dir", "file"]),
             ("openat2", &["made"]),
             ("openat2", &["dangling"]),

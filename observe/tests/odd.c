@@ -52,6 +52,13 @@ int main(int argc, char **argv) {
         int dir = open(argv[2], O_PATH | O_DIRECTORY);
         return openat(dir, argv[3], O_RDONLY) < 0;
     }
+    if (!strcmp(way, "empty-path")) {
+        // Of these only the last names a path, and only the first is asked as the C library itself asks.
+        struct stat file;
+        int dir = open(argv[2], O_PATH | O_DIRECTORY);
+        return fstat(dir, &file) || syscall(SYS_newfstatat, dir, "", &file, AT_EMPTY_PATH) ||
+               fstatat(dir, argv[3], &file, AT_EMPTY_PATH);
+    }
     if (!strcmp(way, "openat2")) {
         struct open_how how = {.flags = O_WRONLY | O_CREAT, .mode = 0644};
         return syscall(SYS_openat2, AT_FDCWD, argv[2], &how, sizeof how) < 0;

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -61,10 +62,11 @@ impl AtomicFile {
     /// # Errors
     /// As [`AtomicFile::create_in`].
     pub fn nameless_in(directory: &Path, mode: u32) -> Result<Self> {
+        // The name is given through there.
+        static HAS_PROC: OnceLock<bool> = OnceLock::new();
         let opened = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(mode).open(directory);
         match opened {
-            // The name is given through there.
-            Ok(file) if own_path(&file).is_symlink() => {
+            Ok(file) if *HAS_PROC.get_or_init(|| own_path(&file).is_symlink()) => {
                 Ok(Self { file, temporary: directory.into(), named: false, committed: false })
             }
             _ => Self::create_in(directory, mode),

@@ -40,6 +40,13 @@ impl FileId {
             ctime: nanos(metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// Was the last change long enough ago for the next one to get another time?
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+        now - self.ctime.max(self.mtime) >= TICK.as_nanos() as i64
+    }
 }
 
 /// A file's identity and the SHA-256 of its content.
@@ -94,8 +101,7 @@ impl FileCache {
 
     /// Remembers what a file hashes to, unless it changed so lately that a further change could go unnoticed.
     pub fn put(&self, id: &FileId, name: &ObjectName) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-        if now - id.ctime.max(id.mtime) < TICK.as_nanos() as i64 || name.size() != id.size {
+        if !id.is_settled() || name.size() != id.size {
             return;
         }
         let Loaded { known, log } = self.loaded();

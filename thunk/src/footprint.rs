@@ -16,7 +16,7 @@ use crate::file_cache::FileId;
 const MAX_LINKS: u32 = 40;
 
 /// Files, links and directories, each at its real path.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Footprint {
     /// Regular files, as they were when they were looked at.
     pub files: BTreeMap<PathBuf, FileFacts>,
@@ -76,7 +76,15 @@ impl Footprint {
             return Ok(Led::Directory(real));
         };
         let real = self.directory(parent, 0)?;
-        Ok(match self.enter(&real, name, 0)? {
+        self.add_entry(&real, name)
+    }
+
+    /// Follows a name in a directory, which is at its real path, and adds what it needs beside what leads to the directory.
+    ///
+    /// # Errors
+    /// It leads nowhere.
+    pub fn add_entry(&mut self, real: &Path, name: &OsStr) -> io::Result<Led> {
+        Ok(match self.enter(real, name, 0)? {
             Step::File(file, facts) => {
                 self.files.insert(file.clone(), facts);
                 Led::File(file)
@@ -110,6 +118,14 @@ impl Footprint {
         let real = self.directory(parent, 0)?;
         self.directories.insert(real.clone());
         Ok(real.join(name))
+    }
+
+    /// Adds what another footprint has.
+    pub fn absorb(&mut self, other: &Self) {
+        let Self { files, links, directories, known: _ } = other;
+        self.files.extend(files.iter().map(|(path, facts)| (path.clone(), *facts)));
+        self.links.extend(links.iter().map(|(path, target)| (path.clone(), target.clone())));
+        self.directories.extend(directories.iter().cloned());
     }
 
     fn directory(&mut self, path: &Path, depth: u32) -> io::Result<PathBuf> {

@@ -349,6 +349,21 @@ impl Store {
         Ok(name)
     }
 
+    /// [`Store::put_seen`] for a file of which this is the content: it was read when the file was, before and after, as the facts say.
+    ///
+    /// # Errors
+    /// The store cannot be written to.
+    pub fn put_read(&self, facts: &FileFacts, content: &[u8]) -> Result<ObjectName> {
+        let name = ObjectName::of(ObjectKind::Value, content);
+        if !self.is_there(&name, facts.executable) {
+            let mut to = self.temporary(facts.executable)?;
+            to.write_all(content).map_err(Error::io("write", self.slot(&name, facts.executable)))?;
+            self.install(to, &name, facts.executable)?;
+        }
+        self.files.put(&facts.id, &name);
+        Ok(name)
+    }
+
     /// The name of the content of a regular file that was looked at just now. The file is read only if it changed since it was
     /// last hashed; nothing is stored.
     ///

@@ -268,7 +268,7 @@ mod tests {
                 took_us: 7,
             })
             .unwrap();
-        writer.placed(Path::new("/w/project/b.o")).unwrap();
+        writer.placed([Path::new("/w/project/b.o")]).unwrap();
         let output = OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: None };
         writer.standing([(Path::new("/w/project/b.o"), &output)]).unwrap();
         writer.end(0, 99).unwrap();
@@ -307,7 +307,7 @@ mod tests {
         fs::write(work.join("text"), "text").unwrap();
         std::os::unix::fs::symlink("..", work.join("sub/up")).unwrap();
         let writer = Writer::create(&store, None, &work, &["make".into()], &[]).unwrap();
-        writer.placed(&work.join("b.o")).unwrap();
+        writer.placed([work.join("b.o").as_path()]).unwrap();
         let left = || Trace::read(writer.path()).unwrap().left(&store);
         assert_eq!(left(), ["b.o", "sub/deep/a.o"].map(|name| work.join(name)));
         writer.end(0, 9).unwrap();
@@ -336,7 +336,7 @@ mod tests {
         fs::write(&copy, "an older one").unwrap();
         for to in [&copy, &link] {
             let writer = Writer::create(&store, Some(to), Path::new("/w"), &["make".into()], &[]).unwrap();
-            writer.placed(Path::new("/w/a.o")).unwrap();
+            writer.placed([Path::new("/w/a.o")]).unwrap();
             assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap().as_deref(), Some(writer.path()));
             writer.end(0, 5).unwrap();
             assert_eq!(fs::read(writer.path()).unwrap(), fs::read(&copy).unwrap());

@@ -4,6 +4,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use models::libraries::runtime_libraries;
@@ -54,7 +55,7 @@ fn unforced(what: &str, why: &str) -> Answer {
 }
 
 /// A process is about to execute a program.
-pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
+pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
     // What make starts from now on fails: so it ends as it does after a command of its own has failed.
@@ -81,7 +82,7 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     if !made.is_empty() {
         // One that was run before need not be there to be deferred.
         if may_be_learned(recorder, exec, &parent) {
-            learn(recorder, exec, &mut command);
+            learn(recorder, exec, &place(recorder, exec), &mut command);
         }
         if command.disposition == Disposition::Deferred {
             return deferred(recorder, &parent, command);
@@ -93,13 +94,13 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     if parent.inside_tool || exec.parent == OWN {
         return part_of_tool(recorder, exec, &parent);
     }
-    let Ok(facts) = recorder.programs.facts(program, name) else {
+    let Ok(facts) = recorder.program(program, name) else {
         // The exec fails, and says why itself.
         return Answer::Run { command: exec.parent, flags: 0 };
     };
     let facts = match (facts.program, exec.invocation.argv.get(1)) {
         // `busybox cp …`
-        (Program::Busybox, Some(applet)) => recorder.programs.facts(program, applet).unwrap_or(facts),
+        (Program::Busybox, Some(applet)) => recorder.program(program, applet).unwrap_or(facts),
         _ => facts,
     };
     let running = running(recorder, exec, &parent, &facts);
@@ -125,8 +126,11 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
         && !running.drives
         && (running.role != Role::Tool || command.disposition == Disposition::Declined)
         && matches!(parent.role, Role::Make | Role::Ninja);
-    if learns && command.disposition != Disposition::Deferred && may_be_learned(recorder, exec, &parent) {
-        learn(recorder, exec, &mut command);
+    let learns = (learns && command.disposition != Disposition::Deferred).then(|| place(recorder, exec));
+    if let Some(place) = &learns
+        && may_be_learned(recorder, exec, &parent)
+    {
+        learn(recorder, exec, place, &mut command);
     }
     if command.disposition == Disposition::Deferred {
         return deferred(recorder, &parent, command);
@@ -155,9 +159,9 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
 }
 
 /// A program that a tool runs for its own purposes, or that the recorder does.
-fn part_of_tool(recorder: &Recorder, exec: &Exec, parent: &Running) -> Answer {
+fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> Answer {
     let program = &exec.invocation.program;
-    let Ok(executable) = recorder.programs.executable(program) else {
+    let Ok(executable) = recorder.executable_at(program) else {
         // The exec fails, and says why itself.
         return Answer::Run { command: exec.parent, flags: 0 };
     };
@@ -187,7 +191,7 @@ fn is_opaque(executable: &Executable) -> bool {
 fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answer {
     command.id = recorder.start(parent, parent.start(Role::Other, None));
     command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
-    recorder.watch.obstacle(parent.group, "a part of it was deferred");
+    recorder.watch.obstacle(parent.group, Observed::PART_DEFERRED);
     if let Err(error) = recorder.record(&command) {
         // A deferred command that no trace names would never be forced by `ggforce` alone.
         recorder.complain(&error);
@@ -222,9 +226,14 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
         && parent.passes_on(exec.fds.as_ref())
 }
 
+/// Where it is kept what the command did before.
+fn place(recorder: &Recorder, exec: &Exec) -> learned::Place {
+    recorder.learned.place(exec, recorder.install.interceptor.as_os_str())
+}
+
 /// Defers the command if it is one that was observed before, or says why not.
-fn learn(recorder: &Recorder, exec: &Exec, command: &mut Command) {
-    match learned::defer(recorder, exec) {
+fn learn(recorder: &Recorder, exec: &Exec, place: &learned::Place, command: &mut Command) {
+    match learned::defer(recorder, exec, place) {
         Some(Ok(deferred)) => {
             command.kind = "learned".into();
             command.reason = String::new();
@@ -238,10 +247,10 @@ fn learn(recorder: &Recorder, exec: &Exec, command: &mut Command) {
 }
 
 /// The process that asks is about to become this program. One that is spawned is not there yet.
-fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
+fn enter(recorder: &Recorder, exec: &Arc<Exec>, id: u32) {
     if recorder.sight == Sight::Net {
         // The kernel will say so, too.
-        recorder.watch.expect(id, &exec.invocation.program, &exec.invocation.argv);
+        recorder.watch.expect(id, exec);
     }
     // The first program of the build is asked about by the recorder, before there is a process.
     if !exec.spawned && exec.pid != std::process::id() {
@@ -250,7 +259,14 @@ fn enter(recorder: &Recorder, exec: &Exec, id: u32) {
 }
 
 /// A command of the build is about to run: what its processes do is written down.
-fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, parent: &Running) {
+fn begin(
+    recorder: &Recorder,
+    exec: &Arc<Exec>,
+    id: u32,
+    drives: bool,
+    learn: Option<learned::Place>,
+    parent: &Running,
+) {
     if parent.group != 0 && drives {
         recorder.watch.obstacle(parent.group, Observed::DRIVES);
     }
@@ -261,7 +277,7 @@ fn begin(recorder: &Recorder, exec: &Exec, id: u32, drives: bool, learn: bool, p
     recorder.watch.begin(Begun {
         id,
         within: parent.group,
-        exec: exec.clone(),
+        exec: Arc::clone(exec),
         drives,
         learn,
         obstacles,
@@ -288,7 +304,7 @@ fn is_shell(recorder: &Recorder, facts: &Facts) -> bool {
                 None => interpreter.clone(),
             };
             let called = path.file_name().unwrap_or_default();
-            recorder.programs.facts(&path, called).is_ok_and(|facts| facts.program == Program::Shell)
+            recorder.program(&path, called).is_ok_and(|facts| facts.program == Program::Shell)
         }
         _ => facts.program == Program::Shell,
     }
@@ -303,7 +319,7 @@ fn parent(recorder: &Recorder, exec: &Exec) -> Running {
     }
     let Ok(program) = std::fs::read_link(format!("/proc/{}/exe", exec.pid)) else { return known };
     let name = program.file_name().unwrap_or_default();
-    let Ok(facts) = recorder.programs.facts(&program, name) else { return known };
+    let Ok(facts) = recorder.program(&program, name) else { return known };
     known.start(role(recorder, &facts, &Invocation::default()), None)
 }
 
@@ -336,10 +352,10 @@ pub fn plan(
     let program = if program == Program::Launcher {
         let look = |path: &Path| {
             let name = path.file_name()?;
-            recorder.programs.facts(path, name).ok().map(|f| f.program)
+            recorder.program(path, name).ok().map(|f| f.program)
         };
         let inner = strip_launcher(invocation, &look)?;
-        let facts = recorder.programs.facts(&inner.program, inner.argv.first()?).ok()?;
+        let facts = recorder.program(&inner.program, inner.argv.first()?).ok()?;
         behind = Some(inner);
         facts.program
     } else {
@@ -388,7 +404,7 @@ fn runs_libtool(recorder: &Recorder, invocation: &Invocation) -> bool {
     let script = arguments.find(|a| !a.as_bytes().starts_with(b"-") || a.as_bytes().contains(&b'c'));
     script.is_some_and(|script| {
         let path = invocation.absolute(script);
-        recorder.programs.facts(&path, script).is_ok_and(|f| f.program == Program::Libtool)
+        recorder.program(&path, script).is_ok_and(|f| f.program == Program::Libtool)
     })
 }
 

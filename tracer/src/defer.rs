@@ -5,17 +5,15 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::{Decline, Invocation, Plan, Probe, Role};
-use thunk::{
-    AtomicFile, FileFacts, Footprint, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
-};
+use thunk::{AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
 
 use crate::includes;
+use crate::looks::Steps;
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::toolchain::{LOCALE, Toolchain};
@@ -42,7 +40,7 @@ pub fn defer(
 ) -> Result<Deferred, Decline> {
     let invocation = plan.instead.as_ref().unwrap_or(asked);
     let toolchains = toolchains(recorder, invocation, plan)?;
-    let mut footprint = Footprint::default();
+    let mut footprint = recorder.steps();
 
     let Executed { program, called } = executed(&mut footprint, invocation).map_err(Decline)?;
     for path in plan.inputs.iter().chain(&plan.directories) {
@@ -55,8 +53,9 @@ pub fn defer(
             // What leads nowhere leads the compiler nowhere either.
             let _ = footprint.add(directory);
         }
-        // A tree with the source in it would be no other command's.
-        let apart = |path: &Path| plan.inputs.iter().any(|input| input == path);
+        // A tree with the source in it would be no other command's. Spelled as the scanner spells paths, so that bytes tell.
+        let inputs: Vec<PathBuf> = plan.inputs.iter().map(|input| input.components().collect()).collect();
+        let apart = |path: &Path| inputs.iter().any(|input| input.as_os_str() == path.as_os_str());
         let headers = recorder.headers.trees(&recorder.store, &closure.files, apart, &mut footprint);
         trees.extend(headers.map_err(|e| Decline(e.to_string()))?);
     }
@@ -66,6 +65,7 @@ pub fn defer(
     for output in &plan.outputs {
         places.insert(output.path.clone(), footprint.add_place(&output.path).map_err(gone(&output.path))?);
     }
+    let footprint = footprint.footprint;
 
     let mut thunk = Thunk {
         args: invocation.argv.clone(),
@@ -98,7 +98,7 @@ pub fn defer(
     for output in &plan.outputs {
         let place = &places[&output.path];
         if output.role == Role::Dependencies && now {
-            recorder.scanner.changes(place.file_name().unwrap_or_default().as_bytes());
+            recorder.puts(place);
             let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
             let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
             placing.add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
@@ -142,7 +142,7 @@ pub struct Executed {
 ///
 /// # Errors
 /// A clause that says what is not there.
-pub fn executed(footprint: &mut Footprint, invocation: &Invocation) -> Result<Executed, String> {
+pub fn executed(footprint: &mut Steps<'_>, invocation: &Invocation) -> Result<Executed, String> {
     let Invocation { program, cwd, .. } = invocation;
     let gone = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let Led::File(real) = footprint.add(program).map_err(|error| gone(program, error))? else {
@@ -181,7 +181,7 @@ fn environment(
     invocation: &Invocation,
     plan: &Plan,
     toolchains: &[Arc<Toolchain>],
-    footprint: &mut Footprint,
+    footprint: &mut Steps<'_>,
 ) -> Vec<OsString> {
     let mut env = Vec::new();
     let mut push = |name: &str, value: &OsStr| {
@@ -206,7 +206,7 @@ fn environment(
     }
     // Compilers write the working directory into debug information as PWD spells it, if that leads there.
     if let Some(pwd) = invocation.var("PWD")
-        && same_directory(Path::new(pwd), &invocation.cwd)
+        && same_directory(recorder, Path::new(pwd), &invocation.cwd)
     {
         let _ = footprint.add(Path::new(pwd));
         push("PWD", pwd);
@@ -214,7 +214,12 @@ fn environment(
     env
 }
 
-fn same_directory(a: &Path, b: &Path) -> bool {
+fn same_directory(recorder: &Recorder, a: &Path, b: &Path) -> bool {
+    if let (Ok(Led::Directory(a)), Ok(Led::Directory(b))) = (recorder.way(a).led(), recorder.way(b).led())
+        && a == b
+    {
+        return true;
+    }
     match (std::fs::metadata(a), std::fs::metadata(b)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
         _ => false,
@@ -243,7 +248,7 @@ fn add_files(
             thunk.thunks.push(ThunkInput { path, from: placeholder.output });
             continue;
         }
-        let value = recorder.store.put_seen(&path, &facts).map_err(|e| Decline(e.to_string()))?;
+        let value = recorder.put(&path, &facts).map_err(|e| Decline(e.to_string()))?;
         if path == program {
             thunk.function = Some(value);
         }

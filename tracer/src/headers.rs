@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use models::scanner::{Included, Stamp};
-use thunk::{FileFacts, FileId, Footprint, ObjectName, Store, Tree, TreeEntry, TreeNode};
+use models::scanner::{Included, Mark, Stamp};
+use thunk::{FileFacts, FileId, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
+use crate::looks::{Fast, Steps};
 use crate::recorder::lock;
 
 /// Fewer files than this are inputs of their own: a tree's name takes as much as theirs.
@@ -27,7 +28,16 @@ pub struct Headers(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     trees: HashMap<u64, Vec<(Group, ObjectName)>>,
+    /// The same trees by the mark of the set, with the real directory.
+    marked: HashMap<Mark, (PathBuf, ObjectName), Fast>,
     files: usize,
+}
+
+/// Files of one directory that are not sorted and named yet.
+struct Set<'a> {
+    directory: &'a Arc<Path>,
+    mark: Mark,
+    files: Vec<&'a Included>,
 }
 
 /// Files of one directory.
@@ -63,47 +73,60 @@ impl Headers {
         store: &Store,
         files: &[Included],
         apart: impl Fn(&Path) -> bool,
-        footprint: &mut Footprint,
+        footprint: &mut Steps<'_>,
     ) -> thunk::Result<Vec<ObjectName>> {
         // Files of one directory share its allocation, so its address tells them from others.
-        let mut groups: Vec<(&Arc<Path>, Vec<&Included>)> = Vec::new();
-        let mut places: HashMap<*const Path, usize> = HashMap::new();
+        let mut sets: Vec<Set<'_>> = Vec::new();
+        let mut places: HashMap<usize, usize, Fast> = HashMap::default();
         for file in files {
             if file.linked || wire::size_may_be_placeholder(file.stamp.size) || apart(&file.path) {
                 // A superset may name what is no file: the compiler would not read it either.
                 let _ = footprint.add(&file.path);
                 continue;
             }
-            let place = *places.entry(Arc::as_ptr(&file.directory)).or_insert_with(|| {
-                groups.push((&file.directory, Vec::new()));
-                groups.len() - 1
+            let address = Arc::as_ptr(&file.directory).cast::<u8>() as usize;
+            let place = *places.entry(address).or_insert_with(|| {
+                sets.push(Set { directory: &file.directory, mark: Mark::default(), files: Vec::new() });
+                sets.len() - 1
             });
-            groups[place].1.push(file);
+            let set = &mut sets[place];
+            set.files.push(file);
+            set.mark ^= file.mark;
         }
-        let mut trees = Vec::with_capacity(groups.len());
-        for (directory, mut files) in groups {
+        let mut trees = Vec::with_capacity(sets.len());
+        for Set { directory, mark, mut files } in sets {
             let Ok(directory) = footprint.lead(directory) else { continue };
             if files.len() < FEW {
                 for file in files {
                     if let Some(name) = file.path.file_name() {
-                        footprint.files.insert(directory.join(name), facts(&file.stamp));
+                        footprint.footprint.files.insert(directory.join(name), facts(&file.stamp));
                     }
                 }
                 continue;
             }
+            let marked = lock(&self.0).marked.get(&mark).filter(|(of, _)| *of == directory).map(|(_, tree)| *tree);
+            if let Some(tree) = marked {
+                trees.push(tree);
+                continue;
+            }
             files.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
             let files = files.into_iter().map(|file| (Arc::clone(&file.path), file.stamp)).collect();
-            trees.push(self.tree(store, Group { directory, files })?);
+            trees.push(self.tree(store, Group { directory, files }, mark)?);
         }
         Ok(trees)
     }
 
-    fn tree(&self, store: &Store, group: Group) -> thunk::Result<ObjectName> {
+    /// The tree of files that stand for themselves, or for `mark` together.
+    fn tree(&self, store: &Store, group: Group, mark: Mark) -> thunk::Result<ObjectName> {
         let hash = group.hash();
-        if let Some(same) = lock(&self.0).trees.get(&hash)
-            && let Some((_, tree)) = same.iter().find(|(known, _)| *known == group)
         {
-            return Ok(*tree);
+            let known = &mut *lock(&self.0);
+            if let Some(same) = known.trees.get(&hash)
+                && let Some((_, tree)) = same.iter().find(|(known, _)| *known == group)
+            {
+                known.marked.insert(mark, (group.directory, *tree));
+                return Ok(*tree);
+            }
         }
         // Taken before the files are read: what changes from here on is not taken for settled.
         let now = SystemTime::now();
@@ -121,6 +144,7 @@ impl Headers {
             if known.files > MANY {
                 *known = Known { files: group.files.len(), ..Known::default() };
             }
+            known.marked.insert(mark, (group.directory.clone(), tree));
             known.trees.entry(hash).or_default().push((group, tree));
         }
         Ok(tree)
@@ -167,7 +191,7 @@ mod tests {
             let path: Arc<Path> = directory.join(name).into();
             let (_, stamp) = Disk.look(&path, true).unwrap();
             let linked = path.is_symlink();
-            Included { path, directory: Arc::clone(directory), stamp, linked }
+            Included { path, directory: Arc::clone(directory), stamp, linked, mark: Mark::unique() }
         }
     }
 
@@ -182,11 +206,12 @@ mod tests {
         let directory: Arc<Path> = space.root.join("include").into();
         let all = ["x.c", "c.h", "a.h", "b.h", "l.h"].map(|name| space.included(&directory, name));
         let headers = Headers::default();
+        let looks = crate::looks::Looks::default();
         let take = |files: &[Included]| {
-            let mut footprint = Footprint::default();
+            let mut footprint = Steps::new(&looks, None);
             let apart = |path: &Path| path.extension().is_some_and(|e| e == "c");
             let trees = headers.trees(&space.store, files, apart, &mut footprint).unwrap();
-            (trees, footprint)
+            (trees, footprint.footprint)
         };
         let (trees, footprint) = take(&all);
         let apart: Vec<_> = footprint.files.keys().filter_map(|p| p.file_name()).collect();

@@ -2,6 +2,7 @@
 //! What the kernel's side of the recorder asks and tells: execs and opens that no hook has asked about, and the events of all
 //! processes. Knows nothing of how they were noticed.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -22,6 +23,17 @@ use crate::request::Exec;
 pub struct Kernel(pub Arc<Recorder>);
 
 impl Judge for Kernel {
+    fn knows(
+        &self,
+        pid: Pid,
+        path: &Path,
+        argv: &[OsString],
+        parent: &dyn Fn() -> Option<Pid>,
+    ) -> bool {
+        // The first that asks is the build.
+        self.0.build.get().is_some() && self.0.watch.is_announced(pid, &observe::tidy(path), argv, parent)
+    }
+
     fn exec(&self, exec: &observe::Exec) -> Verdict {
         let recorder = &*self.0;
         let program = observe::tidy(&exec.path);
@@ -38,6 +50,9 @@ impl Judge for Kernel {
         {
             return Verdict::Go;
         }
+        if let Some(id) = named {
+            recorder.watch.names_another(id);
+        }
         let exec = Exec {
             pid: exec.pid.cast_unsigned(),
             parent: recorder.watch.program_of(exec.pid),
@@ -51,7 +66,7 @@ impl Judge for Kernel {
             umask: exec.umask,
             fds: Some(exec.fds.each_ref().map(|fd| fd.as_ref().map_or_else(FdIdentity::default, identity))),
         };
-        match decide::exec(recorder, &exec) {
+        match decide::exec(recorder, &Arc::new(exec)) {
             Answer::Run { .. } => Verdict::Go,
             Answer::Exit(code) => Verdict::Exit(code as u8),
             Answer::Fail { errno, why } => failed(errno, &why),

@@ -32,20 +32,18 @@ pub struct Learned {
     directory: PathBuf,
 }
 
+/// Where it is kept what a command did.
+#[derive(Debug)]
+pub struct Place(PathBuf);
+
 impl Learned {
     /// In this directory of a store's cache.
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// Remembers what a command did, instead of what it did before. `own`: our preload library.
-    pub fn put(
-        &self,
-        exec: &Exec,
-        own: &OsStr,
-        command: trace::Command,
-        observed: Observed,
-    ) -> thunk::Result<()> {
+    /// Remembers what a command did, instead of what it did before.
+    pub fn put(&self, place: &Place, command: trace::Command, observed: Observed) -> thunk::Result<()> {
         let trace = Trace {
             cwd: command.cwd.clone(),
             argv: command.argv.clone(),
@@ -53,19 +51,25 @@ impl Learned {
             observed: vec![observed],
             ..Trace::default()
         };
-        thunk::write_atomically(&self.file(exec, own), &trace.encode(), 0o644)
+        thunk::write_atomically(&place.0, &trace.encode(), 0o644)
+    }
+
+    /// What the command did before is not what it does now.
+    pub fn forget(&self, place: &Place) {
+        let _ = std::fs::remove_file(&place.0);
     }
 
     /// What is remembered of a command. A damaged record is as good as none.
-    fn get(&self, exec: &Exec, own: &OsStr) -> Option<Observed> {
-        let content = std::fs::read(self.file(exec, own)).ok()?;
+    fn get(place: &Place, exec: &Exec) -> Option<Observed> {
+        let content = std::fs::read(&place.0).ok()?;
         let mut trace = Trace::decode("a learned command", &content).ok().filter(|t| t.cut.is_none())?;
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
         trace.observed.pop().filter(|_| same)
     }
 
-    fn file(&self, exec: &Exec, own: &OsStr) -> PathBuf {
+    /// Where it is kept what this command did. `own`: our preload library.
+    pub fn place(&self, exec: &Exec, own: &OsStr) -> Place {
         let mut text = Vec::new();
         let mut push = |part: &OsStr| {
             text.extend_from_slice(part.as_bytes());
@@ -77,13 +81,13 @@ impl Learned {
         push(OsStr::new(&format!("{:o} {}", exec.umask, invocation.argv.len())));
         invocation.argv.iter().for_each(|argument| push(argument));
         environment::kept(&invocation.env, own).iter().for_each(|variable| push(variable));
-        self.directory.join(ObjectName::of(ObjectKind::Value, &text).to_string())
+        Place(self.directory.join(ObjectName::of(ObjectKind::Value, &text).to_string()))
     }
 }
 
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
-pub fn defer(recorder: &Recorder, exec: &Exec) -> Option<Result<Deferred, String>> {
-    let observed = recorder.learned.get(exec, recorder.install.interceptor.as_os_str())?;
+pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
+    let observed = Learned::get(place, exec)?;
     Some(match observed.obstacles.first() {
         Some(why) => Err(why.clone()),
         None => again(recorder, exec, &observed),

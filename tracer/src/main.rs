@@ -13,6 +13,7 @@ mod install;
 mod judge;
 mod learned;
 mod log;
+mod looks;
 mod placing;
 mod process;
 mod programs;

@@ -43,9 +43,21 @@ pub fn command_in(session: &OsStr, socket: &Path) -> Option<u32> {
 
 /// A file whose size is not known beforehand: each read of one in `/proc` makes its text anew, or looks into a process.
 fn read_at_once(path: &str) -> Option<Vec<u8>> {
-    const MOST: usize = 32 * 1024;
-    let mut content = Vec::with_capacity(MOST);
-    fs::File::open(path).ok()?.read_to_end(&mut content).ok()?;
+    // More than a status takes; an environment may take several reads.
+    const MUCH: usize = 4 * 1024;
+    let mut file = fs::File::open(path).ok()?;
+    let mut content = vec![0; MUCH];
+    let mut length = 0;
+    loop {
+        match file.read(&mut content[length..]).ok()? {
+            0 => break,
+            read => length += read,
+        }
+        if length == content.len() {
+            content.resize(length * 2, 0);
+        }
+    }
+    content.truncate(length);
     Some(content)
 }
 

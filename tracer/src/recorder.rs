@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all threads of a recording share.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -11,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use models::recognise::Executable;
 use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
 use observe::Event;
-use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
+use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
 use wire::log::Changed;
 
 use crate::context::Running;
@@ -24,7 +27,8 @@ use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
 use crate::log::Log;
-use crate::programs::Programs;
+use crate::looks::{Looks, Steps, Way};
+use crate::programs::{Facts, Programs};
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
@@ -50,13 +54,15 @@ pub struct Recorder {
     /// The engine that forces while the build goes on, where one does.
     following: OnceLock<Following>,
     /// What programs are.
-    pub programs: Programs,
+    programs: Programs,
     /// Who finds included files.
     pub scanner: Scanner,
     /// Since when only that has changed of which the names are known.
     quiet: Mutex<Moment>,
     /// And what makes trees of them.
     pub headers: Headers,
+    /// Where paths lead.
+    looks: Looks,
     /// The trace.
     pub trace: trace::Writer,
     /// Where interceptors ask.
@@ -131,6 +137,22 @@ pub struct Parts {
     pub cookie: u64,
 }
 
+/// The file that a thread has read last: of a source the model wants to know what it includes first, the scanner what it
+/// includes at all, and the store its content.
+#[derive(Default)]
+struct Recent(Option<(FileId, Arc<Vec<u8>>)>);
+
+thread_local! {
+    static RECENT: RefCell<Recent> = RefCell::default();
+}
+
+impl Recent {
+    fn content(&self, id: &FileId) -> Option<Arc<Vec<u8>>> {
+        let (_, content) = self.0.as_ref().filter(|(of, _)| of == id)?;
+        Some(Arc::clone(content))
+    }
+}
+
 /// How much of what processes do is seen, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
@@ -159,7 +181,12 @@ impl Recorder {
             parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
-        let scanner = Scanner::default();
+        let (scanner, looks) = (Scanner::default(), Looks::default());
+        // An engine may put something else there at any time.
+        for name in left.iter().filter_map(|path| path.file_name()) {
+            scanner.changes(name.as_bytes());
+            looks.changes(name.as_bytes());
+        }
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
             learned: Learned::new(store.cache_dir("learned")?),
@@ -171,6 +198,7 @@ impl Recorder {
             quiet: Mutex::new(scanner.now()),
             scanner,
             headers: Headers::default(),
+            looks,
             socket: socket_in(&directory),
             project,
             started: Instant::now(),
@@ -264,13 +292,15 @@ impl Recorder {
     /// The trace cannot be written to.
     pub fn note_outputs(&self, paths: impl IntoIterator<Item = PathBuf>) -> thunk::Result<()> {
         let mut outputs = lock(&self.outputs);
+        let mut new = Vec::new();
         for path in paths {
-            self.scanner.changes(path.file_name().unwrap_or_default().as_bytes());
+            self.puts(&path);
             if !outputs.contains(&path) {
-                self.trace.placed(&path)?;
-                outputs.insert(path);
+                new.push(path);
             }
         }
+        self.trace.placed(new.iter().map(PathBuf::as_path))?;
+        outputs.extend(new);
         Ok(())
     }
 
@@ -360,6 +390,7 @@ impl Recorder {
         };
         // Whatever it has put where.
         *lock(&self.quiet) = self.scanner.now();
+        self.looks.forget();
         result?;
         let mut forced = lock(&self.forced);
         for path in paths {
@@ -393,6 +424,57 @@ impl Recorder {
         match self.changed() {
             Some(changed) if !changed.is_all() => *lock(&self.quiet),
             _ => self.scanner.now(),
+        }
+    }
+
+    /// The recorder itself puts something at this path.
+    pub fn puts(&self, path: &Path) {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        self.scanner.changes(name);
+        self.looks.changes(name);
+    }
+
+    /// What the build changes, for as long as it can be told by names.
+    fn changed_names(&self) -> Option<&Changed> {
+        self.changed().filter(|changed| !changed.is_all())
+    }
+
+    /// Where an absolute path leads.
+    pub fn way(&self, path: &Path) -> Arc<Way> {
+        self.looks.path(path, self.changed_names())
+    }
+
+    /// What the program at `path` is when it is called `name`.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    pub fn program(&self, path: &Path, name: &OsStr) -> io::Result<Arc<Facts>> {
+        self.programs.facts(&self.way(path), name)
+    }
+
+    /// How the kernel executes the program at `path`.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    pub fn executable_at(&self, path: &Path) -> io::Result<Executable> {
+        self.programs.executable(&self.way(path))
+    }
+
+    /// A footprint of what a command needs.
+    pub fn steps(&self) -> Steps<'_> {
+        Steps::new(&self.looks, self.changed_names())
+    }
+
+    /// Puts a file into the store that was looked at just now.
+    ///
+    /// # Errors
+    /// As [`Store::put_seen`].
+    pub fn put(&self, path: &Path, facts: &FileFacts) -> thunk::Result<ObjectName> {
+        match RECENT.with_borrow(|recent| recent.content(&facts.id)) {
+            Some(content) if self.store.files().get(&facts.id).is_none() => {
+                self.store.put_read(facts, &content)
+            }
+            _ => self.store.put_seen(path, facts),
         }
     }
 
@@ -483,23 +565,29 @@ impl Recorder {
 
     /// The placeholders among these paths.
     pub fn placeholders<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
-        paths.filter(|p| matches!(Placeholder::read(p), Ok(Some(_)))).map(Path::to_path_buf).collect()
+        let may_be = |path: &Path| {
+            self.way(path).file().is_some_and(|(_, facts)| wire::size_may_be_placeholder(facts.id.size))
+        };
+        let is = |path: &&Path| may_be(path) && matches!(Placeholder::read(path), Ok(Some(_)));
+        paths.filter(is).map(Path::to_path_buf).collect()
     }
 }
 
 impl World for Recorder {
     fn node(&self, path: &Path) -> Option<Node> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(if metadata.is_dir() {
-            Node::Directory
-        } else if !metadata.is_file() {
-            Node::Other
-        } else if wire::size_may_be_placeholder(metadata.len())
-            && !matches!(Placeholder::read(path), Ok(None))
-        {
-            Node::Placeholder
-        } else {
-            Node::File
+        let way = self.way(path);
+        Some(match (way.led().ok()?, way.file()) {
+            (Led::Directory(_), _) => Node::Directory,
+            (Led::File(_), Some((_, facts))) => {
+                if wire::size_may_be_placeholder(facts.id.size)
+                    && !matches!(Placeholder::read(path), Ok(None))
+                {
+                    Node::Placeholder
+                } else {
+                    Node::File
+                }
+            }
+            _ => Node::Other,
         })
     }
 
@@ -507,7 +595,23 @@ impl World for Recorder {
         if self.node(path) == Some(Node::Placeholder) {
             self.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
         }
-        std::fs::read(path).map(Arc::new)
+        let way = self.way(path);
+        let known = way.file().and_then(|(_, facts)| RECENT.with_borrow(|recent| recent.content(&facts.id)));
+        if let Some(content) = known {
+            return Ok(content);
+        }
+        let mut file = File::open(path)?;
+        let before = file.metadata()?;
+        let id = FileId::of(&before);
+        let settled = before.is_file() && id.is_settled();
+        let mut content = Vec::with_capacity(before.len() as usize + 1);
+        file.read_to_end(&mut content)?;
+        let content = Arc::new(content);
+        // Else it may be the content of no state of the file, or of several.
+        if settled && content.len() as u64 == id.size && FileId::of(&file.metadata()?) == id {
+            RECENT.with_borrow_mut(|recent| *recent = Recent(Some((id, Arc::clone(&content)))));
+        }
+        Ok(content)
     }
 
     fn executable(&self, path: &Path) -> bool {

@@ -158,7 +158,7 @@ impl<'a> Replay<'a> {
             cwd: command.cwd.clone(),
         };
         let called = command.argv.first().map_or(command.program.as_os_str(), |name| name.as_os_str());
-        let facts = self.recorder.programs.facts(&command.program, called);
+        let facts = self.recorder.program(&command.program, called);
         let facts = facts.map_err(|error| format!("{}: {error}", command.program.display()))?;
         match decide::plan(self.recorder, &invocation, facts.program) {
             Some((_, plan)) => {

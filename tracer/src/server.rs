@@ -75,9 +75,9 @@ fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
         Request::Exec(mut exec) => {
             // A program that a static one has started has the number of that one in its environment.
             if recorder.sight.is_complete() && exec.parent != OWN {
-                exec.parent = recorder.watch.program_of(exec.pid.cast_signed());
+                exec.parent = recorder.watch.program_with_hooks(exec.pid.cast_signed(), exec.parent);
             }
-            decide::exec(recorder, &exec)
+            decide::exec(recorder, &Arc::new(*exec))
         }
         Request::Open(path) => decide::open(recorder, &path),
         Request::Placed { path, old, directory } => {

@@ -81,7 +81,7 @@ impl Changed {
         if matches!(name, b"" | b"." | b"..") {
             return self.note_all();
         }
-        for (word, bit) in places(name) {
+        for (word, bit) in places(name_hash(name)) {
             if let Some(word) = self.bits.get(word)
                 && word.load(Ordering::Relaxed) & bit == 0
             {
@@ -102,7 +102,12 @@ impl Changed {
 
     /// May something of this name have been changed?
     pub fn has(&self, name: &[u8]) -> bool {
-        places(name)
+        self.has_hashed(name_hash(name))
+    }
+
+    /// The same for the name with this [`name_hash`].
+    pub fn has_hashed(&self, hash: u64) -> bool {
+        places(hash)
             .into_iter()
             .all(|(word, bit)| self.bits.get(word).is_none_or(|word| word.load(Ordering::Acquire) & bit != 0))
     }
@@ -113,12 +118,16 @@ impl Changed {
     }
 }
 
-/// Where the bits of a name are.
-fn places(name: &[u8]) -> [(usize, u64); BITS_OF_A_NAME] {
-    // FNV-1a, and what a multiplication makes of it.
-    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+/// What stands for a name: FNV-1a.
+#[must_use]
+pub fn name_hash(name: &[u8]) -> u64 {
+    name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    })
+}
+
+/// Where the bits of a name are: what a multiplication makes of its hash.
+fn places(hash: u64) -> [(usize, u64); BITS_OF_A_NAME] {
     let mut mixed = hash;
     [(); BITS_OF_A_NAME].map(|()| {
         mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -24,6 +24,7 @@ mod disk;
 mod doubts;
 mod intern;
 mod lexer;
+mod mark;
 mod search;
 mod tree;
 mod walk;
@@ -36,6 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use disk::{Disk, Files, Kind, Stamp};
+pub use mark::Mark;
 
 use crate::IncludeSearch;
 use doubts::Told;
@@ -54,6 +56,8 @@ pub struct Included {
     pub stamp: Stamp,
     /// It is a symbolic link, or may be one.
     pub linked: bool,
+    /// Stands for this file in this state.
+    pub mark: Mark,
 }
 
 /// All that a command may read.

@@ -33,6 +33,8 @@ pub(super) struct List {
     changed_at: AtomicU64,
     names: RwLock<HashMap<(NameId, Form), Arc<Edges>, Fast>>,
     edges: RwLock<HashMap<(FileId, bool), Arc<Edges>, Fast>>,
+    /// Precompiled forms of what a name means in a file of a directory.
+    precompiled: RwLock<HashMap<(DirId, NameId), Arc<Edges>, Fast>>,
 }
 
 /// Where one file leads, or one name.
@@ -147,6 +149,7 @@ impl List {
             changed_at: AtomicU64::new(0),
             names: RwLock::default(),
             edges: RwLock::default(),
+            precompiled: RwLock::default(),
         }
     }
 
@@ -235,7 +238,7 @@ impl List {
     pub fn forced(&self, view: View<'_>, name: &[u8], found: &mut Found) {
         let names = &view.tree.names;
         self.resolve(view, self.order.cwd, name_id(names, name), Form::Quote, false, found);
-        self.precompiled(view, self.order.cwd, name, found);
+        self.precompiled(view, self.order.cwd, name_id(names, name), found);
     }
 
     /// The header that gcc includes before everything else, where the C library has it.
@@ -245,9 +248,27 @@ impl List {
     }
 
     /// Precompiled forms of a header, which a compiler prefers to the header itself.
-    pub fn precompiled(&self, view: View<'_>, here: DirId, name: &[u8], found: &mut Found) {
+    pub fn precompiled(&self, view: View<'_>, here: DirId, name: NameId, found: &mut Found) {
+        let known = self.precompiled.read().unwrap_or_else(PoisonError::into_inner).get(&(here, name)).cloned();
+        let edges = known.filter(|edges| self.holds(view, edges)).unwrap_or_else(|| {
+            let at = view.tree.now();
+            let mut found = Found::default();
+            self.look_for_precompiled(view, here, name, &mut found);
+            let edges = Arc::new(found.finish(at, 0));
+            view.tree.add_weight(edges.weight());
+            let mut all = self.precompiled.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert((here, name), Arc::clone(&edges));
+            edges
+        });
+        found.fleeting |= edges.fleeting;
+        found.add(&edges.touch, true);
+        found.trail.watch.extend_from_slice(&edges.watch);
+        found.trail.through.extend_from_slice(&edges.through);
+    }
+
+    fn look_for_precompiled(&self, view: View<'_>, here: DirId, name: NameId, found: &mut Found) {
         for suffix in [&b".gch"[..], b".pch"] {
-            let name = name_id(&view.tree.names, &[name, suffix].concat());
+            let name = name_id(&view.tree.names, &[view.tree.names.get(name), suffix].concat());
             self.resolve(view, here, name, Form::Any, true, found);
             // gcc tries all files in a directory of that name. Which there are, no directory's answers tell.
             for &dir in [here].iter().chain(&self.order.all) {
@@ -270,8 +291,7 @@ impl List {
         for include in &parsed.includes {
             self.resolve(view, here, include.name, include.form, include.leaf, &mut found);
             if first && !include.leaf {
-                let name = view.tree.names.get(include.name);
-                self.precompiled(view, here, name, &mut found);
+                self.precompiled(view, here, include.name, &mut found);
             }
         }
         let edges = Arc::new(found.finish(at, parsed.content));

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::Included;
+use super::{Included, Mark};
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
 use super::doubts::{Doubted, Doubts};
@@ -82,9 +82,31 @@ pub(super) struct File {
 #[derive(Default)]
 struct FileState {
     stamp: Option<Stamp>,
+    /// Stands for the file with this stamp.
+    mark: Mark,
     parsed: Option<(Stamp, Arc<Parsed>)>,
     /// The text was read when its stamp was too young to be relied on.
     young: bool,
+}
+
+impl FileState {
+    fn set(&mut self, stamp: Option<Stamp>) {
+        if stamp != self.stamp {
+            self.stamp = stamp;
+            self.mark = Mark::unique();
+        }
+    }
+
+    fn checked(&self) -> Option<Checked> {
+        self.stamp.map(|stamp| Checked { stamp, mark: self.mark })
+    }
+}
+
+/// The state of a file, and what stands for it.
+#[derive(Clone, Copy)]
+pub(super) struct Checked {
+    stamp: Stamp,
+    mark: Mark,
 }
 
 /// All directories and files known so far.
@@ -435,11 +457,11 @@ impl View<'_> {
 
     /// The state of a file in this epoch; `None` if it is no regular file any more, in which case all that
     /// was concluded from it is void.
-    pub fn check(&self, id: FileId) -> Option<Stamp> {
+    pub fn check(&self, id: FileId) -> Option<Checked> {
         let file = self.tree.file(id);
         let verified = file.verified.load(SeqCst);
         if verified >= self.scan || (file.fixed && verified > 0) {
-            return locked(&file.state).stamp;
+            return locked(&file.state).checked();
         }
         let doubted = verified < self.epoch || self.doubted.has(file.name) || file.linked.load(SeqCst) || {
             let dir = self.tree.dir(file.dir);
@@ -448,7 +470,7 @@ impl View<'_> {
         let mut state = locked(&file.state);
         if !doubted && state.stamp.is_some_and(|stamp| !stamp.shared) {
             file.verified.fetch_max(self.scan, SeqCst);
-            return state.stamp;
+            return state.checked();
         }
         let stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
         if stamp != state.stamp && state.stamp.is_some() {
@@ -456,7 +478,8 @@ impl View<'_> {
             let link = self.files.look(&file.path, false).is_some_and(|(kind, _)| kind == Kind::Link);
             file.linked.store(link, SeqCst);
         }
-        state.stamp = stamp;
+        state.set(stamp);
+        let checked = state.checked();
         file.verified.fetch_max(self.scan, SeqCst);
         drop(state);
         if stamp.is_none() {
@@ -465,17 +488,18 @@ impl View<'_> {
             state.slots.remove(&file.name);
             self.tree.touch(dir);
         }
-        stamp
+        checked
     }
 
     /// What a scan tells about a file that it has checked.
-    pub fn included(&self, id: FileId, stamp: Stamp) -> Included {
+    pub fn included(&self, id: FileId, Checked { stamp, mark }: Checked) -> Included {
         let file = self.tree.file(id);
         Included {
             path: file.path.clone(),
             directory: self.tree.dir(file.dir).path.clone(),
             stamp,
             linked: file.linked.load(SeqCst),
+            mark,
         }
     }
 
@@ -501,7 +525,7 @@ impl View<'_> {
         let text = self.files.read(&file.path)?;
         // Reading may have changed it: a placeholder was forced. And it may be written this very moment.
         let before = state.stamp;
-        state.stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
+        state.set(self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s));
         state.young = state.stamp != before || state.stamp.is_none_or(|s| !s.settled(SystemTime::now()));
         let parsed = match &state.parsed {
             Some((_, old)) if old.content == hash(&text) => old.clone(),

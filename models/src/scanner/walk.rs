@@ -149,9 +149,9 @@ impl<'a> Walk<'a> {
 
     /// Takes in one file and what it leads to.
     fn file(&mut self, file: FileId, first: bool) -> Result<(), Vanished> {
-        let stamp = self.view.check(file).ok_or(Vanished)?;
+        let checked = self.view.check(file).ok_or(Vanished)?;
         let path = &self.view.tree.file(file).path;
-        self.included.push(self.view.included(file, stamp));
+        self.included.push(self.view.included(file, checked));
         let Ok(parsed) = self.view.parsed(file) else {
             self.doubt(path.to_path_buf(), 0, Why::Unreadable);
             return Ok(());
@@ -179,8 +179,7 @@ impl<'a> Walk<'a> {
             if include.leaf || include.form == Form::Assembler {
                 self.list.resolve(self.view, here, include.name, include.form, include.leaf, &mut found);
             } else if first {
-                let name = self.view.tree.names.get(include.name);
-                self.list.precompiled(self.view, here, name, &mut found);
+                self.list.precompiled(self.view, here, include.name, &mut found);
             }
         }
         self.take(&found.follow, &found.touch, &found.trail.through);
@@ -256,9 +255,9 @@ impl<'a> Walk<'a> {
         for &file in &self.touched {
             if !self.queued.has(file)
                 && seen.add(file)
-                && let Some(stamp) = self.view.check(file)
+                && let Some(checked) = self.view.check(file)
             {
-                self.included.push(self.view.included(file, stamp));
+                self.included.push(self.view.included(file, checked));
             }
         }
         let mut directories: Vec<_> =

@@ -8,6 +8,8 @@
 //! child                         Entrance::enter: filter, hand over ─ exec (asks already) ─ …
 //! ```
 //!
+//! Nor is asked what the C library does with a file that it has open, where the filter can know that (`nameless.rs`).
+//!
 //! What comes of a call is not told, so it is foreseen (`foresee.rs`), just before the call is let go on.
 //!
 //! If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
@@ -15,6 +17,7 @@
 
 mod desk;
 mod listener;
+mod nameless;
 mod redirect;
 mod supervise;
 
@@ -30,6 +33,7 @@ use crate::{Error, Guardian, Judge, Pid, Sink, filter};
 
 pub(crate) use desk::Desk;
 pub(crate) use listener::{Listener, Notification};
+pub(crate) use nameless::{Nameless, WITHIN_PAGE};
 use supervise::Supervise;
 
 /// What the child says: here is the listener; there is none, with the errno.
@@ -89,7 +93,7 @@ impl Refusal {
 /// It could not, and why.
 pub fn available() -> Result<(), Refusal> {
     // Nobody answers: what the thread does to end must not be asked about, and is not in the table.
-    let program = filter::notifying(0);
+    let program = filter::notifying(0, &[]);
     let tried = thread::Builder::new().spawn(move || filter::install_notifying(&program).map(drop));
     let result = tried.map_err(|error| Refusal::of(crate::tracee::errno(&error)))?.join();
     match result {
@@ -167,7 +171,7 @@ pub fn guarded_pair(cookie: u64, guardian: &Guardian) -> Result<(Entrance, Net),
 
 fn halves(cookie: u64, desk: Arc<Desk>, guardian: Option<Ward>) -> Result<(Entrance, Net), Error> {
     let (parent, child) = channel::pair().map_err(Error::Gate)?;
-    let program = filter::notifying(cookie);
+    let program = filter::notifying(cookie, nameless::known());
     let entrance = Entrance { program, child, parent: parent.as_raw_fd(), guardian };
     Ok((entrance, Net { parent, desk }))
 }

@@ -36,41 +36,57 @@ pub(super) fn exit(tid: Pid, code: u8, answer: impl FnOnce() -> bool) -> Redirec
     }
     // If this fails, the thread is in no state to be interrupted: dead.
     let _ = ptrace::interrupt(tid);
-    while let Some((stopped, status)) = wait() {
-        match decode(status) {
-            Stop::Ended(_) => {}
-            // After the exec of another thread than the first, it has the first one's id.
-            Stop::Exec => {
-                if arch::exit_instead(stopped, code).is_err() {
-                    kill(stopped);
-                }
-                let _ = ptrace::detach(stopped, 0);
-                return Redirected::Done;
+    let (stopped, status) = match wait() {
+        Ok(stop) => stop,
+        Err(end) => return end,
+    };
+    match decode(status) {
+        Stop::Ended(_) => Redirected::Done,
+        // After the exec of another thread than the first, it has the first one's id.
+        Stop::Exec => {
+            if arch::exit_instead(stopped, code).is_err() {
+                kill(stopped);
             }
-            Stop::Signal(signal) => {
-                let _ = ptrace::detach(stopped, signal);
-                return Redirected::Failed;
-            }
-            _ => {
-                let _ = ptrace::detach(stopped, 0);
-                return Redirected::Failed;
-            }
+            let _ = ptrace::detach(stopped, 0);
+            Redirected::Done
+        }
+        Stop::Signal(signal) => {
+            let _ = ptrace::detach(stopped, signal);
+            Redirected::Failed
+        }
+        _ => {
+            let _ = ptrace::detach(stopped, 0);
+            Redirected::Failed
         }
     }
-    Redirected::Done
 }
 
-/// The next stop or end of what this thread traces.
-fn wait() -> Option<(Pid, i32)> {
+/// The next stop of what this thread traces; if it has ended without one, what that means: where it has exited by itself, the exec had
+/// failed before it could be interrupted. Its end is not taken: our process may be the one that started it, and wait for it
+/// in another thread.
+fn wait() -> Result<(Pid, i32), Redirected> {
+    let which = libc::__WALL | libc::__WNOTHREAD;
     loop {
-        let mut status = 0;
-        // SAFETY: the kernel writes one int to `status`.
-        let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
-        if tid > 0 {
-            return Some((tid, status));
+        // SAFETY: all its fields are integers and addresses, for which zero is a value.
+        let mut ended: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let look = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | which;
+        // SAFETY: the kernel writes one structure.
+        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut ended, look) } == 0 {
+            match ended.si_code {
+                libc::CLD_EXITED => return Err(Redirected::Failed),
+                libc::CLD_KILLED | libc::CLD_DUMPED => return Err(Redirected::Done),
+                _ => {}
+            }
+            let mut status = 0;
+            // SAFETY: the kernel writes one int to `status`.
+            let tid = unsafe { libc::waitpid(-1, &raw mut status, which | libc::WUNTRACED) };
+            if tid > 0 {
+                return Ok((tid, status));
+            }
         }
         if io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-            return None;
+            // Its parent, which is ours too, has waited for it already.
+            return Err(Redirected::Failed);
         }
     }
 }

@@ -265,7 +265,7 @@ impl Supervise {
     ) -> Step {
         match (what, request) {
             (Call::Exec(_, argv), Request::Exec { path }) => {
-                let Some(exec) = ask::exec(context, path, argv, &call.args) else { return GO };
+                let Some(exec) = ask::exec(judge, context, path, argv, &call.args) else { return GO };
                 if !self.listener.is_valid(call.id) {
                     return GO;
                 }

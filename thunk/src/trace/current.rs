@@ -378,6 +378,8 @@ impl Observed {
     pub const DRIVES: &'static str = "runs other commands";
     /// The obstacle of a command whose output or exit code somebody may act on before the build is over.
     pub const HEARD: &'static str = "somebody listens to its output";
+    /// The obstacle of a command of which something that it starts is a thunk of its own.
+    pub const PART_DEFERRED: &'static str = "a part of it was deferred";
 
     /// Does it start commands of the build, so that what it reads decides which ones?
     #[must_use]

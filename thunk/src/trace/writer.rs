@@ -28,6 +28,8 @@ pub struct Writer {
 #[derive(Debug)]
 struct Tail {
     file: File,
+    /// How long it is: nobody else writes to it.
+    length: u64,
     copy: Option<Copy>,
     numbers: observed::Numbers,
 }
@@ -63,7 +65,7 @@ impl Writer {
         begun.write_all(&bytes).map_err(Error::io("write the trace", &path))?;
         let file = begun.file().try_clone().map_err(Error::io("write the trace", &path))?;
         begun.commit(&path)?;
-        let tail = Tail { file, copy, numbers: observed::Numbers::default() };
+        let tail = Tail { file, length: bytes.len() as u64, copy, numbers: observed::Numbers::default() };
         Ok(Self { path, file: Mutex::new(tail) })
     }
 
@@ -81,12 +83,17 @@ impl Writer {
         self.record(wire::Kind::Command(wire::write_command(command)))
     }
 
-    /// Adds a path at which a placeholder may stand from now on.
+    /// Adds paths at which placeholders may stand from now on.
     ///
     /// # Errors
     /// The file cannot be written to.
-    pub fn placed(&self, path: &Path) -> Result<()> {
-        self.record(wire::Kind::Placed(path.as_os_str().as_bytes().to_vec()))
+    pub fn placed<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let mut bytes = Vec::new();
+        for path in paths {
+            let kind = Some(wire::Kind::Placed(path.as_os_str().as_bytes().to_vec()));
+            framed::push(&mut bytes, &wire::Record { kind });
+        }
+        if bytes.is_empty() { Ok(()) } else { self.append(&mut self.tail(), &bytes) }
     }
 
     /// Adds what a command did.
@@ -102,7 +109,7 @@ impl Writer {
             framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Tables(tables)) });
         }
         framed::push(&mut bytes, &wire::Record { kind: Some(wire::Kind::Observed(message)) });
-        let written = self.append(&mut tail.file, &bytes);
+        let written = self.append(&mut tail, &bytes);
         if written.is_err() {
             // The additions to the tables did not reach the file.
             tail.numbers.truncate(before);
@@ -131,24 +138,24 @@ impl Writer {
     fn record(&self, kind: wire::Kind) -> Result<()> {
         let mut bytes = Vec::new();
         framed::push(&mut bytes, &wire::Record { kind: Some(kind) });
-        self.append(&mut self.tail().file, &bytes)
+        self.append(&mut self.tail(), &bytes)
     }
 
     fn tail(&self) -> std::sync::MutexGuard<'_, Tail> {
         self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn append(&self, file: &mut File, bytes: &[u8]) -> Result<()> {
-        let start = file.stream_position();
+    fn append(&self, tail: &mut Tail, bytes: &[u8]) -> Result<()> {
+        let Tail { file, length, .. } = tail;
         file.write_all(bytes).map_err(|error| {
             // A full disk takes a part of the record: what comes after that would not be read any more.
-            if let Ok(start) = start
-                && file.set_len(start).is_ok()
-            {
-                let _ = file.seek(SeekFrom::Start(start));
+            if file.set_len(*length).is_ok() {
+                let _ = file.seek(SeekFrom::Start(*length));
             }
             Error::io("write the trace", &self.path)(error)
-        })
+        })?;
+        *length += bytes.len() as u64;
+        Ok(())
     }
 }
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use observe::Use;
 use thunk::{
-    Footprint, Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
-    is_made_up,
+    Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode, is_made_up,
 };
 
 use super::environment;
 use super::finish::Look;
 use crate::defer;
+use crate::looks::Steps;
 use crate::recorder::is_shared_library;
 
 /// The thunk, stored with its reduction; `None` if there is none, which is said among the obstacles.
@@ -48,7 +48,7 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
 fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     let begun = &look.ended.begun;
     let invocation = &begun.exec.invocation;
-    let mut footprint = std::mem::take(&mut look.footprint);
+    let mut footprint = std::mem::replace(&mut look.footprint, look.recorder.steps());
     let defer::Executed { program, called } = defer::executed(&mut footprint, invocation)?;
     let listed: Vec<PathBuf> = look.touches.with(Use::Listed).map(|(path, _)| path.to_path_buf()).collect();
     for directory in &listed {
@@ -61,6 +61,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         }
     }
 
+    let footprint = footprint.footprint;
     let mut thunk = Thunk {
         args: invocation.argv.clone(),
         env: environment::kept(&invocation.env, look.recorder.install.interceptor.as_os_str()),
@@ -113,7 +114,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
 
 /// What stands in a directory that the command listed must stand there again: all of it in the project; elsewhere what
 /// the command used. Not what is below.
-fn add_names(look: &Look<'_>, footprint: &mut Footprint, directory: &Path) -> Result<(), String> {
+fn add_names(look: &Look<'_>, footprint: &mut Steps<'_>, directory: &Path) -> Result<(), String> {
     /// More than anybody lists to look at each.
     const MANY: usize = 4096;
     // One that the command made and removed again.

@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 
 use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
-use thunk::{FileFacts, FileId, Footprint, Led, ObjectKind, ObjectName, Placeholder, TICK, is_made_up};
+use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, is_made_up};
 
 use super::{Ended, exact};
+use crate::learned;
+use crate::looks::Steps;
 use crate::recorder::Recorder;
 
 /// A file that a command left.
@@ -36,7 +38,7 @@ pub struct Look<'a> {
     /// What it touched.
     pub touches: &'a Touches,
     /// What must exist for its inputs to be found where it found them.
-    pub footprint: Footprint,
+    pub footprint: Steps<'a>,
     /// What the files held that it depended on, by their real paths.
     pub before: HashMap<PathBuf, ObjectName>,
     /// What it left, by real path.
@@ -69,7 +71,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         recorder,
         ended: &ended,
         touches: &touches,
-        footprint: Footprint::default(),
+        footprint: recorder.steps().with_files_looked_at(),
         before: HashMap::new(),
         outputs: BTreeMap::new(),
         made: HashSet::new(),
@@ -91,12 +93,17 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     if let Err(error) = recorder.trace.observed(&observed) {
         recorder.complain(&error);
     }
-    if ended.begun.learn {
-        remember(recorder, &ended, observed);
+    if let Some(place) = &ended.begun.learn {
+        // Its parts are deferred, each as its own model says: nearly all shells that make starts.
+        if observed.obstacles.iter().any(|why| why == Observed::PART_DEFERRED) {
+            recorder.learned.forget(place);
+        } else {
+            remember(recorder, &ended, place, observed);
+        }
     }
 }
 
-fn remember(recorder: &Recorder, ended: &Ended, observed: Observed) {
+fn remember(recorder: &Recorder, ended: &Ended, place: &learned::Place, observed: Observed) {
     let begun = &ended.begun;
     let invocation = &begun.exec.invocation;
     let command = trace::Command {
@@ -113,9 +120,8 @@ fn remember(recorder: &Recorder, ended: &Ended, observed: Observed) {
         at_us: 0,
         took_us: 0,
     };
-    let own = recorder.install.interceptor.as_os_str();
     // What is not remembered runs again.
-    let _ = recorder.learned.put(&begun.exec, own, command, observed);
+    let _ = recorder.learned.put(place, command, observed);
 }
 
 impl Look<'_> {
@@ -212,7 +218,7 @@ impl Look<'_> {
                 if let Some(known) = self.before.get(&real) {
                     return Some(*known);
                 }
-                let facts = *self.footprint.files.get(&real)?;
+                let facts = *self.footprint.footprint.files.get(&real)?;
                 match self.content_before(&real, &facts, changes(touch)) {
                     Ok(value) => {
                         self.before.insert(real, value);
@@ -265,7 +271,7 @@ impl Look<'_> {
     fn looked_up(&mut self, named: &Path) -> Option<ObjectName> {
         // What is gone by now did not matter enough to be kept.
         let led = self.footprint.add(named);
-        let link = self.footprint.links.get(named)?;
+        let link = self.footprint.footprint.links.get(named)?;
         led.ok().map(|_| ObjectName::of(ObjectKind::Value, link.as_os_str().as_bytes()))
     }
 

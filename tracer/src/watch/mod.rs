@@ -27,9 +27,9 @@ use crate::log::{Log, Owner};
 use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
-use crate::process;
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
+use crate::{learned, process};
 
 pub use writes::Writes;
 
@@ -39,13 +39,13 @@ pub struct Begun {
     /// Its number in the trace.
     pub id: u32,
     /// What was executed.
-    pub exec: Exec,
+    pub exec: Arc<Exec>,
     /// The command that started it.
     pub within: u32,
     /// It starts commands: what they do is not its own doing.
     pub drives: bool,
-    /// Is it to be remembered, so that it can be deferred when it comes again?
-    pub learn: bool,
+    /// Where it is to be remembered, so that it can be deferred when it comes again; if it is.
+    pub learn: Option<learned::Place>,
     /// Why it cannot be deferred when it comes again, as far as that is known from the start.
     pub obstacles: Vec<String>,
     /// Where its descriptors lead.
@@ -103,8 +103,10 @@ struct Table {
     ended: HashMap<u32, u32>,
     /// Programs in which no hook is: those that they start have their number in the environment.
     opaque: HashSet<u32>,
+    /// Programs whose number others have in the environment, too: those that something executed which no hook saw.
+    borrowed: HashSet<u32>,
     /// Programs that a hook was told may run, and of which the kernel has not said that they do.
-    expected: HashMap<u32, (PathBuf, Vec<OsString>)>,
+    expected: HashMap<u32, Arc<Exec>>,
     /// The session's socket, by which its variable is known.
     socket: PathBuf,
     /// Where the ends of processes are awaited, if nobody tells of them.
@@ -206,15 +208,41 @@ impl Watch {
     }
 
     /// The kernel will say that a process executes this program, about which a hook has asked.
-    pub fn expect(&self, id: u32, program: &Path, argv: &[OsString]) {
-        lock(&self.table).expected.insert(id, (program.to_path_buf(), argv.to_vec()));
+    pub fn expect(&self, id: u32, exec: &Arc<Exec>) {
+        lock(&self.table).expected.insert(id, Arc::clone(exec));
+    }
+
+    /// A process is about to execute this program. Is it the one of which a hook has asked a moment ago, itself or, if it spawns
+    /// it, its parent? Told without a look at the environment, and not if there are several that it may be.
+    pub fn is_announced(
+        &self,
+        pid: Pid,
+        program: &Path,
+        argv: &[OsString],
+        parent: &dyn Fn() -> Option<Pid>,
+    ) -> bool {
+        let (id, asker, spawned) = {
+            let table = lock(&self.table);
+            let same = |exec: &Exec| exec.invocation.program == program && exec.invocation.argv == argv;
+            let mut found = table.expected.iter().filter(|(_, exec)| same(exec));
+            let (Some((&id, exec)), None) = (found.next(), found.next()) else { return false };
+            (id, exec.pid.cast_signed(), exec.spawned)
+        };
+        let asked = if spawned { parent() == Some(asker) } else { pid == asker };
+        asked && self.arrives(pid, id, program, argv)
+    }
+
+    /// The environment of a program that no hook has asked about names this one.
+    pub fn names_another(&self, id: u32) {
+        lock(&self.table).borrowed.insert(id);
     }
 
     /// A process executes a program in the name of this command. Is it what a hook has asked about?
     pub fn arrives(&self, pid: Pid, id: u32, program: &Path, argv: &[OsString]) -> bool {
         let mut table = lock(&self.table);
         // What inherits the name may execute something else.
-        if !table.expected.get(&id).is_some_and(|(path, arguments)| path == program && arguments == argv) {
+        let same = |exec: &Arc<Exec>| exec.invocation.program == program && exec.invocation.argv == argv;
+        if !table.expected.get(&id).is_some_and(same) {
             return false;
         }
         table.expected.remove(&id);
@@ -273,6 +301,22 @@ impl Watch {
         let mut table = lock(&self.table);
         let ended = table.enter(pid, id);
         self.finish(ended);
+    }
+
+    /// The program that a process runs, which is in one with hooks: they say that it has this number.
+    pub fn program_with_hooks(&self, pid: Pid, named: u32) -> u32 {
+        let mut table = lock(&self.table);
+        let is_its_own = !table.processes.contains_key(&pid)
+            && table.groups_of.contains_key(&named)
+            && !table.opaque.contains(&named)
+            && !table.borrowed.contains(&named)
+            && !table.expected.contains_key(&named);
+        if !is_its_own {
+            return table.resolve(pid);
+        }
+        // A child of that program's process. It was in no command before that it could end by leaving.
+        let _ = table.enter(pid, named);
+        named
     }
 
     /// The program that a process runs.
