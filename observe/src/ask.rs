@@ -46,7 +46,11 @@ pub(crate) fn exec(context: &Context, path: &Path, argv: u8, args: &Args) -> Opt
 pub(crate) fn is_for_judge(judge: &dyn Judge, view: View, open: &Open) -> bool {
     !open.is_of_no_content()
         && view.stat(&open.path, !open.has(libc::O_NOFOLLOW)).is_ok_and(|stat| {
-            stat.st_mode & libc::S_IFMT == libc::S_IFREG && judge.may_be_placeholder(stat.st_size as u64)
+            match stat.st_mode & libc::S_IFMT {
+                libc::S_IFREG => judge.may_be_placeholder(stat.st_size as u64),
+                libc::S_IFDIR => judge.may_hold_placeholders(),
+                _ => false,
+            }
         })
 }
 

@@ -63,7 +63,12 @@ pub trait Judge: Send + Sync {
         false
     }
 
-    /// A regular file that exists is about to be opened, under this absolute path.
+    /// Is `open` to be asked about directories too? Must be quick.
+    fn may_hold_placeholders(&self) -> bool {
+        false
+    }
+
+    /// A regular file or a directory that exists is about to be opened, under this absolute path.
     fn open(&self, pid: Pid, path: &Path, writes: bool) -> Verdict {
         let _ = (pid, path, writes);
         Verdict::Go
