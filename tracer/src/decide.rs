@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use models::libraries::runtime_libraries;
-use models::recognise::{Builder, Executable, Program, strip_launcher};
+use models::recognise::{Builder, Executable, Program, redirection, strip_launcher};
 use models::{Invocation, Kind, Plan, Verdict, World as _};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
@@ -355,9 +355,10 @@ pub fn plan(
     };
     let real = behind.as_ref().unwrap_or(invocation);
     let (kind, verdict) = models::plan(program, real, recorder)?;
-    let planned = match verdict {
-        Verdict::Decline(reason) => Err(reason),
-        Verdict::Defer(mut plan) => {
+    let redirected = behind.as_ref().and_then(|_| redirection(invocation, recorder));
+    let planned = match (verdict, redirected) {
+        (Verdict::Decline(reason), _) | (Verdict::Defer(_), Some(reason)) => Err(reason),
+        (Verdict::Defer(mut plan), None) => {
             plan.instead = behind.or(plan.instead);
             Ok(plan)
         }
