@@ -146,6 +146,11 @@ impl Log {
         Some(Self { header, chunk, size: (state & OFF) * UNIT as usize })
     }
 
+    /// May placeholders stand anywhere?
+    pub(crate) fn has_placeholders(&self) -> bool {
+        self.header.placeholders.load(Ordering::Acquire) != 0
+    }
+
     /// Is there room, and has the chunk not been taken away as that of a command that ended?
     #[inline]
     fn has_room(&self) -> bool {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The functions that open a file by a descriptor. Where it is a placeholder, the caller waits until the tracer has put the real file in its
-//! place, and gets that. Any other file costs one `ioctl`.
+//! place, and gets that. Any other file costs one `ioctl`. Where it is a directory, the caller waits for the placeholders in it: who reads
+//! it will ask how large they are before opening them, if at all.
 
 use core::ffi::{c_char, c_int};
 
@@ -113,7 +114,13 @@ impl Opening<'_> {
             return Ok(fd);
         }
         match intent(self.flags) {
-            Intent::Ignore => self.call(is_recorded),
+            Intent::Ignore => {
+                let fd = self.call(is_recorded)?;
+                if self.flags & (O_DIRECTORY | O_PATH) == O_DIRECTORY && self.flags & O_TMPFILE != O_TMPFILE {
+                    self.fill();
+                }
+                Ok(fd)
+            }
             Intent::Read => {
                 let fd = self.call(is_recorded)?;
                 // Nearly all files are passed over by this alone.
@@ -124,6 +131,9 @@ impl Opening<'_> {
                 *seen = bits::KNOWN
                     | if stat.is_directory() { bits::DIRECTORY } else { 0 }
                     | if stat.is_special() { bits::SPECIAL } else { 0 };
+                if stat.is_directory() {
+                    self.fill();
+                }
                 if !may_be(&stat) || !has_head(fd) {
                     return Ok(fd);
                 }
@@ -136,6 +146,15 @@ impl Opening<'_> {
                 prepare(session, dirfd, path, request_flags::WRITE)?;
                 self.call(is_recorded)
             }
+        }
+    }
+
+    /// Has what is in this directory forced. Where that fails, who opens it will be told. Without a log the call was not marked, and who has
+    /// seen it has done so.
+    fn fill(&self) {
+        let (session, At(dirfd, path)) = (self.session, self.at);
+        if !session.reads_names() && Log::ready(session).is_some_and(|log| log.has_placeholders()) {
+            let _ = force(session, dirfd, path, 0);
         }
     }
 

@@ -47,6 +47,12 @@ impl Session {
         self.flags & reply_flags::CARRY != 0
     }
 
+    /// Does this program read directories for nothing but the names in them?
+    #[inline]
+    pub(crate) fn reads_names(&self) -> bool {
+        self.flags & (reply_flags::CARRY | reply_flags::NAMES) != 0
+    }
+
     /// Path of the program that only exits.
     pub(crate) fn stand_in(&self) -> &CStr {
         self.stand_in.get()

@@ -9,7 +9,7 @@
 
 mod launcher;
 
-pub use launcher::strip_launcher;
+pub use launcher::{redirection, strip_launcher};
 
 use crate::elf::{ElfFacts, ElfKind, Target};
 use memchr::memmem;

@@ -20,13 +20,7 @@ const MAX_BYTES: usize = 64 << 20;
 const POINTER: usize = size_of::<u64>();
 
 /// What a process is about to execute, if it will be; nothing if the kernel will refuse to, or if it is gone.
-pub(crate) fn exec(
-    judge: &dyn Judge,
-    context: &Context,
-    path: &Path,
-    argv: u8,
-    args: &Args,
-) -> Option<Exec> {
+pub(crate) fn exec(judge: &dyn Judge, context: &Context, path: &Path, argv: u8, args: &Args) -> Option<Exec> {
     if !executed::will_run(context, path) {
         return None;
     }
@@ -55,7 +49,11 @@ pub(crate) fn exec(
 pub(crate) fn is_for_judge(judge: &dyn Judge, view: View, open: &Open) -> bool {
     !open.is_of_no_content()
         && view.stat(&open.path, !open.has(libc::O_NOFOLLOW)).is_ok_and(|stat| {
-            stat.st_mode & libc::S_IFMT == libc::S_IFREG && judge.may_be_placeholder(stat.st_size as u64)
+            match stat.st_mode & libc::S_IFMT {
+                libc::S_IFREG => judge.may_be_placeholder(stat.st_size as u64),
+                libc::S_IFDIR => judge.may_hold_placeholders(),
+                _ => false,
+            }
         })
 }
 

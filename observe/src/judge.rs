@@ -53,13 +53,7 @@ pub trait Judge: Send + Sync {
 
     /// Is this exec one that is known already, by other means? Then nothing more is asked about it. Must be quick. The path is
     /// absolute, with its links; `parent` looks for the process's parent.
-    fn knows(
-        &self,
-        pid: Pid,
-        path: &Path,
-        argv: &[OsString],
-        parent: &dyn Fn() -> Option<Pid>,
-    ) -> bool {
+    fn knows(&self, pid: Pid, path: &Path, argv: &[OsString], parent: &dyn Fn() -> Option<Pid>) -> bool {
         let _ = (pid, path, argv, parent);
         false
     }
@@ -76,7 +70,12 @@ pub trait Judge: Send + Sync {
         false
     }
 
-    /// A regular file that exists is about to be opened, under this absolute path.
+    /// Is `open` to be asked about directories too? Must be quick.
+    fn may_hold_placeholders(&self) -> bool {
+        false
+    }
+
+    /// A regular file or a directory that exists is about to be opened, under this absolute path.
     fn open(&self, pid: Pid, path: &Path, writes: bool) -> Verdict {
         let _ = (pid, path, writes);
         Verdict::Go

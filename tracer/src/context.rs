@@ -61,6 +61,8 @@ pub struct Running {
     pub top: bool,
     /// Do hooks in it tell where it puts placeholders, so that it may open them?
     pub carries: bool,
+    /// Does it read directories for nothing but the names in them?
+    pub names: bool,
     /// Id of the command that it belongs to: what it does is on that command's record.
     pub group: u32,
     /// Does somebody listen to what it prints? Then nothing that it starts is deferred on its word.
@@ -80,6 +82,7 @@ impl Running {
             drives: true,
             top: true,
             carries: false,
+            names: false,
             group: 0,
             captured: false,
             audience: vec![sink(&fds[1]), sink(&fds[2])],
@@ -141,6 +144,7 @@ impl Running {
             drives,
             top: false,
             carries: false,
+            names: false,
             group,
             captured,
             audience,

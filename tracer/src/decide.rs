@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use models::libraries::runtime_libraries;
-use models::recognise::{Builder, Executable, Program, strip_launcher};
+use models::recognise::{Builder, Executable, Program, redirection, strip_launcher};
 use models::{Invocation, Kind, Plan, Verdict, World as _};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
@@ -42,8 +42,13 @@ pub enum Answer {
     },
 }
 
-/// A process is about to open a file that may be a placeholder.
+/// A process is about to open a file that may be a placeholder, or a directory: who reads that looks at what is in it, which is asked for
+/// its size and its time before it is opened, if it is.
 pub fn open(recorder: &Recorder, path: &Path) -> Answer {
+    if path.is_dir() {
+        recorder.fill(path);
+        return Answer::Run { command: 0, flags: 0 };
+    }
     match recorder.force(&recorder.placeholders([path].into_iter())) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
         Err(why) => unforced(&path.display().to_string(), &why),
@@ -120,7 +125,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
             }
         }
     }
-    let carries = running.carries;
+    let (carries, names) = (running.carries, running.names);
     // What a model understands needs no other, and copying a file costs no more than deferring that does.
     let learns = !carries
         && !running.drives
@@ -138,7 +143,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
     let is_command = running.is_command(&parent);
     let drives = running.drives;
     command.id = recorder.start(&parent, running);
-    let mut answer = Answer::Run { command: command.id, flags: flags(&facts.executable, carries) };
+    let mut answer = Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) };
     if !carries
         && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
     {
@@ -165,7 +170,8 @@ fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> Answ
         // The exec fails, and says why itself.
         return Answer::Run { command: exec.parent, flags: 0 };
     };
-    let flags = flags(&executable, false);
+    // What a tool wants to know of a file it opens that for.
+    let flags = flags(&executable, false, true);
     if exec.parent == OWN {
         return Answer::Run { command: OWN, flags };
     }
@@ -177,6 +183,7 @@ fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> Answ
     }
     let mut running = parent.start(Role::Other, exec.fds.as_ref());
     running.opaque = is_opaque(&executable);
+    running.names = true;
     let command = recorder.start(parent, running);
     enter(recorder, exec, command);
     Answer::Run { command, flags }
@@ -211,6 +218,7 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
         && !running.opaque
         && carries(facts, &exec.invocation)
         && !owns_before_others(recorder, facts, &exec.invocation);
+    running.names = role != Role::Other || is_shell(recorder, facts);
     running.top = parent.top && !exec.spawned && first;
     // The script that the user ran by hand drives a build as make does.
     running.drives |= running.top && is_shell(recorder, facts);
@@ -363,9 +371,10 @@ pub fn plan(
     };
     let real = behind.as_ref().unwrap_or(invocation);
     let (kind, verdict) = models::plan(program, real, recorder)?;
-    let planned = match verdict {
-        Verdict::Decline(reason) => Err(reason),
-        Verdict::Defer(mut plan) => {
+    let redirected = behind.as_ref().and_then(|_| redirection(invocation, recorder));
+    let planned = match (verdict, redirected) {
+        (Verdict::Decline(reason), _) | (Verdict::Defer(_), Some(reason)) => Err(reason),
+        (Verdict::Defer(mut plan), None) => {
             plan.instead = behind.or(plan.instead);
             Ok(plan)
         }
@@ -439,9 +448,10 @@ fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocatio
         && invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
 }
 
-fn flags(executable: &Executable, carries: bool) -> u32 {
+fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {
     let foreign = if *executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
-    foreign | if carries { reply_flags::CARRY } else { 0 }
+    let carry = if carries { reply_flags::CARRY } else { 0 };
+    foreign | carry | if names { reply_flags::NAMES } else { 0 }
 }
 
 /// Does the program open files without anybody being asked first?

@@ -9,8 +9,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use models::{Decline, Invocation, Plan, Probe, Role};
-use thunk::{AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
+use models::{Decline, Invocation, Output, Plan, Probe, Role};
+use thunk::{
+    AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
+    is_made_up,
+};
 
 use crate::includes;
 use crate::looks::Steps;
@@ -39,6 +42,10 @@ pub fn defer(
     now: bool,
 ) -> Result<Deferred, Decline> {
     let invocation = plan.instead.as_ref().unwrap_or(asked);
+    for output in &plan.outputs {
+        is_free(&output.path, (!plan.inputs.contains(&output.path)).then(|| mode_of(output, umask)))
+            .map_err(Decline)?;
+    }
     let toolchains = toolchains(recorder, invocation, plan)?;
     let mut footprint = recorder.steps();
 
@@ -84,9 +91,10 @@ pub fn defer(
             Role::Side => thunk.optional_outputs.push(path.clone()),
         }
     }
-    if !footprint.files.keys().chain(&thunk.outputs).chain(&thunk.optional_outputs).all(|p| fits(recorder, p))
-    {
-        return Err(Decline(TOO_LONG.into()));
+    let links = thunk.links.iter().map(|link| &link.path);
+    let made = thunk.outputs.iter().chain(&thunk.optional_outputs);
+    for path in footprint.files.keys().chain(links).chain(&thunk.directories).chain(made) {
+        fits(recorder, path).map_err(Decline)?;
     }
     add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
     thunk.canonicalise();
@@ -107,8 +115,7 @@ pub fn defer(
         let mode = match std::fs::metadata(place) {
             // What is changed in place keeps its mode.
             Ok(metadata) if plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
-            _ if output.executable => 0o777 & !umask,
-            _ => 0o666 & !umask,
+            _ => mode_of(output, umask),
         };
         let output = OutputRef { thunk: name, output: Some(place.clone()) };
         placing.add(placeholder(recorder, place, output, mode).map_err(failed)?, place.clone());
@@ -119,15 +126,51 @@ pub fn defer(
     Ok(Deferred { thunk: name, outputs })
 }
 
-/// Why a command with such a path runs.
-pub const TOO_LONG: &str = "a path is too long for a sandbox";
+/// The mode that a new output gets.
+fn mode_of(output: &Output, umask: u32) -> u32 {
+    (if output.executable { 0o777 } else { 0o666 }) & !umask
+}
 
-/// May the path stand below a sandbox's folder, which is in the store, and still be one that the kernel takes?
-pub fn fits(recorder: &Recorder, path: &Path) -> bool {
+/// May a new file take the place of what stands at an output's path? Some programs write over what is there, so that it keeps its mode,
+/// its other names and the link that led to it; some remove it first, some only if it is not empty. It makes no difference where
+/// nothing is there, or a file with one name and with the mode that a new one gets; `mode` is that, or nothing where the program reads
+/// what it changes, and keeps its mode.
+///
+/// # Errors
+/// It makes a difference: says what is there.
+pub fn is_free(path: &Path, mode: Option<u32>) -> Result<(), String> {
+    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let shown = path.display();
+    if there.is_symlink() {
+        Err(format!("output {shown} is a symbolic link"))
+    } else if !there.is_file() {
+        Err(format!("output {shown} is no regular file"))
+    } else if there.nlink() > 1 {
+        Err(format!("output {shown} has several names"))
+    } else if mode.is_some_and(|mode| mode != there.mode() & 0o7777) {
+        Err(format!("output {shown} has a mode of its own"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Can a file be at this path in a sandbox? A sandbox has a `/dev` and a `/proc` of its own (and `/proc/self` of the recorder is not that of
+/// the command); and there, the path stands below a folder in the store, and must still be one that the kernel takes.
+///
+/// # Errors
+/// It cannot.
+pub fn fits(recorder: &Recorder, path: &Path) -> Result<(), String> {
     /// More than what a sandbox calls its folders, and a name beside the path's.
     const FOLDERS: usize = 256;
+    if is_made_up(path) {
+        return Err(format!("{} cannot be in a sandbox", path.display()));
+    }
     let store = recorder.store.root().as_os_str().len();
-    path.as_os_str().len() + store + FOLDERS < libc::PATH_MAX as usize
+    if path.as_os_str().len() + store + FOLDERS < libc::PATH_MAX as usize {
+        Ok(())
+    } else {
+        Err("a path is too long for a sandbox".into())
+    }
 }
 
 /// The program of a command.

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -102,9 +102,7 @@ pub fn dependencies(
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(failed)?;
     file.write_all(&content).map_err(cannot)?;
-    // The compiler writes over what is there.
-    let mode = std::fs::metadata(path).map_or(0o666 & !umask, |there| there.mode() & 0o7777);
-    file.file().set_permissions(Permissions::from_mode(mode)).map_err(cannot)?;
+    file.file().set_permissions(Permissions::from_mode(0o666 & !umask)).map_err(cannot)?;
     Ok(file)
 }
 

@@ -23,13 +23,7 @@ use crate::request::Exec;
 pub struct Kernel(pub Arc<Recorder>);
 
 impl Judge for Kernel {
-    fn knows(
-        &self,
-        pid: Pid,
-        path: &Path,
-        argv: &[OsString],
-        parent: &dyn Fn() -> Option<Pid>,
-    ) -> bool {
+    fn knows(&self, pid: Pid, path: &Path, argv: &[OsString], parent: &dyn Fn() -> Option<Pid>) -> bool {
         // The first that asks is the build.
         self.0.build.get().is_some() && self.0.watch.is_announced(pid, &observe::tidy(path), argv, parent)
     }
@@ -85,10 +79,15 @@ impl Judge for Kernel {
         wire::size_may_be_placeholder(size)
     }
 
+    fn may_hold_placeholders(&self) -> bool {
+        self.0.has_outputs()
+    }
+
     fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {
         let recorder = &*self.0;
+        let program = recorder.command(recorder.watch.program_of(pid));
         // What its hooks let it open they will tell of: it is carried along.
-        if recorder.command(recorder.watch.program_of(pid)).carries {
+        if program.carries || program.names && path.is_dir() {
             return Verdict::Go;
         }
         match decide::open(recorder, path) {

@@ -20,7 +20,7 @@ use thunk::{
     is_made_up,
 };
 
-use crate::defer::{Deferred, TOO_LONG, fits, placeholder};
+use crate::defer::{Deferred, fits, is_free, placeholder};
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
@@ -124,24 +124,24 @@ fn put(
         None => (name, thunk),
         Some(changed) => (recorder.store.put_thunk(&changed).map_err(|error| error.to_string())?, changed),
     };
+    let mode = |path: &Path| {
+        let output = reduction.and_then(|reduction| reduction.output(Some(path)));
+        (if output.is_some_and(|output| output.executable) { 0o777 } else { 0o666 }) & !umask
+    };
     for path in &thunk.outputs {
-        if !fits(recorder, path) {
-            return Err(TOO_LONG.into());
-        }
+        fits(recorder, path)?;
         let parent = path.parent().unwrap_or(Path::new("/"));
         let here = std::fs::canonicalize(parent).is_ok_and(|real| real == parent);
-        let free = std::fs::symlink_metadata(path).map_or(true, |m| m.is_file());
-        if !here || !free {
+        if !here {
             return Err(format!("{} cannot be put where it is", path.display()));
         }
+        is_free(path, Some(mode(path)))?;
     }
     recorder.note_outputs(thunk.outputs.iter().cloned()).map_err(|error| error.to_string())?;
     let mut placing = Placing::default();
     for path in &thunk.outputs {
-        let output = reduction.and_then(|reduction| reduction.output(Some(path)));
-        let mode = if output.is_some_and(|output| output.executable) { 0o777 } else { 0o666 } & !umask;
         let output = OutputRef { thunk: name, output: Some(path.clone()) };
-        let file = placeholder(recorder, path, output, mode).map_err(|error| error.to_string())?;
+        let file = placeholder(recorder, path, output, mode(path)).map_err(|error| error.to_string())?;
         placing.add(file, path.clone());
     }
     placing.put().map_err(|error| error.to_string())?;

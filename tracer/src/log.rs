@@ -150,6 +150,11 @@ impl Log {
         self.header().moves.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// From now on placeholders may stand somewhere.
+    pub fn note_placeholders(&self) {
+        self.header().placeholders.store(1, Ordering::Release);
+    }
+
     /// The names of what the build has changed.
     pub fn changed(&self) -> &Changed {
         &self.header().changed

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,9 @@ use models::recognise::Executable;
 use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
 use observe::Event;
-use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
+use thunk::{
+    FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace,
+};
 use wire::log::Changed;
 
 use crate::context::Running;
@@ -87,6 +90,8 @@ pub struct Recorder {
     directory: PathBuf,
     /// Files that were put where placeholders stood, as they were put.
     forced: Mutex<HashMap<PathBuf, FileId>>,
+    /// Placeholders that could not be forced when a directory was read.
+    refused: Mutex<HashMap<FileId, PathBuf>>,
     /// Trees that were needed before.
     trees: Mutex<HashMap<ObjectName, Arc<Tree>>>,
     /// Has somebody been told that the trace cannot be written?
@@ -187,6 +192,9 @@ impl Recorder {
             scanner.changes(name.as_bytes());
             looks.changes(name.as_bytes());
         }
+        if !left.is_empty() {
+            log.iter().for_each(|log| log.note_placeholders());
+        }
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
             learned: Learned::new(store.cache_dir("learned")?),
@@ -210,6 +218,7 @@ impl Recorder {
             build: OnceLock::new(),
             directory,
             forced: Mutex::default(),
+            refused: Mutex::default(),
             complained: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
@@ -296,6 +305,7 @@ impl Recorder {
         for path in paths {
             self.puts(&path);
             if !outputs.contains(&path) {
+                self.log.iter().for_each(|log| log.note_placeholders());
                 new.push(path);
             }
         }
@@ -401,6 +411,36 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    /// Forces the placeholders in a directory, but for those of which this was tried before. What cannot be forced stays, and whoever opens
+    /// it is told.
+    pub fn fill(&self, directory: &Path) {
+        let found = self.placeholders_in(directory);
+        if !found.is_empty() && self.force(&found).is_err() {
+            let left = self.placeholders(found.iter().map(PathBuf::as_path));
+            let mut refused = lock(&self.refused);
+            refused.extend(left.into_iter().filter_map(|path| Some((file_at(&path)?, path))));
+        }
+    }
+
+    /// The placeholders in a directory, that are not known to fail.
+    fn placeholders_in(&self, directory: &Path) -> Vec<PathBuf> {
+        let Ok(directory) = std::fs::canonicalize(directory) else { return Vec::new() };
+        let below = (Bound::Excluded(directory.as_path()), Bound::Unbounded);
+        let outputs = lock(&self.outputs);
+        let below = outputs.range::<Path, _>(below).take_while(|path| path.starts_with(&directory));
+        let within = below.filter(|path| path.parent() == Some(&directory)).cloned().collect::<Vec<_>>();
+        drop(outputs);
+        let mut found = self.placeholders(within.iter().map(PathBuf::as_path));
+        let refused = lock(&self.refused);
+        found.retain(|path| file_at(path).is_none_or(|file| refused.get(&file) != Some(path)));
+        found
+    }
+
+    /// May placeholders stand anywhere?
+    pub fn has_outputs(&self) -> bool {
+        !lock(&self.outputs).is_empty()
     }
 
     /// Is this file, at its real path, as it was when it replaced a placeholder? Then it is what the command found there, though
@@ -635,6 +675,11 @@ impl World for Recorder {
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         self.questions.ask(question)
     }
+}
+
+/// The identity of what stands at a path.
+fn file_at(path: &Path) -> Option<FileId> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| FileId::of(&metadata))
 }
 
 /// The names of a library in its directory: its own, and the links that lead there (`libx.so.1` → `libx.so.1.0`).

@@ -83,7 +83,8 @@ pub fn head_is_placeholder(head: &[u8]) -> bool {
 pub mod request_kind {
     /// May this program be executed? The process waits for a [`super::reply_kind`].
     pub const EXEC: u32 = 1;
-    /// A placeholder is about to be opened: force it, then answer `RUN`, or `FAIL` with an errno.
+    /// A placeholder is about to be opened: force it, then answer `RUN`, or `FAIL` with an errno. Or a directory was opened: force
+    /// what is in it, then answer `RUN`.
     pub const OPEN: u32 = 2;
     /// A placeholder, or a directory, now stands at a new path (rename, link, or created by a carrying program).
     /// Answered with `RUN` once it is noted.
@@ -122,6 +123,9 @@ pub mod reply_flags {
     pub const NO_PRELOAD: u32 = 2;
     /// This process and its children are left alone: no hook asks anything, nor are they preloaded.
     pub const DETACH: u32 = 4;
+    /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
+    /// force what is in it.
+    pub const NAMES: u32 = 8;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.

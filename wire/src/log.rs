@@ -26,7 +26,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::Plain;
 
 /// First word of the file: "GGL" and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"GGLOG\x00\x00\x01");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"GGLOG\x00\x00\x02");
 /// The header's size: the first unit begins here.
 pub const PAGE: u64 = 4096;
 /// The size of a unit.
@@ -52,6 +52,8 @@ pub struct Header {
     pub moves: AtomicU64,
     /// How many records could not be written although the call was already made.
     pub lost: AtomicU64,
+    /// Not zero: placeholders may stand somewhere, and who opens a directory may have to wait for them.
+    pub placeholders: AtomicU64,
     /// What processes of the build have changed.
     pub changed: Changed,
 }

@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use memchr::memmem;
+
 use super::command_line::{CommandLine, Input, Mode, Part};
 use super::language::Language;
 use super::names;
@@ -12,6 +14,7 @@ use super::options::Meaning as M;
 use super::passed::comma_separated;
 use super::probe::{environment, is_front, kept_words};
 use super::{Vendor, decline};
+use crate::scanner::TIMESTAMP;
 use crate::{Decline, IncludeSearch, Invocation, Node, Question, World};
 
 /// The include search of a command with sources.
@@ -33,6 +36,9 @@ pub(super) fn search(
     let Some(first) = preprocessed.first() else { return Ok(search) };
     if preprocessed.iter().any(|source| headers_of(source.language) != headers_of(first.language)) {
         return Err(decline("sources of several languages"));
+    }
+    if line.defines.iter().any(|define| memmem::find(define.as_bytes(), TIMESTAMP).is_some()) {
+        return Err(decline("asks when a source was changed (__TIMESTAMP__)"));
     }
     let absolute = |dirs: &[PathBuf]| dirs.iter().map(|dir| at.absolute(dir)).collect::<Vec<_>>();
     search.forced.clone_from(&line.forced);

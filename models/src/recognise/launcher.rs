@@ -2,8 +2,8 @@
 //! The compiler command behind `ccache gcc …`, `distcc gcc …`, and behind a link `gcc` to ccache.
 
 use super::{Program, base_name};
-use crate::Invocation;
 use crate::elf::split_colons;
+use crate::{Invocation, Question, World};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,9 @@ pub fn strip_launcher(
 }
 
 fn strip_one(invocation: &Invocation, look: &dyn Fn(&Path) -> Option<Program>) -> Option<Invocation> {
-    // These name other compilers or other programs to run them with.
-    const REDIRECTIONS: [&str; 4] = ["CCACHE_COMPILER", "CCACHE_CC", "CCACHE_PREFIX", "CCACHE_PREFIX_CPP"];
+    // These name other compilers, other programs to run them with, or change the paths in their arguments.
+    const REDIRECTIONS: [&str; 5] =
+        ["CCACHE_BASEDIR", "CCACHE_COMPILER", "CCACHE_CC", "CCACHE_PREFIX", "CCACHE_PREFIX_CPP"];
     if REDIRECTIONS.iter().any(|name| invocation.var(name).is_some()) {
         return None;
     }
@@ -43,7 +44,12 @@ fn strip_one(invocation: &Invocation, look: &dyn Fn(&Path) -> Option<Program>) -
     let mut rest = invocation.argv.get(1..)?;
     let program = if is_itself {
         // ccache takes settings before the compiler: `ccache debug=true gcc …`.
-        while called == b"ccache" && rest.first().is_some_and(|arg| is_setting(arg)) {
+        while called == b"ccache"
+            && let Some(name) = rest.first().and_then(|arg| setting(arg))
+        {
+            if REDIRECTING.contains(&name) {
+                return None;
+            }
             rest = &rest[1..];
         }
         let (compiler, arguments) = rest.split_first()?;
@@ -63,10 +69,41 @@ fn strip_one(invocation: &Invocation, look: &dyn Fn(&Path) -> Option<Program>) -
     Some(Invocation { program, argv, env: invocation.env.clone(), cwd: invocation.cwd.clone() })
 }
 
-fn is_setting(arg: &OsStr) -> bool {
-    let bytes = arg.as_bytes();
-    let name = bytes.iter().take_while(|b| b.is_ascii_lowercase() || **b == b'_').count();
-    name > 0 && bytes.get(name) == Some(&b'=')
+/// The name of what an argument sets, if it is a setting.
+fn setting(arg: &OsStr) -> Option<&str> {
+    let (name, _) = arg.to_str()?.split_once('=')?;
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    is_name.then_some(name)
+}
+
+/// ccache's settings with which it runs another command than the one that it was given.
+const REDIRECTING: [&str; 5] = ["base_dir", "compiler", "path", "prefix_command", "prefix_command_cpp"];
+
+/// The setting of ccache's, from its configuration files, with which it runs another command than [`strip_launcher`] says: ccache is
+/// asked. `None` where there is none, or where the launcher is another one.
+#[must_use]
+pub fn redirection(invocation: &Invocation, world: &dyn World) -> Option<String> {
+    let called = base_name(invocation.argv.first()?);
+    if is_launcher_name(called) && called != b"ccache" {
+        return None;
+    }
+    let matters = |name: &OsStr| {
+        name == "HOME" || [&b"CCACHE_"[..], b"XDG_"].iter().any(|p| name.as_bytes().starts_with(p))
+    };
+    let question = Question {
+        program: invocation.program.clone(),
+        // Under this name it is none of the compilers that it stands in for.
+        argv: ["ccache", "-p"].map(OsString::from).to_vec(),
+        env: invocation.env.iter().filter(|(name, _)| matters(name)).cloned().collect(),
+    };
+    let answer = world.ask(&question).ok().filter(|answer| answer.code == 0)?;
+    // `(/etc/ccache.conf) base_dir = /home`
+    let settings = String::from_utf8_lossy(&answer.stdout);
+    let is_set = |name: &&&str| {
+        let value = |line: &str| Some(!line.split_once(&format!(") {name} = "))?.1.trim().is_empty());
+        settings.lines().any(|line| value(line) == Some(true))
+    };
+    REDIRECTING.iter().find(is_set).map(|name| format!("ccache is configured with {name}"))
 }
 
 /// The own names of the launchers; under any other name they stand in for a compiler.
@@ -134,6 +171,7 @@ mod tests {
             stripped("/usr/bin/ccache", &["ccache", "debug=true", "gcc", "-c", "x.c"], &[]),
             compile("/usr/bin/gcc")
         );
+        assert_eq!(stripped("/usr/bin/ccache", &["ccache", "base_dir=/w", "gcc", "-c", "x.c"], &[]), None);
     }
 
     #[test]

@@ -105,6 +105,9 @@ impl Parsed {
     }
 }
 
+/// The macro that stands for the time at which the source file was changed.
+pub(crate) const TIMESTAMP: &[u8] = b"__TIMESTAMP__";
+
 /// Reads a text. `assembler` says whether it is one, by its file name: then words that C would never use count.
 pub(super) fn parse(text: &[u8], assembler: bool, names: &Names) -> Parsed {
     let mut parser =
@@ -126,6 +129,9 @@ pub(super) fn parse(text: &[u8], assembler: bool, names: &Names) -> Parsed {
             parser.add(&name, Form::Assembler, form_leaf);
         }
         unsure = found.unsure.map(|at| (line_of(text, at), Why::AssemblerName));
+    }
+    if unsure.is_none() {
+        unsure = memmem::find(text, TIMESTAMP).map(|at| (line_of(text, at), Why::Timestamp));
     }
     let Parser { includes, computed, mut defines, .. } = parser;
     defines.sort_unstable();

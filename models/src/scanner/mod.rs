@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub(crate) use directives::TIMESTAMP;
 pub use disk::{Disk, Files, Kind, Stamp};
 pub use mark::Mark;
 
@@ -78,6 +79,8 @@ pub enum Why {
     ComputedTest,
     /// `.incbin` or `.include` with a name that is no literal.
     AssemblerName,
+    /// `__TIMESTAMP__`: when the file was changed, which is not in a thunk.
+    Timestamp,
     /// A file cannot be read.
     Unreadable,
     /// Files vanish faster than they can be scanned.
@@ -97,6 +100,7 @@ impl Why {
             Self::ComputedName => "includes a file whose name a macro computes",
             Self::ComputedTest => "tests for a file whose name a macro computes",
             Self::AssemblerName => "has .incbin or .include of a computed name",
+            Self::Timestamp => "asks when it was changed (__TIMESTAMP__)",
             Self::Unreadable => "cannot be read",
             Self::Changing => "includes files that change too fast",
         }

@@ -262,3 +262,28 @@ fn warnings_come_when_forced_and_change_nothing() {
     let space = TestSpace::with(&[("w.c", "int f(void) { int unused; return 0; }\n")]);
     space.same_as_plain(&["gcc", "-Wall", "-c", "w.c"], Expect::script(1).with_warnings());
 }
+
+#[test]
+fn the_time_of_a_source_file() {
+    let space = TestSpace::with(&[
+        ("t.c", "const char t[] = __TIMESTAMP__;\n"),
+        ("u.c", "#include \"u.h\"\nconst char u[] = NOW;\n"),
+        ("u.h", "#define NOW __TIMESTAMP__\n"),
+        ("v.c", "const char v[] = NOW;\n"),
+    ]);
+    space.sh("touch -d @1000000000 *.c *.h").ok();
+    space.script_same_as_plain("gcc -c t.c; gcc -c u.c; gcc -DNOW=__TIMESTAMP__ -c v.c", 0);
+}
+
+#[test]
+fn ccache_that_changes_the_command() {
+    let mut space = TestSpace::with(FILES);
+    let cache = space.outside().join("ccache");
+    space.set("CCACHE_DIR", &cache);
+    let script = "ccache gcc -g -c \"$PWD/main.c\" -o 1.o
+        CCACHE_BASEDIR=\"$PWD\" ccache gcc -g -c \"$PWD/main.c\" -o 3.o";
+    space.script_same_as_plain(script, 1);
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::write(cache.join("ccache.conf"), format!("base_dir = {}\n", space.tree().display())).unwrap();
+    space.script_same_as_plain("ln -s /usr/bin/ccache gcc; ccache gcc -g -c \"$PWD/main.c\" -o 1.o; ./gcc -g -c \"$PWD/part.c\" -o 4.o", 0);
+}

@@ -24,6 +24,7 @@ mod libraries;
 mod objects;
 mod observed;
 mod odd_programs;
+mod outputs;
 mod packs;
 mod pipelined;
 mod placeholders;

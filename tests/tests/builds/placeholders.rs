@@ -117,3 +117,63 @@ fn a_forced_blob_cannot_be_changed_through_the_tree() {
     space.force_all();
     assert!(space.read("a.o") == good, "the store's copy was changed through the tree");
 }
+
+/// Tells the sizes of the files in a directory, which the C library reads.
+const SIZES: &str = r#"
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/stat.h>
+int main(int argc, char **argv) {
+    struct dirent **entries;
+    int n = scandir(argv[1], &entries, 0, alphasort);
+    for (int i = 0; i < n; i++) {
+        char path[512];
+        struct stat s;
+        snprintf(path, sizeof path, "%s/%s", argv[1], entries[i]->d_name);
+        if (!stat(path, &s) && S_ISREG(s.st_mode)) printf("%s %ld\n", path, (long)s.st_size);
+    }
+    return n < 0;
+}
+"#;
+
+#[test]
+fn who_reads_a_directory_finds_real_files_in_it() {
+    let space = space();
+    space.write("sizes.c", SIZES);
+    space.sh("gcc sizes.c -o sizes; gcc -static sizes.c -o sizes-static; mkdir -p o/sub p q").ok();
+    let compiles =
+        "gcc -c a.c -o o/a.o; gcc -g -c a.c -o o/sub/b.o; gcc -c a.c -o p/c.o; gcc -c a.c -o q/d.o";
+    let looks = "
+        find o -printf '%f %s\\n' | sort; tar cf x.tar --mtime=@0 --sort=name o; tar tf x.tar; rm x.tar
+        ./sizes p; ./sizes-static q; gcc -g -c a.c -o p/e.o; ls -l p | awk '{ print $5, $9 }'; du -ab q | cut -f1";
+    let script = format!("{compiles}; {looks}");
+    let plain = space.script_same_as_plain(&script, 5).plain;
+    for method in ["ptrace", "auto"] {
+        space.restore();
+        let recorded = space.ggtrace(&["--method", method, "sh", "-ec", &script]).ok();
+        assert_eq!((recorded.out(), recorded.err()), (plain.out(), plain.err()), "{method}");
+    }
+}
+
+#[test]
+fn who_looks_for_names_leaves_placeholders() {
+    let space = space();
+    space.write("Makefile", "all:\n\tgcc -c a.c -o o/a.o\n\t@$(MAKE) --no-print-directory again\nagain:\n\t@echo $(wildcard o/*.o)\n");
+    space.sh("mkdir o").ok();
+    space
+        .ggtrace_sh(
+            "make; for f in o/*; do echo $f; done; mkdir -p o; cp -r o copy; mv copy moved; test -d o",
+        )
+        .ok();
+    assert!(space.is_placeholder("o/a.o") && space.is_placeholder("moved/a.o"));
+    space.force_all();
+}
+
+#[test]
+fn a_directory_with_one_that_cannot_be_forced_can_be_read() {
+    let space = space();
+    space.write("bad.c", "int x y;\n");
+    let recorded = space.ggtrace_sh("gcc -c bad.c; gcc -c a.c; ls; ls; ! cat bad.o").ok();
+    assert_eq!(recorded.out().matches("a.o").count(), 2, "{recorded}");
+    assert!(space.is_placeholder("bad.o"));
+}

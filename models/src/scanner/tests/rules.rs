@@ -174,6 +174,17 @@ fn assembler_files_are_found_in_all_its_directories() {
     assert!(!unsure.why.compiler_knows());
 }
 
+#[test]
+fn the_time_of_a_source_file_is_known_to_nobody() {
+    let unsure = scan(
+        &Fake::with(&[("/w/a.c", "#include \"b.h\"\n"), ("/w/b.h", "\n#define NOW __TIMESTAMP__\n")]),
+        &search_c(),
+    );
+    let unsure = unsure.unwrap_err();
+    assert_eq!((unsure.line, unsure.why), (2, Why::Timestamp));
+    assert!(!unsure.why.compiler_knows());
+}
+
 fn search_c() -> IncludeSearch {
     search(&[])
 }
