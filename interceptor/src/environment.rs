@@ -29,7 +29,8 @@ impl Change {
 
     /// For a program that starts without being asked about, as part of this one.
     pub(crate) fn inherited(session: &Session) -> Self {
-        Self { preload: true, session: Some((session.command, session.flags & !reply_flags::CARRY)) }
+        let own = reply_flags::CARRY | reply_flags::FACTS;
+        Self { preload: true, session: Some((session.command, session.flags & !own)) }
     }
 
     /// Calls `body` with the changed environment, which is gone afterwards; with `envp` where there is no memory for it.

@@ -110,8 +110,14 @@ pub fn defer(
             _ if output.executable => 0o777 & !umask,
             _ => 0o666 & !umask,
         };
-        let output = OutputRef { thunk: name, output: Some(place.clone()) };
-        placing.add(placeholder(recorder, place, output, mode).map_err(failed)?, place.clone());
+        let reference = OutputRef { thunk: name, output: Some(place.clone()) };
+        if output.role == Role::Dependencies && plan.outputs.len() > 1 {
+            let command = plan.includes.as_ref().map(|search| &search.write_dependencies);
+            if let Some(command) = command.filter(|command| !command.is_empty()) {
+                recorder.early.note(reference.clone(), command.clone());
+            }
+        }
+        placing.add(placeholder(recorder, place, reference, mode).map_err(failed)?, place.clone());
         outputs.push(place.clone());
     }
     recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;

@@ -122,6 +122,8 @@ pub mod reply_flags {
     pub const NO_PRELOAD: u32 = 2;
     /// This process and its children are left alone: no hook asks anything, nor are they preloaded.
     pub const DETACH: u32 = 4;
+    /// Files on its command line may be placeholders still: what it asks about is forced, as what it opens is.
+    pub const FACTS: u32 = 8;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.
