@@ -24,6 +24,7 @@ use thunk::{
 use wire::log::Changed;
 
 use crate::context::Running;
+use crate::early::Early;
 use crate::following::{self, Following};
 use crate::force::Forcer;
 use crate::headers::Headers;
@@ -102,6 +103,8 @@ pub struct Recorder {
     outputs: Mutex<BTreeSet<PathBuf>>,
     /// What stands there.
     standing: Standing,
+    /// Dependency files that can be had without their compiles.
+    pub early: Early,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -223,6 +226,7 @@ impl Recorder {
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
+            early: Early::default(),
             counts: Mutex::default(),
             install,
             store,
@@ -344,7 +348,7 @@ impl Recorder {
     /// # Errors
     /// The trace cannot be written to.
     pub fn end(&self, code: i32) -> thunk::Result<()> {
-        let standing = self.standing.of(self.outputs(), &self.store);
+        let standing = self.standing.of(self.outputs(), &self.store, &self.early);
         self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         self.trace.end(code, self.started.elapsed().as_micros() as u64)
     }
@@ -393,6 +397,7 @@ impl Recorder {
         if paths.is_empty() {
             return Ok(());
         }
+        let turned = Early::turn(self, paths);
         // One that was killed answers no more: another does then.
         let result = match self.following.get().and_then(|following| following.force(paths)) {
             Some(answer) => answer,
@@ -401,6 +406,9 @@ impl Recorder {
         // Whatever it has put where.
         *lock(&self.quiet) = self.scanner.now();
         self.looks.forget();
+        if result.is_err() {
+            turned.into_iter().for_each(|turned| turned.back(self));
+        }
         result?;
         let mut forced = lock(&self.forced);
         for path in paths {

@@ -126,6 +126,8 @@ pub mod reply_flags {
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
     pub const NAMES: u32 = 8;
+    /// Files on its command line may be placeholders still: what it asks about is forced, as what it opens is.
+    pub const FACTS: u32 = 16;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.
