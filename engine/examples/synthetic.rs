@@ -2,14 +2,14 @@
 //! Makes thunks that do nothing but create their output, for measuring the engine, and measures what can be had without it.
 //! `scripts/bench engine` uses it.
 //!
-//!     synthetic make COUNT [--inputs N] [--shape single|chain|fan-in] [--reduced MS] [--gg] DIRECTORY
+//!     synthetic make COUNT [--inputs N] [--shape single|chain|fan-in] [--reduced MS] [--sleep MS] [--gg] DIRECTORY
 //!     synthetic spawn COUNT JOBS PROGRAM    starts it COUNT times in JOBS threads, and waits for it; it writes one file
 //!     synthetic peak COMMAND…        prints the memory of its largest process in MiB, after what the command printed
 //!
 //! `make` puts them into the default store, placeholders and their program, `create`, into DIRECTORY, and a trace of it all. `--inputs` gives each so many input
 //! files, of which one in fifty is its own. `--shape` says what they need of each other: nothing; chains of 100;
 //! groups of 20 that one more thunk takes together, and one that takes all of these. `--reduced` stores reductions
-//! of so many milliseconds on average. `--gg` makes them as gg's own are, without absolute paths.
+//! of so many milliseconds on average. `--sleep` makes them sleep for so long before they write. `--gg` makes them as gg's own are, without absolute paths.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,11 @@ use thunk::{
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const PROGRAM: &str = "#include <fcntl.h>\n#include <unistd.h>\n\
-    int main(int argc, char **argv) { return argc < 2 || close(creat(argv[1], 0644)); }\n";
+const PROGRAM: &str = "#include <fcntl.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+    int main(int argc, char **argv) {\n\
+        if (argc > 2) usleep(atoi(argv[2]) * 1000);\n\
+        return argc < 2 || close(creat(argv[1], 0644));\n\
+    }\n";
 /// One in so many inputs is a thunk's own.
 const OWN: usize = 50;
 const CHAIN: usize = 100;
@@ -58,6 +61,7 @@ struct Maker {
     program: ObjectName,
     inputs: usize,
     reduced: Option<u64>,
+    sleep: Option<OsString>,
     gg: bool,
     trace: trace::Writer,
     made: u32,
@@ -78,7 +82,7 @@ impl Maker {
         };
         let mut thunk = Thunk {
             function: Some(self.program),
-            args: vec!["create".into(), output.clone().into()],
+            args: ["create".into(), output.clone().into()].into_iter().chain(self.sleep.clone()).collect(),
             // It makes them differ where nothing else does.
             env: vec![format!("NUMBER={number}").into()],
             values: (0..self.inputs).map(input).collect::<Fallible<_>>()?,
@@ -138,8 +142,8 @@ fn make(count: usize, options: &[&str], directory: &Path) -> Fallible<()> {
     let argv: Vec<OsString> = vec!["synthetic".into()];
     let trace = trace::Writer::create(&store, None, &directory, &argv, &[])?;
     let (program, _) = store.put_file(&program(&directory)?)?;
-    let (reduced, gg, made) = (None, false, 0);
-    let mut maker = Maker { store, directory, program, inputs: 0, reduced, gg, trace, made };
+    let (reduced, sleep, gg, made) = (None, None, false, 0);
+    let mut maker = Maker { store, directory, program, inputs: 0, reduced, sleep, gg, trace, made };
     let mut shape = "single";
     let mut options = options.iter();
     while let Some(option) = options.next() {
@@ -147,6 +151,7 @@ fn make(count: usize, options: &[&str], directory: &Path) -> Fallible<()> {
         match *option {
             "--inputs" => maker.inputs = value()?.parse()?,
             "--reduced" => maker.reduced = Some(value()?.parse()?),
+            "--sleep" => maker.sleep = Some(value()?.into()),
             "--shape" => shape = value()?,
             "--gg" => maker.gg = true,
             _ => return Err(format!("unknown option {option}").into()),

@@ -55,8 +55,9 @@ struct Arguments {
     /// Called by ggtrace: force what it orders on standard input, a socket, while it records.
     #[arg(long, hide = true)]
     follow: bool,
-    /// How commands run on this machine; to measure what the sandbox costs, bare.
-    #[arg(long, hide = true, value_enum, default_value_t)]
+    /// How commands run on this machine: without namespaces, as where there are none, translated; to measure what the sandbox costs,
+    /// bare.
+    #[arg(long, hide = true, value_enum, default_value_t, env = "GG_MANNER")]
     manner: Manner,
     /// Serve as a worker with this store.
     #[arg(long, hide = true, value_name = "STORE")]

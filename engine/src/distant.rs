@@ -10,12 +10,18 @@ pub fn may_run(store: &Store, thunk: &ObjectName) -> bool {
     store.completion(thunk).is_empty() && !store.thunk(thunk).is_ok_and(|thunk| thunk.learned)
 }
 
-/// The reduction becomes the store's, if it is one of this thunk and its outputs have come. `alone`: nothing was added to the
+/// The reduction becomes the store's, if it is one of this thunk and its outputs are `there`. `alone`: nothing was added to the
 /// thunk's inputs.
 ///
 /// # Errors
 /// It is not.
-pub fn accept(store: &Store, name: &ObjectName, reduction: &Reduction, alone: bool) -> Result<()> {
+pub fn accept(
+    store: &Store,
+    name: &ObjectName,
+    reduction: &Reduction,
+    alone: bool,
+    there: impl Fn(&ObjectName) -> bool,
+) -> Result<()> {
     let thunk = store.thunk(name)?;
     if !alone {
         bail!("it completed the inputs from files of its own");
@@ -24,7 +30,7 @@ pub fn accept(store: &Store, name: &ObjectName, reduction: &Reduction, alone: bo
         if !thunk.outputs.contains(&output.path) && !thunk.optional_outputs.contains(&output.path) {
             bail!("it gives {}, which is no output", output.path.display());
         }
-        if !store.contains(&output.value) {
+        if !there(&output.value) {
             bail!("it keeps the content of {}", output.path.display());
         }
     }

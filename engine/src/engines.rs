@@ -16,6 +16,7 @@ use crate::backend::Backend;
 use crate::fleet::{Duty, Fleet};
 use crate::follow::{Follower, Orders};
 use crate::force::{self, Summary};
+use crate::home::{Home, Supplied};
 #[cfg(feature = "lambda")]
 use crate::lambda::client::Lambda;
 use crate::local::Local;
@@ -74,6 +75,9 @@ pub struct Chosen {
     /// Share results and inputs through this place: s3://BUCKET/PREFIX?region=…, redis://HOST, file:///DIRECTORY.
     #[arg(long, value_name = "URI", env = "GG_STORAGE_URI", hide_env_values = true)]
     storage: Option<String>,
+    /// Leave outputs that are nobody's target in the storage.
+    #[arg(long, conflicts_with = "follow")]
+    no_download: bool,
 }
 
 /// How many commands run at once on this machine.
@@ -112,6 +116,7 @@ pub struct Engines {
     locals: Vec<Rc<Local>>,
     fleet: Option<Rc<Fleet>>,
     sharing: Option<Rc<Sharing>>,
+    home: Rc<Home>,
 }
 
 impl Engines {
@@ -133,16 +138,30 @@ impl Engines {
         let fallback = chosen.fallback_engine.iter().map(|engine| (engine.clone(), None, Duty::Fallback));
         let mut security = None;
         let storage = chosen.storage.as_deref().filter(|uri| !uri.is_empty());
+        let home = Rc::new(Home::new(chosen.no_download));
         let sharing = match storage {
-            Some(uri) => Some(Sharing::open(Rc::clone(store), uri).await?),
+            Some(uri) => Some(Sharing::open(Rc::clone(store), uri, Rc::clone(&home)).await?),
+            None if home.leaves_some() => {
+                bail!(
+                    "--no-download: outputs can stay only in a storage: --storage URI, or set GG_STORAGE_URI"
+                )
+            }
             None => None,
+        };
+        // What is left in the storage must come to those who look into this machine's store.
+        let supplied = |inner: Rc<dyn Backend>| match &sharing {
+            Some(sharing) if home.leaves_some() => {
+                let (store, sharing) = (Rc::clone(store), Rc::clone(sharing));
+                Rc::new(Supplied { inner, store, sharing }) as Rc<dyn Backend>
+            }
+            _ => inner,
         };
         for (engine, wanted, duty) in regular.chain(fallback) {
             let backend: Rc<dyn Backend> = match engine {
                 Named::Local => {
                     let local = Rc::new(Local::new(jobs(wanted)?, store.root(), manner));
                     locals.push(Rc::clone(&local));
-                    local
+                    supplied(local)
                 }
                 Named::Remote(address) => {
                     let security = match &security {
@@ -155,7 +174,7 @@ impl Engines {
                     if let Some(error) = error {
                         progress.say(&format!("{}: {error:#}", remote.label()));
                     }
-                    Rc::new(remote)
+                    supplied(Rc::new(remote))
                 }
                 #[cfg(feature = "lambda")]
                 Named::Lambda(region) => {
@@ -183,7 +202,7 @@ impl Engines {
                 (Some(Rc::clone(&fleet)), fleet as Rc<dyn Backend>)
             }
         };
-        Ok(Self { backend, locals, fleet, sharing })
+        Ok(Self { backend, locals, fleet, sharing, home })
     }
 
     /// Forces the targets.
@@ -199,16 +218,18 @@ impl Engines {
         progress: &mut Progress,
     ) -> Result<Summary> {
         let Some(sharing) = &self.sharing else {
-            let summary =
-                force::force(store, targets, self.backend.clone(), options, recorder, progress).await;
+            let (backend, home) = (Rc::clone(&self.backend), Rc::clone(&self.home));
+            let summary = force::force(store, targets, backend, home, options, recorder, progress).await;
             self.finish(progress).await;
             return summary;
         };
         let thunks: Vec<ObjectName> = targets.iter().map(|target| target.output.thunk).collect();
+        thunks.iter().for_each(|thunk| self.home.want(*thunk));
         sharing.pull(thunks.iter().copied()).await?;
         sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
         let shared = Rc::new(Shared { inner: Rc::clone(&self.backend), sharing: Rc::clone(sharing) });
-        let summary = force::force(store, targets, shared, options, recorder, progress).await;
+        let summary =
+            force::force(store, targets, shared, Rc::clone(&self.home), options, recorder, progress).await;
         self.finish(progress).await;
         let mut summary = summary?;
         // The loop took what came from the storage for runs.

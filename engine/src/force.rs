@@ -18,10 +18,12 @@ use crate::durations::Durations;
 use crate::escapes::{self, Known};
 use crate::follow::{Asked, Follower, Orders};
 use crate::graph::{Graph, NodeId, resolve};
+use crate::home::Home;
 use crate::materialise::{Placer, Target};
 use crate::progress::{Numbers, Progress};
 use crate::protocol::Failed;
-use crate::schedule::{Given, Options, Schedule, Start, Work};
+use crate::returned::{self, Returned};
+use crate::schedule::{End, Given, Options, Schedule, Start, Work};
 use crate::targets::Targets;
 
 /// What came of it.
@@ -52,12 +54,16 @@ struct Engine<'a> {
     reductions: HashMap<ObjectName, Reduction>,
     /// Those of them that depend on more than the thunk says, by a completion somewhere below. They are not stored.
     passing: HashSet<ObjectName>,
+    /// What thunks gave that wait for thunks that they returned.
+    returned: HashMap<NodeId, Returned>,
     /// Commands of this run whose inputs were completed, and a path that one of them looked for.
     completed: (usize, Option<PathBuf>),
     summary: Summary,
     durations: Durations,
     failures: FailedThunks<'a>,
     options: Options,
+    /// Told whose outputs are put in place.
+    home: Rc<Home>,
     /// The recorder that gives orders.
     follower: Option<Follower>,
 }
@@ -70,6 +76,7 @@ pub async fn force(
     store: &Store,
     targets: Vec<Target>,
     backend: Rc<dyn Backend>,
+    home: Rc<Home>,
     options: Options,
     recorder: Option<(Orders, Follower)>,
     progress: &mut Progress,
@@ -83,11 +90,13 @@ pub async fn force(
         waiting: HashMap::new(),
         reductions: HashMap::new(),
         passing: HashSet::new(),
+        returned: HashMap::new(),
         completed: (0, None),
         summary: Summary::default(),
         durations: Durations::open(&store.root().join("cache/durations")),
         failures: FailedThunks::of(store),
         options,
+        home,
         follower,
     };
     let mut graph = Graph::default();
@@ -102,30 +111,13 @@ pub async fn force(
 impl Engine<'_> {
     /// Adds what the targets need to the graph, and puts in place what is known; tells which thunk each target takes.
     fn load(&mut self, graph: &mut Graph, targets: Vec<Target>) -> Result<Vec<NodeId>> {
-        let (store, durations) = (self.store, &self.durations);
         let mut ids = Vec::with_capacity(targets.len());
         let mut ready = Vec::new();
         for target in targets {
             let thunk = target.output.thunk;
-            let mut found = Vec::new();
-            let mut reduced = |name: &ObjectName| {
-                let known = escapes::known(store, name);
-                let reduced = known.is_some();
-                found.extend(known.map(|known| (*name, known)));
-                reduced
-            };
             let context = || format!("{} cannot be forced", target.path.display());
-            let id = graph.add(store, thunk, &|thunk| durations.get(thunk), &mut reduced);
-            ids.push(id.with_context(context)?);
+            ids.push(self.add(graph, thunk).with_context(context)?);
             self.waiting.entry(thunk).or_default().push(target);
-            for (name, Known { reduction, completed }) in found {
-                self.summary.known += 1;
-                self.progress.command_said(&reduction.stdout, &reduction.stderr);
-                if completed {
-                    self.passing.insert(name);
-                }
-                self.reductions.insert(name, reduction);
-            }
             ready.push(thunk);
         }
         for name in ready {
@@ -134,25 +126,81 @@ impl Engine<'_> {
         Ok(ids)
     }
 
-    /// Keeps what a thunk gave, and puts its outputs in place. `stored`: its reduction is in the store under its own name.
+    /// Adds a thunk and what it needs to the graph, as far as that is not known.
+    fn add(&mut self, graph: &mut Graph, thunk: ObjectName) -> Result<NodeId> {
+        let (store, durations) = (self.store, &self.durations);
+        let mut found = Vec::new();
+        let mut reduced = |name: &ObjectName| {
+            let known = escapes::known(store, name).filter(|k| !returned::is_unfinished(store, &k.reduction));
+            let reduced = known.is_some();
+            found.extend(known.map(|known| (*name, known)));
+            reduced
+        };
+        let id = graph.add(store, thunk, &|thunk| durations.get(thunk), &mut reduced);
+        for (name, Known { reduction, completed }) in found {
+            self.summary.known += 1;
+            self.progress.command_said(&reduction.stdout, &reduction.stderr);
+            if completed {
+                self.passing.insert(name);
+            }
+            self.reductions.insert(name, reduction);
+        }
+        id
+    }
+
+    /// Keeps what a thunk gave, and puts its outputs in place, unless some are thunks: these are to be forced before. `stored`: its
+    /// reduction is in the store under its own name.
     fn keep(
         &mut self,
-        graph: &Graph,
+        graph: &mut Graph,
         id: NodeId,
         reduction: Reduction,
         completed: bool,
         stored: bool,
-    ) -> Result<()> {
+    ) -> Result<End> {
         let name = graph.name(id);
-        self.failures.clear(&name)?;
         if completed || graph.needs(id).any(|need| self.passing.contains(&need)) {
             self.passing.insert(name);
         } else if !stored {
             self.store.put_reduction(&name, &reduction)?;
         }
+        let returned = match Returned::among(self.store, &reduction) {
+            Ok(None) => return self.settle(name, reduction),
+            Ok(Some(returned)) => returned,
+            Err(why) => return Ok(self.cannot_go_on(&name, &format!("{why:#}"))),
+        };
+        let more: Result<Vec<NodeId>> = returned.thunks().map(|thunk| self.add(graph, thunk)).collect();
+        let why = match more.map(|more| graph.waits_for(id, &more)) {
+            Ok(Ok(())) => {
+                self.returned.insert(id, returned);
+                return Ok(End::Waits);
+            }
+            Ok(Err(cyclic)) => format!("it returned {}, which needs what it gives", graph.name(cyclic)),
+            Err(why) => format!("{why:#}"),
+        };
+        Ok(self.cannot_go_on(&name, &why))
+    }
+
+    /// The last word on a thunk.
+    fn settle(&mut self, name: ObjectName, reduction: Reduction) -> Result<End> {
+        self.failures.clear(&name)?;
         self.reductions.insert(name, reduction);
         self.place(&name);
-        Ok(())
+        Ok(End::Reduced)
+    }
+
+    /// About to run: its outputs are to come here if they are to be put in place.
+    fn wanted(&self, name: ObjectName, resolved: ObjectName) -> ObjectName {
+        if self.waiting.contains_key(&name) {
+            self.home.want(resolved);
+        }
+        resolved
+    }
+
+    fn cannot_go_on(&mut self, name: &ObjectName, why: &str) -> End {
+        self.progress.say(&format!("{name} cannot be forced: {why}"));
+        self.count_failure(1);
+        End::Failed
     }
 
     /// Once per run: models should have known.
@@ -193,31 +241,42 @@ impl Engine<'_> {
 }
 
 impl Work for Engine<'_> {
-    fn start(&mut self, graph: &Graph, id: NodeId) -> Result<Start> {
+    fn start(&mut self, graph: &mut Graph, id: NodeId) -> Result<Start> {
         let name = graph.name(id);
-        let thunk = self.store.thunk(&name)?;
-        if thunk.thunks.is_empty() {
-            return Ok(Start::Run(name));
+        if let Some(returned) = self.returned.remove(&id) {
+            return Ok(Start::Ends(match returned.finish(|need| self.reductions.get(need).cloned()) {
+                Ok(reduction) => self.settle(name, reduction)?,
+                Err(why) => self.cannot_go_on(&name, &why),
+            }));
         }
-        let resolved = match resolve(thunk, |need| self.reductions.get(need).cloned()) {
-            Ok(resolved) => resolved,
-            Err(why) => {
-                self.progress.say(&format!("{name} cannot run: {why}"));
-                self.count_failure(1);
-                return Ok(Start::Failed);
+        let thunk = self.store.thunk(&name)?;
+        let is_ours = thunk.workdir.is_some();
+        let resolved = if thunk.thunks.is_empty() {
+            // It is not known, or what is known of it is a thunk that it returned.
+            if is_ours {
+                return Ok(Start::Run(self.wanted(name, name)));
+            }
+            name
+        } else {
+            match resolve(thunk, |need| self.reductions.get(need).cloned()) {
+                Ok(resolved) => self.store.put_thunk(&resolved)?,
+                Err(why) => return Ok(Start::Ends(self.cannot_go_on(&name, &why))),
             }
         };
-        let resolved = self.store.put_thunk(&resolved)?;
         if let Some(Known { reduction, completed }) = escapes::known(self.store, &resolved) {
             self.summary.known += 1;
             self.progress.command_said(&reduction.stdout, &reduction.stderr);
-            self.keep(graph, id, reduction, completed, false)?;
-            return Ok(Start::Known);
+            let stored = resolved == name;
+            return Ok(Start::Ends(self.keep(graph, id, reduction, completed, stored)?));
         }
-        Ok(Start::Run(resolved))
+        if !is_ours {
+            // It may return a thunk, and that is read here.
+            self.home.want(resolved);
+        }
+        Ok(Start::Run(self.wanted(name, resolved)))
     }
 
-    fn reduced(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<()> {
+    fn reduced(&mut self, graph: &mut Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<End> {
         let Given { reduction, completed } = given;
         self.summary.run += 1;
         if let Some(main) = reduction.outputs.first() {

@@ -9,6 +9,8 @@
 //!     │ an input failed           │ known reduction  └────────────▶ Failed
 //!     └────────▶ Blocked          └────────▶ Reduced
 //! ```
+//!
+//! A thunk that returned others is `Waiting` once more, for these.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -206,7 +208,11 @@ impl Graph {
 
     /// The same for a thunk that has been added since, and what it needs.
     pub fn prioritise_from(&mut self, id: NodeId) {
-        let mut raised = vec![(id, 0)];
+        self.raise(vec![(id, 0)]);
+    }
+
+    /// After each of these comes at least so much.
+    fn raise(&mut self, mut raised: Vec<(NodeId, u64)>) {
         while let Some((id, after)) = raised.pop() {
             let remaining = self.node(id).own + after;
             if remaining <= self.node(id).remaining {
@@ -315,6 +321,50 @@ impl Graph {
         for user in self.node(id).users.clone() {
             self.block(user);
         }
+    }
+
+    /// A `Running` thunk is done once these are reduced as well: it is `Waiting` for them, and then `Ready`.
+    ///
+    /// # Errors
+    /// One of them, which this is, needs the thunk itself. It is still `Running`.
+    pub fn waits_for(&mut self, id: NodeId, more: &[NodeId]) -> std::result::Result<(), NodeId> {
+        if let Some(&cyclic) = more.iter().find(|one| self.is_needed_by(id, **one)) {
+            return Err(cyclic);
+        }
+        self.set(id, State::Waiting);
+        let after = self.node(id).remaining;
+        for &need in more {
+            self.node_mut(id).needs.push(need);
+            if self.node(need).state != State::Reduced {
+                self.node_mut(id).missing += 1;
+                self.node_mut(need).users.push(id);
+            }
+            if self.node(id).urgent {
+                self.hurry(need);
+            }
+        }
+        self.raise(more.iter().map(|&need| (need, after)).collect());
+        if more.iter().any(|&need| matches!(self.node(need).state, State::Failed | State::Blocked)) {
+            self.block(id);
+        } else if self.node(id).missing == 0 {
+            self.set(id, State::Ready);
+        }
+        Ok(())
+    }
+
+    /// Is `id` the other one, or does that one need it? What is reduced needs nothing any more.
+    fn is_needed_by(&self, id: NodeId, other: NodeId) -> bool {
+        let mut seen = std::collections::HashSet::from([other]);
+        let mut open = vec![other];
+        while let Some(next) = open.pop() {
+            if next == id {
+                return true;
+            }
+            if self.node(next).state != State::Reduced {
+                open.extend(self.node(next).needs.iter().filter(|need| seen.insert(**need)));
+            }
+        }
+        false
     }
 
     /// A `Waiting` thunk needs something that failed.
@@ -500,6 +550,37 @@ pub mod tests {
         assert_eq!(graph.state(late), State::Blocked);
         assert_eq!(graph.next_ready(), Some(second));
         assert_eq!(graph.next_ready(), None);
+    }
+
+    #[test]
+    fn what_a_thunk_returned_comes_before_its_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let [_, _, c, d] = diamond(&store);
+        let mut graph = Graph::default();
+        let add = |graph: &mut Graph, name| graph.add(&store, name, &|_| None, &mut |_| false).unwrap();
+        let root = add(&mut graph, d);
+        graph.prioritise();
+        for _ in 0..2 {
+            let id = graph.next_ready().unwrap();
+            graph.reduced(id);
+        }
+        let id = graph.next_ready().unwrap();
+        assert_eq!(graph.name(id), c);
+        let cyclic = add(&mut graph, store.put_thunk(&thunk("/cyclic", &[d])).unwrap());
+        assert_eq!(graph.waits_for(id, &[cyclic]), Err(cyclic));
+        assert_eq!(graph.waits_for(id, &[id]), Err(id));
+        let more = add(&mut graph, store.put_thunk(&thunk("/more", &[])).unwrap());
+        graph.waits_for(id, &[more]).unwrap();
+        assert_eq!((graph.state(id), graph.next_ready()), (State::Waiting, Some(more)));
+        graph.reduced(more);
+        assert_eq!(graph.next_ready(), Some(id));
+        let late = add(&mut graph, store.put_thunk(&thunk("/late", &[])).unwrap());
+        let taken = graph.next_ready().unwrap();
+        assert_eq!(taken, late);
+        graph.failed(late);
+        graph.waits_for(id, &[more, late]).unwrap();
+        assert_eq!((graph.state(id), graph.state(root)), (State::Blocked, State::Blocked));
     }
 
     #[test]

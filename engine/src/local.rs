@@ -105,7 +105,7 @@ impl Backend for Local {
     }
 
     fn completes(&self) -> bool {
-        self.manner != Manner::FarAway
+        !matches!(self.manner, Manner::FarAway | Manner::Translated)
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

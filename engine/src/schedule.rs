@@ -27,12 +27,12 @@ pub trait Work {
     ///
     /// # Errors
     /// Nothing can go on.
-    fn start(&mut self, graph: &Graph, id: NodeId) -> Result<Start>;
+    fn start(&mut self, graph: &mut Graph, id: NodeId) -> Result<Start>;
     /// It gave this. `resolved` is what [`Work::start`] named.
     ///
     /// # Errors
     /// Nothing can go on.
-    fn reduced(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<()>;
+    fn reduced(&mut self, graph: &mut Graph, id: NodeId, resolved: ObjectName, given: Given) -> Result<End>;
     /// Its command failed; `resolved` as above.
     ///
     /// # Errors
@@ -61,10 +61,19 @@ pub struct Given {
 pub enum Start {
     /// It runs, under this name.
     Run(ObjectName),
-    /// It is reduced already.
-    Known,
-    /// It cannot run.
+    /// It need not, or cannot.
+    Ends(End),
+}
+
+/// How it ends with a thunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is reduced.
+    Reduced,
+    /// It cannot be.
     Failed,
+    /// Not yet: it waits for thunks that it returned.
+    Waits,
 }
 
 /// How to go on.
@@ -165,10 +174,9 @@ impl Schedule {
             }
             while !self.stopping && tasks.len() < slots {
                 let Some(id) = self.graph.next_ready() else { break };
-                match work.start(&self.graph, id)? {
+                match work.start(&mut self.graph, id)? {
                     Start::Run(resolved) => self.dispatch(&mut tasks, id, resolved),
-                    Start::Known => self.graph.reduced(id),
-                    Start::Failed => self.fail(id),
+                    Start::Ends(end) => self.end(id, end),
                 }
             }
             if !self.stopping && copies {
@@ -278,8 +286,8 @@ impl Schedule {
         }
         match answer {
             Answer::Reduced { reduction, completed } => {
-                work.reduced(&self.graph, id, resolved, Given { reduction, completed })?;
-                self.graph.reduced(id);
+                let end = work.reduced(&mut self.graph, id, resolved, Given { reduction, completed })?;
+                self.end(id, end);
             }
             Answer::Failed(failed) => {
                 work.failed(&self.graph, id, resolved, &failed)?;
@@ -288,6 +296,14 @@ impl Schedule {
             Answer::Broken(_) => {}
         }
         Ok(())
+    }
+
+    fn end(&mut self, id: NodeId, end: End) {
+        match end {
+            End::Reduced => self.graph.reduced(id),
+            End::Failed => self.fail(id),
+            End::Waits => {}
+        }
     }
 
     fn fail(&mut self, id: NodeId) {

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::backend::{Answer, Backend, Forcing};
+use crate::home::Home;
 use crate::remembered::Remembered;
 
 /// Reductions that are fetched or stored at once; each may be several objects, all of them in memory.
@@ -36,6 +37,7 @@ pub struct Sharing {
     /// The first fault that made it useless; nothing is asked of it any more.
     broken: Cell<bool>,
     complaints: RefCell<Vec<String>>,
+    home: Rc<Home>,
     fetched: Cell<usize>,
 }
 
@@ -44,7 +46,7 @@ impl Sharing {
     ///
     /// # Errors
     /// The URI names none.
-    pub async fn open(store: Rc<Store>, uri: &str) -> Result<Rc<Self>> {
+    pub async fn open(store: Rc<Store>, uri: &str, home: Rc<Home>) -> Result<Rc<Self>> {
         let storage = Storage::open(uri).await?;
         let there = Remembered::open(&store, uri);
         Ok(Rc::new(Self {
@@ -56,6 +58,7 @@ impl Sharing {
             permits: Rc::new(Semaphore::new(AT_ONCE)),
             broken: Cell::new(false),
             complaints: RefCell::default(),
+            home,
             fetched: Cell::new(0),
         }))
     }
@@ -155,7 +158,13 @@ impl Sharing {
         Ok(())
     }
 
-    /// The thunk's reduction, if the storage has it and all its outputs, which are in the store then.
+    /// Which outputs are wanted in the store.
+    #[cfg(feature = "lambda")]
+    pub fn home(&self) -> &Rc<Home> {
+        &self.home
+    }
+
+    /// The thunk's reduction, if the storage has it and all its outputs, which are in the store then, if they are wanted there.
     async fn fetch(&self, thunk: &ObjectName) -> Result<Option<Reduction>> {
         if self.broken.get() || self.absent.borrow().contains(thunk) {
             return Ok(None);
@@ -173,13 +182,37 @@ impl Sharing {
             return Ok(None);
         };
         let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-        if !self.fetch_objects(&values.into_iter().collect::<Vec<_>>()).await?.is_empty() {
+        let values: Vec<ObjectName> = values.into_iter().collect();
+        if !self.bring_home(thunk, &values).await? {
             self.absent.borrow_mut().insert(*thunk);
             return Ok(None);
         }
         self.store.put_reduction(thunk, &reduction)?;
         self.there.borrow_mut().add(&Key::Fact(*thunk));
         Ok(Some(reduction))
+    }
+
+    /// Fetches a thunk's outputs, if they are wanted in the store; else makes sure that they stay to be had.
+    async fn bring_home(&self, thunk: &ObjectName, outputs: &[ObjectName]) -> Result<bool> {
+        if self.home.wants(thunk) {
+            return Ok(self.fetch_objects(outputs).await?.is_empty());
+        }
+        let lacking = outputs.iter().filter(|name| !self.store.contains(name));
+        let keys: Vec<Key> = lacking.map(|name| Key::Object(*name)).collect();
+        match self.storage.has(&keys).await {
+            Ok(there) => {
+                let all = there.iter().all(|there| *there);
+                keys.iter()
+                    .zip(there)
+                    .filter(|(_, there)| *there)
+                    .for_each(|(key, _)| self.there.borrow_mut().add(key));
+                Ok(all)
+            }
+            Err(error) => {
+                self.complain(&error);
+                Ok(false)
+            }
+        }
     }
 
     /// Brings objects into the store, as far as the storage has them; gives the names of the others.
@@ -329,10 +362,16 @@ impl Shared {
             return Ok(Answer::Reduced { reduction, completed: Vec::new() });
         }
         let answer = self.inner.force(thunk).await;
-        if let Answer::Reduced { reduction, completed } = &answer
-            && completed.is_empty()
-        {
-            self.sharing.store_later(thunk, reduction.clone());
+        if let Answer::Reduced { reduction, completed } = &answer {
+            let outputs: Vec<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
+            if self.sharing.home.wants(&thunk)
+                && let Some(missing) = self.sharing.fetch_objects(&outputs).await?.first()
+            {
+                anyhow::bail!("the storage does not have its output {missing}, which was put there");
+            }
+            if completed.is_empty() {
+                self.sharing.store_later(thunk, reduction.clone());
+            }
         }
         Ok(answer)
     }

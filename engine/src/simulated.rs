@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::backend::{Answer, Backend, Forcing};
 use crate::graph::{Graph, NodeId};
 use crate::protocol::Failed;
-use crate::schedule::{Given, Options, Schedule, Start, Work};
+use crate::schedule::{End, Given, Options, Schedule, Start, Work};
 
 /// What is simulated, as the command line gives it: `workers=384,latency=50,failures=0.01`.
 #[derive(Clone, Debug)]
@@ -161,12 +161,12 @@ struct Nothing {
 }
 
 impl Work for Nothing {
-    fn start(&mut self, graph: &Graph, id: NodeId) -> Result<Start> {
+    fn start(&mut self, graph: &mut Graph, id: NodeId) -> Result<Start> {
         Ok(Start::Run(graph.name(id)))
     }
 
-    fn reduced(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: Given) -> Result<()> {
-        Ok(())
+    fn reduced(&mut self, _: &mut Graph, _: NodeId, _: ObjectName, _: Given) -> Result<End> {
+        Ok(End::Reduced)
     }
 
     fn failed(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: &Failed) -> Result<()> {

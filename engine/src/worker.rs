@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
-use sandbox::{Entry, Layer, Outcome, Sandbox, Status};
+use sandbox::{Entry, Layer, Outcome, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
 use crate::backend::Answer;
 use crate::bare;
 use crate::escapes::{self, Completed};
-use crate::observed;
 use crate::protocol::{self, Done, Failed, Job};
+use crate::room::Room;
 
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
@@ -34,6 +34,8 @@ pub enum Manner {
     Sandboxed,
     /// The same on another machine: its files are not those that commands should have found.
     FarAway,
+    /// As on another machine, which gives no namespaces: the sandbox translates paths.
+    Translated,
     /// Without a sandbox: only gg's own thunks can.
     Bare,
 }
@@ -76,9 +78,12 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     if manner == Manner::Bare {
         return bare::serve(stream, store);
     }
-    let sandbox = Sandbox::enter(&store.root().join("sandbox")).context("the sandbox cannot be made");
+    let translated = manner == Manner::Translated;
+    let sandbox =
+        Room::enter(&store.root().join("sandbox"), translated).context("the sandbox cannot be made");
+    let far_away = translated || manner == Manner::FarAway;
     let mut worker = match sandbox {
-        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away: manner == Manner::FarAway },
+        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away },
         Err(error) => {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
@@ -115,7 +120,7 @@ enum Ended {
 
 struct Worker {
     store: Store,
-    sandbox: Sandbox,
+    sandbox: Room,
     /// Trees that were used lately: those of toolchains and of headers are shared by many thunks.
     trees: HashMap<ObjectName, Rc<Tree>>,
     /// This machine's files are not those of the machine that recorded.
@@ -178,7 +183,7 @@ impl Worker {
             let wanted = self.wanted(&current.thunk, &layout)?;
             self.sandbox.sync(&wanted)?;
             let job = self.job(&current.thunk, &layout)?;
-            let (outcome, touches) = match observed::run(&mut self.sandbox, &job) {
+            let (outcome, touches) = match self.sandbox.run_observed(&job) {
                 Ok(seen) => seen,
                 // Where tracing is forbidden, commands that fail must still do so as ever.
                 Err(error) => {

@@ -188,6 +188,10 @@ impl CArray {
         let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
         CArray { pointers, _strings: strings }
     }
+
+    pub(crate) fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
 }
 
 /// Everything that the processes of one sandbox need.
@@ -332,7 +336,7 @@ fn mount_proc(user_namespace: bool) -> Result<(), Failure> {
 
 /// Every signal has its default effect and none is blocked, as a shell would leave it. By direct system calls, as
 /// glibc keeps two signals to itself.
-fn reset_signals() {
+pub(crate) fn reset_signals() {
     const SET: usize = 8;
     // The kernel's struct sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
     let default = [0u64; 4];
@@ -426,7 +430,7 @@ fn execute(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failure> {
         if let Some(gate) = plan.gate {
             gate.enter().map_err(|e| (Step::Gate, e.raw_os_error().unwrap_or(libc::EIO)))?;
         }
-        libc::execve(plan.program.as_ptr(), plan.argv.pointers.as_ptr(), plan.env.pointers.as_ptr());
+        libc::execve(plan.program.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr());
         let errno = errno();
         if errno == libc::ENOENT && libc::access(plan.program.as_ptr(), libc::F_OK) == 0 {
             plan.memory.report().interpreter_missing.store(1, Relaxed);

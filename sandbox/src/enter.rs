@@ -133,7 +133,7 @@ impl Drop for Sandbox {
 }
 
 /// Makes and locks a directory that no other process has.
-fn own_directory(scratch: &Path) -> Result<(PathBuf, OwnedFd)> {
+pub(crate) fn own_directory(scratch: &Path) -> Result<(PathBuf, OwnedFd)> {
     fs::create_dir_all(scratch).map_err(|e| Error::file("cannot make directory", scratch, e))?;
     let scratch = scratch.canonicalize().map_err(|e| Error::file("cannot resolve", scratch, e))?;
     for number in 0u32.. {

@@ -48,6 +48,9 @@ pub enum Error {
     /// This machine cannot run sandboxes; the text is the one line that [`Error::Setup`] would give.
     #[error("{0}")]
     Unsupported(String),
+    /// The command needs a program that cannot run without namespaces; the text says which, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The process that watches over the command was killed from outside.
     #[error("sandbox: the command's init process was killed from outside (out of memory?)")]
     Killed,

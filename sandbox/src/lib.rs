@@ -19,16 +19,23 @@
 //! The upper layer is a tmpfs of the worker by default, because making and removing the directories that overlayfs needs
 //! costs 20 µs there and 1 ms on ext4; [`Layer::Disk`] is for commands that write more than fits into memory.
 
+//!
+//! Where the kernel refuses all that, [`Translated`] runs commands in the tree itself, with a preload library that makes them take it for their root
+//! directory.
+
 mod child;
 mod chroot;
 mod enter;
 mod error;
 mod gate;
+mod harvest;
 mod job;
 mod place;
+mod program;
 mod remove;
 mod run;
 mod sys;
+mod translated;
 mod tree;
 mod upper;
 
@@ -36,6 +43,7 @@ pub use enter::{Sandbox, Support, check, sweep};
 pub use error::Error;
 pub use gate::Gate;
 pub use job::{ExecFailure, Job, Layer, Outcome, Status, Stdin, Usage};
+pub use translated::Translated;
 pub use tree::{Entry, SyncStats, Tree};
 pub use upper::{Change, ChangeKind, Upper};
 

@@ -34,6 +34,20 @@ pub(crate) fn place_file(
     copy(source, &stat, executable, root, path)
 }
 
+/// The same, but always as a copy: whatever is done to it is not done to the source.
+pub(crate) fn copy_file(
+    source: &CStr,
+    executable: bool,
+    root: BorrowedFd<'_>,
+    path: &CStr,
+) -> io::Result<()> {
+    let stat = sys::lstat(sys::CWD, source)?;
+    if sys::file_type(&stat) != libc::S_IFREG {
+        return Err(io::Error::other("is no regular file"));
+    }
+    copy(source, &stat, executable, root, path)
+}
+
 fn copy(
     source: &CStr,
     stat: &libc::stat,

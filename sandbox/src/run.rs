@@ -164,7 +164,7 @@ fn prepare(job: &Job, tree: &Tree, upper: &mut Upper) -> Result<()> {
     Ok(())
 }
 
-fn c_string(job: &Job, bytes: Vec<u8>) -> Result<CString> {
+pub(crate) fn c_string(job: &Job, bytes: Vec<u8>) -> Result<CString> {
     let reason = "it has a NUL byte in its path, arguments, environment or directory";
     CString::new(bytes).map_err(|_| Error::BadJob { program: job.program.clone(), reason })
 }
@@ -224,9 +224,9 @@ fn judge(verdict: Verdict) -> Result<(Status, Usage)> {
 /// A started sandbox. Dropped before its end, it is killed.
 #[derive(Debug)]
 pub(crate) struct Running {
-    pid: libc::pid_t,
-    process: OwnedFd,
-    waited: bool,
+    pub(crate) pid: libc::pid_t,
+    pub(crate) process: OwnedFd,
+    pub(crate) waited: bool,
 }
 
 impl Running {
@@ -251,7 +251,7 @@ impl Running {
     }
 
     /// Collects output until the sandbox ends, or must be killed: then says why.
-    fn listen(
+    pub(crate) fn listen(
         &self,
         output: &mut Output,
         done: BorrowedFd<'_>,
@@ -330,14 +330,14 @@ impl Drop for Running {
 }
 
 /// Standard output and standard error on their way into memory.
-struct Output {
+pub(crate) struct Output {
     pipes: [Option<File>; 2],
-    bytes: [Vec<u8>; 2],
+    pub(crate) bytes: [Vec<u8>; 2],
     limit: usize,
 }
 
 impl Output {
-    fn new(out: OwnedFd, err: OwnedFd, limit: usize) -> Result<Output> {
+    pub(crate) fn new(out: OwnedFd, err: OwnedFd, limit: usize) -> Result<Output> {
         let nonblocking =
             |fd: BorrowedFd<'_>| sys::set_nonblocking(fd).map_err(|e| Error::setup("set up descriptors", e));
         nonblocking(out.as_fd())?;
@@ -372,7 +372,7 @@ impl Output {
     }
 
     /// Takes what the pipes still hold when all writers are gone.
-    fn drain(&mut self) -> Result<()> {
+    pub(crate) fn drain(&mut self) -> Result<()> {
         for which in [0, 1] {
             while self.read(which)? {}
         }

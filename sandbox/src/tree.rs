@@ -8,10 +8,10 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::place::place_file;
+use crate::place::{copy_file, place_file};
 use crate::{Error, Result, remove, sys};
 
 /// What stands at a path of the tree.
@@ -59,11 +59,23 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
-    root: OwnedFd,
-    current: BTreeMap<PathBuf, Entry>,
+    pub(crate) root: OwnedFd,
+    pub(crate) current: BTreeMap<PathBuf, Entry>,
     shape: Arc<Shape>,
     /// A sync has failed midway: what the directory holds is not known.
-    dirty: bool,
+    pub(crate) dirty: bool,
+    /// For a tree that commands write to: see [`Tree::create_open`].
+    pub(crate) stamps: Option<BTreeMap<PathBuf, Stamp>>,
+}
+
+/// What changes when a file is written to, or replaced by another: inode, and time of the last change of anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(u64, i64, i64);
+
+impl Stamp {
+    pub(crate) fn of(stat: &libc::stat) -> Stamp {
+        Stamp(stat.st_ino, stat.st_ctime, stat.st_ctime_nsec)
+    }
 }
 
 impl Tree {
@@ -73,6 +85,16 @@ impl Tree {
     /// # Errors
     /// The directory cannot be made or emptied.
     pub fn create(root: &Path) -> Result<Tree> {
+        Tree::create_with(root, None)
+    }
+
+    /// The same for commands that run in the directory itself, without an overlay: files are copies, so that nothing is shared with their
+    /// sources, and links lead to where they would if the directory were `/`.
+    pub(crate) fn create_open(root: &Path) -> Result<Tree> {
+        Tree::create_with(root, Some(BTreeMap::new()))
+    }
+
+    fn create_with(root: &Path, stamps: Option<BTreeMap<PathBuf, Stamp>>) -> Result<Tree> {
         std::fs::create_dir_all(root).map_err(|e| Error::file("cannot make directory", root, e))?;
         let fd = sys::open_dir(root).map_err(|e| Error::file("cannot open", root, e))?;
         let mut tree = Tree {
@@ -81,6 +103,7 @@ impl Tree {
             current: BTreeMap::new(),
             shape: Arc::default(),
             dirty: true,
+            stamps,
         };
         tree.sync(&BTreeMap::new())?;
         Ok(tree)
@@ -94,6 +117,14 @@ impl Tree {
 
     pub(crate) fn shape(&self) -> &Arc<Shape> {
         &self.shape
+    }
+
+    /// Something is no longer at this path.
+    pub(crate) fn forget(&mut self, path: &Path) {
+        Arc::make_mut(&mut self.shape).links.remove(path);
+        if let Some(stamps) = &mut self.stamps {
+            stamps.remove(path);
+        }
     }
 
     /// Is there a file, or a link, at this path?
@@ -130,6 +161,12 @@ impl Tree {
             }
         }
         for path in difference.removed {
+            if let Some(stamps) = &mut self.stamps {
+                // It may have been added again.
+                if !wanted.contains_key(&path) {
+                    stamps.remove(&path);
+                }
+            }
             self.current.remove(&path);
         }
         self.current.extend(difference.added.into_iter().map(|(p, e)| (p.to_owned(), e.clone())));
@@ -140,6 +177,9 @@ impl Tree {
     fn clear(&mut self) -> Result<()> {
         self.current.clear();
         self.shape = Arc::default();
+        if let Some(stamps) = &mut self.stamps {
+            stamps.clear();
+        }
         remove::remove_content(self.root.as_fd())
             .map_err(|e| Error::file("cannot empty directory", &self.path, e))?;
         sys::chmod(self.root.as_fd(), c".", 0o755).map_err(|e| Error::file("cannot change", &self.path, e))
@@ -188,11 +228,21 @@ impl Tree {
         match entry {
             Entry::File { source, executable } => {
                 let source_path = sys::cstr(source).map_err(|e| Error::file("cannot read", source, e))?;
-                place_file(&source_path, *executable, self.root.as_fd(), &relative(path)?)
-                    .map_err(|e| Error::file("cannot make an input of", source, e))
+                let here = relative(path)?;
+                let placed = match &mut self.stamps {
+                    None => place_file(&source_path, *executable, self.root.as_fd(), &here),
+                    Some(stamps) => {
+                        copy_file(&source_path, *executable, self.root.as_fd(), &here).and_then(|()| {
+                            stamps.insert(path.to_owned(), Stamp::of(&sys::lstat(self.root.as_fd(), &here)?));
+                            Ok(())
+                        })
+                    }
+                };
+                placed.map_err(|e| Error::file("cannot make an input of", source, e))
             }
             Entry::Symlink(target) => {
-                let c_target = sys::cstr(target).map_err(failed)?;
+                let outside = self.stamps.as_ref().map(|_| target_below(&self.path, path, target));
+                let c_target = sys::cstr(outside.as_deref().unwrap_or(target)).map_err(failed)?;
                 sys::symlink(&c_target, self.root.as_fd(), &relative(path)?).map_err(failed)?;
                 Arc::make_mut(&mut self.shape).links.insert(path.to_owned(), target.clone());
                 Ok(())
@@ -227,6 +277,38 @@ impl Tree {
             .map_err(|e| Error::file("cannot make input directory", path, e))?;
         Arc::make_mut(&mut self.shape).directories.insert(path.to_owned());
         Ok(())
+    }
+}
+
+/// The target of a link at `path` in a tree that is no root directory, so that it leads to where it would if the tree were one.
+fn target_below(root: &Path, path: &Path, target: &Path) -> PathBuf {
+    let mut depth = if target.is_absolute() { 0 } else { path.components().count().saturating_sub(2) };
+    let mut leads_out = false;
+    let mut inside: Vec<Component<'_>> =
+        if target.is_absolute() { Vec::new() } else { path.components().skip(1).take(depth).collect() };
+    for component in target.components() {
+        match component {
+            Component::ParentDir if depth == 0 => leads_out = true,
+            Component::ParentDir => {
+                depth -= 1;
+                inside.pop();
+            }
+            Component::Normal(_) => {
+                depth += 1;
+                inside.push(component);
+            }
+            _ => {}
+        }
+    }
+    match (target.strip_prefix("/"), leads_out) {
+        // There, `..` of the root is the root.
+        (_, true) => root.join(inside.iter().collect::<PathBuf>()),
+        (Ok(_), false) => {
+            let mut outside = root.as_os_str().to_owned();
+            outside.push(target);
+            outside.into()
+        }
+        (Err(_), false) => target.to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +71,11 @@ impl Upper {
         let root = sys::openat(layer.as_fd(), c"upper", libc::O_PATH | libc::O_DIRECTORY).map_err(failed)?;
         let path = path.join("upper");
         Ok(Upper { base, name: c_name, path, root, shape, prepared: BTreeSet::new(), removed: false })
+    }
+
+    /// The layer itself.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
     /// Makes a directory and those above it, where the tree has none, before the command runs.

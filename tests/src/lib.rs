@@ -10,6 +10,7 @@
 
 mod comparison;
 mod process;
+mod proxy;
 mod report;
 mod server;
 mod space;
@@ -18,6 +19,7 @@ mod tree;
 
 pub use comparison::{Comparison, Expect};
 pub use process::{Ran, Running, children};
+pub use proxy::{Fault, Proxy};
 pub use report::{Forced, Shown};
 pub use server::Server;
 pub use space::TestSpace;

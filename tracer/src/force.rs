@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use crate::recorder::lock;
+use crate::termination;
 
 /// Runs `ggforce`.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ impl Forcer {
             return Ok(());
         }
         let _turn = lock(&self.turn);
+        if termination::came() {
+            return Err("the build is being ended".into());
+        }
         let cannot = |e: std::io::Error| format!("cannot run {}: {e}", self.program.display());
         let mut command = engine(&self.program, &self.store);
         command.args(["--on-demand", "--paths-from", "-"]);
@@ -53,7 +57,7 @@ impl Forcer {
             // An engine that ended early has said why, and its exit code tells.
             let _ = input.write_all(&list);
         }
-        let status = child.wait().map_err(cannot)?;
+        let status = termination::wait_for_engine(&mut child).map_err(cannot)?;
         if status.success() { Ok(()) } else { Err(format!("ggforce ended with {status}")) }
     }
 }

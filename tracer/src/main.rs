@@ -24,6 +24,7 @@ mod server;
 mod session;
 mod session_directory;
 mod standing;
+mod termination;
 mod toolchain;
 mod watch;
 

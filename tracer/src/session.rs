@@ -27,7 +27,7 @@ use crate::request::Exec;
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
 use crate::watch::Watch;
-use crate::{Arguments, Method, process, recorder};
+use crate::{Arguments, Method, process, recorder, termination};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -306,7 +306,7 @@ fn preload(
 
 fn wait(recorder: &Recorder, mut child: Child) -> Result<ExitStatus> {
     let _ = recorder.build.set(child.id().cast_signed());
-    forward_termination(child.id());
+    termination::forward_to(child.id());
     child.wait().context("cannot wait for the build")
 }
 
@@ -325,7 +325,7 @@ fn traced(recorder: &Arc<Recorder>, mut command: Command) -> Result<ExitStatus> 
         let spawned = command.spawn();
         drop(command);
         if let Ok(child) = &spawned {
-            forward_termination(child.id());
+            termination::forward_to(child.id());
         }
         let run = follow.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
         // What the exec said tells more than that the tracer found nobody.
@@ -347,21 +347,6 @@ fn leave_interrupts_to_the_build(command: &mut Command) {
             }
             Ok(())
         });
-    }
-}
-
-/// `SIGTERM` and `SIGHUP` sent to the recorder go on to the build; the recorder ends after it.
-fn forward_termination(child: u32) {
-    use std::sync::atomic::{AtomicI32, Ordering};
-    static CHILD: AtomicI32 = AtomicI32::new(0);
-    extern "C" fn forward(signal: libc::c_int) {
-        // SAFETY: kill is async-signal-safe; the child is not reaped before the recorder's last steps.
-        unsafe { libc::kill(CHILD.load(Ordering::Relaxed), signal) };
-    }
-    CHILD.store(child as i32, Ordering::Relaxed);
-    for signal in [libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler only calls kill.
-        unsafe { libc::signal(signal, forward as *const () as libc::sighandler_t) };
     }
 }
 

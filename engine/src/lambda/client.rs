@@ -182,12 +182,17 @@ impl Lambda {
         let done = worker::read_answer(thunk, done)?;
         if let backend::Answer::Reduced { reduction, completed } = &done {
             let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-            for content in &answer.contents {
-                content.put(&self.store, |name| values.contains(name)).context("what the function gives")?;
+            if self.sharing.home().wants(thunk) {
+                for content in &answer.contents {
+                    content
+                        .put(&self.store, |name| values.contains(name))
+                        .context("what the function gives")?;
+                }
+                self.fetch(&values.iter().copied().collect::<Vec<_>>()).await?;
             }
-            self.fetch(&values.iter().copied().collect::<Vec<_>>()).await?;
             self.sharing.note(values);
-            distant::accept(&self.store, thunk, reduction, completed.is_empty())?;
+            let there = |name: &ObjectName| self.store.contains(name) || self.sharing.knows(name);
+            distant::accept(&self.store, thunk, reduction, completed.is_empty(), there)?;
         }
         Ok(done)
     }

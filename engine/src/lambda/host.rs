@@ -115,7 +115,7 @@ impl Function {
         if uri.starts_with("file:") {
             bail!("a directory is no storage for a function");
         }
-        let sharing = Sharing::open(Rc::clone(&self.store), uri).await?;
+        let sharing = Sharing::open(Rc::clone(&self.store), uri, Rc::default()).await?;
         self.storages.borrow_mut().insert(uri.into(), Rc::clone(&sharing));
         Ok(sharing)
     }

@@ -11,13 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use thunk::{ObjectName, Store};
 use tokio::net::TcpStream;
 
-use super::message::{self, Body, Hello, VERSION};
+use super::message::{self, Body, Hello, Received, VERSION};
 use super::stream::{Security, Stream};
 use crate::backend::{Answer, Backend, Forcing};
 use crate::{distant, needs, worker};
 
-/// A worker host that says nothing for so long is gone: it says that it lives more often.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Until both know who the other is.
 const GREETING: Duration = Duration::from_secs(10);
 /// Nothing that a command writes is larger.
@@ -84,7 +82,10 @@ impl Remote {
             None => self.connect().await?.0,
         };
         let answer = self.converse(&mut stream, thunk).await?;
-        self.idle.borrow_mut().push(stream);
+        // Who broke says no more.
+        if !matches!(answer, Answer::Broken(_)) {
+            self.idle.borrow_mut().push(stream);
+        }
         Ok(answer)
     }
 
@@ -92,7 +93,7 @@ impl Remote {
         message::send(stream, Body::Job(thunk.to_string())).await?;
         let mut given = None;
         loop {
-            match receive(stream).await? {
+            match message::expect(stream).await? {
                 Body::Alive(_) => {}
                 Body::Lacking(names) => {
                     let needed = match &mut given {
@@ -102,12 +103,17 @@ impl Remote {
                     self.give(stream, needed, &names.names).await?;
                 }
                 Body::Piece(first) => {
-                    message::receive_object(stream, &self.store, first, LARGEST).await?;
+                    let received = message::receive_object(stream, &self.store, first, LARGEST).await?;
+                    if let Received::Unstored(why) = received {
+                        return Err(why);
+                    }
                 }
                 Body::Done(done) => {
                     let answer = worker::read_answer(thunk, done)?;
                     if let Answer::Reduced { reduction, completed } = &answer {
-                        distant::accept(&self.store, thunk, reduction, completed.is_empty())?;
+                        distant::accept(&self.store, thunk, reduction, completed.is_empty(), |name| {
+                            self.store.contains(name)
+                        })?;
                     }
                     return Ok(answer);
                 }
@@ -127,11 +133,6 @@ impl Remote {
         }
         Ok(())
     }
-}
-
-async fn receive(stream: &mut Stream) -> Result<Body> {
-    let received = tokio::time::timeout(SILENCE, message::receive(stream)).await;
-    received.context("it has fallen silent")??.context("the connection was closed")
 }
 
 impl Backend for Remote {

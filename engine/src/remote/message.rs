@@ -2,11 +2,13 @@
 //! The messages between an engine and a worker host, and how objects travel in them. Knows no sockets.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use prost::Message;
 use thunk::{Hasher, ObjectName, Store};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use crate::protocol::{self, Done};
 
@@ -14,6 +16,10 @@ use crate::protocol::{self, Done};
 pub const VERSION: u32 = 1;
 /// How much of an object goes into one message.
 const PIECE: usize = 1 << 20;
+/// Who neither takes nor says anything for so long is gone: who is at work says so more often.
+const SILENCE: Duration = Duration::from_secs(30);
+/// So much is taken within that time, however slow the network.
+const CHUNK: usize = 16 << 10;
 /// No message is larger: pieces, what a command printed, names.
 const MAX: u64 = 64 << 20;
 
@@ -90,10 +96,26 @@ pub struct Piece {
 /// Sends a message.
 ///
 /// # Errors
-/// The connection is lost.
+/// The connection is lost, or nothing is taken at its other end.
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), body: Body) -> io::Result<()> {
-    stream.write_all(&protocol::frame(&Packet { body: Some(body) })).await?;
-    stream.flush().await
+    let frame = protocol::frame(&Packet { body: Some(body) });
+    for chunk in frame.chunks(CHUNK) {
+        timeout(SILENCE, stream.write_all(chunk)).await.map_err(|_| silent())??;
+    }
+    timeout(SILENCE, stream.flush()).await.map_err(|_| silent())?
+}
+
+fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it has fallen silent")
+}
+
+/// Receives a message that must come now.
+///
+/// # Errors
+/// As [`receive`]; nothing comes.
+pub async fn expect(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Body> {
+    let received = timeout(SILENCE, receive(stream)).await.map_err(|_| silent())??;
+    received.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"))
 }
 
 /// Receives a message; `None` at the end of the connection.
@@ -168,25 +190,37 @@ pub async fn send_object(
     Ok(())
 }
 
-/// Receives an object whose first piece has come, into the store. Says whether the other side had it.
+/// What became of an object that was asked for.
+#[derive(Debug)]
+pub enum Received {
+    /// It is in the store.
+    Stored,
+    /// The other side does not have it.
+    Absent,
+    /// It came, and could not be stored.
+    Unstored(anyhow::Error),
+}
+
+/// Receives an object whose first piece has come, into the store. Where that cannot be written to, the object is received all
+/// the same: then both sides still know what comes next.
 ///
 /// # Errors
-/// What comes is not what its name says; the connection is lost; the store cannot be written to.
+/// What comes is not what its name says; the connection is lost.
 pub async fn receive_object(
     stream: &mut (impl AsyncRead + Unpin),
     store: &Store,
     first: Piece,
     limit: u64,
-) -> Result<Option<ObjectName>> {
+) -> Result<Received> {
     let name: ObjectName = first.name.parse()?;
     if first.absent {
-        return Ok(None);
+        return Ok(Received::Absent);
     }
     if name.size() > limit {
         bail!("{name} is larger than is taken here");
     }
     let executable = first.executable;
-    let mut file = store.temporary(executable)?;
+    let mut file = store.temporary(executable).map_err(anyhow::Error::from);
     let mut hasher = Hasher::new();
     let mut left = name.size();
     let mut piece = first;
@@ -201,12 +235,16 @@ pub async fn receive_object(
         }
         left -= len;
         hasher.update(&data);
-        file.write_all(&data).context("cannot write to the store")?;
+        if let Ok(open) = &mut file
+            && let Err(why) = open.write_all(&data).context("cannot write to the store")
+        {
+            file = Err(why);
+        }
         if left == 0 {
             break;
         }
-        match receive(stream).await? {
-            Some(Body::Piece(next)) => piece = next,
+        match expect(stream).await? {
+            Body::Piece(next) => piece = next,
             _ => bail!("an object ends before its end"),
         }
     }
@@ -214,8 +252,8 @@ pub async fn receive_object(
     if actual != name {
         bail!("what was sent as {name} is {actual}");
     }
-    store.install(file, &name, executable)?;
-    Ok(Some(name))
+    let stored = file.and_then(|file| Ok(store.install(file, &name, executable)?));
+    Ok(stored.map_or_else(Received::Unstored, |()| Received::Stored))
 }
 
 #[cfg(test)]
@@ -225,7 +263,12 @@ mod tests {
     use super::*;
 
     fn run<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(work)
     }
 
     fn store() -> (tempfile::TempDir, Store) {
@@ -237,7 +280,14 @@ mod tests {
     async fn take(bytes: &[u8], store: &Store) -> Result<Option<ObjectName>> {
         let mut stream = bytes;
         match receive(&mut stream).await? {
-            Some(Body::Piece(first)) => receive_object(&mut stream, store, first, 1 << 30).await,
+            Some(Body::Piece(first)) => {
+                let name = first.name.parse()?;
+                match receive_object(&mut stream, store, first, 1 << 30).await? {
+                    Received::Stored => Ok(Some(name)),
+                    Received::Absent => Ok(None),
+                    Received::Unstored(why) => Err(why),
+                }
+            }
             other => bail!("{other:?}"),
         }
     }
@@ -268,6 +318,22 @@ mod tests {
             let mut sent = Vec::new();
             send_object(&mut sent, &here, &absent, false).await.unwrap();
             assert_eq!(take(&sent, &there).await.unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn who_falls_silent_is_not_waited_for() {
+        run(async {
+            let (_dir, store) = store();
+            let content: Vec<u8> =
+                (0..9000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+            let name = store.put(ObjectKind::Value, &content).unwrap();
+            let (mut here, mut there) = tokio::io::duplex(8 << 10);
+            let error = send_object(&mut here, &store, &name, false).await.unwrap_err();
+            assert!(error.to_string().contains("silent"), "{error}");
+            // What has come is not all, and no more comes.
+            let error = expect(&mut there).await.unwrap_err();
+            assert!(error.to_string().contains("silent"), "{error}");
         });
     }
 

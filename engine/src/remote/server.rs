@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, RwLock, Semaphore};
 
 use super::key::Key;
-use super::message::{self, Body, Hello, Names, VERSION};
+use super::message::{self, Body, Hello, Names, Received, VERSION};
 use super::stream::{Security, Stream};
 use crate::backend::{Answer, Backend as _};
 use crate::cache::Cache;
@@ -108,7 +108,7 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
     store.sweep();
     let _ = sandbox::sweep(&store.root().join("sandbox"));
     let sharing = match &arguments.storage {
-        Some(uri) => Some(Sharing::open(Rc::clone(&store), uri).await?),
+        Some(uri) => Some(Sharing::open(Rc::clone(&store), uri, Rc::default()).await?),
         None => None,
     };
     let host = Rc::new(Host {
@@ -161,9 +161,17 @@ impl Host {
         while let Some(body) = message::receive(&mut stream).await? {
             let Body::Job(name) = body else { bail!("it speaks out of turn") };
             let used = patiently(&mut stream, self.in_use.read()).await?;
-            let done = self.job(&mut stream, &name.parse()?).await?;
+            let done = self.job(&mut stream, &name.parse()?).await;
             drop(used);
-            message::send(&mut stream, Body::Done(done)).await?;
+            match done {
+                Ok(done) => message::send(&mut stream, Body::Done(done)).await?,
+                // The last words here: whether both still know where they are is not known.
+                Err(why) => {
+                    let broken = protocol::Result::Broken(format!("{why:#}"));
+                    let _ = message::send(&mut stream, Body::Done(broken.into())).await;
+                    return Err(why);
+                }
+            }
             self.clean_up().await;
         }
         Ok(())
@@ -239,18 +247,21 @@ impl Host {
     async fn ask(&self, stream: &mut BufStream<Stream>, asked: &[ObjectName]) -> Result<()> {
         let names = asked.iter().map(ObjectName::to_string).collect();
         message::send(stream, Body::Lacking(Names { names })).await?;
+        let mut unstored = None;
         for name in asked {
-            let Some(Body::Piece(first)) = message::receive(stream).await? else {
+            let Body::Piece(first) = message::expect(stream).await? else {
                 bail!("it does not send what was asked for")
             };
             if first.name != name.to_string() {
                 bail!("it sends {} for {name}", first.name.chars().take(64).collect::<String>());
             }
-            if message::receive_object(stream, &self.store, first, LARGEST).await?.is_none() {
-                bail!("it lacks {name} itself");
+            match message::receive_object(stream, &self.store, first, LARGEST).await? {
+                Received::Stored => {}
+                Received::Absent => bail!("it lacks {name} itself"),
+                Received::Unstored(why) => unstored = unstored.or(Some(why)),
             }
         }
-        Ok(())
+        unstored.map_or(Ok(()), Err)
     }
 
     /// Between jobs: brings the cache back to its size.

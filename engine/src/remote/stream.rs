@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustls::pki_types::ServerName;
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -18,6 +19,8 @@ use super::tls;
 
 /// Until both know who the other is.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Whose machine does not answer for so long is gone.
+const GONE: Duration = Duration::from_secs(60);
 
 /// An open connection.
 pub enum Stream {
@@ -81,7 +84,7 @@ impl Security {
     /// It does not hold the key.
     pub async fn connect(&self, stream: TcpStream) -> Result<Stream> {
         self.allows(stream.peer_addr()?.ip())?;
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         match self {
             Self::Plain => Ok(Stream::Plain(stream)),
             Self::Key { client, .. } => {
@@ -100,7 +103,7 @@ impl Security {
     pub async fn accept(&self, stream: TcpStream) -> Result<Stream> {
         let accepting = async {
             self.allows(stream.peer_addr()?.ip())?;
-            stream.set_nodelay(true)?;
+            prepare(&stream)?;
             match self {
                 Self::Plain => Ok(Stream::Plain(stream)),
                 Self::Key { server, .. } => {
@@ -111,6 +114,14 @@ impl Security {
         };
         tokio::time::timeout(HANDSHAKE, accepting).await.context("it does not say who it is")?
     }
+}
+
+/// Small messages go at once. Who has gone without a word, as when a network fails, is noticed also while there is nothing to say.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(GONE / 2).with_interval(GONE / 6))?;
+    socket.set_tcp_user_timeout(Some(GONE))
 }
 
 impl AsyncRead for Stream {

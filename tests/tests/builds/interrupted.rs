@@ -17,7 +17,7 @@ use crate::observed::static_shell;
 const ROUNDS: u32 = 5;
 
 /// Every object of the store is what its name says, and every placeholder of the tree is whole.
-fn all_is_whole(space: &TestSpace) {
+pub fn all_is_whole(space: &TestSpace) {
     for folder in ["blobs", "exec"] {
         let Ok(entries) = fs::read_dir(space.store().join(folder)) else { continue };
         for entry in entries {
@@ -327,14 +327,18 @@ fn slow_source() -> TestSpace {
 
 /// Kills a program while something is being compiled.
 fn kill_while_compiling(space: &TestSpace, mut running: Running) {
+    wait_until_compiling(space, &mut running);
+    kill(space, running);
+}
+
+fn wait_until_compiling(space: &TestSpace, running: &mut Running) {
     let started = Instant::now();
     let is_compiler = |line: &String| line.contains("cc1\0");
     while !processes_of(space).iter().any(is_compiler) {
         let is_late = started.elapsed() > LATEST;
-        assert!(!running.has_ended() && !is_late, "it does not compile:\n{}", running.wait());
+        assert!(!running.has_ended() && !is_late, "it does not compile");
         sleep(Duration::from_millis(5));
     }
-    kill(space, running);
 }
 
 /// Neither workers nor what they run.
@@ -360,6 +364,22 @@ fn who_waits_for_the_recorder_can_tidy_up_when_that_is_killed() {
     let script = format!("gcc -c slow.c; {busybox} sh reader");
     kill_while_compiling(&space, space.start_program("ggtrace", &["sh", "-c", &script]));
     assert_eq!(space.read("tidied"), b"tidied\n");
+}
+
+/// Nobody waits on for what was to be forced.
+#[test]
+fn a_recorder_that_is_told_to_end_ends_its_engine() {
+    let space = slow_source();
+    space.write("a.c", "int a;\n");
+    space.ggtrace(&["gcc", "-c", "a.c"]).ok();
+    let mut running = space.start_program("ggtrace", &["sh", "-c", "gcc -c slow.c; cat slow.o >copy"]);
+    wait_until_compiling(&space, &mut running);
+    let told = Instant::now();
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), 128 + Signal::SIGTERM as i32);
+    assert!(told.elapsed() < LATEST, "it went on waiting");
+    let left = processes_of(&space);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use tests::{Forced, Ran, Server, TestSpace};
 
-use crate::calculator::{DEFERRED, calculator, is_as, plain};
+use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
+use crate::remote::holds;
 
 const FUNCTION: &str = "gg-force-1";
 const ROLE: &str = "arn:aws:iam::000000000000:role/gg";
@@ -122,6 +123,20 @@ fn functions_give_what_make_gives_with_s3_between() {
     cloud.space.ggtrace(&["make"]).ok();
     let forced = Forced::of(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
     assert!(forced.run >= 1 && forced.run < DEFERRED, "{forced:?}");
+    is_as(&cloud.space, &expected);
+}
+
+#[test]
+fn what_is_no_target_may_stay_in_the_storage() {
+    let cloud = Cloud::deployed();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda", "--no-download", "calc"]).ok());
+    for (file, content) in MADE.iter().zip(&expected) {
+        assert_eq!(holds(&cloud.space.store(), content), *file == "calc", "{file}");
+    }
+    let forced = Forced::of(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    assert_eq!((forced.run, forced.failed), (0, 0));
     is_as(&cloud.space, &expected);
 }
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::{Forced, Ran, Server, TestSpace};
@@ -14,14 +14,18 @@ use thunk::{ObjectKind, ObjectName};
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
 
 /// A worker host with a store of its own.
-struct Host {
+pub struct Host {
     child: Child,
     address: String,
 }
 
 impl Host {
-    fn start(space: &TestSpace, name: &str, more: &[&str]) -> Self {
-        let mut command = space.command(TestSpace::program("ggforce"));
+    pub fn start(space: &TestSpace, name: &str, more: &[&str]) -> Self {
+        Self::start_as(space.command(TestSpace::program("ggforce")), space, name, more)
+    }
+
+    /// The same through a command that ends by starting `ggforce` with further arguments.
+    pub fn start_as(mut command: Command, space: &TestSpace, name: &str, more: &[&str]) -> Self {
         command
             .args(["worker", "--listen", "127.0.0.1:0", "--cache"])
             .arg(space.outside().join(name))
@@ -40,6 +44,11 @@ impl Host {
     fn engine(&self) -> String {
         format!("remote={}", self.address)
     }
+
+    /// Where it listens on this machine.
+    pub fn port(&self) -> u16 {
+        self.address.rsplit_once(':').expect("an address").1.parse().expect("a port")
+    }
 }
 
 impl Drop for Host {
@@ -49,7 +58,7 @@ impl Drop for Host {
     }
 }
 
-fn new_key(space: &TestSpace, name: &str) -> PathBuf {
+pub fn new_key(space: &TestSpace, name: &str) -> PathBuf {
     let path = space.outside().join(name);
     let args = ["worker".as_ref(), "--new-key".as_ref(), path.as_os_str()];
     space.start_program("ggforce", &args).wait().ok();
@@ -179,6 +188,49 @@ fn a_second_person_computes_nothing_with_a_directory_between() {
 fn a_second_person_computes_nothing_with_redis_between() {
     let server = Server::redis();
     shares(calculator(), &format!("redis://127.0.0.1:{}", server.port));
+}
+
+/// Is this file's content an object of the store?
+pub fn holds(store: &Path, content: &[u8]) -> bool {
+    let name = ObjectName::of(ObjectKind::Value, content).to_string();
+    ["blobs", "exec"].iter().any(|kind| store.join(kind).join(&name).exists())
+}
+
+#[test]
+fn what_is_no_target_may_stay_in_the_storage() {
+    let mut space = calculator();
+    let before = plain(&space);
+    let made = |file: &str| &before[MADE.iter().position(|made| *made == file).expect("it is made")];
+    let storage = format!("file://{}", space.outside().join("shared").display());
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["--no-download"]).fails().says("--storage");
+    space.ggforce(&["--storage", &storage]).ok();
+
+    let store = space.outside().join("second");
+    space.set("GG_DIR", &store);
+    space.run(&["make", "clean"]).ok();
+    space.ggtrace(&["make"]).ok();
+    let args = ["--storage", &storage, "--no-download", "calc"];
+    let forced = Forced::of(&space.ggforce(&args).ok());
+    assert_eq!((forced.run, forced.failed), (0, 0));
+    assert!(space.read("calc") == *made("calc"));
+    for file in ["libcalc.a", "main.o", "add.o"] {
+        assert!(!holds(&store, made(file)), "{file}");
+        assert!(space.is_placeholder(file));
+    }
+
+    // What runs here gets its inputs, and no more.
+    space.write("main.c", "#include \"print.h\"\nint main(void) { print(7); return 0; }\n");
+    space.ggtrace(&["make"]).ok();
+    let forced = Forced::of(&space.ggforce(&args).ok());
+    assert_eq!((forced.run, forced.failed), (2, 0), "main.o and calc");
+    assert_eq!(space.run(&["./calc"]).ok().out(), "7\n");
+    assert!(holds(&store, made("libcalc.a")));
+    assert!(!holds(&store, made("add.o")));
+    // Later the rest comes home too.
+    assert_eq!(Forced::of(&space.ggforce(&["--storage", &storage]).ok()).run, 0);
+    space.run(&["make", "-q"]).ok();
+    assert!(space.read("add.o") == *made("add.o"));
 }
 
 #[test]

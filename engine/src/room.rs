@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where a worker runs commands: a sandbox of namespaces, or where the kernel refuses those, one that translates paths. Chooses between them; unaware
+//! of thunks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use observe::Touches;
+use sandbox::{Entry, Job, Outcome, Sandbox, Translated};
+
+use crate::{observed, own};
+
+/// One of the two.
+pub enum Room {
+    /// Of namespaces.
+    Namespaces(Sandbox),
+    /// Of paths.
+    Translated(Translated),
+}
+
+impl Room {
+    /// The best that is to be had, or the second one if it is asked for.
+    ///
+    /// # Errors
+    /// Neither is to be had.
+    pub fn enter(scratch: &Path, translated: bool) -> Result<Self> {
+        if translated {
+            return Self::translated(scratch);
+        }
+        match Sandbox::enter(scratch) {
+            Ok(sandbox) => Ok(Self::Namespaces(sandbox)),
+            Err(error @ sandbox::Error::Setup { .. }) => Self::translated(scratch)
+                .map_err(|second| anyhow!("{error}; nor can it do without namespaces: {second:#}")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn translated(scratch: &Path) -> Result<Self> {
+        let library = library()?.with_context(|| format!("{} is missing", translation::LIBRARY))?;
+        Ok(Self::Translated(Translated::enter(scratch, &library)?))
+    }
+
+    /// Makes `wanted` the files that the next commands see.
+    ///
+    /// # Errors
+    /// As [`Sandbox::sync`].
+    pub fn sync(&mut self, wanted: &BTreeMap<PathBuf, Entry>) -> Result<()> {
+        match self {
+            Self::Namespaces(sandbox) => sandbox.sync(wanted)?,
+            Self::Translated(translated) => translated.sync(wanted)?,
+        };
+        Ok(())
+    }
+
+    /// Runs one command.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`]; or this room cannot run it, and another may.
+    pub fn run(&mut self, job: &Job) -> Result<Outcome> {
+        Ok(match self {
+            Self::Namespaces(sandbox) => sandbox.run(job)?,
+            Self::Translated(translated) => translated.run(job)?,
+        })
+    }
+
+    /// Runs one command, and tells which files it touched.
+    ///
+    /// # Errors
+    /// As [`observed::run`].
+    pub fn run_observed(&mut self, job: &Job) -> Result<(Outcome, Touches)> {
+        match self {
+            Self::Namespaces(sandbox) => observed::run(sandbox, job),
+            Self::Translated(_) => bail!("there are no namespaces here"),
+        }
+    }
+}
+
+/// The preload library: beside this program, or in `../lib/gg` from there.
+fn library() -> Result<Option<PathBuf>> {
+    match own::beside(translation::LIBRARY)? {
+        None => own::beside(&format!("../lib/gg/{}", translation::LIBRARY)),
+        found => Ok(found),
+    }
+}
