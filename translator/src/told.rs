@@ -166,25 +166,34 @@ pub(crate) unsafe fn walks(
     let pointers = (count + 1) * size_of::<*const c_char>();
     let mut result = Err(Errno::NOMEM);
     with_memory(pointers + count * PATH_MAX, |memory| {
-        let array = memory.cast::<*const c_char>();
-        let fill = || {
-            for (index, path) in paths.iter().enumerate() {
-                let mut room = Room::uninit();
-                let outside = root.outside(AT_FDCWD, path, &mut room)?.to_bytes_with_nul();
-                let place = memory.wrapping_add(pointers + index * PATH_MAX);
-                // SAFETY: there is room for that many paths, and as many pointers.
-                unsafe {
-                    core::ptr::copy_nonoverlapping(outside.as_ptr(), place, outside.len());
-                    array.add(index).write(place.cast());
-                }
-            }
-            // SAFETY: there is room for one more.
-            unsafe { array.add(count).write(core::ptr::null()) };
-            call(array.cast_const()).ok_or(Errno::NOSYS)
-        };
-        result = fill();
+        // SAFETY: there is room for the pointers and as many paths.
+        result = unsafe { copy_outside(root, paths, memory, pointers) }
+            .and_then(|array| call(array).ok_or(Errno::NOSYS));
     });
     result
+}
+
+/// The paths outside, as an array at the start of `memory`; the strings come from offset `start` on.
+///
+/// # Safety
+/// There is room for a pointer to each path and a null pointer before `start`, and for as many paths after it.
+unsafe fn copy_outside(root: &Root, paths: Strings, memory: *mut u8, start: usize) -> Result<Array, Errno> {
+    let array = memory.cast::<*const c_char>();
+    let mut count = 0;
+    for path in paths.iter() {
+        let mut room = Room::uninit();
+        let outside = root.outside(AT_FDCWD, path, &mut room)?.to_bytes_with_nul();
+        let place = memory.wrapping_add(start + count * PATH_MAX);
+        // SAFETY: as the caller promises; no path is longer.
+        unsafe {
+            core::ptr::copy_nonoverlapping(outside.as_ptr(), place, outside.len().min(PATH_MAX));
+            array.add(count).write(place.cast());
+        }
+        count += 1;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { array.add(count).write(core::ptr::null()) };
+    Ok(array.cast_const())
 }
 
 /// `glob`: it is given our functions to look at directories with, so that what it finds are paths inside.

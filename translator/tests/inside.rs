@@ -20,7 +20,9 @@ fn main() {
     }
 }
 
-const CASES: [(&str, fn(&World)); 6] = [
+type Case = (&'static str, fn(&World));
+
+const CASES: [Case; 6] = [
     ("a command sees its paths", sees_its_paths),
     ("outputs are taken away", outputs_are_taken_away),
     ("static programs are refused", static_programs_are_refused),
