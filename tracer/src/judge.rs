@@ -23,13 +23,7 @@ use crate::request::Exec;
 pub struct Kernel(pub Arc<Recorder>);
 
 impl Judge for Kernel {
-    fn knows(
-        &self,
-        pid: Pid,
-        path: &Path,
-        argv: &[OsString],
-        parent: &dyn Fn() -> Option<Pid>,
-    ) -> bool {
+    fn knows(&self, pid: Pid, path: &Path, argv: &[OsString], parent: &dyn Fn() -> Option<Pid>) -> bool {
         // The first that asks is the build.
         self.0.build.get().is_some() && self.0.watch.is_announced(pid, &observe::tidy(path), argv, parent)
     }
@@ -83,6 +77,10 @@ impl Judge for Kernel {
 
     fn may_be_placeholder(&self, size: u64) -> bool {
         wire::size_may_be_placeholder(size)
+    }
+
+    fn way(&self, path: &Path) -> Option<observe::Way> {
+        self.0.lasting_way(path).map(|way| way as observe::Way)
     }
 
     fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {

@@ -249,7 +249,8 @@ impl List {
 
     /// Precompiled forms of a header, which a compiler prefers to the header itself.
     pub fn precompiled(&self, view: View<'_>, here: DirId, name: NameId, found: &mut Found) {
-        let known = self.precompiled.read().unwrap_or_else(PoisonError::into_inner).get(&(here, name)).cloned();
+        let known =
+            self.precompiled.read().unwrap_or_else(PoisonError::into_inner).get(&(here, name)).cloned();
         let edges = known.filter(|edges| self.holds(view, edges)).unwrap_or_else(|| {
             let at = view.tree.now();
             let mut found = Found::default();

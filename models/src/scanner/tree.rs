@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::{Included, Mark};
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
 use super::doubts::{Doubted, Doubts};
 use super::intern::{Fast, Table, hash};
+use super::{Included, Mark};
 
 /// Number of a directory.
 pub(super) type DirId = u32;
