@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Pid;
 use crate::calls::{At, Attribute, Base, Call, Flags, Links, Removal, Text};
@@ -79,8 +79,17 @@ pub(crate) enum Done {
     Foreseen,
 }
 
+/// What a request asks of its path that changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// To open it for reading, with these flags.
+    Open(i32),
+    /// What is there, whether links are followed, and whether that may be done to it.
+    LookUp(bool, Option<i32>),
+}
+
 /// A file, as far as it matters how it was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub kind: Kind,
     pub real: Option<PathBuf>,
@@ -237,6 +246,22 @@ impl Open {
 }
 
 impl Request {
+    /// The path and what is asked of it, if that changes nothing.
+    pub(crate) fn question(&self) -> Option<(&Path, Question)> {
+        const OTHER: i32 = libc::O_ACCMODE
+            | libc::O_CREAT
+            | libc::O_TRUNC
+            | libc::O_PATH
+            | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+        match self {
+            Request::Open(open) if open.flags & OTHER == libc::O_RDONLY => {
+                Some((&open.path, Question::Open(open.flags)))
+            }
+            Request::LookUp { path, follow, mode } => Some((path, Question::LookUp(*follow, *mode))),
+            _ => None,
+        }
+    }
+
     /// Looks at what will not be known any more when the call is over.
     pub(crate) fn prepare(&mut self, view: View) {
         if let Request::Open(open) = self {

@@ -2,9 +2,11 @@
 //! Who is asked before a program is executed or a file opened, and what can be answered. Knows neither how the question
 //! comes up nor how an answer is carried out.
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Pid;
 
@@ -28,6 +30,9 @@ pub struct Exec {
     /// What standard input, output and error are; nothing for a descriptor that is closed.
     pub fds: [Option<Metadata>; 3],
 }
+
+/// Stands for what a path leads to: see [`Judge::way`].
+pub type Way = Arc<dyn Any + Send + Sync>;
 
 /// What is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,13 @@ pub trait Judge: Send + Sync {
     /// Is `open` to be asked about directories too? Must be quick.
     fn may_hold_placeholders(&self) -> bool {
         false
+    }
+
+    /// What stands for where this absolute path leads: the same one again for as long as nothing on the way there, nor what it
+    /// leads to, may have changed. Nothing where that is not known. Must be quick.
+    fn way(&self, path: &Path) -> Option<Way> {
+        let _ = path;
+        None
     }
 
     /// A regular file or a directory that exists is about to be opened, under this absolute path.

@@ -87,7 +87,7 @@ pub use executed::executed;
 pub use failure::is_about_paths;
 pub use gate::{Entrance, Gate, Guard, Run};
 pub use guardian::{Guardian, Ward};
-pub use judge::{Exec, Judge, Verdict};
+pub use judge::{Exec, Judge, Verdict, Way};
 pub use summary::{Touch, Touches, Use};
 pub use tracee::tidy;
 

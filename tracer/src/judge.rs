@@ -83,6 +83,10 @@ impl Judge for Kernel {
         self.0.has_outputs()
     }
 
+    fn way(&self, path: &Path) -> Option<observe::Way> {
+        self.0.lasting_way(path).map(|way| way as observe::Way)
+    }
+
     fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {
         let recorder = &*self.0;
         let program = recorder.command(recorder.watch.program_of(pid));

@@ -87,6 +87,11 @@ impl Way {
         self.led.as_ref().map_err(|errno| io::Error::from_raw_os_error(*errno))
     }
 
+    /// The real path of what it leads to, if that is anything.
+    pub fn end(&self) -> Option<&Path> {
+        self.led.as_ref().ok().map(|(Led::File(end) | Led::Directory(end) | Led::Special(end))| end.as_path())
+    }
+
     /// The file at its end, at its real path, if one is there.
     pub fn file(&self) -> Option<(&Path, &FileFacts)> {
         match &self.led {

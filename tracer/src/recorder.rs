@@ -19,7 +19,8 @@ use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
 use observe::Event;
 use thunk::{
-    FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace,
+    FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, is_made_up,
+    real_place, trace,
 };
 use wire::log::Changed;
 
@@ -490,6 +491,14 @@ impl Recorder {
     /// Where an absolute path leads.
     pub fn way(&self, path: &Path) -> Arc<Way> {
         self.looks.path(path, self.changed_names())
+    }
+
+    /// The same where it can be told when it leads elsewhere; not for what is made up by the kernel, which is another thing for each
+    /// process.
+    pub fn lasting_way(&self, path: &Path) -> Option<Arc<Way>> {
+        let changed = self.changed_names()?;
+        let way = if is_made_up(path) { None } else { Some(self.looks.path(path, Some(changed))) };
+        way.filter(|way| !way.end().is_some_and(is_made_up))
     }
 
     /// What the program at `path` is when it is called `name`.

@@ -17,6 +17,7 @@
 
 mod desk;
 mod listener;
+mod memory;
 mod nameless;
 mod redirect;
 mod supervise;

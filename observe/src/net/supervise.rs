@@ -13,6 +13,7 @@ use std::{mem, ptr, thread};
 use super::SharedSink;
 use super::desk::Desk;
 use super::listener::{Listener, Notification};
+use super::memory::Memory;
 use super::redirect::{self, Redirected};
 use crate::calls::Call;
 use crate::event::Event;
@@ -48,6 +49,7 @@ pub(super) struct Supervise {
     shared_view: AtomicBool,
     /// Those that have made a call that is not decoded, each of which is told once.
     foreign: Mutex<HashSet<Pid>>,
+    memory: Memory,
 }
 
 /// What is behind these locks is never left half-changed.
@@ -104,6 +106,7 @@ impl Supervise {
             stop: AtomicBool::new(false),
             shared_view: AtomicBool::new(true),
             foreign: Mutex::default(),
+            memory: Memory::default(),
         })
     }
 
@@ -244,17 +247,28 @@ impl Supervise {
             _ => {}
         }
         let Some(mut request) = handle::decode(context, row.call, &call.args) else { return GO };
-        if let Some(judge) = &self.judge {
-            match self.ask(&**judge, call, row.call, &request, context) {
-                Step::Answer(Verdict::Go) => {}
-                step => return step,
-            }
+        let judge = self.judge.as_deref();
+        let asked = judge.filter(|_| context.view.shared).and_then(|judge| Memory::asked(judge, &request));
+        if let Some(outcome) = asked.as_ref().and_then(|asked| self.memory.answer(asked)) {
+            request.finish(context, outcome);
+            return GO;
+        }
+        let judged = judge.and_then(|judge| self.ask(judge, call, row.call, &request, context));
+        // What the judge was asked about he wants to be asked about again.
+        let asked = asked.filter(|_| judged.is_none());
+        match judged {
+            None | Some(Step::Answer(Verdict::Go)) => {}
+            Some(step) => return step,
         }
         let outcome = request.foresee(context.view);
+        if let Some(asked) = asked {
+            self.memory.remember(asked, &outcome);
+        }
         request.finish(context, outcome);
         GO
     }
 
+    /// Puts a call before the judge, if it is one for him.
     fn ask(
         self: &Arc<Self>,
         judge: &dyn Judge,
@@ -262,28 +276,28 @@ impl Supervise {
         what: Call,
         request: &Request,
         context: &Context,
-    ) -> Step {
+    ) -> Option<Step> {
         match (what, request) {
             (Call::Exec(_, argv), Request::Exec { path }) => {
-                let Some(exec) = ask::exec(judge, context, path, argv, &call.args) else { return GO };
+                let exec = ask::exec(judge, context, path, argv, &call.args)?;
                 if !self.listener.is_valid(call.id) {
-                    return GO;
+                    return None;
                 }
-                match self.aside(|| judge.exec(&exec)) {
+                Some(match self.aside(|| judge.exec(&exec)) {
                     Verdict::Exit(code) => Step::Exit(Box::new(exec), code),
                     verdict => Step::Answer(verdict),
-                }
+                })
             }
             (_, Request::Open(open)) => {
                 if !ask::is_for_judge(judge, context.view, open) || !self.listener.is_valid(call.id) {
-                    return GO;
+                    return None;
                 }
-                match self.aside(|| judge.open(context.process, &open.path, open.mode().1)) {
+                Some(match self.aside(|| judge.open(context.process, &open.path, open.mode().1)) {
                     Verdict::Fail(errno) => Step::Answer(Verdict::Fail(errno)),
                     Verdict::Go | Verdict::Exit(_) => GO,
-                }
+                })
             }
-            _ => GO,
+            _ => None,
         }
     }
 
