@@ -115,7 +115,9 @@ pub fn defer(
             Ok(metadata) if plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
             _ => mode_of(output, umask),
         };
+        let linked = output.executable;
         let output = OutputRef { thunk: name, output: Some(place.clone()) };
+        recorder.note_linked(output.clone(), linked);
         placing.add(placeholder(recorder, place, output, mode).map_err(failed)?, place.clone());
         outputs.push(place.clone());
     }
