@@ -61,6 +61,12 @@ pub trait World {
     /// For a placeholder (or a file made by a deferred command): the shared libraries that its link was given,
     /// which a later link against it will want to see. Empty for others.
     fn linked_with(&self, path: &Path) -> Vec<PathBuf>;
+    /// Will the file behind this placeholder be a program or a shared library, whatever mode it was given since? `None` where that is not
+    /// known.
+    fn is_linked(&self, placeholder: &Path) -> Option<bool> {
+        let _ = placeholder;
+        None
+    }
     /// Asks a tool about itself (`gcc -print-search-dirs`, `gcc -E -v`): the answer is remembered for as long as
     /// the tool stays the same.
     ///

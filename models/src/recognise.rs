@@ -249,9 +249,18 @@ fn gcc_driver(has: &dyn Fn(&str) -> bool) -> Driver {
         Driver::Gxx
     } else if has("is not a valid option to the preprocessor") {
         Driver::Gcpp
-    } else if ["gfortranspec.c", "d-spec.c", "gm2spec.c", "gospec.c", "rustspec.c", "algol68spec.c"]
-        .iter()
-        .any(|s| has(s))
+    } else if [
+        "libgfortran.spec",
+        "gfortranspec.c",
+        "libgphobos.spec",
+        "d-spec.c",
+        "gm2spec.c",
+        "gospec.c",
+        "rustspec.c",
+        "algol68spec.c",
+    ]
+    .iter()
+    .any(|s| has(s))
     {
         Driver::GccOther
     } else {

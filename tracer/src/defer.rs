@@ -124,6 +124,7 @@ pub fn defer(
                 recorder.early.note(reference.clone(), command.clone());
             }
         }
+        recorder.note_linked(reference.clone(), output.executable);
         placing.add(placeholder(recorder, place, reference, mode).map_err(failed)?, place.clone());
         outputs.push(place.clone());
     }

@@ -94,6 +94,8 @@ pub struct Recorder {
     forced: Mutex<HashMap<PathBuf, FileId>>,
     /// Placeholders that could not be forced when a directory was read.
     refused: Mutex<HashMap<FileId, PathBuf>>,
+    /// Which outputs of this recording will be programs or shared libraries, and which will not.
+    linked: Mutex<HashMap<OutputRef, bool>>,
     /// Trees that were needed before.
     trees: Mutex<HashMap<ObjectName, Arc<Tree>>>,
     /// Has somebody been told that the trace cannot be written?
@@ -223,6 +225,7 @@ impl Recorder {
             directory,
             forced: Mutex::default(),
             refused: Mutex::default(),
+            linked: Mutex::default(),
             complained: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
@@ -420,6 +423,11 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    /// An output of this recording: will it be a program or a shared library?
+    pub fn note_linked(&self, output: OutputRef, linked: bool) {
+        lock(&self.linked).insert(output, linked);
     }
 
     /// Forces the placeholders in a directory, but for those of which this was tried before. What cannot be forced stays, and whoever opens
@@ -687,6 +695,11 @@ impl World for Recorder {
         let given = values.chain(made).filter(|p| is_shared_library(p));
         // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
         given.flat_map(|p| names_of(p)).chain(names_of(path)).filter(|p| p != path).collect()
+    }
+
+    fn is_linked(&self, placeholder: &Path) -> Option<bool> {
+        let output = Placeholder::read(placeholder).ok().flatten()?.output;
+        lock(&self.linked).get(&output).copied()
     }
 
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {

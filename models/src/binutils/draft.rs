@@ -93,9 +93,17 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// See [`Draft::input`] and [`Draft::output`].
     pub fn in_place(&mut self, path: PathBuf) -> Result<(), Decline> {
-        self.input(&path)?;
         let executable = self.world.executable(&path);
-        self.output(path, executable, Role::Main)
+        self.changed(path, executable)
+    }
+
+    /// The same, where it is known whether it is a program or a shared library.
+    ///
+    /// # Errors
+    /// See [`Draft::in_place`].
+    pub fn changed(&mut self, path: PathBuf, linked: bool) -> Result<(), Decline> {
+        self.input(&path)?;
+        self.output(path, linked, Role::Main)
     }
 
     /// Adds a directory that is searched, if it exists.

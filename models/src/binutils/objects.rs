@@ -241,7 +241,10 @@ fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), 
                 };
                 draft.output(output, executable, Role::Main)?;
             }
-            _ => draft.in_place(path)?,
+            _ => {
+                let linked = is_linked(draft, &path)?;
+                draft.changed(path, linked)?;
+            }
         }
     }
     for name in &job.reads {
@@ -255,10 +258,14 @@ fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), 
     Ok(())
 }
 
-/// Is the file a program or a shared library? Of a placeholder its mode tells.
+/// Is the file a program or a shared library? Of a placeholder that is not known otherwise its mode tells.
 fn is_linked(draft: &Draft<'_>, path: &Path) -> Result<bool, Decline> {
-    if draft.world.node(path) == Some(Node::Placeholder) {
-        return Ok(draft.world.executable(path));
+    match draft.world.node(path) {
+        Some(Node::Placeholder) => {
+            return Ok(draft.world.is_linked(path).unwrap_or_else(|| draft.world.executable(path)));
+        }
+        None => return Err(Decline::missing(path)),
+        Some(_) => {}
     }
     let bytes = draft.world.read(path).map_err(|e| decline!("{} cannot be read: {e}", path.display()))?;
     let kind = ElfFacts::read(&bytes).map(|facts| facts.kind);

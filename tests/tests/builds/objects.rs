@@ -43,3 +43,13 @@ fn tools_that_read_objects_see_the_real_ones() {
     );
     assert!(seen.plain.out().contains("T main"));
 }
+
+#[test]
+fn copies_of_what_was_given_another_mode() {
+    space().script_same_as_plain(
+        "gcc -g -shared -fPIC -o l.so main.c; chmod 644 l.so; objcopy --only-keep-debug l.so l.debug; strip -o l.stripped l.so
+         strip -g l.so; objcopy l.so copy.so; gcc -c main.c -o a.o; chmod 755 a.o; objcopy a.o b.o; strip -g -o c.o a.o
+         ls -l | cut -c1-10",
+        7,
+    );
+}
