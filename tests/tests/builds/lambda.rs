@@ -31,6 +31,13 @@ def answer(request, body):
     urllib.request.urlopen(base + request + '/response', data=body).close()
 ";
 
+/// Which functions run commands in namespaces, and which in the other way.
+#[derive(Clone, Copy)]
+enum Namespaces {
+    There,
+    Absent,
+}
+
 /// A project, the servers, and the environment of somebody who uses them.
 struct Cloud {
     space: TestSpace,
@@ -40,7 +47,17 @@ struct Cloud {
 
 impl Cloud {
     fn new() -> Self {
-        let (mut space, aws, redis) = (calculator(), Server::aws(), Server::redis());
+        Self::on(Namespaces::There)
+    }
+
+    fn on(namespaces: Namespaces) -> Self {
+        let manner = match namespaces {
+            Namespaces::There => "far-away",
+            Namespaces::Absent => "translated",
+        };
+        // Functions have the server's environment and more.
+        let aws = Server::aws_with(&[("GG_MANNER", manner)]);
+        let (mut space, redis) = (calculator(), Server::redis());
         space.set("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", aws.port));
         for (name, value) in [
             ("AWS_ACCESS_KEY_ID", "test"),
@@ -56,7 +73,11 @@ impl Cloud {
 
     /// With our function deployed.
     fn deployed() -> Self {
-        let cloud = Self::new();
+        Self::new().deploy_ours()
+    }
+
+    fn deploy_ours(self) -> Self {
+        let cloud = self;
         cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
         cloud
     }
@@ -64,13 +85,23 @@ impl Cloud {
     fn deploy(&self, bootstrap: &Path, more: &[&str]) -> Ran {
         let directory = self.space.outside();
         let zip = directory.join("function.zip");
-        let script = "import sys, zipfile; \
-                      zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED).write(sys.argv[2], 'bootstrap')";
-        let (zip, bootstrap) =
-            (zip.to_str().expect("our own name"), bootstrap.to_str().expect("our own name"));
-        self.space.run(&["python3", "-c", script, zip, bootstrap]).ok();
+        let script = "import sys, zipfile\nzip = zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED)\n\
+                      zip.write(sys.argv[2], 'bootstrap')\nzip.write(sys.argv[3], 'libggtranslator.so')\n\
+                      zip.close()";
+        let library = TestSpace::program("libggtranslator.so");
+        let zip = zip.to_str().expect("our own name");
+        let args = [script.as_ref(), zip.as_ref(), bootstrap.as_os_str(), library.as_os_str()];
+        let args = [&["python3".as_ref(), "-c".as_ref()], &args[..]].concat();
+        self.space.run(&args).ok();
         let args = [&["deploy", "--zip", zip], more].concat();
         self.space.start_program("ggforce", &args).wait()
+    }
+
+    /// The processes that functions run commands with: they wait for more.
+    fn workers(&self) -> Vec<u32> {
+        let workers: Vec<u32> = self.aws.children().into_iter().flat_map(tests::children).collect();
+        assert!(!workers.is_empty());
+        workers
     }
 
     /// With a function that does this.
@@ -81,6 +112,12 @@ impl Cloud {
         cloud.deploy(&bootstrap, &["--role", ROLE, "--timeout", "2"]).ok();
         cloud
     }
+}
+
+/// What `/proc` tells of a process.
+fn read(pid: u32, what: &str) -> String {
+    let text = fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    String::from_utf8_lossy(&text).replace('\0', " ")
 }
 
 fn is_forced(ran: &Ran) {
@@ -105,6 +142,18 @@ fn functions_give_what_make_gives_with_redis_between() {
     assert!(!ran.err().contains("calls"), "{ran}");
     assert_eq!(Forced::of(&ran).reduced, DEFERRED);
     is_as(&cloud.space, &expected);
+}
+
+#[test]
+fn functions_without_namespaces_give_what_make_gives() {
+    let cloud = Cloud::on(Namespaces::Absent).deploy_ours();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
+    is_as(&cloud.space, &expected);
+    for worker in cloud.workers() {
+        assert!(read(worker, "cmdline").contains("--manner translated"));
+    }
 }
 
 #[test]
@@ -146,18 +195,12 @@ fn commands_run_without_the_credentials_of_the_function() {
     cloud.space.ggtrace(&["make"]).ok();
     is_forced(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
     // The functions wait for more, and so do their workers, which commands are started by.
-    let read = |pid: u32, what: &str| {
-        let text = fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-        String::from_utf8_lossy(&text).replace('\0', " ")
-    };
-    let functions = cloud.aws.children();
-    assert!(!functions.is_empty());
-    for function in functions {
+    for function in cloud.aws.children() {
         assert!(read(function, "environ").contains("AWS_SECRET_ACCESS_KEY="), "it needs them itself");
-        for worker in tests::children(function) {
-            assert!(read(worker, "cmdline").contains("--worker"));
-            assert_eq!(read(worker, "environ"), "");
-        }
+    }
+    for worker in cloud.workers() {
+        assert!(read(worker, "cmdline").contains("--worker"));
+        assert_eq!(read(worker, "environ"), "");
     }
 }
 
