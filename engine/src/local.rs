@@ -48,7 +48,7 @@ impl Local {
         // Which says nothing there. /dev/null need not exist.
         let nowhere = std::io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
         let mut command = Command::new(&program);
-        if self.manner == Manner::FarAway {
+        if !self.completes() {
             // What runs there is somebody else's. It must not find this machine's secrets in /proc.
             command.env_clear();
         }

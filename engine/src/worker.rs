@@ -41,6 +41,18 @@ pub enum Manner {
 }
 
 impl Manner {
+    /// For a program that runs others' thunks and has no command line: far away, or what GG_MANNER says, to try the other.
+    ///
+    /// # Errors
+    /// That is no manner for it.
+    pub fn elsewhere() -> Result<Self> {
+        match std::env::var("GG_MANNER").as_deref() {
+            Err(_) | Ok("far-away") => Ok(Self::FarAway),
+            Ok("translated") => Ok(Self::Translated),
+            Ok(_) => bail!("GG_MANNER is far-away or translated"),
+        }
+    }
+
     /// As it is named on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()

@@ -62,8 +62,15 @@ impl Server {
     /// Amazon's S3 and Lambda (MiniStack), which asks nobody who they are.
     #[must_use]
     pub fn aws() -> Self {
+        Self::aws_with(&[])
+    }
+
+    /// The same, with this in its environment, and so in that of functions.
+    #[must_use]
+    pub fn aws_with(environment: &[(&str, &str)]) -> Self {
         Self::start(|port, directory| {
             let mut command = Command::new(ministack());
+            command.envs(environment.iter().copied());
             command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
             command.env("TMPDIR", directory);
             command

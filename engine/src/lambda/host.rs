@@ -65,7 +65,7 @@ impl Function {
         let _ = sandbox::sweep(&store.root().join("sandbox"));
         let store = Rc::new(store);
         Ok(Self {
-            local: Local::new(1, store.root(), Manner::FarAway),
+            local: Local::new(1, store.root(), Manner::elsewhere()?),
             cache: Cache::new(Rc::clone(&store), cache_size),
             storages: RefCell::default(),
             memory,

@@ -3,7 +3,6 @@
 //! machine, and others that do what a function of ours would not.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tests::{Forced, Ran, Server, TestSpace};
@@ -13,7 +12,6 @@ use crate::remote::holds;
 use crate::unprivileged;
 
 const FUNCTION: &str = "gg-force-1";
-const LIBRARY: &str = "libggtranslator.so";
 const ROLE: &str = "arn:aws:iam::000000000000:role/gg";
 
 /// Takes an event and ends.
@@ -34,6 +32,13 @@ def answer(request, body):
     urllib.request.urlopen(base + request + '/response', data=body).close()
 ";
 
+/// Which functions run commands in namespaces, and which in the other way.
+#[derive(Clone, Copy)]
+enum Namespaces {
+    There,
+    Absent,
+}
+
 /// A project, the servers, and the environment of somebody who uses them.
 struct Cloud {
     space: TestSpace,
@@ -43,7 +48,17 @@ struct Cloud {
 
 impl Cloud {
     fn new() -> Self {
-        let (mut space, aws, redis) = (calculator(), Server::aws(), Server::redis());
+        Self::on(Namespaces::There)
+    }
+
+    fn on(namespaces: Namespaces) -> Self {
+        let manner = match namespaces {
+            Namespaces::There => "far-away",
+            Namespaces::Absent => "translated",
+        };
+        // Functions have the server's environment and more.
+        let aws = Server::aws_with(&[("GG_MANNER", manner)]);
+        let (mut space, redis) = (calculator(), Server::redis());
         space.set("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", aws.port));
         for (name, value) in [
             ("AWS_ACCESS_KEY_ID", "test"),
@@ -59,31 +74,35 @@ impl Cloud {
 
     /// With our function deployed.
     fn deployed() -> Self {
-        let cloud = Self::new();
-        cloud.deploy_ours(&["--role", ROLE]).ok();
+        Self::new().deploy_ours()
+    }
+
+    fn deploy_ours(self) -> Self {
+        let cloud = self;
+        cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
         cloud
     }
 
-    /// Our own function.
-    fn deploy_ours(&self, more: &[&str]) -> Ran {
-        self.deploy(&[("bootstrap", &TestSpace::program("bootstrap"))], more)
-    }
-
-    /// With these files, and the library that commands load where there are no namespaces.
-    fn deploy(&self, files: &[(&str, &Path)], more: &[&str]) -> Ran {
+    fn deploy(&self, bootstrap: &Path, more: &[&str]) -> Ran {
         let directory = self.space.outside();
         let zip = directory.join("function.zip");
-        let script = "import sys, zipfile\n\
-                      with zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as zip:\n \
-                      for file in sys.argv[2:]: zip.write(*file.split('=')[::-1])";
+        let script = "import sys, zipfile\nzip = zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED)\n\
+                      zip.write(sys.argv[2], 'bootstrap')\nzip.write(sys.argv[3], 'libggtranslator.so')\n\
+                      zip.close()";
+        let library = TestSpace::program("libggtranslator.so");
         let zip = zip.to_str().expect("our own name");
-        let library = TestSpace::program("ggforce").with_file_name(LIBRARY);
-        let files = files.iter().copied().chain([(LIBRARY, library.as_path())]);
-        let files: Vec<String> = files.map(|(name, path)| format!("{name}={}", path.display())).collect();
-        let files = files.iter().map(String::as_str);
-        self.space.run(&["python3", "-c", script, zip].into_iter().chain(files).collect::<Vec<_>>()).ok();
+        let args = [script.as_ref(), zip.as_ref(), bootstrap.as_os_str(), library.as_os_str()];
+        let args = [&["python3".as_ref(), "-c".as_ref()], &args[..]].concat();
+        self.space.run(&args).ok();
         let args = [&["deploy", "--zip", zip], more].concat();
         self.space.start_program("ggforce", &args).wait()
+    }
+
+    /// The processes that functions run commands with: they wait for more.
+    fn workers(&self) -> Vec<u32> {
+        let workers: Vec<u32> = self.aws.children().into_iter().flat_map(tests::children).collect();
+        assert!(!workers.is_empty());
+        workers
     }
 
     /// With a function that does this.
@@ -91,9 +110,15 @@ impl Cloud {
         let cloud = Self::new();
         let bootstrap = cloud.space.outside().join("script");
         fs::write(&bootstrap, format!("{RUNTIME}{script}")).expect("our own directory");
-        cloud.deploy(&[("bootstrap", &bootstrap)], &["--role", ROLE, "--timeout", "2"]).ok();
+        cloud.deploy(&bootstrap, &["--role", ROLE, "--timeout", "2"]).ok();
         cloud
     }
+}
+
+/// What `/proc` tells of a process.
+fn read(pid: u32, what: &str) -> String {
+    let text = fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    String::from_utf8_lossy(&text).replace('\0', " ")
 }
 
 fn is_forced(ran: &Ran) {
@@ -121,6 +146,42 @@ fn functions_give_what_make_gives_with_redis_between() {
 }
 
 #[test]
+fn functions_without_namespaces_give_what_make_gives() {
+    let cloud = Cloud::on(Namespaces::Absent).deploy_ours();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
+    is_as(&cloud.space, &expected);
+    for worker in cloud.workers() {
+        assert!(read(worker, "cmdline").contains("--manner translated"));
+    }
+}
+
+/// As on Lambda itself, and more so: an ordinary user, no namespaces, nothing there but the function, nothing to write to but `/tmp`.
+#[test]
+fn functions_need_no_privileges_and_nothing_installed() {
+    let cloud = Cloud::new();
+    let expected = plain(&cloud.space);
+    let function = TestSpace::program("bootstrap");
+    let libraries = unprivileged::libraries(&function);
+    let bound: String = libraries.iter().map(|path| format!("--ro-bind {0} {0} ", path.display())).collect();
+    let library = "libggtranslator.so";
+    let script = format!(
+        "#!/bin/sh\nexec bwrap {} {bound} --ro-bind {} /var/task/function \
+         --ro-bind \"$(dirname \"$0\")/{library}\" /var/task/{library} --remount-ro / \
+         --setenv TMPDIR /tmp --unsetenv GG_MANNER -- /var/task/function\n",
+        unprivileged::CONFINED.join(" "),
+        function.display(),
+    );
+    let confined = cloud.space.outside().join("confined");
+    fs::write(&confined, script).expect("our own directory");
+    cloud.deploy(&confined, &["--role", ROLE]).ok();
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    is_as(&cloud.space, &expected);
+}
+
+#[test]
 fn functions_give_what_make_gives_with_s3_between() {
     let mut cloud = Cloud::deployed();
     cloud.aws.make_bucket("bucket");
@@ -136,28 +197,6 @@ fn functions_give_what_make_gives_with_s3_between() {
     cloud.space.ggtrace(&["make"]).ok();
     let forced = Forced::of(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
     assert!(forced.run >= 1 && forced.run < DEFERRED, "{forced:?}");
-    is_as(&cloud.space, &expected);
-}
-
-/// As on Lambda itself, and more so: an ordinary user, no namespaces, nothing there but the function, nothing to write to but `/tmp`.
-#[test]
-fn functions_need_no_privileges_and_nothing_installed() {
-    let cloud = Cloud::new();
-    let expected = plain(&cloud.space);
-    let function = TestSpace::program("bootstrap");
-    let confined = cloud.space.outside().join("confined");
-    let libraries = unprivileged::libraries(&function);
-    let bound: String = libraries.iter().map(|path| format!("--ro-bind {0} {0} ", path.display())).collect();
-    let script = format!(
-        "#!/bin/sh\nexec bwrap {} {bound} --ro-bind \"$(dirname \"$0\")\" /var/task --remount-ro / \
-         --setenv TMPDIR /tmp -- /var/task/function\n",
-        unprivileged::CONFINED.join(" ")
-    );
-    fs::write(&confined, script).expect("our own directory");
-    fs::set_permissions(&confined, fs::Permissions::from_mode(0o755)).expect("our own file");
-    cloud.deploy(&[("bootstrap", &confined), ("function", &function)], &["--role", ROLE]).ok();
-    cloud.space.ggtrace(&["make"]).ok();
-    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     is_as(&cloud.space, &expected);
 }
 
@@ -181,18 +220,12 @@ fn commands_run_without_the_credentials_of_the_function() {
     cloud.space.ggtrace(&["make"]).ok();
     is_forced(&cloud.space.ggforce(&["--engine", "lambda"]).ok());
     // The functions wait for more, and so do their workers, which commands are started by.
-    let read = |pid: u32, what: &str| {
-        let text = fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-        String::from_utf8_lossy(&text).replace('\0', " ")
-    };
-    let functions = cloud.aws.children();
-    assert!(!functions.is_empty());
-    for function in functions {
+    for function in cloud.aws.children() {
         assert!(read(function, "environ").contains("AWS_SECRET_ACCESS_KEY="), "it needs them itself");
-        for worker in tests::children(function) {
-            assert!(read(worker, "cmdline").contains("--worker"));
-            assert_eq!(read(worker, "environ"), "");
-        }
+    }
+    for worker in cloud.workers() {
+        assert!(read(worker, "cmdline").contains("--worker"));
+        assert_eq!(read(worker, "environ"), "");
     }
 }
 
@@ -210,8 +243,8 @@ fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
         &["-e", "lambda"],
         "there is no function gg-force-1 in us-east-1: ggforce deploy makes it",
     );
-    cloud.deploy_ours(&[]).fails().says("--role");
-    cloud.deploy_ours(&["--role", ROLE]).ok();
+    cloud.deploy(&TestSpace::program("bootstrap"), &[]).fails().says("--role");
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
     says(&cloud.space, &["-e", "lambda=eu-west-1"], "there is no function gg-force-1 in eu-west-1");
     says(&cloud.space, &["-e", "lambda", "--storage", "file:///tmp"], "--storage s3://… or redis://…");
     cloud.space.unset("AWS_SECRET_ACCESS_KEY");
@@ -227,7 +260,7 @@ fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
 #[test]
 fn a_function_is_changed_and_removed() {
     let cloud = Cloud::deployed();
-    cloud.deploy_ours(&["--memory", "1024", "--timeout", "60"]).ok();
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024", "--timeout", "60"]).ok();
     cloud.space.ggtrace(&["make"]).ok();
     is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     cloud.space.ggforce(&["deploy", "--remove"]).ok();
@@ -280,7 +313,7 @@ fn a_storage_that_was_emptied_is_filled_again() {
     is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     cloud.redis.flush_redis();
     // New instances have nothing, and this machine remembers that everything is there.
-    cloud.deploy_ours(&["--memory", "1024"]).ok();
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
     cloud.space.run(&["make", "clean"]).ok();
     fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
     cloud.space.ggtrace(&["make"]).ok();
