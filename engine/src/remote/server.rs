@@ -177,7 +177,10 @@ impl Host {
             None => match self.run(stream, name).await? {
                 Answer::Reduced { reduction, .. } => reduction,
                 Answer::Failed(failed) => return Ok(protocol::Result::Failed(failed).into()),
-                Answer::Broken(why) => return Ok(protocol::Result::Broken(why).into()),
+                Answer::Broken(why) => {
+                    let refused = !self.local.can_execute(name);
+                    return Ok(Done { refused, ..protocol::Result::Broken(why).into() });
+                }
             },
         };
         self.cache.note(reduction.outputs.iter().map(|output| output.value));
