@@ -3,7 +3,7 @@
 //! here, with the path below the root; all others are the C library's business, which sees its true caller.
 
 use core::arch::naked_asm;
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int};
 
 use crate::arch;
 use crate::hooks::next;
@@ -44,6 +44,9 @@ struct Decision {
     other: Option<unsafe extern "C" fn()>,
 }
 
+/// The prototype that the table has for it.
+type Call = unsafe extern "C" fn() -> isize;
+
 unsafe extern "C" fn decide(arguments: *const usize) -> Decision {
     let done = |result| Decision { result, other: None };
     let failed = |errno| {
@@ -56,16 +59,10 @@ unsafe extern "C" fn decide(arguments: *const usize) -> Decision {
         (argument(0), [argument(1), argument(2), argument(3), argument(4), argument(5), 0])
     };
     let (Some(root), Some(Paths(paths))) = (Root::current(), paths_of(number)) else {
-        return match next::syscall.get() {
-            // SAFETY: only a way to pass the address on; it is called with its own arguments.
-            Some(call) => Decision {
-                result: 0,
-                other: Some(unsafe {
-                    core::mem::transmute::<*const c_void, unsafe extern "C" fn()>(call as *const c_void)
-                }),
-            },
-            None => failed(crate::sys::Errno::NOSYS),
-        };
+        let Some(call) = next::syscall.get() else { return failed(crate::sys::Errno::NOSYS) };
+        // SAFETY: only a way to pass the address on; it is called with its own arguments.
+        let other = unsafe { core::mem::transmute::<Call, unsafe extern "C" fn()>(call) };
+        return Decision { result: 0, other: Some(other) };
     };
     let mut rooms = [Room::uninit(), Room::uninit()];
     for (&(path, directory), room) in paths.iter().zip(&mut rooms) {
