@@ -309,32 +309,32 @@ fn links_of_an_open_tree_lead_to_where_they_would_below_a_root() {
 fn an_open_tree_shares_nothing_with_its_sources() {
     let space = tempfile::tempdir().unwrap();
     let source = space.path().join("source");
-    std::fs::write(&source, "content").unwrap();
+    fs::write(&source, "content").unwrap();
     let mut tree = Tree::create_open(&space.path().join("tree")).unwrap();
     let wanted = BTreeMap::from([
         (PathBuf::from("/a/file"), Entry::File { source: source.clone(), executable: false }),
         (PathBuf::from("/link"), Entry::Symlink("/a".into())),
     ]);
     let layer = space.path().join("layer");
-    std::fs::create_dir(&layer).unwrap();
+    fs::create_dir(&layer).unwrap();
     let layer_fd = sys::open_dir(&layer).unwrap();
     tree.sync(&wanted).unwrap();
     let file = tree.path().join("link/file");
-    std::fs::write(&file, "changed").unwrap();
-    std::fs::create_dir_all(tree.path().join("new/deep")).unwrap();
-    std::fs::write(tree.path().join("new/deep/made"), "made").unwrap();
+    fs::write(&file, "changed").unwrap();
+    fs::create_dir_all(tree.path().join("new/deep")).unwrap();
+    fs::write(tree.path().join("new/deep/made"), "made").unwrap();
     tree.harvest(layer_fd.as_fd()).unwrap();
-    assert_eq!(std::fs::read_to_string(&source).unwrap(), "content");
-    assert_eq!(std::fs::read_to_string(layer.join("a/file")).unwrap(), "changed");
-    assert_eq!(std::fs::read_to_string(layer.join("new/deep/made")).unwrap(), "made");
+    assert_eq!(fs::read_to_string(&source).unwrap(), "content");
+    assert_eq!(fs::read_to_string(layer.join("a/file")).unwrap(), "changed");
+    assert_eq!(fs::read_to_string(layer.join("new/deep/made")).unwrap(), "made");
     // What was changed is made again, and nothing else.
     let stats = tree.sync(&wanted).unwrap();
     assert_eq!((stats.added, stats.kept), (1, 1));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "content");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
     assert!(!tree.path().join("new").exists());
     // An input that is gone comes again, too.
-    std::fs::remove_file(&file).unwrap();
+    fs::remove_file(&file).unwrap();
     tree.harvest(layer_fd.as_fd()).unwrap();
     tree.sync(&wanted).unwrap();
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "content");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
 }
