@@ -47,8 +47,9 @@ impl Member {
         !self.rests() && self.running.get() < self.backend.job_count()
     }
 
-    fn note(&self, answer: &Answer) {
-        if !matches!(answer, Answer::Broken(_)) {
+    fn note(&self, thunk: &ObjectName, answer: &Answer) {
+        // What it says it cannot run is no fault of it.
+        if !matches!(answer, Answer::Broken(_)) || !self.backend.can_execute(thunk) {
             self.failures.set(0);
             self.resting_until.set(None);
             return;
@@ -127,12 +128,14 @@ impl Fleet {
         let answer = member.backend.force(thunk).await;
         if let Answer::Broken(why) = &answer {
             let why = format!("{}: {why}", member.backend.label());
-            if member.failures.get() == 0 {
-                self.complaints.borrow_mut().push(why.clone());
+            let mut complaints = self.complaints.borrow_mut();
+            // Of a program that a back end cannot run, there may be many thunks.
+            if member.failures.get() == 0 && !complaints.contains(&why) {
+                complaints.push(why.clone());
             }
             self.last.replace(Some(why));
         }
-        member.note(&answer);
+        member.note(&thunk, &answer);
         drop(slot);
         answer
     }
@@ -250,7 +253,7 @@ mod tests {
     struct Scripted {
         label: &'static str,
         jobs: usize,
-        takes: bool,
+        takes: Rc<Cell<bool>>,
         completes: bool,
         asked: Cell<u32>,
         most: Cell<usize>,
@@ -268,7 +271,7 @@ mod tests {
         }
 
         fn can_execute(&self, _: &ObjectName) -> bool {
-            self.takes
+            self.takes.get()
         }
 
         fn completes(&self) -> bool {
@@ -291,7 +294,7 @@ mod tests {
         Scripted {
             label,
             jobs,
-            takes: true,
+            takes: Rc::new(Cell::new(true)),
             completes: false,
             asked: Cell::new(0),
             most: Cell::new(0),
@@ -342,7 +345,7 @@ mod tests {
         assert!(a.asked.get() < 20, "it rests meanwhile: {}", a.asked.get());
         let fallback = Rc::new(scripted("f", 1, reduced));
         assert!(all_reduced(&force(&[(&a, Duty::Regular), (&fallback, Duty::Fallback)], 2)));
-        let refuses = Rc::new(Scripted { takes: false, ..scripted("r", 1, reduced) });
+        let refuses = Rc::new(Scripted { takes: Rc::default(), ..scripted("r", 1, reduced) });
         assert!(all_reduced(&force(&[(&refuses, Duty::Regular), (&fallback, Duty::Fallback)], 2)));
         assert_eq!(refuses.asked.get(), 0);
         let answers = force(&[(&refuses, Duty::Regular)], 1);
@@ -359,5 +362,25 @@ mod tests {
         assert!(all_reduced(&force(&[(&far, Duty::Regular), (&here, Duty::Fallback)], 1)));
         assert_eq!((far.asked.get(), here.asked.get()), (1, 1));
         assert!(matches!(force(&[(&far, Duty::Regular)], 1)[0], Answer::Failed(_)));
+    }
+
+    #[test]
+    fn what_is_refused_on_the_way_is_asked_once_and_holds_nobody_up() {
+        let takes = Rc::new(Cell::new(true));
+        let told = Rc::clone(&takes);
+        let unfit = scripted("unfit", 1, move |_| {
+            told.set(false);
+            Answer::Broken("tool is statically linked".into())
+        });
+        let unfit = Rc::new(Scripted { takes, ..unfit });
+        let fallback = Rc::new(scripted("here", 1, reduced));
+        let member = |backend: &Rc<Scripted>, duty| (Rc::clone(backend) as Rc<dyn Backend>, duty);
+        let fleet = Fleet::new(vec![member(&unfit, Duty::Regular), member(&fallback, Duty::Fallback)]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let answer = runtime.unwrap().block_on(fleet.force(ObjectName::of(ObjectKind::Thunk, b"t")));
+        assert!(matches!(answer, Answer::Reduced { .. }));
+        assert_eq!((unfit.asked.get(), fallback.asked.get()), (1, 1));
+        assert!(!fleet.members[0].rests());
+        assert_eq!(fleet.complaints(), ["unfit: tool is statically linked"]);
     }
 }

@@ -3,6 +3,7 @@
 //! died. Knows how to talk to workers, not what they do.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Local {
     store: PathBuf,
     manner: Manner,
     idle: RefCell<Vec<Worker>>,
+    /// What workers have refused: they would again.
+    refused: RefCell<HashSet<ObjectName>>,
 }
 
 struct Worker {
@@ -38,7 +41,7 @@ struct Worker {
 impl Local {
     /// A back end that runs `jobs` commands at once.
     pub fn new(jobs: usize, store: &Path, manner: Manner) -> Self {
-        Self { jobs, store: store.into(), manner, idle: RefCell::default() }
+        Self { jobs, store: store.into(), manner, idle: RefCell::default(), refused: RefCell::default() }
     }
 
     fn start(&self) -> Result<Worker> {
@@ -89,7 +92,11 @@ impl Local {
         worker.stream.read_exact(&mut head).await.context(lost)?;
         let mut body = vec![0u8; protocol::body_len(head)?];
         worker.stream.read_exact(&mut body).await.context(lost)?;
-        let answer = worker::read_answer(name, Done::decode(body.as_slice())?);
+        let done = Done::decode(body.as_slice())?;
+        if done.refused {
+            self.refused.borrow_mut().insert(*name);
+        }
+        let answer = worker::read_answer(name, done);
         self.idle.borrow_mut().push(worker);
         answer
     }
@@ -102,6 +109,10 @@ impl Backend for Local {
 
     fn job_count(&self) -> usize {
         self.jobs
+    }
+
+    fn can_execute(&self, thunk: &ObjectName) -> bool {
+        !self.refused.borrow().contains(thunk)
     }
 
     fn completes(&self) -> bool {

@@ -26,11 +26,14 @@ pub struct Done {
     /// Paths that were looked for in vain and were added to the inputs: the reduction is that of another thunk then.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub completed: Vec<Vec<u8>>,
+    /// With [`Result::Broken`]: this worker can never run it, and others may.
+    #[prost(bool, tag = "5")]
+    pub refused: bool,
 }
 
 impl From<Result> for Done {
     fn from(result: Result) -> Self {
-        Self { result: Some(result), completed: Vec::new() }
+        Self { result: Some(result), completed: Vec::new(), refused: false }
     }
 }
 

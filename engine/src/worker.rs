@@ -106,8 +106,10 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
         }
     };
     while let Some(job) = protocol::read::<Job>(&mut stream)? {
-        let done =
-            worker.run(&job).unwrap_or_else(|error| protocol::Result::Broken(format!("{error:#}")).into());
+        let done = worker.run(&job).unwrap_or_else(|error| Done {
+            refused: matches!(error.downcast_ref(), Some(sandbox::Error::Refused(_))),
+            ..protocol::Result::Broken(format!("{error:#}")).into()
+        });
         protocol::write(&mut stream, &done)?;
     }
     Ok(())
@@ -240,6 +242,7 @@ impl Worker {
                 return Ok(Done {
                     result: Some(protocol::Result::Reduced(reduction.encode())),
                     completed: of.paths.into_iter().map(|path| path.into_os_string().into_vec()).collect(),
+                    refused: false,
                 });
             }
             // It ended well without a file that it would have found: nobody knows what it had made of that.

@@ -288,3 +288,53 @@ proptest! {
         space.holds(&files);
     }
 }
+
+#[test]
+fn links_of_an_open_tree_lead_to_where_they_would_below_a_root() {
+    let root = Path::new("/t");
+    for (path, target, outside) in [
+        ("/lib", "usr/lib", "usr/lib"),
+        ("/a/b/c", "../../d", "../../d"),
+        ("/a/b/c", "../../../d", "/t/d"),
+        ("/a/b/c", "../../x/../../../d/e", "/t/d/e"),
+        ("/a", "/usr//lib/", "/t/usr//lib/"),
+        ("/a", "/", "/t/"),
+        ("/a", "/usr/../..", "/t/"),
+    ] {
+        assert_eq!(target_below(root, Path::new(path), Path::new(target)).to_str(), Some(outside), "{path}");
+    }
+}
+
+#[test]
+fn an_open_tree_shares_nothing_with_its_sources() {
+    let space = tempfile::tempdir().unwrap();
+    let source = space.path().join("source");
+    fs::write(&source, "content").unwrap();
+    let mut tree = Tree::create_open(&space.path().join("tree")).unwrap();
+    let wanted = BTreeMap::from([
+        (PathBuf::from("/a/file"), Entry::File { source: source.clone(), executable: false }),
+        (PathBuf::from("/link"), Entry::Symlink("/a".into())),
+    ]);
+    let layer = space.path().join("layer");
+    fs::create_dir(&layer).unwrap();
+    let layer_fd = sys::open_dir(&layer).unwrap();
+    tree.sync(&wanted).unwrap();
+    let file = tree.path().join("link/file");
+    fs::write(&file, "changed").unwrap();
+    fs::create_dir_all(tree.path().join("new/deep")).unwrap();
+    fs::write(tree.path().join("new/deep/made"), "made").unwrap();
+    tree.harvest(layer_fd.as_fd()).unwrap();
+    assert_eq!(fs::read_to_string(&source).unwrap(), "content");
+    assert_eq!(fs::read_to_string(layer.join("a/file")).unwrap(), "changed");
+    assert_eq!(fs::read_to_string(layer.join("new/deep/made")).unwrap(), "made");
+    // What was changed is made again, and nothing else.
+    let stats = tree.sync(&wanted).unwrap();
+    assert_eq!((stats.added, stats.kept), (1, 1));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+    assert!(!tree.path().join("new").exists());
+    // An input that is gone comes again, too.
+    fs::remove_file(&file).unwrap();
+    tree.harvest(layer_fd.as_fd()).unwrap();
+    tree.sync(&wanted).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+}

@@ -149,7 +149,11 @@ fn dynamic(head: &[u8], mut read: impl FnMut(u64, &mut [u8]) -> usize, found: &m
     if read(field(interpreter, 8, 8)?, space) != size {
         return None;
     }
-    found.interpreter.set(space.strip_suffix(b"\0").unwrap_or(space))?;
+    let name = space.strip_suffix(b"\0").unwrap_or(space);
+    if name.is_empty() {
+        return None;
+    }
+    found.interpreter.set(name)?;
     let Some(dynamic) = header(DYNAMIC) else { return Some(true) };
     let (start, size) = (field(dynamic, 8, 8)?, field(dynamic, 32, 8)?);
     let (mut strings, mut at) = (None, None);
@@ -215,6 +219,33 @@ mod tests {
         assert_eq!(of(b"\x7fELF\x01\x01").0, Kind::Foreign);
         assert_eq!(of(b"\x7fELF\x02\x01").0, Kind::Foreign);
     }
+
+    proptest::proptest! {
+            /// Whatever is in a file, there is an answer; this test's own head, damaged, and plain bytes.
+            #[test]
+            fn damage_is_no_surprise(places in proptest::collection::vec((0usize..1024, proptest::num::u8::ANY), 0..12)) {
+                let file = File::open("/proc/self/exe").unwrap();
+                let mut head = [0; 1024];
+                file.read_exact_at(&mut head, 0).unwrap();
+                for (place, byte) in places {
+                    head[place] = byte;
+                }
+                let mut found = Found::default();
+                let kind = examine(
+                    |offset, buffer| match usize::try_from(offset).ok().and_then(|offset| head.get(offset..)) {
+                        Some(rest) => {
+                            let length = rest.len().min(buffer.len());
+                            buffer[..length].copy_from_slice(&rest[..length]);
+                            length
+                        }
+                        None => file.read_at(buffer, offset).unwrap_or(0),
+                    },
+                    &mut found,
+                );
+    let starts = matches!(kind, Kind::Dynamic | Kind::Script);
+                proptest::prop_assert!(!starts || !found.interpreter().is_empty());
+            }
+        }
 
     #[test]
     fn this_test_has_a_loader() {

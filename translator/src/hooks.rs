@@ -64,8 +64,20 @@ impl Failed for Number {
 /// they are; `WORK` gives a `Result<RESULT, Errno>`. Without a root the call is all there is.
 ///
 /// `list fn NAME => |arguments| WORK;` for functions with a variable number of arguments: `WORK` ends in another hook.
+///
+/// `jump fn NAME() -> RESULT;` for what is written elsewhere.
 macro_rules! hooks {
     (@next) => {};
+    (@next jump fn $name:ident() -> $result:ty; $($rest:tt)*) => {
+        // SAFETY: only the address is used.
+        pub(crate) static $name: Next<unsafe extern "C" fn() -> $result> = unsafe { Next::new(match
+            core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes())
+        {
+            Ok(name) => name,
+            Err(_) => c"",
+        }) };
+        hooks!(@next $($rest)*);
+    };
     (@next list fn $name:ident => |$a:ident| $work:expr; $($rest:tt)*) => { hooks!(@next $($rest)*); };
     (@next fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty $(=> |$r:ident, $c:ident| $work:expr)?; $($rest:tt)*) => {
         // SAFETY: the row's prototype is the C library's.
@@ -79,6 +91,7 @@ macro_rules! hooks {
     };
 
     (@hook) => {};
+    (@hook jump fn $name:ident() -> $result:ty; $($rest:tt)*) => { hooks!(@hook $($rest)*); };
     (@hook list fn $name:ident => |$arguments:ident| $work:expr; $($rest:tt)*) => {
         const _: () = {
             unsafe extern "C" fn enter(registers: *const usize, stack: *const usize) -> c_int {
@@ -296,6 +309,8 @@ hooks! {
     fn lremovexattr(path: Path, name: Word) -> c_int;
     fn truncate(path: Path, size: i64) -> c_int;
     fn truncate64(path: Path, size: i64) -> c_int;
+
+    jump fn syscall() -> isize;
 
     fn bindtextdomain(domain: Word, path: Path) -> Text;
     fn connect(fd: c_int, address: Buffer, length: c_uint) -> c_int

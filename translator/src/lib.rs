@@ -10,6 +10,7 @@
 //!   ├▶ told        what gives paths back: getcwd, readlink, realpath, mkstemp, glob, …
 //!   ├▶ exec        execve and its siblings, posix_spawn; shell: system and popen
 //!   └▶ link        symbolic links that the command makes
+//! syscall   system calls that the program makes by the C library's function for that
 //! enter     the arguments of hooks; root: what the environment said at load
 //! sys, arch, libc, text: the interceptor's, which has the same needs
 //! ```
@@ -39,6 +40,8 @@ mod link;
 mod more;
 mod root;
 mod shell;
+#[cfg(target_arch = "x86_64")]
+mod syscall;
 mod told;
 
 // `cargo test` builds what tests depend on with unwinding, for which there is only std's own handler; nobody loads that build.

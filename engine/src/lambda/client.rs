@@ -179,6 +179,9 @@ impl Lambda {
                 Done::decode(self.store.read(&name)?.as_slice())?
             }
         };
+        if done.refused {
+            self.unfit.borrow_mut().insert(*thunk);
+        }
         let done = worker::read_answer(thunk, done)?;
         if let backend::Answer::Reduced { reduction, completed } = &done {
             let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();

@@ -89,7 +89,7 @@ impl Function {
         let work = tokio::time::timeout(time.saturating_sub(PARTING), self.work(&sharing, &event));
         let mut answer = match work.await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => broken(&format!("{error:#}")),
+            Ok(Err(error)) => broken(protocol::Result::Broken(format!("{error:#}")).into()),
             // The command ends with the worker that runs it.
             Err(_) => Answer { late: true, ..Answer::default() },
         };
@@ -148,7 +148,10 @@ impl Function {
             backend::Answer::Failed(failed) => {
                 self.say(sharing, protocol::Result::Failed(failed).into()).await
             }
-            backend::Answer::Broken(why) => Ok(broken(&why)),
+            backend::Answer::Broken(why) => {
+                let refused = !self.local.can_execute(&name);
+                Ok(broken(Done { refused, ..protocol::Result::Broken(why).into() }))
+            }
         }
     }
 
@@ -214,8 +217,8 @@ fn values(reduction: &Reduction) -> Vec<ObjectName> {
     names
 }
 
-fn broken(why: &str) -> Answer {
-    Answer { done: Some(protocol::Result::Broken(why.into()).into()), ..Answer::default() }
+fn broken(done: Done) -> Answer {
+    Answer { done: Some(done), ..Answer::default() }
 }
 
 /// The first store below the directory that no other instance uses. On Lambda that is always the same one, also after an

@@ -3,7 +3,7 @@
 //! the outputs, believes neither without looking.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct Remote {
     idle: RefCell<Vec<Stream>>,
     /// It is there, but will not work for us.
     refused: Cell<bool>,
+    /// What it has said that it can never run.
+    unfit: RefCell<HashSet<ObjectName>>,
 }
 
 impl Remote {
@@ -45,7 +47,8 @@ impl Remote {
         let label = format!("remote={address}");
         let idle = RefCell::default();
         let (address, slots, refused) = (address.into(), jobs.unwrap_or(1), Cell::new(false));
-        let mut remote = Self { store, address, label, jobs: slots, security, idle, refused };
+        let mut remote =
+            Self { store, address, label, jobs: slots, security, idle, refused, unfit: RefCell::default() };
         match remote.connect().await {
             Ok((stream, slots)) => {
                 remote.jobs = jobs.unwrap_or(slots as usize).max(1);
@@ -109,6 +112,9 @@ impl Remote {
                     }
                 }
                 Body::Done(done) => {
+                    if done.refused {
+                        self.unfit.borrow_mut().insert(*thunk);
+                    }
                     let answer = worker::read_answer(thunk, done)?;
                     if let Answer::Reduced { reduction, completed } = &answer {
                         distant::accept(&self.store, thunk, reduction, completed.is_empty(), |name| {
@@ -149,7 +155,7 @@ impl Backend for Remote {
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {
-        !self.refused.get() && distant::may_run(&self.store, thunk)
+        !self.refused.get() && !self.unfit.borrow().contains(thunk) && distant::may_run(&self.store, thunk)
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {

@@ -84,6 +84,9 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.new_key {
         return Key::create(path);
     }
+    // Where commands run without namespaces, they run as the same user: nobody shall read the key, or the environment, from this process.
+    // SAFETY: prctl with integers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
     let listen = arguments.listen.as_deref().context("--listen HOST:PORT")?;
     let jobs = crate::engines::jobs(arguments.jobs)?;
     let root = match &arguments.cache {
@@ -185,7 +188,10 @@ impl Host {
             None => match self.run(stream, name).await? {
                 Answer::Reduced { reduction, .. } => reduction,
                 Answer::Failed(failed) => return Ok(protocol::Result::Failed(failed).into()),
-                Answer::Broken(why) => return Ok(protocol::Result::Broken(why).into()),
+                Answer::Broken(why) => {
+                    let refused = !self.local.can_execute(name);
+                    return Ok(Done { refused, ..protocol::Result::Broken(why).into() });
+                }
             },
         };
         self.cache.note(reduction.outputs.iter().map(|output| output.value));

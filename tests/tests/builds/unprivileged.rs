@@ -2,8 +2,9 @@
 //! Builds forced where nothing is allowed: by an ordinary user, in a root directory that holds `ggforce` and what it needs and is read-only,
 //! without namespaces, compilers or headers.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tests::{Ran, Running, TestSpace};
 
@@ -35,20 +36,26 @@ pub fn libraries(program: &Path) -> Vec<PathBuf> {
     said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// `ggforce`, with these arguments, in such a root.
-fn ggforce(space: &TestSpace, args: &[&str]) -> Ran {
+/// `ggforce` in such a root, in which these directories can be written to.
+fn unprivileged(space: &TestSpace, directories: &[&Path]) -> Command {
     let program = TestSpace::program("ggforce");
     let bin = program.parent().expect("it is in a directory");
     let library = bin.join("libggtranslator.so");
     let mut command = space.command("bwrap");
-    command.args(CONFINED).arg("--unshare-net");
+    command.args(CONFINED).arg("--die-with-parent");
     for path in libraries(&program).into_iter().chain([program.clone(), library]) {
         command.arg("--ro-bind").args([&path, &path]);
     }
-    for path in [space.tree(), space.store()] {
-        command.arg("--bind").args([&path, &path]);
+    for path in directories {
+        command.arg("--bind").args([path, path]);
     }
-    command.args(["--remount-ro", "/", "--chdir"]).arg(space.tree()).arg("--").arg(&program).args(args);
+    command.args(["--remount-ro", "/", "--chdir"]).arg(directories[0]).arg("--").arg(&program);
+    command
+}
+
+fn ggforce(space: &TestSpace, args: &[&str]) -> Ran {
+    let mut command = unprivileged(space, &[&space.tree(), &space.store()]);
+    command.args(args);
     Running::start(command, b"").wait()
 }
 
@@ -80,24 +87,48 @@ fn a_compiler_says_what_is_wrong_as_ever() {
     assert!(!Path::new(&space.path("calc")).exists() || space.is_placeholder("calc"));
 }
 
-/// A program that is statically linked cannot be made to see other paths: it says so, and nothing is made.
-#[test]
-fn what_cannot_run_is_refused() {
+/// Two compiles, one of them with an assembler that is statically linked, recorded.
+fn with_a_static_assembler() -> TestSpace {
     let space = TestSpace::with(&[
         ("main.c", "int main(void) { return 0; }\n"),
         ("as.c", "#include <unistd.h>\nint main(int n, char **v) { execv(\"/usr/bin/as\", v); return 1; }\n"),
+        ("Makefile", "all: fixed.o main.o\nfixed.o: main.c\n\tgcc -B tools/ -c main.c -o fixed.o\n"),
     ]);
-    // A toolchain whose assembler is statically linked.
     space.run(&["mkdir", "tools"]).ok();
     space.run(&["cc", "-static", "-o", "tools/as", "as.c"]).ok();
-    space.ggtrace(&["gcc", "-B", "tools/", "-c", "main.c", "-o", "main.o"]).ok();
-    if !space.is_placeholder("main.o") {
-        // Nothing was deferred, and so there is nothing to refuse: say it, as this test then shows nothing.
-        panic!("gcc -B was not deferred");
-    }
-    let refused = ggforce(&space, &[]).fails();
-    assert!(refused.err().contains("is statically linked"), "{}", refused.err());
-    // Elsewhere, it can.
+    space.ggtrace(&["make"]).ok();
+    assert!(space.is_placeholder("fixed.o") && space.is_placeholder("main.o"));
+    space
+}
+
+/// A program that is statically linked cannot be made to see other paths: it says so, and nothing is made.
+#[test]
+fn what_cannot_run_is_refused() {
+    let space = with_a_static_assembler();
+    let refused = ggforce(&space, &["-k"]).fails();
+    assert!(refused.err().contains("tools/as is statically linked"), "{}", refused.err());
+    assert!(space.is_placeholder("fixed.o") && !space.is_placeholder("main.o"));
     space.ggforce(&[]).ok();
-    assert!(!space.is_placeholder("main.o"));
+    assert!(!space.is_placeholder("fixed.o"));
+}
+
+#[test]
+fn another_back_end_takes_what_is_refused() {
+    let space = with_a_static_assembler();
+    let cache = space.outside().join("worker");
+    std::fs::create_dir(&cache).unwrap();
+    let mut command = unprivileged(&space, &[&cache]);
+    command.args(["worker", "--listen", "127.0.0.1:0", "--cache"]).arg(&cache);
+    command.env_remove("GG_DIR").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut worker = command.spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(worker.stdout.take().unwrap()).read_line(&mut line).expect("it says where");
+    let address = line.trim_end().strip_prefix("listening at ").expect("it listens");
+    let forced = space.ggforce(&["-e", &format!("remote={address}"), "--fallback-engine", "local"]);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let forced = forced.ok();
+    assert!(forced.err().contains("tools/as is statically linked"), "{}", forced.err());
+    assert!(forced.err().contains("2 thunks: 2 run"), "{}", forced.err());
+    assert!(!space.is_placeholder("fixed.o") && !space.is_placeholder("main.o"));
 }

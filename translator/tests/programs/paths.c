@@ -75,6 +75,11 @@ int main(int argc, char **argv) {
     snprintf(buffer, sizeof buffer, "/proc/%d/environ", getppid());
     printf("parent's environment: %s\n", fopen(buffer, "r") ? "open" : strerror(errno));
 
+    struct statx about;
+    printf("statx: %ld\n", syscall(SYS_statx, AT_FDCWD, "/data/../data/file", 0, STATX_SIZE, &about));
+    printf("access: %ld %s\n", syscall(SYS_access, "/etc/hostname", F_OK), strerror(errno));
+    printf("process: %d\n", syscall(SYS_getpid) == getpid());
+
     links("/etc/link");
     links("/etc/relative");
     links("/proc/self/exe");
