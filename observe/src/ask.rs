@@ -20,13 +20,7 @@ const MAX_BYTES: usize = 64 << 20;
 const POINTER: usize = size_of::<u64>();
 
 /// What a process is about to execute, if it will be; nothing if the kernel will refuse to, or if it is gone.
-pub(crate) fn exec(
-    judge: &dyn Judge,
-    context: &Context,
-    path: &Path,
-    argv: u8,
-    args: &Args,
-) -> Option<Exec> {
+pub(crate) fn exec(judge: &dyn Judge, context: &Context, path: &Path, argv: u8, args: &Args) -> Option<Exec> {
     if !executed::will_run(context, path) {
         return None;
     }

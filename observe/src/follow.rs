@@ -224,7 +224,9 @@ impl<'a> Follow<'a> {
         let context = self.context(tid);
         match (call, request) {
             (Call::Exec(_, argv), Request::Exec { path }) => {
-                let Some(exec) = ask::exec(judge, &context, path, argv, &entry.args) else { return Answer::Go };
+                let Some(exec) = ask::exec(judge, &context, path, argv, &entry.args) else {
+                    return Answer::Go;
+                };
                 match judge.exec(&exec) {
                     Verdict::Go => Answer::Go,
                     Verdict::Exit(code) => Answer::Exit(Box::new(exec), code),

@@ -53,13 +53,7 @@ pub trait Judge: Send + Sync {
 
     /// Is this exec one that is known already, by other means? Then nothing more is asked about it. Must be quick. The path is
     /// absolute, with its links; `parent` looks for the process's parent.
-    fn knows(
-        &self,
-        pid: Pid,
-        path: &Path,
-        argv: &[OsString],
-        parent: &dyn Fn() -> Option<Pid>,
-    ) -> bool {
+    fn knows(&self, pid: Pid, path: &Path, argv: &[OsString], parent: &dyn Fn() -> Option<Pid>) -> bool {
         let _ = (pid, path, argv, parent);
         false
     }

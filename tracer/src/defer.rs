@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::{Decline, Invocation, Plan, Probe, Role};
-use thunk::{
-    AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
-};
+use thunk::{AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput};
 
 use crate::includes;
 use crate::looks::Steps;

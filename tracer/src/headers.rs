@@ -104,7 +104,8 @@ impl Headers {
                 }
                 continue;
             }
-            let marked = lock(&self.0).marked.get(&mark).filter(|(of, _)| *of == directory).map(|(_, tree)| *tree);
+            let marked =
+                lock(&self.0).marked.get(&mark).filter(|(of, _)| *of == directory).map(|(_, tree)| *tree);
             if let Some(tree) = marked {
                 trees.push(tree);
                 continue;

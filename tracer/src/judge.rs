@@ -23,13 +23,7 @@ use crate::request::Exec;
 pub struct Kernel(pub Arc<Recorder>);
 
 impl Judge for Kernel {
-    fn knows(
-        &self,
-        pid: Pid,
-        path: &Path,
-        argv: &[OsString],
-        parent: &dyn Fn() -> Option<Pid>,
-    ) -> bool {
+    fn knows(&self, pid: Pid, path: &Path, argv: &[OsString], parent: &dyn Fn() -> Option<Pid>) -> bool {
         // The first that asks is the build.
         self.0.build.get().is_some() && self.0.watch.is_announced(pid, &observe::tidy(path), argv, parent)
     }

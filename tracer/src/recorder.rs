@@ -17,7 +17,9 @@ use models::recognise::Executable;
 use models::scanner::{Moment, Scanner};
 use models::{Answer, Node, Question, World};
 use observe::Event;
-use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace};
+use thunk::{
+    FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, real_place, trace,
+};
 use wire::log::Changed;
 
 use crate::context::Running;

@@ -279,7 +279,8 @@ impl List {
 
     /// Precompiled forms of a header, which a compiler prefers to the header itself.
     pub fn precompiled(&self, view: View<'_>, here: DirId, name: NameId, found: &mut Found) {
-        let known = self.precompiled.read().unwrap_or_else(PoisonError::into_inner).get(&(here, name)).cloned();
+        let known =
+            self.precompiled.read().unwrap_or_else(PoisonError::into_inner).get(&(here, name)).cloned();
         let edges = known.filter(|edges| self.holds(view, edges)).unwrap_or_else(|| {
             let at = view.tree.now();
             let mut found = Found::default();
@@ -346,7 +347,8 @@ impl List {
             None => 0,
         };
         let all = self.follow_calmly(view, file).map(Arc::new);
-        let weight = all.as_ref().map_or(0, |all| 4 * (all.follow.len() + all.touch.len() + all.through.len()));
+        let weight =
+            all.as_ref().map_or(0, |all| 4 * (all.follow.len() + all.touch.len() + all.through.len()));
         let reach = Reach { calm: view.calm, tries: tries + 1, all: all.clone() };
         let mut reaches = self.reaches.write().unwrap_or_else(PoisonError::into_inner);
         if reaches.insert(file, reach).is_none_or(|old| old.all.is_none()) {

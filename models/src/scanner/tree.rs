@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::{Included, Mark};
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
 use super::doubts::{Doubted, Doubts};
 use super::intern::{Fast, Table, hash};
+use super::{Included, Mark};
 
 /// Number of a directory.
 pub(super) type DirId = u32;
@@ -533,7 +533,8 @@ impl View<'_> {
     /// The directives of a file that has been beyond doubt for as long as this scan's calm lasts.
     pub fn calm_directives(&self, id: FileId) -> Option<Arc<Parsed>> {
         let file = self.tree.file(id);
-        if !self.is_calm(&file.calm) && !(file.fixed && file.verified.load(SeqCst) > 0) {
+        let is_fixed = file.fixed && file.verified.load(SeqCst) > 0;
+        if !is_fixed && !self.is_calm(&file.calm) {
             return None;
         }
         // Who reads it may have to wait for it to be forced.

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use observe::Use;
 use thunk::{
-    Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
-    is_made_up,
+    Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode, is_made_up,
 };
 
 use super::environment;
