@@ -265,10 +265,9 @@ impl Supervise {
     ) -> Step {
         match (what, request) {
             (Call::Exec(_, argv), Request::Exec { path }) => {
-                let Some(exec) = ask::exec(judge, context, path, argv, &call.args) else { return GO };
-                if !self.listener.is_valid(call.id) {
-                    return GO;
-                }
+                let waits = || self.listener.is_valid(call.id);
+                let exec = ask::exec(judge, context, path, argv, &call.args, &waits);
+                let Some(exec) = exec.filter(|_| waits()) else { return GO };
                 match self.aside(|| judge.exec(&exec)) {
                     Verdict::Exit(code) => Step::Exit(Box::new(exec), code),
                     verdict => Step::Answer(verdict),
