@@ -4,10 +4,12 @@
 //! ```text
 //! cargo run --release -p models --example scan -- gcc -Iinclude -c a.c -o a.o
 //! cargo run --release -p models --example scan -- --list FILE
+//! cargo run --release -p models --example scan -- --times FILE
 //! ```
 //!
 //! Each line of FILE is a directory and a compile command with its arguments, separated by tabs. For all commands
 //! it scans cold, scans again warm, once more as if nothing could have changed, asks the compiler, and prints each header that the scanner misses.
+//! With `--times` no compiler is asked.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -70,7 +72,7 @@ fn processor_time() -> Duration {
 fn commands() -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if let [flag, file] = &*arguments
-        && flag == "--list"
+        && (flag == "--list" || flag == TIMES)
     {
         let text = std::fs::read(file)?;
         let line = |line: &[u8]| {
@@ -100,7 +102,11 @@ fn searches(machine: &disk::Disk) -> io::Result<Vec<(PathBuf, Invocation, Includ
     Ok(searches)
 }
 
+/// Only scans.
+const TIMES: &str = "--times";
+
 fn main() -> io::Result<ExitCode> {
+    let asks = std::env::args_os().nth(1).is_none_or(|flag| flag != TIMES);
     let machine = disk::Disk::default();
     let searches = searches(&machine)?;
     let scanner = Scanner::default();
@@ -119,7 +125,7 @@ fn main() -> io::Result<ExitCode> {
     let (mut listed, mut scanned, mut missed, mut failed, mut unsure) = (0, 0, 0, 0, 0);
     let mut asking = Duration::ZERO;
     let (_, results) = &rounds[2];
-    for ((cwd, invocation, search), result) in searches.iter().zip(results) {
+    for ((cwd, invocation, search), result) in searches.iter().zip(results).filter(|_| asks) {
         let found: HashSet<_> = files(result).files.iter().filter_map(|f| key(&f.path)).collect();
         let Some(arguments) = search.ask_compiler.get(1..) else { continue };
         let start = Instant::now();

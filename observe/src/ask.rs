@@ -19,8 +19,16 @@ const PAGE: usize = 4096;
 const MAX_BYTES: usize = 64 << 20;
 const POINTER: usize = size_of::<u64>();
 
-/// What a process is about to execute, if it will be; nothing if the kernel will refuse to, or if it is gone.
-pub(crate) fn exec(judge: &dyn Judge, context: &Context, path: &Path, argv: u8, args: &Args) -> Option<Exec> {
+/// What a process is about to execute, if it will be and the judge does not know of it; nothing if the kernel will refuse to, or if it is
+/// gone. `waits`: does the call still wait, so that what was read is of the process that made it?
+pub(crate) fn exec(
+    judge: &dyn Judge,
+    context: &Context,
+    path: &Path,
+    argv: u8,
+    args: &Args,
+    waits: &dyn Fn() -> bool,
+) -> Option<Exec> {
     if !executed::will_run(context, path) {
         return None;
     }
@@ -28,7 +36,8 @@ pub(crate) fn exec(judge: &dyn Judge, context: &Context, path: &Path, argv: u8, 
     let mut memory = Memory { tid: view.tid, pages: HashMap::new() };
     let argv = usize::from(argv);
     let arguments = memory.strings(args[argv])?;
-    if judge.knows(context.process, path, &arguments, &|| tracee::parent_of(view.tid)) {
+    let parent = || tracee::parent_of(view.tid).filter(|_| waits());
+    if !waits() || judge.knows(context.process, path, &arguments, &parent) {
         return None;
     }
     let env = memory.strings(args[argv + 1])?;

@@ -19,6 +19,8 @@ const MANY: usize = 400;
 /// The doubts of one moment.
 #[derive(Default)]
 pub(super) struct Doubted {
+    /// Another one when a name has been added.
+    pub version: u64,
     names: Bits,
     /// Names from this number on are not known to be beyond doubt.
     known: NameId,
@@ -108,7 +110,8 @@ impl Doubts {
             }
             // Directories that are asked for one of these from here on say so; those that were asked before are looked for
             // without the lock, for which they may wait with theirs.
-            state.now = Arc::new(Doubted { names, known: known.max(state.now.known) });
+            let version = state.now.version + u64::from(!new.is_empty());
+            state.now = Arc::new(Doubted { version, names, known: known.max(state.now.known) });
             drop(state);
             let dirs = |name| {
                 (0..tree.dir_count()).filter(move |&dir| tree.knows(dir, name)).map(move |dir| (dir, name))

@@ -43,7 +43,7 @@ pub use mark::Mark;
 use crate::IncludeSearch;
 use doubts::Told;
 use search::Lists;
-use tree::{Tree, View};
+use tree::{NO_CALM, Tree, View};
 use walk::Aim;
 
 /// A file that a command may read.
@@ -64,7 +64,7 @@ pub struct Included {
 /// All that a command may read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closure {
-    /// The files, the sources among them, each once; in an order that depends on nothing but the files.
+    /// The files, the sources among them, each once; in any order.
     pub files: Vec<Included>,
     /// Directories that must exist although perhaps none of the files is in them: the `a` of `a/../b.h`. Sorted.
     pub directories: Vec<Arc<Path>>,
@@ -213,12 +213,14 @@ impl Scanner {
         let scan = self.now().0;
         let (doubted, again) = memory.tree.doubts.now(&memory.tree, files, &self.told);
         let epoch = if again.is_some() { since.0 } else { scan };
-        let view = View { tree: &memory.tree, files, epoch, scan, doubted: &doubted };
+        let view = View { tree: &memory.tree, files, epoch, scan, doubted: &doubted, calm: NO_CALM };
         for (dir, name) in again.unwrap_or_default() {
             view.ask_again(dir, name);
         }
         let mut through = vec![];
         let list = memory.lists.get(view, search, cwd, &mut through);
+        // Only now: until here, directories were asked again.
+        let view = View { calm: memory.tree.calm(&doubted, epoch), ..view };
         let result = walk::walk(view, &list, search, &through, aim);
         if memory.tree.weight() > self.limit {
             let mut current = self.memory.write().unwrap_or_else(PoisonError::into_inner);

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::directives::{Form, NameId, Parsed, name_id};
-use super::intern::Fast;
-use super::tree::{DirId, FileId, Trail, View};
+use super::intern::{Bits, Fast};
+use super::tree::{Calm, DirId, FileId, NO_CALM, Trail, View};
 use crate::IncludeSearch;
 
 /// The directories of one kind of command.
@@ -33,6 +33,8 @@ pub(super) struct List {
     changed_at: AtomicU64,
     names: RwLock<HashMap<(NameId, Form), Arc<Edges>, Fast>>,
     edges: RwLock<HashMap<(FileId, bool), Arc<Edges>, Fast>>,
+    /// Where files lead, and where that leads, to the end.
+    reaches: RwLock<HashMap<FileId, Reach, Fast>>,
     /// Precompiled forms of what a name means in a file of a directory.
     precompiled: RwLock<HashMap<(DirId, NameId), Arc<Edges>, Fast>>,
 }
@@ -40,6 +42,8 @@ pub(super) struct List {
 /// Where one file leads, or one name.
 #[derive(Default)]
 pub(super) struct Edges {
+    /// When it was beyond doubt last.
+    calm: AtomicU64,
     /// Number of the newest change when this was found out.
     at: u64,
     /// Good for one use only.
@@ -62,6 +66,30 @@ impl Edges {
             + 4 * (self.follow.len() + self.touch.len() + self.through.len() + self.watch.len())
     }
 }
+
+/// All files to which one leads, itself included, as long as nothing changes.
+#[derive(Clone)]
+pub(super) struct Reach {
+    /// When it was found out.
+    calm: Calm,
+    /// How often it was tried in that time.
+    tries: u8,
+    all: Option<Arc<Reached>>,
+}
+
+/// See [`Reach`].
+#[derive(Default)]
+pub(super) struct Reached {
+    /// Files whose own directives count.
+    pub follow: Vec<FileId>,
+    /// Files that are only tested for or read as data.
+    pub touch: Vec<FileId>,
+    /// Directories that must exist.
+    pub through: Vec<DirId>,
+}
+
+/// Something that may not be calm yet is tried so often.
+const TRIES: u8 = 4;
 
 /// [`Edges`] in the making.
 #[derive(Default)]
@@ -88,6 +116,7 @@ impl Found {
         self.touch.retain(|&f| seen.insert((f, true)));
         let Trail { watch, through } = self.trail;
         Edges {
+            calm: AtomicU64::new(NO_CALM),
             at,
             fleeting: self.fleeting,
             content,
@@ -149,6 +178,7 @@ impl List {
             changed_at: AtomicU64::new(0),
             names: RwLock::default(),
             edges: RwLock::default(),
+            reaches: RwLock::default(),
             precompiled: RwLock::default(),
         }
     }
@@ -284,6 +314,9 @@ impl List {
     pub fn edges(&self, view: View<'_>, file: FileId, parsed: &Parsed, first: bool) -> Arc<Edges> {
         let known = self.edges.read().unwrap_or_else(PoisonError::into_inner).get(&(file, first)).cloned();
         if let Some(edges) = known.filter(|e| e.content == parsed.content && self.holds(view, e)) {
+            if edges.watch.iter().all(|&dir| view.is_calm_directory(dir)) {
+                edges.calm.store(view.calm, SeqCst);
+            }
             return edges;
         }
         let at = view.tree.now();
@@ -300,5 +333,54 @@ impl List {
         let mut all = self.edges.write().unwrap_or_else(PoisonError::into_inner);
         all.insert((file, first), edges.clone());
         edges
+    }
+
+    /// All files to which a file leads, where each was beyond doubt, and all that led there, for as long as this scan's calm lasts;
+    /// and where no macro decides. A scan then need not go from file to file.
+    pub fn reach(&self, view: View<'_>, file: FileId) -> Option<Arc<Reached>> {
+        let known = self.reaches.read().unwrap_or_else(PoisonError::into_inner).get(&file).cloned();
+        let known = known.filter(|reach| reach.calm == view.calm);
+        let tries = match known {
+            Some(Reach { all: Some(all), .. }) => return Some(all),
+            Some(Reach { tries: TRIES.., .. }) => return None,
+            Some(Reach { tries, .. }) => tries,
+            None => 0,
+        };
+        let all = self.follow_calmly(view, file).map(Arc::new);
+        let weight =
+            all.as_ref().map_or(0, |all| 4 * (all.follow.len() + all.touch.len() + all.through.len()));
+        let reach = Reach { calm: view.calm, tries: tries + 1, all: all.clone() };
+        let mut reaches = self.reaches.write().unwrap_or_else(PoisonError::into_inner);
+        if reaches.insert(file, reach).is_none_or(|old| old.all.is_none()) {
+            view.tree.add_weight(weight + 64);
+        }
+        all
+    }
+
+    fn follow_calmly(&self, view: View<'_>, file: FileId) -> Option<Reached> {
+        let mut reached = Reached { follow: vec![file], ..Reached::default() };
+        let mut seen = Bits::default();
+        seen.add(file);
+        let all = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+        let mut done = 0;
+        while let Some(&file) = reached.follow.get(done) {
+            let parsed = view.calm_directives(file)?;
+            if parsed.unsure.is_some() || !parsed.computed.is_empty() {
+                return None;
+            }
+            let edges = all.get(&(file, false))?;
+            if edges.content != parsed.content || edges.fleeting || edges.calm.load(SeqCst) != view.calm {
+                return None;
+            }
+            reached.follow.extend(edges.follow.iter().filter(|&&file| seen.add(file)));
+            reached.touch.extend_from_slice(&edges.touch);
+            reached.through.extend_from_slice(&edges.through);
+            done += 1;
+        }
+        for ids in [&mut reached.touch, &mut reached.through] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        Some(reached)
     }
 }

@@ -43,6 +43,12 @@ enum Slot {
     Loose,
 }
 
+/// Stands for a time in which nothing is known to have changed: see [`Tree::calm`].
+pub(super) type Calm = u64;
+
+/// The time of who knows of none. Nothing is ever beyond doubt in it.
+pub(super) const NO_CALM: Calm = 0;
+
 pub(super) struct Dir {
     /// Absolute, without `.` and (almost always) without `..`.
     pub path: Arc<Path>,
@@ -52,6 +58,8 @@ pub(super) struct Dir {
     parent: Option<(DirId, NameId)>,
     fixed: bool,
     verified: AtomicU64,
+    /// When it was beyond doubt last.
+    calm: AtomicU64,
     changed_at: AtomicU64,
     state: Mutex<DirState>,
 }
@@ -76,6 +84,8 @@ pub(super) struct File {
     assembler: bool,
     linked: AtomicBool,
     verified: AtomicU64,
+    /// When it was beyond doubt last.
+    calm: AtomicU64,
     state: Mutex<FileState>,
 }
 
@@ -118,6 +128,8 @@ pub(super) struct Tree {
     pub doubts: Doubts,
     /// The number of the newest change.
     changes: AtomicU64,
+    /// The newest calm, and what it rests on.
+    calm: Mutex<(Calm, [u64; 3])>,
     weight: AtomicUsize,
 }
 
@@ -130,6 +142,7 @@ pub(super) struct View<'a> {
     /// This scan's own number.
     pub scan: u64,
     pub doubted: &'a Doubted,
+    pub calm: Calm,
 }
 
 /// What an answer rests on.
@@ -154,6 +167,7 @@ impl Tree {
             contents: Mutex::default(),
             doubts: Doubts::default(),
             changes: AtomicU64::new(1),
+            calm: Mutex::new((NO_CALM, [0; 3])),
             weight: AtomicUsize::new(0),
         }
     }
@@ -196,6 +210,17 @@ impl Tree {
         self.dir(dir).changed_at.load(SeqCst)
     }
 
+    /// The calm of a scan: the same as the one before if since then no other name came into doubt, no directory gave another answer, and
+    /// what was looked at as long ago is still believed.
+    pub fn calm(&self, doubted: &Doubted, epoch: u64) -> Calm {
+        let rests_on = [doubted.version, epoch, self.now()];
+        let mut known = locked(&self.calm);
+        if known.0 == NO_CALM || known.1 != rests_on {
+            *known = (known.0 + 1, rests_on);
+        }
+        known.0
+    }
+
     /// Counts a change.
     pub fn next_change(&self) -> u64 {
         self.changes.fetch_add(1, SeqCst) + 1
@@ -218,6 +243,7 @@ impl View<'_> {
                 parent,
                 fixed: self.files.fixed(&path),
                 verified: AtomicU64::new(0),
+                calm: AtomicU64::new(NO_CALM),
                 changed_at: AtomicU64::new(0),
                 state: Mutex::default(),
             };
@@ -239,6 +265,7 @@ impl View<'_> {
                 path,
                 linked: AtomicBool::new(false),
                 verified: AtomicU64::new(0),
+                calm: AtomicU64::new(NO_CALM),
                 state: Mutex::default(),
             };
             ((dir, name), file)
@@ -413,6 +440,7 @@ impl View<'_> {
             return;
         }
         if verified >= self.epoch && !self.doubts(dir, &state) {
+            dir.calm.store(self.calm, SeqCst);
             dir.verified.fetch_max(self.scan, SeqCst);
             return;
         }
@@ -460,7 +488,7 @@ impl View<'_> {
     pub fn check(&self, id: FileId) -> Option<Checked> {
         let file = self.tree.file(id);
         let verified = file.verified.load(SeqCst);
-        if verified >= self.scan || (file.fixed && verified > 0) {
+        if verified >= self.scan || (file.fixed && verified > 0) || self.is_calm(&file.calm) {
             return locked(&file.state).checked();
         }
         let doubted = verified < self.epoch || self.doubted.has(file.name) || file.linked.load(SeqCst) || {
@@ -469,6 +497,7 @@ impl View<'_> {
         };
         let mut state = locked(&file.state);
         if !doubted && state.stamp.is_some_and(|stamp| !stamp.shared) {
+            file.calm.store(self.calm, SeqCst);
             file.verified.fetch_max(self.scan, SeqCst);
             return state.checked();
         }
@@ -489,6 +518,29 @@ impl View<'_> {
             self.tree.touch(dir);
         }
         checked
+    }
+
+    fn is_calm(&self, since: &AtomicU64) -> bool {
+        self.calm != NO_CALM && since.load(SeqCst) == self.calm
+    }
+
+    /// Has this directory been beyond doubt for as long as this scan's calm lasts?
+    pub fn is_calm_directory(&self, id: DirId) -> bool {
+        let dir = self.tree.dir(id);
+        (dir.fixed && dir.verified.load(SeqCst) > 0) || self.is_calm(&dir.calm)
+    }
+
+    /// The directives of a file that has been beyond doubt for as long as this scan's calm lasts.
+    pub fn calm_directives(&self, id: FileId) -> Option<Arc<Parsed>> {
+        let file = self.tree.file(id);
+        let is_fixed = file.fixed && file.verified.load(SeqCst) > 0;
+        if !is_fixed && !self.is_calm(&file.calm) {
+            return None;
+        }
+        // Who reads it may have to wait for it to be forced.
+        let state = file.state.try_lock().ok()?;
+        let (of, parsed) = state.parsed.as_ref()?;
+        (!state.young && state.stamp == Some(*of)).then(|| Arc::clone(parsed))
     }
 
     /// What a scan tells about a file that it has checked.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::directives::{self, Computed, Form, Parsed, Value};
 use super::intern::{Bits, Fast, hash};
-use super::search::{Found, List};
+use super::search::{Found, List, Reached};
 use super::tree::{DirId, FileId, Trail, View};
 use super::{Closure, Included, Unsure, Why};
 use crate::IncludeSearch;
@@ -60,7 +60,10 @@ struct Walk<'a> {
     included: Vec<Included>,
     touched: Vec<FileId>,
     through: Vec<DirId>,
-    texts: Vec<Arc<Parsed>>,
+    /// Files that were taken in, in whatever order.
+    taken: Vec<FileId>,
+    /// What is in the first of them: only where macros matter is it wanted.
+    texts: Vec<Option<Arc<Parsed>>>,
     /// Files with computed includes.
     computed: Vec<(FileId, Arc<Parsed>)>,
     unsure: Option<(PathBuf, u32, Why)>,
@@ -81,7 +84,8 @@ impl<'a> Walk<'a> {
             included: Vec::with_capacity(512),
             touched: vec![],
             through: vec![],
-            texts: Vec::with_capacity(512),
+            taken: Vec::with_capacity(512),
+            texts: vec![],
             computed: vec![],
             unsure: None,
             unlisted: false,
@@ -149,6 +153,12 @@ impl<'a> Walk<'a> {
 
     /// Takes in one file and what it leads to.
     fn file(&mut self, file: FileId, first: bool) -> Result<(), Vanished> {
+        if !first
+            && !self.unlisted
+            && let Some(reached) = self.list.reach(self.view, file)
+        {
+            return self.reached(file, &reached);
+        }
         let checked = self.view.check(file).ok_or(Vanished)?;
         let path = &self.view.tree.file(file).path;
         self.included.push(self.view.included(file, checked));
@@ -168,7 +178,22 @@ impl<'a> Walk<'a> {
         if !parsed.computed.is_empty() {
             self.computed.push((file, parsed.clone()));
         }
-        self.texts.push(parsed);
+        self.taken.push(file);
+        Ok(())
+    }
+
+    /// Takes in a file and all to which it leads.
+    fn reached(&mut self, file: FileId, reached: &Reached) -> Result<(), Vanished> {
+        for &each in &reached.follow {
+            // What is in the queue otherwise comes in its turn.
+            if each == file || self.queued.add(each) {
+                let checked = self.view.check(each).ok_or(Vanished)?;
+                self.included.push(self.view.included(each, checked));
+                self.taken.push(each);
+            }
+        }
+        self.touched.extend_from_slice(&reached.touch);
+        self.through.extend_from_slice(&reached.through);
         Ok(())
     }
 
@@ -188,6 +213,10 @@ impl<'a> Walk<'a> {
     /// Takes in what the computed includes lead to, as far as macros are known by now.
     fn compute(&mut self) {
         let pending = std::mem::take(&mut self.computed);
+        if !pending.is_empty() {
+            let texts = self.taken.iter().skip(self.texts.len()).map(|&file| self.view.parsed(file).ok());
+            self.texts.extend(texts);
+        }
         let mut known = HashMap::default();
         let unlisted = self.unlisted;
         for (file, parsed) in &pending {
@@ -246,7 +275,7 @@ impl<'a> Walk<'a> {
     fn definitions<'k>(&self, name: u64, known: &'k mut HashMap<u64, Vec<Value>, Fast>) -> &'k [Value] {
         known.entry(name).or_insert_with(|| {
             let options = self.options.iter().filter(|(n, _)| *n == name).map(|(_, v)| *v);
-            options.chain(self.texts.iter().flat_map(|t| t.definitions(name))).collect()
+            options.chain(self.texts.iter().flatten().flat_map(|t| t.definitions(name))).collect()
         })
     }
 

@@ -279,8 +279,9 @@ impl Supervise {
     ) -> Option<Step> {
         match (what, request) {
             (Call::Exec(_, argv), Request::Exec { path }) => {
-                let exec = ask::exec(judge, context, path, argv, &call.args)?;
-                if !self.listener.is_valid(call.id) {
+                let waits = || self.listener.is_valid(call.id);
+                let exec = ask::exec(judge, context, path, argv, &call.args, &waits)?;
+                if !waits() {
                     return None;
                 }
                 Some(match self.aside(|| judge.exec(&exec)) {

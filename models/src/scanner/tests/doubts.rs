@@ -213,8 +213,9 @@ proptest! {
         let result = |scanner: &Scanner, moment| match scanner.scan(&search, Path::new("/w"), &told, moment) {
             // Marks are each scanner's own.
             Ok(closure) => {
-                let files: Vec<_> =
+                let mut files: Vec<_> =
                     closure.files.into_iter().map(|f| (f.path, f.directory, f.stamp, f.linked)).collect();
+                files.sort_by(|a, b| a.0.cmp(&b.0));
                 Ok((files, closure.directories))
             }
             Err(unsure) => Err(unsure.why),
@@ -230,7 +231,10 @@ proptest! {
             }
             let fresh = Scanner::default();
             let expected = result(&fresh, fresh.now());
-            prop_assert_eq!(result(&scanner, moment), expected);
+            // The first finds out what is beyond doubt, the second where that leads, the third goes by it.
+            for _ in 0..3 {
+                prop_assert_eq!(&result(&scanner, moment), &expected);
+            }
         }
     }
 }
