@@ -73,10 +73,11 @@ impl Judge for Kernel {
     fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {
         let recorder = &*self.0;
         // What its hooks let it open they will tell of: it is carried along.
-        if recorder.command(recorder.watch.program_of(pid)).carries {
+        let command = recorder.watch.program_of(pid);
+        if recorder.command(command).carries {
             return Verdict::Go;
         }
-        match decide::open(recorder, path) {
+        match decide::open(recorder, command, path) {
             Answer::Fail { errno, why } => failed(errno, &why),
             Answer::Run { .. } | Answer::Exit(_) => Verdict::Go,
         }
