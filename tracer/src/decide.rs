@@ -44,10 +44,15 @@ pub enum Answer {
 
 /// A process is about to open a file that may be a placeholder, or a directory: who reads that looks at what is in it, which is asked for
 /// its size and its time before it is opened, if it is.
-pub fn open(recorder: &Recorder, path: &Path) -> Answer {
+pub fn open(recorder: &Recorder, command: u32, path: &Path) -> Answer {
     if path.is_dir() {
         recorder.fill(path);
         return Answer::Run { command: 0, flags: 0 };
+    }
+    if recorder.command(command).role == Role::Make {
+        // Make reads one dependency file after the other, each of which it would wait for. If one of them cannot be had, that is said when it is
+        // its turn.
+        let _ = recorder.force(&recorder.early.beside(path, recorder.outputs()));
     }
     match recorder.force(&recorder.placeholders([path].into_iter())) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },

@@ -38,6 +38,24 @@ impl Early {
         paths.iter().filter(has).cloned().collect()
     }
 
+    /// If there is a dependency file at this path: those of `outputs` that lie in the same directory, it among them. None that was asked for before.
+    pub fn beside(&self, path: &Path, outputs: Vec<PathBuf>) -> Vec<PathBuf> {
+        if self.among(&[path.to_path_buf()]).is_empty() {
+            return Vec::new();
+        }
+        let Some(directory) = path.parent().and_then(|directory| directory.canonicalize().ok()) else {
+            return Vec::new();
+        };
+        let near: Vec<PathBuf> =
+            outputs.into_iter().filter(|other| other.parent() == Some(&*directory)).collect();
+        let mut found = self.among(&near);
+        found.retain(|path| {
+            let placeholder = Placeholder::read(path).ok().flatten();
+            placeholder.is_some_and(|placeholder| !lock(&self.made).contains_key(&placeholder.output))
+        });
+        found
+    }
+
     /// The output that gave the same as this one, if one did.
     pub fn instead_of(&self, output: &OutputRef) -> Option<OutputRef> {
         lock(&self.made).get(output).cloned()

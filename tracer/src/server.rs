@@ -70,16 +70,25 @@ impl Server {
     }
 }
 
+/// The command of a process that says that it belongs to this one. A program that a static one has started has the number of that one in
+/// its environment.
+fn command_of(recorder: &Recorder, pid: u32, said: u32) -> u32 {
+    if recorder.sight.is_complete() && said != OWN {
+        recorder.watch.program_with_hooks(pid.cast_signed(), said)
+    } else {
+        said
+    }
+}
+
 fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
     let answer = match request::read(stream)? {
         Request::Exec(mut exec) => {
-            // A program that a static one has started has the number of that one in its environment.
-            if recorder.sight.is_complete() && exec.parent != OWN {
-                exec.parent = recorder.watch.program_with_hooks(exec.pid.cast_signed(), exec.parent);
-            }
+            exec.parent = command_of(recorder, exec.pid, exec.parent);
             decide::exec(recorder, &Arc::new(*exec))
         }
-        Request::Open(path) => decide::open(recorder, &path),
+        Request::Open { path, pid, command } => {
+            decide::open(recorder, command_of(recorder, pid, command), &path)
+        }
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {
                 eprintln!("ggtrace: {error}");

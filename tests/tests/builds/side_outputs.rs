@@ -85,6 +85,20 @@ fn a_dependency_file_that_is_read_does_not_wait_for_its_compile() {
 }
 
 #[test]
+fn dependency_files_that_a_second_make_reads_are_made_together() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "Makefile",
+        "prog: main.o part.o\n\t$(CC) -o $@ $^\n%.o: src/%.c\n\t$(CC) -MMD -MP -c $< -o $@\n-include main.d\n",
+    );
+    space.same_as_plain(&["sh", "-ec", "make; make"], Expect::script(3));
+    space.restore();
+    space.ggtrace_sh("make; make").ok();
+    assert!(!space.is_placeholder("main.d") && !space.is_placeholder("part.d"), "one of them was read");
+    assert!(space.is_placeholder("main.o") && space.is_placeholder("prog"), "nobody looked at these");
+}
+
+#[test]
 fn an_object_that_is_named_with_its_dependency_file_has_its_size() {
     for reader in [
         "stat -c %s main.d main.o",
