@@ -43,12 +43,24 @@ pub enum Answer {
 
 /// A process is about to open a file that may be a placeholder, or a directory: who reads that looks at what is in it, which is asked for
 /// its size and its time before it is opened, if it is.
-pub fn open(recorder: &Recorder, path: &Path) -> Answer {
+pub fn open(recorder: &Recorder, pid: u32, path: &Path) -> Answer {
     if path.is_dir() {
         recorder.fill(path);
         return Answer::Run { command: 0, flags: 0 };
     }
-    match recorder.force(&recorder.placeholders([path].into_iter())) {
+    let mut found = recorder.placeholders([path].into_iter());
+    if found.is_empty() && !process::shares_files(pid) {
+        // The same file under a name of ours.
+        found =
+            process::file_seen_by(pid, path).map(|file| recorder.outputs_that_are(file)).unwrap_or_default();
+        if found.is_empty() {
+            return unforced(
+                &path.display().to_string(),
+                "it is seen from another root or with other mounts",
+            );
+        }
+    }
+    match recorder.force(&found) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
         Err(why) => unforced(&path.display().to_string(), &why),
     }
@@ -228,6 +240,7 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
         && !parent.inside_tool
         && matches!(parent.role, Role::Make | Role::Ninja)
         && parent.passes_on(exec.fds.as_ref())
+        && process::shares_files(exec.pid)
 }
 
 /// Defers the command if it is one that was observed before, or says why not.
@@ -324,6 +337,7 @@ fn model(
 ) -> Option<(Kind, Result<Deferred, String>)> {
     let (kind, planned) = plan(recorder, &exec.invocation, program)?;
     let outcome = match planned {
+        Ok(_) if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
         Ok(_) if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
         Ok(plan) => {
             let now = parent.driver == Role::Ninja;
