@@ -2,7 +2,9 @@
 //! What becomes of a request: an exec is deferred or runs, an open waits until its file is there. Everything a command
 //! needs to find where it looks is forced before it starts; what it opens later asks again.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -225,7 +227,8 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     running.carries = recorder.sight != Sight::Tracer
         && !running.opaque
         && carries(facts, &exec.invocation)
-        && !owns_before_others(recorder, facts, &exec.invocation);
+        && !owns_before_others(recorder, facts, &exec.invocation)
+        && !writes_through_links(facts, &exec.invocation);
     running.names = role != Role::Other || is_shell(recorder, facts);
     running.top = parent.top && !exec.spawned && first;
     // The script that the user ran by hand drives a build as make does.
@@ -444,6 +447,24 @@ fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocatio
     facts.program == Program::Carrier
         && facts.real.file_name().is_some_and(|name| GIVES.iter().any(|gives| name == *gives))
         && invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
+}
+
+/// Is it a `cp` onto a file that has several names? What it writes is seen under all of them, and nobody knows these: a placeholder
+/// would stay there.
+fn writes_through_links(facts: &Facts, invocation: &Invocation) -> bool {
+    if facts.program != Program::Carrier || facts.real.file_name().is_none_or(|name| name != "cp") {
+        return false;
+    }
+    let operands: Vec<&OsString> =
+        invocation.argv.iter().skip(1).filter(|a| !a.as_bytes().starts_with(b"-")).collect();
+    let has_others = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.nlink() > 1);
+    // The last one, or the directory that an option names, wherever it stands.
+    operands.iter().enumerate().any(|(number, to)| {
+        let to = invocation.absolute(to);
+        let into = |from: &&OsString| Path::new(from).file_name().map(|name| to.join(name));
+        number + 1 == operands.len() && has_others(&to)
+            || to.is_dir() && operands.iter().filter_map(into).any(|path| has_others(&path))
+    })
 }
 
 fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {
