@@ -125,7 +125,7 @@ pub mod reply_flags {
     pub const DETACH: u32 = 4;
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
-    pub const NAMES: u32 = 8;
+    pub const NAMES: u32 = 16;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.
