@@ -30,7 +30,7 @@ pub use file_cache::{FileCache, FileId, TICK};
 pub use footprint::{FileFacts, Footprint, Led};
 pub use lock::try_lock;
 pub use name::{ObjectKind, ObjectName};
-pub use path::{decode_path, encode_path, is_below, is_made_up, real_place};
+pub use path::{decode_path, encode_path, has_no_content, is_below, is_made_up, real_place};
 pub use placeholder::{OutputRef, Placeholder};
 pub use records::RecordFile;
 pub use reduction::{ReducedOutput, Reduction};

@@ -45,10 +45,16 @@ pub fn is_below(path: &Path, directory: &Path) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// Does the kernel, or who has set the system up, make up what is there, so that it is no content that could be kept?
+/// Does the kernel, or who has set the system up, make up what is there, so that no sandbox has it from a thunk?
 #[must_use]
 pub fn is_made_up(path: &Path) -> bool {
     ["/proc", "/sys", "/dev"].iter().any(|top| is_below(path, Path::new(top)))
+}
+
+/// Is it made up, and no content that could be kept? What processes put into `/dev/shm` is one, as in any other directory.
+#[must_use]
+pub fn has_no_content(path: &Path) -> bool {
+    is_made_up(path) && !is_below(path, Path::new("/dev/shm"))
 }
 
 /// Writes a path so that it holds neither `=`, `#`, `%`, white space nor control bytes: these become `%XX`. For

@@ -2,7 +2,9 @@
 //! What becomes of a request: an exec is deferred or runs, an open waits until its file is there. Everything a command
 //! needs to find where it looks is forced before it starts; what it opens later asks again.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,7 +46,7 @@ pub enum Answer {
 
 /// A process is about to open a file that may be a placeholder, or a directory: who reads that looks at what is in it, which is asked for
 /// its size and its time before it is opened, if it is.
-pub fn open(recorder: &Recorder, command: u32, path: &Path) -> Answer {
+pub fn open(recorder: &Recorder, pid: u32, command: u32, path: &Path) -> Answer {
     if path.is_dir() {
         recorder.fill(path);
         return Answer::Run { command: 0, flags: 0 };
@@ -54,7 +56,19 @@ pub fn open(recorder: &Recorder, command: u32, path: &Path) -> Answer {
         // its turn.
         let _ = recorder.force(&recorder.early.beside(path, recorder.outputs()));
     }
-    match recorder.force(&recorder.placeholders([path].into_iter())) {
+    let mut found = recorder.placeholders([path].into_iter());
+    if found.is_empty() && !process::shares_files(pid) {
+        // The same file under a name of ours.
+        found =
+            process::file_seen_by(pid, path).map(|file| recorder.outputs_that_are(file)).unwrap_or_default();
+        if found.is_empty() {
+            return unforced(
+                &path.display().to_string(),
+                "it is seen from another root or with other mounts",
+            );
+        }
+    }
+    match recorder.force(&found) {
         Ok(()) => Answer::Run { command: 0, flags: 0 },
         Err(why) => unforced(&path.display().to_string(), &why),
     }
@@ -227,7 +241,8 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     running.carries = recorder.sight != Sight::Tracer
         && !running.opaque
         && carries(facts, &exec.invocation)
-        && !owns_before_others(recorder, facts, &exec.invocation);
+        && !owns_before_others(recorder, facts, &exec.invocation)
+        && !writes_through_links(facts, &exec.invocation);
     running.names = role != Role::Other || is_shell(recorder, facts);
     running.top = parent.top && !exec.spawned && first;
     // The script that the user ran by hand drives a build as make does.
@@ -242,6 +257,7 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
         && !parent.inside_tool
         && matches!(parent.role, Role::Make | Role::Ninja)
         && parent.passes_on(exec.fds.as_ref())
+        && process::shares_files(exec.pid)
 }
 
 /// Where it is kept what the command did before.
@@ -350,6 +366,7 @@ fn model(
 ) -> Option<(Kind, Result<Deferred, String>)> {
     let (kind, planned) = plan(recorder, &exec.invocation, program)?;
     let outcome = match planned {
+        Ok(_) if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
         Ok(_) if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
         Ok(plan) => {
             let now = parent.driver == Role::Ninja;
@@ -456,6 +473,24 @@ fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocatio
     facts.program == Program::Carrier
         && facts.real.file_name().is_some_and(|name| GIVES.iter().any(|gives| name == *gives))
         && invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
+}
+
+/// Is it a `cp` onto a file that has several names? What it writes is seen under all of them, and nobody knows these: a placeholder
+/// would stay there.
+fn writes_through_links(facts: &Facts, invocation: &Invocation) -> bool {
+    if facts.program != Program::Carrier || facts.real.file_name().is_none_or(|name| name != "cp") {
+        return false;
+    }
+    let operands: Vec<&OsString> =
+        invocation.argv.iter().skip(1).filter(|a| !a.as_bytes().starts_with(b"-")).collect();
+    let has_others = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.nlink() > 1);
+    // The last one, or the directory that an option names, wherever it stands.
+    operands.iter().enumerate().any(|(number, to)| {
+        let to = invocation.absolute(to);
+        let into = |from: &&OsString| Path::new(from).file_name().map(|name| to.join(name));
+        number + 1 == operands.len() && has_others(&to)
+            || to.is_dir() && operands.iter().filter_map(into).any(|path| has_others(&path))
+    })
 }
 
 fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {

@@ -58,7 +58,7 @@ impl Forcer {
             let _ = input.write_all(&list);
         }
         let status = termination::wait_for_engine(&mut child).map_err(cannot)?;
-        if status.success() { Ok(()) } else { Err(format!("ggforce ended with {status}")) }
+        if status.success() { Ok(()) } else { Err(format!("ggforce has said why, and ended with {status}")) }
     }
 }
 

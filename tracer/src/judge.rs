@@ -95,7 +95,7 @@ impl Judge for Kernel {
         if program.carries || program.names && path.is_dir() {
             return Verdict::Go;
         }
-        match decide::open(recorder, command, path) {
+        match decide::open(recorder, pid.cast_unsigned(), command, path) {
             Answer::Fail { errno, why } => failed(errno, &why),
             Answer::Run { .. } | Answer::Exit(_) => Verdict::Go,
         }

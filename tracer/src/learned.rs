@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{
     FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Thunk, ThunkInput, TreeNode,
-    is_made_up,
+    has_no_content,
 };
 
 use crate::defer::{Deferred, fits, is_free, placeholder};
@@ -153,7 +153,7 @@ fn surroundings(recorder: &Recorder, observed: &Observed) -> Result<(), String> 
     for touch in &observed.touches {
         let path = &*touch.path;
         // What it makes itself is there from the last time.
-        if touch.uses.has(Uses::OUTPUT) || touch.uses.has(Uses::CREATED) || is_made_up(path) {
+        if touch.uses.has(Uses::OUTPUT) || touch.uses.has(Uses::CREATED) || has_no_content(path) {
             continue;
         }
         let shown = path.display();

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use observe::Pid;
@@ -14,6 +15,25 @@ use wire::FdIdentity;
 /// The process that started this one.
 pub fn parent_of(pid: Pid) -> Option<Pid> {
     status_field(pid, "PPid:")?.parse().ok().filter(|&parent| parent > 0)
+}
+
+/// Do paths lead this process where they lead us? Not in another root, nor with other mounts; nor, for all that can be told, where it cannot
+/// be looked at.
+pub fn shares_files(pid: u32) -> bool {
+    let mounts = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let root = |process: &str| fs::metadata(format!("/proc/{process}/root")).ok().map(|m| (m.dev(), m.ino()));
+    let same = |process: &str| {
+        mounts(process).is_some_and(|mounts_of| mounts("self") == Some(mounts_of))
+            && root(process) == root("self")
+    };
+    same(&pid.to_string())
+}
+
+/// What stands at an absolute path as this process sees it: device and inode.
+pub fn file_seen_by(pid: u32, path: &Path) -> Option<(u64, u64)> {
+    let below = path.strip_prefix("/").ok()?;
+    let metadata = fs::metadata(Path::new(&format!("/proc/{pid}/root")).join(below)).ok()?;
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
 }
 
 /// The command in the session's variable of the program that the process executed last, if the session is the one of

@@ -455,6 +455,15 @@ impl Recorder {
         found
     }
 
+    /// The placeholders that are this file, by device and inode.
+    pub fn outputs_that_are(&self, file: (u64, u64)) -> Vec<PathBuf> {
+        let is_it = |path: &PathBuf| {
+            std::fs::symlink_metadata(path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == file)
+        };
+        let found: Vec<PathBuf> = self.outputs().into_iter().filter(is_it).collect();
+        self.placeholders(found.iter().map(PathBuf::as_path))
+    }
+
     /// May placeholders stand anywhere?
     pub fn has_outputs(&self) -> bool {
         !lock(&self.outputs).is_empty()

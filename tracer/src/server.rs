@@ -3,6 +3,7 @@
 //! is forced meanwhile, or a compiler asked that asks in turn), so there is always one more thread that waits.
 
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,14 +81,35 @@ fn command_of(recorder: &Recorder, pid: u32, said: u32) -> u32 {
     }
 }
 
+/// The process at the other end.
+fn peer(stream: &UnixStream) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of_val(&peer) as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `size` bytes, to `peer`, which is as large.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut size,
+        )
+    };
+    u32::try_from(peer.pid).ok().filter(|&pid| result == 0 && pid > 0)
+}
+
 fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
+    let peer = peer(stream);
     let answer = match request::read(stream)? {
         Request::Exec(mut exec) => {
+            // As we number it: in a namespace of its own it has another number.
+            exec.pid = peer.unwrap_or(exec.pid);
             exec.parent = command_of(recorder, exec.pid, exec.parent);
             decide::exec(recorder, &Arc::new(*exec))
         }
         Request::Open { path, pid, command } => {
-            decide::open(recorder, command_of(recorder, pid, command), &path)
+            let pid = peer.unwrap_or(pid);
+            decide::open(recorder, pid, command_of(recorder, pid, command), &path)
         }
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {

@@ -125,9 +125,9 @@ pub mod reply_flags {
     pub const DETACH: u32 = 4;
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
-    pub const NAMES: u32 = 8;
+    pub const NAMES: u32 = 16;
     /// Files on its command line may be placeholders still: what it asks about is forced, as what it opens is.
-    pub const FACTS: u32 = 16;
+    pub const FACTS: u32 = 8;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.

@@ -122,3 +122,17 @@ fn descriptors_of_the_build_are_its_own() {
         2,
     );
 }
+
+#[test]
+fn a_command_with_mounts_of_its_own_sees_its_own_files() {
+    let space = space();
+    space.write("other/main.c", "int other(void) { return 0; }\n");
+    space.write("one/main.c", "int one(void) { return 0; }\n");
+    space.sh("mkdir o seen").ok();
+    space.script_same_as_plain(
+        "gcc -g -c one/main.c -o o/main.o
+         unshare -r -m sh -ec 'mount --bind other one; gcc -c one/main.c -o a.o; mount --bind o seen; cksum <seen/main.o; gcc -c one/main.c -o seen/b.o'
+         unshare -r -p -f gcc -c one/main.c -o c.o; cksum a.o o/main.o",
+        2,
+    );
+}

@@ -177,3 +177,13 @@ fn a_directory_with_one_that_cannot_be_forced_can_be_read() {
     assert_eq!(recorded.out().matches("a.o").count(), 2, "{recorded}");
     assert!(space.is_placeholder("bad.o"));
 }
+
+#[test]
+fn a_copy_onto_a_file_with_other_names_is_seen_under_all_of_them() {
+    let space = space();
+    space.sh("mkdir d; echo old > x; ln x d/a.o; ln x y; chmod 640 x; echo old > z.o; ln z.o d/z").ok();
+    space.script_same_as_plain(
+        "gcc -c a.c; cp a.o x; gcc -g -c a.c -o z.o; gcc -O -c a.c; cp a.o d; cp -t d a.o",
+        2,
+    );
+}

@@ -209,3 +209,27 @@ fn outputs_are_followed_through_renames() {
     let why = space.gg(&["show", "--why", "a.o"]).ok().out();
     assert!(why.contains("as a.tmp, and renamed or copied since") && why.contains("a.c"), "{why}");
 }
+
+#[test]
+fn a_file_in_shared_memory_is_a_file() {
+    let space = TestSpace::new();
+    let shared = tempfile::Builder::new().prefix("gg-test.").tempdir_in("/dev/shm").expect("there is room");
+    let input = shared.path().join("input");
+    fs::write(&input, "one\n").expect("it can be written to");
+    space.write("Makefile", format!("out:\n\tcat {} >out\n", input.display()));
+    let trace = built(&space);
+    assert_eq!(replayed(&space, &trace).run, 0);
+    fs::write(&input, "two\n").expect("it can be written to");
+    replay(&space, &trace, &[]).fails().says("input");
+}
+
+#[test]
+fn a_build_in_shared_memory_runs() {
+    let space = TestSpace::new();
+    let shared = tempfile::Builder::new().prefix("gg-test.").tempdir_in("/dev/shm").expect("there is room");
+    fs::write(shared.path().join("a.c"), "int main(void) { return 0; }\n").expect("it can be written to");
+    let script = format!("cd {}; gcc -c a.c; gcc a.o -o p; ./p", shared.path().display());
+    space.ggtrace_sh(&script).ok();
+    assert_eq!(space.shown().deferred, 0);
+    space.force_all();
+}

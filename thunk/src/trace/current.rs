@@ -14,7 +14,7 @@ use super::{Observed, Product, Products, Step, Touch, Trace, Uses};
 use crate::error::Result;
 use crate::footprint::FileFacts;
 use crate::name::{ObjectKind, ObjectName};
-use crate::path::is_made_up;
+use crate::path::has_no_content;
 use crate::placeholder::{OutputRef, Placeholder};
 use crate::store::Store;
 use crate::thunk::Thunk;
@@ -150,7 +150,7 @@ impl<'a> Current<'a> {
     fn touch(&self, observed: &Observed, touch: &Touch) -> Option<Change> {
         let path: &Path = &touch.path;
         let uses = touch.uses;
-        if is_made_up(path) || path.starts_with(self.store.root()) {
+        if has_no_content(path) || path.starts_with(self.store.root()) {
             return None;
         }
         if let (true, Some(before)) = (uses.has(Uses::INPUT), &touch.before) {

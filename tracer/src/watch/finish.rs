@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
-use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, is_made_up};
+use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
 
 use super::{Ended, exact};
 use crate::learned;
@@ -180,7 +180,7 @@ impl Look<'_> {
     fn one(&mut self, named: &Path, touch: &Touch) -> (Uses, Option<ObjectName>, Option<ObjectName>) {
         let mut uses = uses(touch);
         let (mut before, mut after) = (None, None);
-        let made_up = is_made_up(named) || touch.real.as_deref().is_some_and(is_made_up);
+        let made_up = has_no_content(named) || touch.real.as_deref().is_some_and(has_no_content);
         if touch.special || made_up {
             self.special(named, touch);
             return (uses, before, after);
@@ -219,6 +219,7 @@ impl Look<'_> {
                     return Some(*known);
                 }
                 let facts = *self.footprint.footprint.files.get(&real)?;
+                self.in_sandbox(&real);
                 match self.content_before(&real, &facts, changes(touch)) {
                     Ok(value) => {
                         self.before.insert(real, value);
@@ -314,6 +315,7 @@ impl Look<'_> {
         }
         *uses |= Uses::OUTPUT;
         let real = real_place(place);
+        self.in_sandbox(&real);
         match self.content_after(&real, &metadata) {
             Ok(output) => {
                 let value = output.value;
@@ -327,6 +329,13 @@ impl Look<'_> {
                 self.unknown(why);
                 None
             }
+        }
+    }
+
+    /// No thunk has what no sandbox can hold.
+    fn in_sandbox(&mut self, real: &Path) {
+        if is_made_up(real) {
+            self.unknown(format!("uses {}, which cannot be in a sandbox", real.display()));
         }
     }
 
