@@ -29,7 +29,7 @@ use crate::force::Forcer;
 use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
-use crate::log::Log;
+use crate::log::{Log, Ways};
 use crate::looks::{Looks, Steps, Way};
 use crate::programs::{Facts, Programs};
 use crate::questions::Questions;
@@ -581,6 +581,17 @@ impl Recorder {
         };
         let is = |path: &&Path| may_be(path) && matches!(Placeholder::read(path), Ok(Some(_)));
         paths.filter(is).map(Path::to_path_buf).collect()
+    }
+}
+
+impl Ways for Recorder {
+    fn way(&self, path: &Path) -> Option<Arc<Way>> {
+        self.lasting_way(path)
+    }
+
+    fn directory(&self, path: &Path) -> Option<PathBuf> {
+        let way = self.looks.lead(path, Some(self.changed_names()?));
+        way.end().filter(|_| !is_made_up(path)).map(Path::to_path_buf)
     }
 }
 
