@@ -94,6 +94,8 @@ pub struct Recorder {
     trees: Mutex<HashMap<ObjectName, Arc<Tree>>>,
     /// Has somebody been told that the trace cannot be written?
     complained: AtomicBool,
+    /// And that debuggers do not work?
+    refused_tracers: AtomicBool,
     /// Commands by id; 0 stands for the recorder.
     commands: Mutex<Vec<Running>>,
     /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
@@ -214,6 +216,7 @@ impl Recorder {
             directory,
             forced: Mutex::default(),
             complained: AtomicBool::new(false),
+            refused_tracers: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
@@ -565,6 +568,16 @@ impl Recorder {
         let tree = Arc::new(self.store.tree(name)?);
         lock(&self.trees).insert(*name, Arc::clone(&tree));
         Ok(tree)
+    }
+
+    /// Says why a debugger does not work: once, others fail for the same reason.
+    pub fn refuse_tracers(&self) {
+        if !self.refused_tracers.swap(true, Ordering::Relaxed) {
+            eprintln!(
+                "ggtrace: a program of the build traces others, as debuggers and strace do: \
+                 that fails under --method ptrace, and works under --method auto"
+            );
+        }
     }
 
     /// Says that the trace cannot be written to: once, what follows is no better.
