@@ -96,7 +96,10 @@ fn moved(line: &Line, cwd: &Path) -> Option<PathBuf> {
 /// `["sh", "-c", "a b"]`
 fn strings(list: &str) -> Vec<String> {
     let list = list.trim_start_matches('[').trim_end_matches(']');
-    let unquoted = |text: &str| text.trim_matches('"').replace("\\\"", "\"").replace("\\n", "\n");
+    let bare = |text: &str| {
+        text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).to_owned()
+    };
+    let unquoted = |text: &str| bare(text).replace("\\\"", "\"").replace("\\n", "\n");
     split(list).into_iter().map(unquoted).collect()
 }
 
