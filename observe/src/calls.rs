@@ -151,6 +151,8 @@ pub(crate) enum Call {
     Move(At),
     /// May change which files the process finds at a path; the path that it looks up, if any.
     Remount(Option<At>),
+    /// `ptrace`: tells whether a process is to be traced, of which there can be one tracer only. The argument with what is asked for.
+    Trace(u8),
     /// Ends the process, with the code in this argument.
     Exit(u8),
     /// Is never executed: fails with this error. For what would reach files without our seeing it.
@@ -161,6 +163,11 @@ impl Call {
     /// Is there another way to know of it for a tracer, which learns of every end and looks everything up anew?
     pub(crate) const fn is_for_the_net_only(self) -> bool {
         matches!(self, Call::Exit(_) | Call::Remount(None))
+    }
+
+    /// Does it matter to a tracer only?
+    pub(crate) const fn is_for_a_tracer_only(self) -> bool {
+        matches!(self, Call::Trace(_))
     }
 
     /// The argument with a descriptor, and between which numbers that has to be for the call to matter.

@@ -132,6 +132,8 @@ pub enum Event {
     Input(Stream),
     /// It is about to write to what is its standard output or error; what, if that is known. All of it, most likely.
     Printed(Stream, Option<Vec<u8>>),
+    /// It traces another process, or has its own traced, or tries to. Told by a tracer, under which it cannot.
+    Traces,
     /// It made a 32-bit or x32 system call, which is not looked into: what this process does is not all known.
     Foreign,
     /// A call named a file in a way that could not be read from outside: what this process does is not all known.

@@ -199,6 +199,14 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             }
         }
         Call::Remount(Some(at)) => look_up(context.path(at, args)?, true),
+        Call::Trace(what) => {
+            // All else is asked of one that is traced already.
+            let begins = [libc::PTRACE_TRACEME, libc::PTRACE_ATTACH, libc::PTRACE_SEIZE];
+            if begins.iter().any(|&request| arg(what) == u64::from(request)) {
+                context.emit(Event::Traces);
+            }
+            return None;
+        }
         Call::Remount(None) | Call::Exit(_) | Call::Refuse(_) => return None,
     })
 }

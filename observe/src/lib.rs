@@ -10,7 +10,7 @@
 //! | cost of a call | 15–25 µs, all in one thread | about 1.5 times a bare notification, which is 3.5 µs |
 //! | what comes of a call | is told | is foreseen |
 //! | calls that bear a cookie | are seen | go by |
-//! | debuggers and `strace` inside | do not work | work |
+//! | debuggers and `strace` inside | do not work, which is told | work |
 //! | how processes end | is told | `exit_group` is; for more see [`Process`] |
 //! | when the observer is killed | they die | their calls fail with `ENOSYS`; a [`Guardian`] ends them |
 //!

@@ -252,7 +252,8 @@ impl Sink for Touches {
             Event::Network => self.network = true,
             Event::Foreign => self.foreign = true,
             Event::Gap => self.gaps += 1,
-            Event::Forked(_) | Event::Ended(_) | Event::Moved | Event::Input(_) | Event::Printed(..) => {}
+            Event::Forked(_) | Event::Ended(_) | Event::Moved | Event::Traces => {}
+            Event::Input(_) | Event::Printed(..) => {}
         }
     }
 }

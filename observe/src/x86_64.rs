@@ -98,6 +98,7 @@ pub(crate) const TABLE: &[Row] = &[
     row(469 /* file_setattr */, Call::Attributes(dir(0, 1), KeptIf(4), Attribute::Other)),
     row(libc::SYS_execve, Call::Exec(cwd(0), 1)),
     row(libc::SYS_execveat, Call::Exec(dir(0, 1), 2)),
+    row(libc::SYS_ptrace, Call::Trace(0)),
     row(libc::SYS_exit_group, Call::Exit(0)),
     row(libc::SYS_connect, Call::Connect),
     row(libc::SYS_bind, Call::Bind),

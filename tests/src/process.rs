@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigHandler, Signal, killpg};
 use nix::unistd::Pid;
 
-/// Nothing that a test runs takes longer, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(180);
+/// Nothing that a test runs takes longer, on a busy machine; who has a test build something large says so in `GG_TEST_LIMIT`, in seconds.
+fn limit() -> Duration {
+    const LIMIT: u64 = 180;
+    let told = std::env::var("GG_TEST_LIMIT").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(told.unwrap_or(LIMIT))
+}
 
 /// A command that has ended.
 pub struct Ran {
@@ -140,13 +144,14 @@ impl Running {
     /// Waits for its end, and for that of everything that still holds its output open.
     pub fn wait(mut self) -> Ran {
         let started = Instant::now();
+        let limit = limit();
         let mut late = false;
         while !(self.has_ended() && self.stdout.is_finished() && self.stderr.is_finished()) {
-            if started.elapsed() > LIMIT && !late {
+            if started.elapsed() > limit && !late {
                 late = true;
                 self.signal_all(Signal::SIGKILL);
             }
-            assert!(started.elapsed() < LIMIT * 2, "{}: neither ends nor can be ended", self.what);
+            assert!(started.elapsed() < limit * 2, "{}: neither ends nor can be ended", self.what);
             thread::sleep(Duration::from_millis(2));
         }
         let status = self.child.wait().expect("the child can be waited for");
@@ -156,7 +161,7 @@ impl Running {
             stdout: self.stdout.join().expect("the reader does not panic"),
             stderr: self.stderr.join().expect("the reader does not panic"),
         };
-        assert!(!late, "this took longer than {LIMIT:?}:\n{ran}");
+        assert!(!late, "this took longer than {limit:?}:\n{ran}");
         ran
     }
 }

@@ -125,6 +125,10 @@ impl SharedSink for Kernel {
     fn event(&self, process: Pid, event: Event) {
         self.0.changes(&event);
         let watch = &self.0.watch;
+        if matches!(event, Event::Traces) {
+            self.0.refuse_tracers();
+            return watch.obstacle_of(process, "traces processes, which are traced already");
+        }
         watch.event(process, watch.next(), event);
     }
 }

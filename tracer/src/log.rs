@@ -18,8 +18,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::looks::Way;
 use observe::{Event, Pid};
 use wire::log::{Changed, Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
 
@@ -36,6 +37,14 @@ pub struct Entry {
     pub begins: Option<u32>,
     /// What.
     pub event: Event,
+}
+
+/// Who knows where paths lead, as far as that can be told without looking.
+pub trait Ways {
+    /// Where a path leads.
+    fn way(&self, path: &Path) -> Option<Arc<Way>>;
+    /// The real path of a directory.
+    fn directory(&self, path: &Path) -> Option<PathBuf>;
 }
 
 /// The log of a recording.
@@ -175,11 +184,11 @@ impl Log {
         Ok(state.chunks.iter().map(|chunk| chunk.owner).collect())
     }
 
-    /// What these have recorded, who should have ended, in order. Their chunks are given back: what one that goes on does later is in new ones.
+    /// What these have recorded, who should have ended, in order; looked up where `ways` does not know. Their chunks are given back: what one that goes on does later is in new ones.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn take(&self, of: impl Fn(Owner) -> bool) -> io::Result<Vec<Entry>> {
+    pub fn take(&self, of: impl Fn(Owner) -> bool, ways: Option<&dyn Ways>) -> io::Result<Vec<Entry>> {
         let chunks: Vec<Found> = {
             let mut state = self.state();
             self.find_chunks(&mut state)?;
@@ -195,7 +204,8 @@ impl Log {
             self.give_back(chunk.unit, chunk.units);
         }
         let records = contents.into_iter().filter_map(|(unit, at)| Some((unit, memory.get(at)?)));
-        Ok(decode::events(records.flat_map(|(unit, bytes)| wire::log::records(unit, bytes)).collect()))
+        let records = records.flat_map(|(unit, bytes)| wire::log::records(unit, bytes)).collect();
+        Ok(decode::events(records, ways))
     }
 
     /// Reads the used part of a chunk to this place in memory; tells its length.

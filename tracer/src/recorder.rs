@@ -31,7 +31,7 @@ use crate::force::Forcer;
 use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
-use crate::log::Log;
+use crate::log::{Log, Ways};
 use crate::looks::{Looks, Steps, Way};
 use crate::programs::{Facts, Programs};
 use crate::questions::Questions;
@@ -100,6 +100,8 @@ pub struct Recorder {
     trees: Mutex<HashMap<ObjectName, Arc<Tree>>>,
     /// Has somebody been told that the trace cannot be written?
     complained: AtomicBool,
+    /// And that debuggers do not work?
+    refused_tracers: AtomicBool,
     /// Commands by id; 0 stands for the recorder.
     commands: Mutex<Vec<Running>>,
     /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
@@ -227,6 +229,7 @@ impl Recorder {
             refused: Mutex::default(),
             linked: Mutex::default(),
             complained: AtomicBool::new(false),
+            refused_tracers: AtomicBool::new(false),
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
@@ -630,6 +633,16 @@ impl Recorder {
         Ok(tree)
     }
 
+    /// Says why a debugger does not work: once, others fail for the same reason.
+    pub fn refuse_tracers(&self) {
+        if !self.refused_tracers.swap(true, Ordering::Relaxed) {
+            eprintln!(
+                "ggtrace: a program of the build traces others, as debuggers and strace do: \
+                 that fails under --method ptrace, and works under --method auto"
+            );
+        }
+    }
+
     /// Says that the trace cannot be written to: once, what follows is no better.
     pub fn complain(&self, error: &thunk::Error) {
         if !self.complained.swap(true, Ordering::Relaxed) {
@@ -644,6 +657,17 @@ impl Recorder {
         };
         let is = |path: &&Path| may_be(path) && matches!(Placeholder::read(path), Ok(Some(_)));
         paths.filter(is).map(Path::to_path_buf).collect()
+    }
+}
+
+impl Ways for Recorder {
+    fn way(&self, path: &Path) -> Option<Arc<Way>> {
+        self.lasting_way(path)
+    }
+
+    fn directory(&self, path: &Path) -> Option<PathBuf> {
+        let way = self.looks.lead(path, Some(self.changed_names()?));
+        way.end().filter(|_| !is_made_up(path)).map(Path::to_path_buf)
     }
 }
 

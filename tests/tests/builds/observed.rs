@@ -10,7 +10,7 @@ use thunk::trace::{Observed, Trace, Uses};
 use thunk::{OutputRef, Placeholder, Store};
 
 use crate::calculator::calculator;
-use crate::strace::{assert_same, commands_in, commands_under_strace};
+use crate::strace::{assert_same, commands_in, commands_under_strace, differences};
 
 const MAKEFILE: &str = "all: prog copy\n\
     prog.o: prog.c prog.h gen.h\n\tgcc -O -c prog.c\n\
@@ -50,6 +50,32 @@ fn every_command_is_seen_as_strace_sees_it() {
 #[test]
 fn every_command_is_seen_as_strace_sees_it_under_ptrace() {
     agrees_with_strace("/bin/sh", "ptrace");
+}
+
+/// A whole project: copied from `GROUND_TRUTH_TREE`, built by the shell script in `GROUND_TRUTH_BUILD`. Run by `scripts/ground-truth`, which
+/// sets both.
+#[test]
+#[ignore = "builds a real project twice: see scripts/ground-truth"]
+fn a_project_is_seen_as_strace_sees_it() {
+    let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let (tree, build) = (variable("GROUND_TRUTH_TREE"), variable("GROUND_TRUTH_BUILD"));
+    let method = std::env::var("GROUND_TRUTH_METHOD").unwrap_or_else(|_| "auto".into());
+    let space = TestSpace::new();
+    space.run(&["cp", "-a", &format!("{tree}/."), "."]).ok();
+    space.keep();
+    let command = ["sh", "-c", &build];
+    let expected = commands_under_strace(&space, &command);
+    space.restore();
+    let trace = space.outside().join("trace");
+    let options = ["--run", "--method", &method, "-o", trace.to_str().unwrap()];
+    space.ggtrace(&[&options[..], &command].concat()).ok();
+    let found = commands_in(&trace);
+    let paths =
+        |sets: &crate::strace::Sets| sets.values().map(std::collections::BTreeSet::len).sum::<usize>();
+    let differences = differences(&expected, &found);
+    println!("{} commands, {} facts", expected.len(), expected.values().map(paths).sum::<usize>());
+    differences.iter().for_each(|line| println!("{line}"));
+    assert!(differences.is_empty(), "{} differences", differences.len());
 }
 
 /// A shell with its own `cp`, `mv`, … in which no library can be loaded.

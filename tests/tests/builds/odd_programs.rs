@@ -85,7 +85,7 @@ fn programs_with_a_filter_of_their_own() {
     the_same_recorded(&compiled(&files, "gcc -w -o a a.c"), "./a");
 }
 
-/// A process has one tracer, so none of these can be had under `--method ptrace`: they say so themselves.
+/// A process has one tracer, so none of these can be had under `--method ptrace`, which is told.
 #[test]
 fn debuggers_and_tracers() {
     let space = compiled(
@@ -94,6 +94,14 @@ fn debuggers_and_tracers() {
     );
     let ways: [&[&str]; 2] = [&[], &["--run"]];
     if space.run(&["strace", "-V"]).status.success() {
+        for (method, told) in [("auto", false), ("ptrace", true)] {
+            let ran = space.ggtrace(&["--run", "--method", method, "strace", "-o", "log", "true"]);
+            assert_eq!(
+                (ran.status.success(), ran.err().contains("fails under --method ptrace")),
+                (!told, told),
+                "{ran}"
+            );
+        }
         the_same_recorded_by(
             &space,
             "strace -f -o log sh -c 'gcc -c x.c; exit 4'; echo $?; nm x.o; grep -c exited log >/dev/null",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `strace` sees of a build, command by command, and the same of a trace: sets of paths by what was done to them.
+//! What `strace` sees of a build, command by command, and the same of a trace: sets of paths by what was done to them. Commands with the
+//! same arguments are one here.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -16,8 +17,8 @@ pub type Sets = BTreeMap<&'static str, BTreeSet<PathBuf>>;
 /// A command's arguments → what it did.
 pub type Commands = BTreeMap<Vec<String>, Sets>;
 
-/// Runs a build under strace: what each child of its first process did, with its descendants, by what it executed. All of it
-/// in the tree's directory.
+/// Runs a build under strace: what each child of a build driver did, with its descendants but for other drivers, by what it
+/// executed. The first process is a driver.
 pub fn commands_under_strace(space: &TestSpace, argv: &[&str]) -> Commands {
     let logs = space.outside().join("strace");
     fs::create_dir_all(&logs).unwrap();
@@ -32,48 +33,82 @@ pub fn commands_under_strace(space: &TestSpace, argv: &[&str]) -> Commands {
         let pid: u32 = path.extension().unwrap().to_str().unwrap().parse().unwrap();
         outputs.insert(pid, String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned());
     }
-    let children = |pid: u32| -> Vec<u32> {
-        let forks = |line: &Line| matches!(line.name, "fork" | "vfork" | "clone" | "clone3");
-        let lines = outputs.get(&pid).into_iter().flat_map(|output| output.lines());
-        let forked = lines.filter_map(Line::parse).filter(|line| forks(line));
-        forked.filter_map(|line| line.result.split('<').next()?.trim().parse().ok()).collect()
+    let of =
+        |pid: u32| outputs.get(&pid).into_iter().flat_map(|output| output.lines()).filter_map(Line::parse);
+    let forked = |line: &Line| -> Option<u32> {
+        let forks = matches!(line.name, "fork" | "vfork" | "clone" | "clone3");
+        line.result.split('<').next().filter(|_| forks)?.trim().parse().ok()
     };
-    let all: BTreeSet<u32> = outputs.keys().flat_map(|&pid| children(pid)).collect();
+    let all: BTreeSet<u32> =
+        outputs.keys().flat_map(|&pid| of(pid).filter_map(|line| forked(&line))).collect();
     let root = *outputs.keys().find(|pid| !all.contains(pid)).unwrap();
     let mut commands = Commands::new();
-    for command in children(root) {
-        let mut sets = Sets::new();
-        let mut name = Vec::new();
-        let mut pending = vec![command];
-        while let Some(pid) = pending.pop() {
-            pending.extend(children(pid));
-            let output = outputs.get(&pid).map_or("", String::as_str);
-            if pid == command {
-                let executed = |line: &Line| line.name == "execve" && !line.failed();
-                let line = output.lines().filter_map(Line::parse).find(executed).unwrap();
-                name = strings(line.args[1]);
+    // Each process, on whose record it begins (nobody's: it begins a command), and where it starts.
+    let mut pending = vec![(root, None, space.tree(), true)];
+    while let Some((pid, mut command, mut cwd, mut drives)) = pending.pop() {
+        let mut own = Vec::new();
+        for line in of(pid) {
+            let before = cwd.clone();
+            cwd = moved(&line, &cwd).unwrap_or(cwd);
+            if let Some(child) = forked(&line) {
+                pending.push((child, command.clone().filter(|_| !drives), cwd.clone(), false));
             }
-            expect(&mut sets, output, &space.tree());
+            if drives {
+                continue;
+            }
+            let executed = (line.name == "execve" && !line.failed()).then(|| strings(line.args[1]));
+            if let Some(argv) = executed {
+                drives = is_driver(&argv);
+                if command.is_none() && !drives {
+                    command = Some(argv);
+                }
+            }
+            own.push((line, before));
         }
-        commands.insert(name, sets);
+        if let Some(command) = command {
+            expect(commands.entry(command).or_default(), &own);
+        }
+    }
+    // What is executed is read by the kernel; whether by others, too, is not told of it.
+    for sets in commands.values_mut() {
+        let executed = sets.get("executed").cloned().unwrap_or_default();
+        sets.entry("read").or_default().retain(|path| !executed.contains(path));
     }
     commands
+}
+
+/// Does this start the commands of a build?
+fn is_driver(argv: &[String]) -> bool {
+    let program = argv.first().map(|program| program.rsplit('/').next().unwrap_or(program));
+    matches!(program, Some("make" | "gmake" | "ninja"))
+}
+
+/// Where the process is after this call.
+fn moved(line: &Line, cwd: &Path) -> Option<PathBuf> {
+    match line.name {
+        "chdir" if !line.failed() => line.path(0, cwd),
+        "fchdir" if !line.failed() => line.open(0),
+        // It says so itself.
+        _ => line.args.first()?.strip_prefix("AT_FDCWD<")?.strip_suffix('>').map(PathBuf::from),
+    }
 }
 
 /// `["sh", "-c", "a b"]`
 fn strings(list: &str) -> Vec<String> {
     let list = list.trim_start_matches('[').trim_end_matches(']');
-    let unquoted = |text: &str| text.trim_matches('"').replace("\\\"", "\"").replace("\\n", "\n");
+    let bare = |text: &str| {
+        text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).to_owned()
+    };
+    let unquoted = |text: &str| bare(text).replace("\\\"", "\"").replace("\\n", "\n");
     split(list).into_iter().map(unquoted).collect()
 }
 
-/// Adds what the output of strace shows of one process.
-fn expect(sets: &mut Sets, output: &str, tree: &Path) {
-    let mut cwd = tree.to_owned();
+/// Adds what the output of strace shows of one process: calls, and where it was before each.
+fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
     let mut add = |set, path: PathBuf| {
         sets.entry(set).or_default().insert(normal(&path));
     };
-    for line in output.lines().filter_map(Line::parse) {
+    for (line, cwd) in calls {
         // The position of the first path: after a descriptor in the newer calls.
         let first = match line.name {
             "stat" | "lstat" | "creat" => 0,
@@ -88,26 +123,27 @@ fn expect(sets: &mut Sets, output: &str, tree: &Path) {
             "utimensat" if !line.failed() && line.args[1] == "NULL" => {
                 line.open(0).into_iter().for_each(|path| add("attributes", path));
             }
-            "fchdir" if !line.failed() => cwd = line.open(0).unwrap_or(cwd),
             _ => {}
         }
         let two = matches!(line.name, "rename" | "renameat" | "renameat2" | "link" | "linkat");
-        let from = if two { line.path(first, &cwd) } else { None };
+        let from = if two { line.path(first, cwd) } else { None };
         let at = match line.name {
             "rename" | "link" | "symlink" => 1,
             "renameat" | "renameat2" | "linkat" => 3,
             "symlinkat" => 2,
             _ => first,
         };
-        let Some(named) = line.path(at, &cwd).filter(|_| line.name != "getcwd") else { continue };
+        let Some(named) = line.path(at, cwd).filter(|_| line.name != "getcwd") else { continue };
+        // It is there, and no directory.
+        if line.errno() == Some("ENOTDIR") && line.args.iter().any(|arg| arg.contains("O_DIRECTORY")) {
+            add("found", named);
+            continue;
+        }
         if line.is_missing() {
             if !two {
                 add("missing", named);
             }
             continue;
-        }
-        if line.name == "chdir" && !line.failed() {
-            cwd.clone_from(&named);
         }
         match line.name {
             "open" | "openat" | "creat" if !line.failed() => {
@@ -124,7 +160,10 @@ fn expect(sets: &mut Sets, output: &str, tree: &Path) {
                     }
                 }
             }
-            "execve" | "execveat" if !line.failed() => add("executed", named),
+            "execve" | "execveat" if !line.failed() => {
+                interpreter(&named).into_iter().for_each(|program| add("executed", program));
+                add("executed", named);
+            }
             "unlink" | "unlinkat" | "rmdir" if !line.failed() => add("removed", named),
             "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" if !line.failed() => {
                 add("made", named)
@@ -154,7 +193,9 @@ pub fn commands_in(trace: &Path) -> Commands {
         if observed.obstacles.iter().any(|why| why == "runs other commands") {
             continue;
         }
-        let mut sets = Sets::new();
+        let command = trace.commands.iter().find(|command| command.id == observed.id).unwrap();
+        let argv = command.argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        let sets: &mut Sets = commands.entry(argv).or_default();
         for touch in &observed.touches {
             for (set, uses) in [
                 ("read", Uses::READ),
@@ -180,9 +221,6 @@ pub fn commands_in(trace: &Path) -> Commands {
                 sets.entry("made").or_default().insert(normal(&touch.path));
             }
         }
-        let command = trace.commands.iter().find(|command| command.id == observed.id).unwrap();
-        let argv = command.argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-        commands.insert(argv, sets);
     }
     commands
 }
@@ -192,9 +230,10 @@ fn is_loader(path: &Path) -> bool {
     path.ends_with("ld-linux-x86-64.so.2")
 }
 
-/// The temporary files of gcc and sed have another name in each run; `..` is resolved.
+/// The temporary files of gcc and sed have another name in each run, and scripts name theirs after their process; `..` is resolved.
 fn normal(path: &Path) -> PathBuf {
     let path = match path.parent().map(fs::canonicalize) {
+        _ if path.ends_with("..") => fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
         Some(Ok(parent)) if path.components().any(|part| part.as_os_str() == "..") => {
             path.file_name().map_or(parent.clone(), |name| parent.join(name))
         }
@@ -207,28 +246,60 @@ fn normal(path: &Path) -> PathBuf {
             let (stem, extension) = text.split_once('.').unwrap_or((&text, ""));
             match ["cc", "st", "sed"].iter().find(|tool| stem.strip_prefix(**tool).is_some_and(random)) {
                 Some(tool) => format!("{tool}RANDOM.{extension}"),
-                None => text,
+                None => without_numbers(&text),
             }
         })
         .collect()
 }
 
+/// What may be the id of a process is one and the same.
+fn without_numbers(name: &str) -> String {
+    let mut text = String::new();
+    for part in name.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        text.push_str(if digits < 4 { part } else { "PROCESS" });
+        text.push_str(if digits < 4 { "" } else { &part[digits..] });
+    }
+    text
+}
+
+/// The interpreter of a script.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let content = fs::read(path).ok()?;
+    let line = content.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    Some(String::from_utf8_lossy(line).split_ascii_whitespace().next()?.into())
+}
+
+/// In what the two differ: a line for each path that only one of them has, with the command and what was done.
+pub fn differences(expected: &Commands, found: &Commands) -> Vec<String> {
+    let mut lines = Vec::new();
+    let none = Sets::new();
+    for name in expected.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
+        let [theirs, ours] = [expected, found].map(|commands| commands.get(name));
+        if let (None, _) | (_, None) = (theirs, ours) {
+            lines.push(format!(
+                "{name:?} is a command of {} only",
+                if ours.is_none() { "strace" } else { "ours" }
+            ));
+            continue;
+        }
+        let (theirs, ours) = (theirs.unwrap_or(&none), ours.unwrap_or(&none));
+        for set in theirs.keys().chain(ours.keys()).collect::<BTreeSet<_>>() {
+            let empty = BTreeSet::new();
+            let [theirs, ours] = [theirs, ours].map(|sets| sets.get(set).unwrap_or(&empty));
+            let only = |who: &str, paths: Vec<&PathBuf>| -> Vec<String> {
+                paths.iter().map(|path| format!("{name:?} {set}, only {who}: {}", path.display())).collect()
+            };
+            lines.extend(only("strace", theirs.difference(ours).collect()));
+            lines.extend(only("ours", ours.difference(theirs).collect()));
+        }
+    }
+    lines
+}
+
 /// Both must tell the same of the same commands.
 #[track_caller]
 pub fn assert_same(expected: &Commands, found: &Commands) {
-    let names = |commands: &Commands| commands.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(expected), names(found));
-    for (name, expected) in expected {
-        let found = &found[name];
-        for set in expected.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
-            let empty = BTreeSet::new();
-            let (theirs, ours) = (expected.get(set).unwrap_or(&empty), found.get(set).unwrap_or(&empty));
-            let lost: Vec<_> = theirs.difference(ours).collect();
-            let invented: Vec<_> = ours.difference(theirs).collect();
-            assert!(
-                lost.is_empty() && invented.is_empty(),
-                "{name:?} {set}: only strace: {lost:#?}, only we: {invented:#?}"
-            );
-        }
-    }
+    let differences = differences(expected, found);
+    assert!(differences.is_empty(), "{differences:#?}");
 }

@@ -14,10 +14,10 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
-use thunk::is_below;
+use thunk::{Led, is_below};
 use wire::log::{Record, bits, kind};
 
-use super::Entry;
+use super::{Entry, Ways};
 
 /// As many links as the kernel follows.
 const MAX_LINKS: u32 = 40;
@@ -26,8 +26,9 @@ const MAX_LINKS: u32 = 40;
 type Raw<'a> = wire::log::Entry<'a>;
 
 /// The events that these records stand for, in the order of their numbers.
-pub(super) fn events(records: Vec<Raw<'_>>) -> Vec<Entry> {
-    Decoder::default().decode(records)
+pub(super) fn events(records: Vec<Raw<'_>>, ways: Option<&dyn Ways>) -> Vec<Entry> {
+    let files = Files { ways, ..Files::default() };
+    Decoder { files, ..Decoder::default() }.decode(records)
 }
 
 /// Kind, result and bits of a record, and its strings.
@@ -42,7 +43,7 @@ struct Decoder<'a> {
     /// What was asked already, as it was named and with the answer.
     asked: HashSet<Question<'a>>,
     /// What was found out about the file system.
-    files: Files,
+    files: Files<'a>,
     /// Directories that `realpath` was told to have looked at: the same ones again and again.
     walked: HashSet<Box<[u8]>>,
     executed: HashMap<PathBuf, Vec<Event>>,
@@ -153,7 +154,7 @@ impl<'a> Decoder<'a> {
         &mut self,
         record: &Record,
         path: PathBuf,
-        event: impl FnOnce(&mut Files, PathBuf) -> Event,
+        event: impl FnOnce(&mut Files<'_>, PathBuf) -> Event,
     ) {
         if record.result >= 0 {
             let event = event(&mut self.files, path);
@@ -312,13 +313,14 @@ fn failed(path: PathBuf, record: &Record) -> Option<Event> {
 
 /// What is where now, as far as it was asked for.
 #[derive(Default)]
-struct Files {
+struct Files<'a> {
+    ways: Option<&'a dyn Ways>,
     targets: HashMap<OsString, Option<PathBuf>>,
     directories: HashMap<PathBuf, Option<PathBuf>>,
     opened: HashMap<PathBuf, (Option<PathBuf>, Kind)>,
 }
 
-impl Files {
+impl Files<'_> {
     /// Where the link at this path leads, if it is one.
     fn target(&mut self, path: &Path) -> Option<&Path> {
         let path = path.as_os_str();
@@ -337,7 +339,9 @@ impl Files {
     fn real_entry(&mut self, path: &Path) -> Option<PathBuf> {
         let (parent, name) = (path.parent()?, path.file_name()?);
         if !self.directories.contains_key(parent) {
-            self.directories.insert(parent.to_path_buf(), fs::canonicalize(parent).ok());
+            let known = self.ways.and_then(|ways| ways.directory(parent));
+            let real = known.or_else(|| fs::canonicalize(parent).ok());
+            self.directories.insert(parent.to_path_buf(), real);
         }
         Some(self.directories.get(parent)?.as_ref()?.join(name))
     }
@@ -346,6 +350,17 @@ impl Files {
     fn opened(&mut self, path: PathBuf) -> (Place, Kind) {
         if let Some((real, kind)) = self.opened.get(&path) {
             return (Place::new(path, real.clone()), *kind);
+        }
+        let way = self.ways.and_then(|ways| ways.way(&path));
+        let known = way.as_ref().and_then(|way| match way.led().ok()? {
+            Led::File(real) => Some((real.clone(), Kind::File)),
+            Led::Directory(real) => Some((real.clone(), Kind::Directory)),
+            Led::Special(_) => None,
+        });
+        if let Some((real, kind)) = known {
+            let real = Some(real);
+            self.opened.insert(path.clone(), (real.clone(), kind));
+            return (Place::new(path, real), kind);
         }
         let found = fs::symlink_metadata(&path);
         let is_link = found.as_ref().is_ok_and(|metadata| metadata.is_symlink());

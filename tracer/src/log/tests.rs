@@ -62,7 +62,7 @@ impl<'a> Writer<'a> {
 }
 
 fn take(log: &Log, command: u32) -> io::Result<Vec<Entry>> {
-    log.take(|owner| owner.command == command)
+    log.take(|owner| owner.command == command, None)
 }
 
 fn commands(log: &Log) -> Vec<u32> {

@@ -18,6 +18,7 @@ use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, h
 
 use super::{Ended, exact};
 use crate::learned;
+use crate::log::Ways as _;
 use crate::looks::Steps;
 use crate::recorder::Recorder;
 
@@ -53,7 +54,7 @@ pub struct Look<'a> {
 
 /// Writes down what a command did.
 pub fn finish(recorder: &Recorder, mut ended: Ended) {
-    recorder.watch.add_logged(&mut ended);
+    recorder.watch.add_logged(&mut ended, recorder);
     let mut events = std::mem::take(&mut ended.events);
     events.sort_by_key(|(number, _)| *number);
     let mut touches = Touches::new();
@@ -276,6 +277,12 @@ impl Look<'_> {
         led.ok().map(|_| ObjectName::of(ObjectKind::Value, link.as_os_str().as_bytes()))
     }
 
+    /// The path with its directory resolved, where there is one.
+    fn real_place(&self, path: &Path) -> PathBuf {
+        let known = || Some(self.recorder.directory(path.parent()?)?.join(path.file_name()?));
+        known().or_else(|| thunk::real_place(path).ok()).unwrap_or_else(|| path.to_path_buf())
+    }
+
     /// What the command made, changed or removed.
     fn left(&mut self, named: &Path, touch: &Touch, uses: &mut Uses) -> Option<ObjectName> {
         let place = touch.real.as_deref().unwrap_or(named);
@@ -299,7 +306,7 @@ impl Look<'_> {
                 self.unknown(format!("renames a directory to {shown}"));
             } else {
                 self.obstacle(format!("makes the directory {shown}"));
-                self.made.insert(real_place(place));
+                self.made.insert(self.real_place(place));
             }
             *uses |= Uses::OUTPUT;
             return None;
@@ -314,7 +321,7 @@ impl Look<'_> {
             return None;
         }
         *uses |= Uses::OUTPUT;
-        let real = real_place(place);
+        let real = self.real_place(place);
         self.in_sandbox(&real);
         match self.content_after(&real, &metadata) {
             Ok(output) => {
@@ -433,9 +440,4 @@ fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
         (Err(_), Some(real)) => clean(real),
         (Err(_), None) => clean(named),
     }
-}
-
-/// The path with its directory resolved, where there is one.
-fn real_place(path: &Path) -> PathBuf {
-    thunk::real_place(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::log::{Log, Owner};
+use crate::log::{Log, Owner, Ways};
 use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
@@ -384,12 +384,12 @@ impl Watch {
 
     /// What hooks have written into the log for a command that has ended, and for those before it that wrote more after their
     /// end; added to its events.
-    pub fn add_logged(&self, ended: &mut Ended) {
+    pub fn add_logged(&self, ended: &mut Ended, ways: &dyn Ways) {
         let Some(log) = &self.log else { return };
         let id = ended.begun.id;
         let entries = {
             let table = lock(&self.table);
-            log.take(|owner| table.on_record_of(owner) == id)
+            log.take(|owner| table.on_record_of(owner) == id, Some(ways))
         };
         match entries {
             Ok(entries) => {
