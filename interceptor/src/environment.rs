@@ -29,7 +29,7 @@ impl Change {
 
     /// For a program that starts without being asked about, as part of this one.
     pub(crate) fn inherited(session: &Session) -> Self {
-        let own = reply_flags::CARRY | reply_flags::NAMES;
+        let own = reply_flags::CARRY | reply_flags::FACTS | reply_flags::NAMES;
         Self { preload: true, session: Some((session.command, session.flags & !own)) }
     }
 

@@ -7,6 +7,7 @@ use core::ffi::{CStr, c_char, c_int};
 use crate::arch::nr;
 use crate::libc;
 use crate::log::{Log, What, changes};
+use crate::open::prepare;
 use crate::path::descriptor_link;
 use crate::place::At;
 use crate::session::Session;
@@ -27,6 +28,9 @@ pub(crate) unsafe fn one(
     number: usize,
     args: [usize; 5],
 ) -> Result<isize, Errno> {
+    if session.wants_facts() && matches!(number, nr::NEWFSTATAT | nr::STATX) {
+        prepare(session, at.0, at.1, 0)?;
+    }
     let Some(log) = Log::ready(session) else { return Ok(next()) };
     // SAFETY: as the caller promises.
     let result = unsafe { sys::marked(number, args) };

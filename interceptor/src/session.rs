@@ -53,6 +53,12 @@ impl Session {
         self.flags & (reply_flags::CARRY | reply_flags::NAMES) != 0
     }
 
+    /// Is a placeholder to be forced when this program asks about it, and not only when it opens it?
+    #[inline]
+    pub(crate) fn wants_facts(&self) -> bool {
+        self.flags & reply_flags::FACTS != 0
+    }
+
     /// Path of the program that only exits.
     pub(crate) fn stand_in(&self) -> &CStr {
         self.stand_in.get()

@@ -45,6 +45,8 @@ pub struct ElfFacts {
     pub target: Target,
     /// What it is for.
     pub kind: ElfKind,
+    /// Is it a program that runs at the addresses it was linked for, and no others (`ET_EXEC`)?
+    pub is_fixed: bool,
     /// The program interpreter, as written.
     pub interpreter: Option<OsString>,
     /// `DT_NEEDED`, in order.
@@ -73,6 +75,7 @@ impl ElfFacts {
                 ET_DYN => ElfKind::Shared,
                 _ => ElfKind::Other,
             },
+            is_fixed: header.e_type == ET_EXEC,
             interpreter: None,
             needed: Vec::new(),
             soname: None,

@@ -45,10 +45,15 @@ pub enum Answer {
 
 /// A process is about to open a file that may be a placeholder, or a directory: who reads that looks at what is in it, which is asked for
 /// its size and its time before it is opened, if it is.
-pub fn open(recorder: &Recorder, pid: u32, path: &Path) -> Answer {
+pub fn open(recorder: &Recorder, pid: u32, command: u32, path: &Path) -> Answer {
     if path.is_dir() {
         recorder.fill(path);
         return Answer::Run { command: 0, flags: 0 };
+    }
+    if recorder.command(command).role == Role::Make {
+        // Make reads one dependency file after the other, each of which it would wait for. If one of them cannot be had, that is said when it is
+        // its turn.
+        let _ = recorder.force(&recorder.early.beside(path, recorder.outputs()));
     }
     let mut found = recorder.placeholders([path].into_iter());
     if found.is_empty() && !process::shares_files(pid) {
@@ -153,10 +158,15 @@ pub fn exec(recorder: &Recorder, exec: &Exec) -> Answer {
     let is_command = running.is_command(&parent);
     let drives = running.drives;
     command.id = recorder.start(&parent, running);
-    let mut answer = Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) };
-    if !carries
-        && let Err(why) = recorder.force(&needed(recorder, &facts, &exec.invocation, command.disposition))
-    {
+    let needed = if carries {
+        Needed::default()
+    } else {
+        needed(recorder, &facts, &exec.invocation, command.disposition)
+    };
+    let waits = if needed.waits { reply_flags::FACTS } else { 0 };
+    let mut answer =
+        Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) | waits };
+    if let Err(why) = recorder.force(&needed.now) {
         answer = unforced(&format!("what {} needs", program.display()), &why);
     }
     command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
@@ -488,14 +498,19 @@ fn pending(recorder: &Recorder) -> Vec<PathBuf> {
     recorder.placeholders(recorder.outputs().iter().map(PathBuf::as_path))
 }
 
+/// The placeholders that a command needs.
+#[derive(Default)]
+struct Needed {
+    /// Before it starts.
+    now: Vec<PathBuf>,
+    /// Are there others on its command line, for which it waits when it looks at them?
+    waits: bool,
+}
+
 /// The placeholders that a command which runs will look at where no hook can wait for them, and those that it most likely
-/// opens: forced together, in parallel.
-fn needed(
-    recorder: &Recorder,
-    facts: &Facts,
-    invocation: &Invocation,
-    disposition: Disposition,
-) -> Vec<PathBuf> {
+/// opens: forced together, in parallel. If it is given a dependency file, it is not likely to open the object that it is of, though it may be given
+/// that as well.
+fn needed(recorder: &Recorder, facts: &Facts, invocation: &Invocation, disposition: Disposition) -> Needed {
     let mut paths = Vec::new();
     match &facts.executable {
         Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
@@ -524,13 +539,19 @@ fn needed(
         Program::Shell | Program::Libtool | Program::Builder(_) | Program::CMake => false,
         _ => disposition != Disposition::Deferred,
     };
+    let mut waits = false;
     if reads_arguments {
-        paths.extend(invocation.argv.iter().skip(1).map(|a| invocation.absolute(a)));
+        let named = invocation.argv.iter().skip(1).map(|a| invocation.absolute(a)).collect::<Vec<_>>();
+        let can_wait =
+            recorder.sight != Sight::Tracer && matches!(facts.executable, Executable::Dynamic { .. });
+        let first = recorder.early.among(&named);
+        waits = can_wait && !first.is_empty();
+        paths.extend(if waits { first } else { named });
     }
     if owns_before_others(recorder, facts, invocation) {
         // In directories, too.
         let named: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
         paths.extend(recorder.outputs().into_iter().filter(|path| named.iter().any(|n| path.starts_with(n))));
     }
-    recorder.placeholders(paths.iter().map(PathBuf::as_path))
+    Needed { now: recorder.placeholders(paths.iter().map(PathBuf::as_path)), waits }
 }

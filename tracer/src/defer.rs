@@ -115,10 +115,15 @@ pub fn defer(
             Ok(metadata) if plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
             _ => mode_of(output, umask),
         };
-        let linked = output.executable;
-        let output = OutputRef { thunk: name, output: Some(place.clone()) };
-        recorder.note_linked(output.clone(), linked);
-        placing.add(placeholder(recorder, place, output, mode).map_err(failed)?, place.clone());
+        let reference = OutputRef { thunk: name, output: Some(place.clone()) };
+        if output.role == Role::Dependencies && plan.outputs.len() > 1 {
+            let command = plan.includes.as_ref().map(|search| &search.write_dependencies);
+            if let Some(command) = command.filter(|command| !command.is_empty()) {
+                recorder.early.note(reference.clone(), command.clone());
+            }
+        }
+        recorder.note_linked(reference.clone(), output.executable);
+        placing.add(placeholder(recorder, place, reference, mode).map_err(failed)?, place.clone());
         outputs.push(place.clone());
     }
     recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;

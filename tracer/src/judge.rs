@@ -76,12 +76,13 @@ impl Judge for Kernel {
 
     fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {
         let recorder = &*self.0;
-        let program = recorder.command(recorder.watch.program_of(pid));
+        let command = recorder.watch.program_of(pid);
+        let program = recorder.command(command);
         // What its hooks let it open they will tell of: it is carried along.
         if program.carries || program.names && path.is_dir() {
             return Verdict::Go;
         }
-        match decide::open(recorder, pid.cast_unsigned(), path) {
+        match decide::open(recorder, pid.cast_unsigned(), command, path) {
             Answer::Fail { errno, why } => failed(errno, &why),
             Answer::Run { .. } | Answer::Exit(_) => Verdict::Go,
         }

@@ -5,6 +5,7 @@
 mod context;
 mod decide;
 mod defer;
+mod early;
 mod following;
 mod force;
 mod headers;

@@ -19,6 +19,7 @@ use thunk::{FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, r
 use wire::log::Changed;
 
 use crate::context::Running;
+use crate::early::Early;
 use crate::following::{self, Following};
 use crate::force::Forcer;
 use crate::headers::Headers;
@@ -96,6 +97,8 @@ pub struct Recorder {
     outputs: Mutex<BTreeSet<PathBuf>>,
     /// What stands there.
     standing: Standing,
+    /// Dependency files that can be had without their compiles.
+    pub early: Early,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -196,6 +199,7 @@ impl Recorder {
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
+            early: Early::default(),
             counts: Mutex::default(),
             install,
             store,
@@ -315,7 +319,7 @@ impl Recorder {
     /// # Errors
     /// The trace cannot be written to.
     pub fn end(&self, code: i32) -> thunk::Result<()> {
-        let standing = self.standing.of(self.outputs(), &self.store);
+        let standing = self.standing.of(self.outputs(), &self.store, &self.early);
         self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         self.trace.end(code, self.started.elapsed().as_micros() as u64)
     }
@@ -364,6 +368,7 @@ impl Recorder {
         if paths.is_empty() {
             return Ok(());
         }
+        let turned = Early::turn(self, paths);
         // One that was killed answers no more: another does then.
         let result = match self.following.get().and_then(|following| following.force(paths)) {
             Some(answer) => answer,
@@ -371,6 +376,9 @@ impl Recorder {
         };
         // Whatever it has put where.
         *lock(&self.quiet) = self.scanner.now();
+        if result.is_err() {
+            turned.into_iter().for_each(|turned| turned.back(self));
+        }
         result?;
         let mut forced = lock(&self.forced);
         for path in paths {

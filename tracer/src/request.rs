@@ -19,7 +19,14 @@ pub enum Request {
     /// A program is about to be executed.
     Exec(Box<Exec>),
     /// A placeholder is about to be read, or changed in place.
-    Open(PathBuf),
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The process that opens it.
+        pid: u32,
+        /// Id of the command that this is part of, as it says itself.
+        command: u32,
+    },
     /// Something stands at a new path.
     Placed {
         /// Where it is now.
@@ -89,7 +96,9 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),
             })))
         }
-        request_kind::OPEN => Ok(Request::Open(cwd.join(path))),
+        request_kind::OPEN => {
+            Ok(Request::Open { path: cwd.join(path), pid: head.pid, command: head.command })
+        }
         request_kind::PLACED => {
             let old = next().ok().filter(|old| !old.is_empty()).map(|old| cwd.join(old));
             let directory = head.flags & request_flags::DIRECTORY != 0;

@@ -88,19 +88,29 @@ fn peer(stream: &UnixStream) -> Option<u32> {
     u32::try_from(peer.pid).ok().filter(|&pid| result == 0 && pid > 0)
 }
 
+/// The command of a process that says that it belongs to this one. A program that a static one has started has the number of that one in
+/// its environment.
+fn command_of(recorder: &Recorder, pid: u32, said: u32) -> u32 {
+    if recorder.sight.is_complete() && said != OWN {
+        recorder.watch.program_of(pid.cast_signed())
+    } else {
+        said
+    }
+}
+
 fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
     let peer = peer(stream);
     let answer = match request::read(stream)? {
         Request::Exec(mut exec) => {
             // As we number it: in a namespace of its own it has another number.
             exec.pid = peer.unwrap_or(exec.pid);
-            // A program that a static one has started has the number of that one in its environment.
-            if recorder.sight.is_complete() && exec.parent != OWN {
-                exec.parent = recorder.watch.program_of(exec.pid.cast_signed());
-            }
+            exec.parent = command_of(recorder, exec.pid, exec.parent);
             decide::exec(recorder, &exec)
         }
-        Request::Open(path) => decide::open(recorder, peer.unwrap_or(0), &path),
+        Request::Open { path, pid, command } => {
+            let pid = peer.unwrap_or(pid);
+            decide::open(recorder, pid, command_of(recorder, pid, command), &path)
+        }
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {
                 eprintln!("ggtrace: {error}");

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use thunk::{FileFacts, OutputRef, Placeholder, Store};
 
+use crate::early::Early;
 use crate::recorder::lock;
 
 /// What is known of the paths while the build goes on.
@@ -34,11 +35,11 @@ impl Standing {
     }
 
     /// Which of these paths hold an output now, and which.
-    pub fn of(&self, paths: Vec<PathBuf>, store: &Store) -> Vec<(PathBuf, OutputRef)> {
+    pub fn of(&self, paths: Vec<PathBuf>, store: &Store, early: &Early) -> Vec<(PathBuf, OutputRef)> {
         let known = lock(&self.known);
         let stands = |path: PathBuf| {
             let output = match known.get(&path) {
-                Some(output) => still_holds(&path, output, store).then(|| output.clone())?,
+                Some(output) => still_holds(&path, output, store, early).then(|| output.clone())?,
                 None => Placeholder::read(&path).ok().flatten()?.output,
             };
             Some((path, output))
@@ -48,7 +49,7 @@ impl Standing {
 }
 
 /// Is it the placeholder still, or what was computed in its place?
-fn still_holds(path: &Path, output: &OutputRef, store: &Store) -> bool {
+fn still_holds(path: &Path, output: &OutputRef, store: &Store, early: &Early) -> bool {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return false };
     if !metadata.is_file() {
         return false;
@@ -56,7 +57,9 @@ fn still_holds(path: &Path, output: &OutputRef, store: &Store) -> bool {
     if wire::size_may_be_placeholder(metadata.len()) && matches!(Placeholder::read(path), Ok(Some(_))) {
         return true;
     }
-    let reduction = store.reduction(&output.thunk);
+    // Who was asked for it alone has given what the command would give.
+    let given = |output: &OutputRef| store.reduction(&output.thunk);
+    let reduction = given(output).or_else(|| early.instead_of(output).and_then(|instead| given(&instead)));
     let value = reduction.as_ref().and_then(|r| r.output(output.output.as_deref())).map(|o| o.value);
     value.is_some_and(|value| {
         value.size() == metadata.len()
@@ -101,7 +104,7 @@ mod tests {
             std::fs::write(at(name), content).unwrap();
         }
         let paths = ["a", "moved", "gone", "copied", "forced", "stripped", "new", "copy", "never"];
-        let found = standing.of(paths.map(at).to_vec(), &store);
+        let found = standing.of(paths.map(at).to_vec(), &store, &Early::default());
         let expected =
             [("a", "a"), ("copied", "copied"), ("forced", "forced"), ("new", "moved"), ("copy", "copied")];
         assert_eq!(found, expected.map(|(name, of)| (at(name), output(of))));

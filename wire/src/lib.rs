@@ -123,6 +123,8 @@ pub mod reply_flags {
     pub const NO_PRELOAD: u32 = 2;
     /// This process and its children are left alone: no hook asks anything, nor are they preloaded.
     pub const DETACH: u32 = 4;
+    /// Files on its command line may be placeholders still: what it asks about is forced, as what it opens is.
+    pub const FACTS: u32 = 8;
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
     pub const NAMES: u32 = 16;

@@ -32,7 +32,7 @@ enum Effect {
     /// The output's format.
     OutputFormat,
     /// Both formats.
-    Format,
+    BothFormats,
     /// Copies times from the input.
     KeepsTimes,
     /// Puts times into archives.
@@ -44,8 +44,8 @@ enum Effect {
 }
 
 use Effect::{
-    Format, InputFormat, KeepsTimes, Nothing, Output, OutputFormat, Query, Reads, ReadsNamed, RecordsTimes,
-    Verbose, WritesNamed,
+    BothFormats, InputFormat, KeepsTimes, Nothing, Output, OutputFormat, Query, Reads, ReadsNamed,
+    RecordsTimes, Verbose, WritesNamed,
 };
 use Takes::{Attached, Value};
 
@@ -64,7 +64,7 @@ macro_rules! table {
             $($own,)*
             with(&["input-target"], "I", InputFormat),
             with(&["output-target"], "O", OutputFormat),
-            with(&["target"], "F", Format),
+            with(&["target"], "F", BothFormats),
             flag(&["preserve-dates"], "p", KeepsTimes),
             flag(&["enable-deterministic-archives"], "D", Nothing),
             flag(&["disable-deterministic-archives"], "U", RecordsTimes),
@@ -130,6 +130,18 @@ const OBJCOPY: &[Row<Effect>] = table![
     flag(&["decompress-debug-sections"], "", Nothing),
 ];
 
+/// What BFD takes files of a format for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// ELF, or whatever the input is: programs and libraries are executable.
+    #[default]
+    Linked,
+    /// Bytes: what was made of a program at fixed addresses is executable, what was made of a library is not.
+    Image,
+    /// Nothing is executable.
+    Plain,
+}
+
 /// What a `strip` or `objcopy` command asks for. Names of files are as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectJob {
@@ -141,8 +153,8 @@ pub struct ObjectJob {
     pub reads: Vec<OsString>,
     /// Other files that are written.
     pub writes: Vec<OsString>,
-    /// The output has a format in which nothing is executable.
-    pub is_plain: bool,
+    /// What the output can be, by its format.
+    pub format: Format,
 }
 
 /// Parses the arguments of `strip`, `argv[0]` excluded.
@@ -169,7 +181,7 @@ pub fn parse_objcopy(args: &[OsString]) -> Result<Request<ObjectJob>, Decline> {
 
 fn parse(args: &[OsString], table: &[Row<Effect>]) -> Result<Request<ObjectJob>, Decline> {
     let mut job = ObjectJob::default();
-    let (mut from_binary, mut to_plain) = (false, false);
+    let (mut from, mut to) = (Format::Linked, Format::Linked);
     for item in parse_options(args, table, Style::Long)? {
         let (effect, value) = match item {
             Item::Operand(name) => {
@@ -184,16 +196,16 @@ fn parse(args: &[OsString], table: &[Row<Effect>]) -> Result<Request<ObjectJob>,
             ReadsNamed => job.reads.push(after_equals(&value)?),
             WritesNamed => job.writes.push(after_equals(&value)?),
             Output => job.output = Some(value),
-            InputFormat => from_binary = is_plain_format(&value),
-            OutputFormat => to_plain = is_plain_format(&value),
-            Format => (from_binary, to_plain) = (is_plain_format(&value), is_plain_format(&value)),
+            InputFormat => from = format(&value),
+            OutputFormat => to = format(&value),
+            BothFormats => (from, to) = (format(&value), format(&value)),
             KeepsTimes => return Err(decline!("keeps the times of files")),
             RecordsTimes => return Err(decline!("records the times of files")),
             Verbose => return Err(decline!("verbose output")),
             Query => return Ok(Request::Query),
         }
     }
-    job.is_plain = from_binary || to_plain;
+    job.format = if from == Format::Linked { to } else { Format::Plain };
     match job.files.as_slice() {
         [] => Err(decline!("no file")),
         [_, _, ..] if job.output.is_some() => Err(decline!("several files with one output")),
@@ -208,9 +220,12 @@ fn after_equals(value: &OsStr) -> Result<OsString, Decline> {
     }
 }
 
-/// BFD's formats without programs.
-fn is_plain_format(name: &OsStr) -> bool {
-    matches!(name.as_bytes(), b"binary" | b"srec" | b"symbolsrec" | b"ihex" | b"verilog" | b"tekhex")
+fn format(name: &OsStr) -> Format {
+    match name.as_bytes() {
+        b"binary" | b"srec" | b"symbolsrec" | b"verilog" | b"tekhex" => Format::Image,
+        b"ihex" => Format::Plain,
+        _ => Format::Linked,
+    }
 }
 
 pub(super) fn plan_strip(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
@@ -237,12 +252,12 @@ fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), 
                 draft.input(&path)?;
                 let executable = match flavour {
                     Flavour::Llvm => draft.world.executable(&path),
-                    _ => !job.is_plain && is_linked(draft, &path)?,
+                    _ => is_executable(draft, &path, job.format)?,
                 };
                 draft.output(output, executable, Role::Main)?;
             }
             _ => {
-                let linked = is_linked(draft, &path)?;
+                let linked = is_executable(draft, &path, Format::Linked)?;
                 draft.changed(path, linked)?;
             }
         }
@@ -258,16 +273,25 @@ fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), 
     Ok(())
 }
 
-/// Is the file a program or a shared library? Of a placeholder that is not known otherwise its mode tells.
-fn is_linked(draft: &Draft<'_>, path: &Path) -> Result<bool, Decline> {
-    match draft.world.node(path) {
-        Some(Node::Placeholder) => {
-            return Ok(draft.world.is_linked(path).unwrap_or_else(|| draft.world.executable(path)));
-        }
-        None => return Err(Decline::missing(path)),
-        Some(_) => {}
+/// Is what is made of the file executable? Of a placeholder that is not known otherwise its mode tells that it is linked,
+/// but not for which addresses.
+fn is_executable(draft: &Draft<'_>, path: &Path, format: Format) -> Result<bool, Decline> {
+    if format == Format::Plain {
+        return Ok(false);
+    }
+    if draft.world.node(path).is_none() {
+        return Err(Decline::missing(path));
+    }
+    if draft.world.node(path) == Some(Node::Placeholder) {
+        let is_linked = draft.world.is_linked(path).unwrap_or_else(|| draft.world.executable(path));
+        return match format {
+            Format::Image if is_linked => Err(decline!("an image of a program that is not there yet")),
+            _ => Ok(is_linked),
+        };
     }
     let bytes = draft.world.read(path).map_err(|e| decline!("{} cannot be read: {e}", path.display()))?;
-    let kind = ElfFacts::read(&bytes).map(|facts| facts.kind);
-    Ok(matches!(kind, Some(ElfKind::Program | ElfKind::Shared)))
+    Ok(ElfFacts::read(&bytes).is_some_and(|facts| match format {
+        Format::Image => facts.is_fixed,
+        _ => matches!(facts.kind, ElfKind::Program | ElfKind::Shared),
+    }))
 }

@@ -148,8 +148,11 @@ fn copying_objects() {
     assert_eq!(outputs(&plan), [("/w/prog", true, Role::Main)]);
     let plan = deferred(OBJCOPY, "objcopy -I binary -O elf64-x86-64 -B i386 data.bin data.o", &world);
     assert_eq!(outputs(&plan), main_output("/w/data.o"));
-    let plan = deferred(OBJCOPY, "objcopy -O binary -R .note -R .comment -S prog image", &world);
+    let plan = deferred(OBJCOPY, "objcopy -O binary -R .note -R .comment -S x.o image", &world);
     assert_eq!(outputs(&plan), main_output("/w/image"));
+    assert_eq!(outputs(&deferred(OBJCOPY, "objcopy -O ihex prog image", &world)), main_output("/w/image"));
+    let unknown = declined(OBJCOPY, "objcopy -O binary prog image", &world);
+    assert_eq!(unknown, "an image of a program that is not there yet");
     let plan = deferred(OBJCOPY, "objcopy --redefine-syms=syms --dump-section .text=text x.o y.o", &world);
     assert_eq!(inputs(&plan), ["/w/syms", "/w/x.o"]);
     assert_eq!(outputs(&plan), [("/w/y.o", false, Role::Main), ("/w/text", false, Role::Side)]);

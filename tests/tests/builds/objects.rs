@@ -35,6 +35,16 @@ fn objcopy_turns_data_into_objects_and_back() {
     );
 }
 
+/// Of a program at fixed addresses they are executable, of others not.
+#[test]
+fn objcopy_makes_images_of_programs() {
+    space().script_same_as_plain(
+        "gcc -c main.c; gcc -no-pie -o fixed main.o; gcc -o moving main.o
+         for file in fixed moving main.o; do for format in binary ihex srec; do objcopy -O $format $file $file.$format; done; done",
+        10,
+    );
+}
+
 #[test]
 fn tools_that_read_objects_see_the_real_ones() {
     let seen = space().script_same_as_plain(

@@ -66,6 +66,60 @@ fn a_script_edits_a_dependency_file() {
     space.script_same_as_plain("gcc -MMD -c src/main.c -o main.o; sed 's/^main/x&/' main.d > main.dep; grep -c part.h main.d; rm main.d", 1);
 }
 
+/// As kbuild's `fixdep` does: it is given the object too, and does not look at it.
+#[test]
+fn a_dependency_file_that_is_read_does_not_wait_for_its_compile() {
+    let space = TestSpace::with(FILES);
+    let fixdep = "perl -e 'open F, shift or die; print <F>' main.d main.o > main.cmd";
+    let script = format!(
+        "gcc -MMD -c src/main.c -o main.o; {fixdep}; gcc -Wp,-MD,part.d -c src/part.c; cmp part.d part.d"
+    );
+    space.script_same_as_plain(&script, 2);
+    for options in [&["sh", "-ec", &script][..], &["--force", "sh", "-ec", &script]] {
+        let space = TestSpace::with(FILES);
+        space.ggtrace(options).ok();
+        assert!(!space.is_placeholder("main.d") && !space.is_placeholder("part.d"), "they were read");
+        let waits = space.is_placeholder("main.o") && space.is_placeholder("part.o");
+        assert_eq!(waits, options[0] != "--force", "nobody looked at the objects");
+    }
+}
+
+#[test]
+fn dependency_files_that_a_second_make_reads_are_made_together() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "Makefile",
+        "prog: main.o part.o\n\t$(CC) -o $@ $^\n%.o: src/%.c\n\t$(CC) -MMD -MP -c $< -o $@\n-include main.d\n",
+    );
+    space.same_as_plain(&["sh", "-ec", "make; make"], Expect::script(3));
+    space.restore();
+    space.ggtrace_sh("make; make").ok();
+    assert!(!space.is_placeholder("main.d") && !space.is_placeholder("part.d"), "one of them was read");
+    assert!(space.is_placeholder("main.o") && space.is_placeholder("prog"), "nobody looked at these");
+}
+
+#[test]
+fn an_object_that_is_named_with_its_dependency_file_has_its_size() {
+    for reader in [
+        "stat -c %s main.d main.o",
+        "ls -s main.o main.d",
+        "cksum main.d main.o",
+        "test -s main.d -a -s main.o",
+    ] {
+        let space = TestSpace::with(FILES);
+        space.script_same_as_plain(&format!("gcc -MMD -c src/main.c -o main.o; {reader}"), 1);
+    }
+}
+
+#[test]
+fn a_dependency_file_that_cannot_be_had_fails_with_its_compile() {
+    let space = TestSpace::with(&[("a.c", "#include \"b.h\"\n"), ("b.h", "#error not here\n")]);
+    let ran = space.ggtrace_sh("gcc -MMD -c a.c; cat a.d || echo goes on").ok();
+    assert!(ran.err().contains("not here") && ran.out() == "goes on\n", "{ran}");
+    let forced = space.ggforce(&[]).fails();
+    assert_eq!(forced.err().matches("error: #error not here").count(), 1, "{forced}");
+}
+
 #[test]
 fn link_time_optimisation() {
     let space = TestSpace::with(FILES);
