@@ -18,10 +18,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::looks::Way;
 use observe::{Event, Pid};
+use thunk::Led;
 use wire::log::{Changed, Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal, unit_offset};
 
 /// The file's size: room for as many processes as a build may have. Only what is written takes memory.
@@ -42,7 +42,7 @@ pub struct Entry {
 /// Who knows where paths lead, as far as that can be told without looking.
 pub trait Ways {
     /// Where a path leads.
-    fn way(&self, path: &Path) -> Option<Arc<Way>>;
+    fn leads(&self, path: &Path) -> Option<Led>;
     /// The real path of a directory.
     fn directory(&self, path: &Path) -> Option<PathBuf>;
 }

@@ -661,8 +661,8 @@ impl Recorder {
 }
 
 impl Ways for Recorder {
-    fn way(&self, path: &Path) -> Option<Arc<Way>> {
-        self.lasting_way(path)
+    fn leads(&self, path: &Path) -> Option<Led> {
+        self.lasting_way(path)?.led().ok().cloned()
     }
 
     fn directory(&self, path: &Path) -> Option<PathBuf> {

@@ -45,7 +45,7 @@ impl Logged {
 
     fn entries(&self, command: u32) -> Vec<Entry> {
         assert_eq!(self.log.lost(), 0);
-        self.log.take(|owner| owner.command == command).unwrap()
+        self.log.take(|owner| owner.command == command, None).unwrap()
     }
 
     fn events(&self, command: u32) -> Vec<Event> {
@@ -328,7 +328,7 @@ fn real_tools_are_recorded_as_ptrace_sees_them() {
         let hooked = logged.sh(script);
         assert!(hooked.status.success(), "{hooked:?}");
         assert_eq!(text(&hooked.stdout), text(&plain), "{script}");
-        let entries = logged.log.take(|_| true).unwrap();
+        let entries = logged.log.take(|_| true, None).unwrap();
         let found = summed(entries);
         let names = |touches: &Touches| {
             let own = touches.iter().filter(|(path, _)| path.starts_with(&logged.folder));

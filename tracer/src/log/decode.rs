@@ -351,10 +351,9 @@ impl Files<'_> {
         if let Some((real, kind)) = self.opened.get(&path) {
             return (Place::new(path, real.clone()), *kind);
         }
-        let way = self.ways.and_then(|ways| ways.way(&path));
-        let known = way.as_ref().and_then(|way| match way.led().ok()? {
-            Led::File(real) => Some((real.clone(), Kind::File)),
-            Led::Directory(real) => Some((real.clone(), Kind::Directory)),
+        let known = self.ways.and_then(|ways| match ways.leads(&path)? {
+            Led::File(real) => Some((real, Kind::File)),
+            Led::Directory(real) => Some((real, Kind::Directory)),
             Led::Special(_) => None,
         });
         if let Some((real, kind)) = known {
