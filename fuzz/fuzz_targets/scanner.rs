@@ -34,7 +34,7 @@ impl Files for Tree {
         let (ino, node) = self.node(path)?;
         let kind = if node.is_some() { Kind::File } else { Kind::Directory };
         let size = node.as_ref().map_or(0, |n| n.len() as u64);
-        Some((kind, Stamp { dev: 1, ino, size, mtime: 1, ctime: 1, mode: 0 }))
+        Some((kind, Stamp { dev: 1, ino, size, mtime: 1, ctime: 1, mode: 0, shared: false }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {

@@ -43,8 +43,8 @@ fuzz_target!(|data: &[u8]| {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(log.path()).expect("the log's file");
     file.write_all_at(&chunk, unit_offset(0)).expect("room");
     file.write_all_at(&4u64.to_ne_bytes(), 16).expect("the header");
-    for entry in log.take(|_| true).expect("the log can be read") {
+    for entry in log.take(|_| true, None).expect("the log can be read") {
         assert!(entry.process >= 0);
     }
-    assert!(log.take(|_| true).expect("the log can be read").is_empty());
+    assert!(log.take(|_| true, None).expect("the log can be read").is_empty());
 });
