@@ -1,22 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the library is linked: without any C library, so that it can be loaded beside whichever one a program brings,
-//! and in as few mapped segments as possible, because every exec of a build pays for each of them.
+//! The library's name, and nothing else of its own: see `link.rs`.
+
+mod link;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    for arg in [
-        "-nostdlib",
-        // The prebuilt core library mentions it; nothing unwinds here.
-        "-Wl,--defsym=rust_eh_personality=0",
-        // Two segments in place of five, and no mprotect after relocation.
-        "-Wl,-z,noseparate-code",
-        "-Wl,-z,norelro",
-        // Hooks that call each other mean each other.
-        "-Wl,-Bsymbolic-functions",
-        "-Wl,--hash-style=gnu",
-        "-Wl,--build-id=none",
-        "-Wl,-soname,libgginterceptor.so",
-    ] {
-        println!("cargo:rustc-cdylib-link-arg={arg}");
-    }
+    link::preloaded("libgginterceptor.so", &[]);
 }

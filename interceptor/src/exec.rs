@@ -4,23 +4,20 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use crate::arch::Variadic;
+use crate::arguments::{NAME_MAX, for_each_candidate, with_arguments};
 use crate::ask::Request;
 use crate::environment::Change;
 use crate::hooks::next;
-use crate::libc::{self, environ};
+use crate::libc;
 use crate::log::{Log, What};
 use crate::path::{Located, descriptor, seen_from_outside};
 use crate::place::At;
 use crate::record::note;
 use crate::session::Session;
 use crate::sys::{self, AT_EMPTY_PATH, AT_FDCWD, Errno, PATH_MAX};
-use crate::text::{Array, Strings, Text, string, value_of, with_memory};
+use crate::text::{Array, Strings, Text, string};
 use wire::log::kind;
 use wire::{FdIdentity, Reply, reply_kind, request_kind};
-
-/// Longest name of a file.
-const NAME_MAX: usize = 255;
 
 /// Why the process still runs its old program.
 pub(crate) enum Failure {
@@ -130,41 +127,6 @@ pub(crate) unsafe fn by_descriptor(
     };
     let Some(located) = located else { return Err(run(envp, false)) };
     Err(obey(session, located, arguments, environment, run).errno())
-}
-
-/// `execl`, `execlp` and `execle`: the arguments up to a null pointer, for `execle` followed by the environment. `run` is the hook that takes
-/// them as an array.
-///
-/// # Safety
-/// The arguments are as those functions want them.
-pub(crate) unsafe fn by_list(
-    arguments: Variadic,
-    with_environment: bool,
-    run: unsafe fn(*const c_char, Array, Array) -> c_int,
-) -> Result<c_int, Errno> {
-    let mut count = 0;
-    // SAFETY: the list ends with a null pointer, which is not gone beyond.
-    while unsafe { arguments.get(1 + count) } != 0 {
-        count += 1;
-    }
-    let envp = if with_environment {
-        // SAFETY: `execle` has one more argument after the null pointer.
-        (unsafe { arguments.get(2 + count) }) as Array
-    } else {
-        // SAFETY: a plain read of the program's variable, as `execl` does it.
-        unsafe { environ.cast_const() }
-    };
-    let mut result = Err(Errno::TOOBIG);
-    with_memory((count + 1) * size_of::<usize>(), |memory| {
-        let argv = memory.cast::<usize>();
-        for index in 0..=count {
-            // SAFETY: there is room for `count + 1` words, and the caller passed as many, the null pointer included.
-            unsafe { argv.add(index).write(arguments.get(1 + index)) }
-        }
-        // SAFETY: the first argument is the path; the array ends with the null pointer.
-        result = Ok(unsafe { run(arguments.get(0) as *const c_char, argv as Array, envp) });
-    });
-    result
 }
 
 /// A path by which the tracer finds the program behind a descriptor.
@@ -306,37 +268,8 @@ fn execute_or_interpret(session: &Session, path: &CStr, argv: Strings, envp: Str
     }
     let shell = c"/bin/sh";
     let mut failure = Failure::Kernel(Errno::NOEXEC);
-    // The shell, the script, the arguments after the first, the null pointer.
-    let count = argv.len().max(1) + 2;
-    with_memory(count * size_of::<*const c_char>(), |memory| {
-        let array = memory.cast::<*const c_char>();
-        let rest = argv.iter().skip(1).map(CStr::as_ptr);
-        let all = [shell.as_ptr(), path.as_ptr()].into_iter().chain(rest).take(count - 1);
-        for (index, argument) in all.chain([core::ptr::null()]).enumerate() {
-            // SAFETY: at most `count` pointers are written.
-            unsafe { array.add(index).write(argument) }
-        }
-        // SAFETY: written above, with the null pointer at its end.
-        let argv = unsafe { Strings::new(array.cast_const()) };
-        failure = execute(session, shell, argv, envp);
+    with_arguments(&[shell.as_ptr(), path.as_ptr()], argv, |argv| {
+        failure = execute(session, shell, argv, envp)
     });
     failure
-}
-
-/// Calls `body` with each path that a program of this name may be at, in order, until it gives something.
-pub(crate) fn for_each_candidate<T>(name: &CStr, mut body: impl FnMut(&CStr) -> Option<T>) -> Option<T> {
-    let length = name.count_bytes();
-    if length == 0 || length > NAME_MAX {
-        return None;
-    }
-    // SAFETY: a plain read of the program's variable, as the C library does it.
-    let environment = unsafe { Strings::new(environ.cast_const()) };
-    let path = environment.iter().find_map(|entry| value_of(entry, "PATH"));
-    let default: &[u8] = if libc::is_glibc() { b"/bin:/usr/bin" } else { b"/usr/local/bin:/bin:/usr/bin" };
-    path.unwrap_or(default).split(|&byte| byte == b':').find_map(|folder| {
-        let mut buffer = [0; PATH_MAX];
-        let mut text = Text::new(&mut buffer);
-        text.push(folder).push(if folder.is_empty() { b"" } else { b"/" }).push(name.to_bytes());
-        body(text.finish()?)
-    })
 }

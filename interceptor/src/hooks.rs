@@ -5,9 +5,10 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use crate::arch::nr;
+use crate::arguments::by_list;
 use crate::attributes::{changes_mode, sets_times, truncates};
 use crate::directory::{self, list, walks};
-use crate::exec::{by_descriptor, by_list, by_path, by_search};
+use crate::exec::{by_descriptor, by_path, by_search};
 use crate::libc::environ;
 use crate::log::{be_unsure, before_child};
 use crate::lookup::{accesses, stats};

@@ -20,6 +20,7 @@
 #![recursion_limit = "1024"]
 
 mod arch;
+mod arguments;
 mod ask;
 mod attributes;
 mod directory;

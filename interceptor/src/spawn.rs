@@ -4,9 +4,9 @@
 
 use core::ffi::{CStr, c_char, c_int, c_short, c_void};
 
+use crate::arguments::for_each_candidate;
 use crate::ask::Request;
 use crate::environment::Change;
-use crate::exec::for_each_candidate;
 use crate::hooks::next;
 use crate::libc::Next;
 use crate::session::Session;

@@ -8,15 +8,13 @@ use translation::{
     ARGV0, Found, GLIBC_OPTION, Kind, LIBRARY_PATH, PATH_MAX, PRELOAD, Setting, examine, is_musl, search_path,
 };
 
+use crate::arguments::{NAME_MAX, for_each_candidate, with_arguments};
 use crate::hooks::{Number, next};
-use crate::libc::{self, environ};
+use crate::libc;
 use crate::more;
 use crate::root::{Room, Root, string};
 use crate::sys::{self, AT_FDCWD, Errno, O_CLOEXEC, O_RDONLY};
 use crate::text::{Array, Strings, Text, value_of, with_memory};
-
-/// Longest name of a file.
-const NAME_MAX: usize = 255;
 
 /// As deep as the kernel follows scripts whose interpreter is a script.
 const DEEPEST: u32 = 5;
@@ -148,36 +146,27 @@ pub(crate) unsafe fn spawn_searching(
 
 /// Calls `run` with each path that a program of this name may be at, until it is one.
 fn search<T>(root: &Root, name: &CStr, mut run: impl FnMut(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
-    let length = name.count_bytes();
     if name.to_bytes().contains(&b'/') {
         return run(name);
     }
-    if length == 0 {
-        return Err(Errno::NOENT);
-    }
-    if length > NAME_MAX {
+    if name.count_bytes() > NAME_MAX {
         return Err(Errno::NAMETOOLONG);
     }
-    // SAFETY: a plain read of the program's variable, as the C library does it.
-    let environment = unsafe { Strings::new(environ.cast_const()) };
-    let path = environment.iter().find_map(|entry| value_of(entry, "PATH"));
-    let default: &[u8] = if libc::is_glibc() { b"/bin:/usr/bin" } else { b"/usr/local/bin:/bin:/usr/bin" };
     let mut denied = false;
-    for folder in path.unwrap_or(default).split(|&byte| byte == b':') {
-        let mut buffer = [0; PATH_MAX];
-        let mut text = Text::new(&mut buffer);
-        text.push(folder).push(if folder.is_empty() { b"" } else { b"/" }).push(name.to_bytes());
-        let Some(candidate) = text.finish() else { continue };
-        if !is_there(root, candidate) {
-            continue;
+    let found = for_each_candidate(name, |path| {
+        if !is_there(root, path) {
+            return None;
         }
-        match run(candidate) {
-            Err(Errno::ACCES) => denied = true,
-            Err(Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT) => {}
-            result => return result,
+        match run(path) {
+            Err(Errno::ACCES) => {
+                denied = true;
+                None
+            }
+            Err(Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT) => None,
+            result => Some(result),
         }
-    }
-    Err(if denied { Errno::ACCES } else { Errno::NOENT })
+    });
+    found.unwrap_or(Err(if denied { Errno::ACCES } else { Errno::NOENT }))
 }
 
 fn is_there(root: &Root, path: &CStr) -> bool {
@@ -202,22 +191,6 @@ fn execute_or_interpret(root: &Root, path: &CStr, argv: Strings, envp: Strings) 
     let head = [shell.as_ptr(), path.as_ptr()];
     with_arguments(&head, argv, |argv| errno = execute(root, shell, argv, envp));
     errno
-}
-
-/// Calls `body` with these arguments, followed by `argv` without its first.
-fn with_arguments(head: &[*const c_char], argv: Strings, mut body: impl FnMut(Strings)) {
-    let count = head.len() + argv.len().saturating_sub(1) + 1;
-    with_memory(count * size_of::<*const c_char>(), |memory| {
-        let array = memory.cast::<*const c_char>();
-        let rest = argv.iter().skip(1).map(CStr::as_ptr);
-        let all = head.iter().copied().chain(rest).take(count - 1).chain([core::ptr::null()]);
-        for (index, argument) in all.enumerate() {
-            // SAFETY: at most `count` pointers are written.
-            unsafe { array.add(index).write(argument) }
-        }
-        // SAFETY: written above, with the null pointer at its end.
-        body(unsafe { Strings::new(array.cast_const()) });
-    });
 }
 
 /// What starts a program: file, arguments, environment.

@@ -3,6 +3,7 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
+use crate::arguments::by_list;
 use crate::enter::{Dir, Enter, Path};
 use crate::exec::{Spawn, by_descriptor, by_path, by_search, spawn, spawn_searching};
 use crate::libc::{self, environ};
@@ -10,7 +11,7 @@ use crate::link::makes_link;
 use crate::root::Root;
 use crate::shell;
 use crate::sys::{AT_EMPTY_PATH, AT_FDCWD, Errno};
-use crate::text::{Array, with_memory};
+use crate::text::Array;
 use crate::told;
 
 /// A string that is no path.
@@ -97,7 +98,7 @@ macro_rules! hooks {
             unsafe extern "C" fn enter(registers: *const usize, stack: *const usize) -> c_int {
                 let $arguments = crate::arch::Variadic::new(registers, stack);
                 // SAFETY: the program passed what the C library's function wants.
-                unsafe { $work }
+                unsafe { $work }.unwrap_or_else(Failed::failed)
             }
             crate::arch::variadic_entry!($name => enter);
         };
@@ -322,36 +323,4 @@ hooks! {
 /// Hooks that are handed to the C library: to open a directory, to look at a link, to look at a file.
 pub(crate) fn lookers() -> [*const c_void; 3] {
     [opendir as *const c_void, lstat as *const c_void, stat as *const c_void]
-}
-
-/// `execl`, `execlp` and `execle`: the arguments up to a null pointer, for `execle` followed by the environment. `run` is the hook that takes
-/// them as an array.
-unsafe fn by_list(
-    arguments: crate::arch::Variadic,
-    with_environment: bool,
-    run: unsafe fn(Word, Array, Array) -> c_int,
-) -> c_int {
-    let mut count = 0;
-    // SAFETY: the list ends with a null pointer, which is not gone beyond.
-    while unsafe { arguments.get(1 + count) } != 0 {
-        count += 1;
-    }
-    let envp = if with_environment {
-        // SAFETY: `execle` has one more argument after the null pointer.
-        (unsafe { arguments.get(2 + count) }) as Array
-    } else {
-        // SAFETY: a plain read of the program's variable, as `execl` does it.
-        unsafe { environ.cast_const() }
-    };
-    let mut result = None;
-    with_memory((count + 1) * size_of::<usize>(), |memory| {
-        let argv = memory.cast::<usize>();
-        for index in 0..=count {
-            // SAFETY: there is room for `count + 1` words, and the caller passed as many, the null pointer included.
-            unsafe { argv.add(index).write(arguments.get(1 + index)) }
-        }
-        // SAFETY: the first argument is the path; the array ends with the null pointer.
-        result = Some(unsafe { run(arguments.get(0) as Word, argv as Array, envp) });
-    });
-    result.unwrap_or_else(|| Failed::failed(Errno::TOOBIG))
 }

@@ -12,7 +12,7 @@
 //!   └▶ link        symbolic links that the command makes
 //! syscall   system calls that the program makes by the C library's function for that
 //! enter     the arguments of hooks; root: what the environment said at load
-//! sys, arch, libc, text: the interceptor's, which has the same needs
+//! arch, arguments, libc, sys, text: the interceptor's, which has the same needs
 //! ```
 //!
 //! As in the interceptor, a hook may run in a signal handler, in a child of `vfork`, in any thread: no allocation but where the C library's
@@ -23,6 +23,8 @@
 #[path = "../../interceptor/src/arch/mod.rs"]
 #[allow(dead_code, unused_imports, unused_macros, reason = "what the interceptor alone needs")]
 mod arch;
+#[path = "../../interceptor/src/arguments.rs"]
+mod arguments;
 #[path = "../../interceptor/src/libc.rs"]
 #[allow(dead_code, reason = "what the interceptor alone needs")]
 mod libc;
