@@ -20,10 +20,7 @@ pub(crate) fn place_file(
     root: BorrowedFd<'_>,
     path: &CStr,
 ) -> io::Result<()> {
-    let stat = sys::lstat(sys::CWD, source)?;
-    if sys::file_type(&stat) != libc::S_IFREG {
-        return Err(io::Error::other("is no regular file"));
-    }
+    let stat = regular(source)?;
     if (stat.st_mode & 0o111 != 0) == executable {
         match sys::link(source, root, path) {
             Ok(()) => return Ok(()),
@@ -41,11 +38,15 @@ pub(crate) fn copy_file(
     root: BorrowedFd<'_>,
     path: &CStr,
 ) -> io::Result<()> {
+    copy(source, &regular(source)?, executable, root, path)
+}
+
+fn regular(source: &CStr) -> io::Result<libc::stat> {
     let stat = sys::lstat(sys::CWD, source)?;
     if sys::file_type(&stat) != libc::S_IFREG {
         return Err(io::Error::other("is no regular file"));
     }
-    copy(source, &stat, executable, root, path)
+    Ok(stat)
 }
 
 fn copy(
