@@ -24,4 +24,5 @@ mod shared;
 
 pub use error::{Error, Result};
 pub use key::Key;
+pub use retry::Pauses;
 pub use shared::{Storage, Traffic};

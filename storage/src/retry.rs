@@ -11,17 +11,35 @@ const ATTEMPTS: u32 = 6;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Makes the request until it succeeds, or fails in a way that repetition does not change, or has failed too often. Between two
-/// attempts lies a random time (or those who failed together would come again together), longer each time.
+/// The times between attempts: random, or those who failed together would come again together, and longer each time.
+#[derive(Debug)]
+pub struct Pauses {
+    ceiling: Duration,
+    longest: Duration,
+}
+
+impl Pauses {
+    /// From half of `first` on, never beyond `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { ceiling: first, longest }
+    }
+
+    /// Waits for the next one.
+    pub async fn pause(&mut self) {
+        tokio::time::sleep(self.ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        self.ceiling = (self.ceiling * 2).min(self.longest);
+    }
+}
+
+/// Makes the request until it succeeds, or fails in a way that repetition does not change, or has failed too often.
 pub async fn retry<T, F: Future<Output = Result<T>>>(mut request: impl FnMut() -> F) -> Result<T> {
-    let mut ceiling = FIRST;
+    let mut pauses = Pauses::new(FIRST, LONGEST);
     for _ in 1..ATTEMPTS {
         match request().await {
             Err(Error::Unavailable { .. }) => {}
             settled => return settled,
         }
-        tokio::time::sleep(ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        ceiling = (ceiling * 2).min(LONGEST);
+        pauses.pause().await;
     }
     request().await
 }

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
+use storage::Pauses;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -94,13 +95,13 @@ impl Calls {
         }
     }
 
-    /// Makes the call, and again where that may help. Between two attempts lies a random time, longer each time.
+    /// Makes the call, and again where that may help.
     pub async fn call<T, F: Future<Output = Result<T, Fault>>>(
         &self,
         mut request: impl FnMut() -> F,
     ) -> Result<T, Fault> {
         let started = Instant::now();
-        let mut ceiling = FIRST;
+        let mut pauses = Pauses::new(FIRST, LONGEST);
         let mut attempts = 0;
         loop {
             let permit = self.permit().await;
@@ -122,16 +123,9 @@ impl Calls {
             if !again {
                 return answer;
             }
-            tokio::time::sleep(ceiling.mul_f64(0.5 + jitter() / 2.0)).await;
-            ceiling = (ceiling * 2).min(LONGEST);
+            pauses.pause().await;
         }
     }
-}
-
-/// A number from 0 to 1 that differs from call to call.
-fn jitter() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]
