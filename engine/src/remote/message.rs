@@ -114,8 +114,17 @@ fn silent() -> io::Error {
 /// # Errors
 /// As [`receive`]; nothing comes.
 pub async fn expect(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Body> {
-    let received = timeout(SILENCE, receive(stream)).await.map_err(|_| silent())??;
+    let received = receive_within(stream, MAX, Some(SILENCE)).await?;
     received.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"))
+}
+
+/// What a read gives, if it gives anything in time. It is asked for each read and not for a whole message, which a slow network may
+/// take long for.
+async fn in_time<T>(patience: Option<Duration>, read: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match patience {
+        Some(patience) => timeout(patience, read).await.map_err(|_| silent())?,
+        None => read.await,
+    }
 }
 
 /// Receives a message; `None` at the end of the connection.
@@ -123,7 +132,7 @@ pub async fn expect(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Body> {
 /// # Errors
 /// The connection is lost, or carries something else.
 pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Body>> {
-    receive_within(stream, MAX).await
+    receive_within(stream, MAX, None).await
 }
 
 /// The other side's first words. What is no message is told from one at once.
@@ -131,7 +140,7 @@ pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option
 /// # Errors
 /// It is another version, or something else altogether.
 pub async fn receive_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello> {
-    match receive_within(stream, 64).await? {
+    match receive_within(stream, 64, None).await? {
         Some(Body::Hello(hello)) if hello.version == VERSION => Ok(hello),
         Some(Body::Hello(hello)) => bail!("it is another version of ggforce, which speaks {}", hello.version),
         Some(_) => bail!("it speaks out of turn"),
@@ -139,10 +148,14 @@ pub async fn receive_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hell
     }
 }
 
-async fn receive_within(stream: &mut (impl AsyncRead + Unpin), max: u64) -> io::Result<Option<Body>> {
+async fn receive_within(
+    stream: &mut (impl AsyncRead + Unpin),
+    max: u64,
+    patience: Option<Duration>,
+) -> io::Result<Option<Body>> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut head = [0u8; 4];
-    match stream.read_exact(&mut head).await {
+    match in_time(patience, stream.read_exact(&mut head)).await {
         Ok(_) => {}
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(e) => return Err(e),
@@ -153,8 +166,12 @@ async fn receive_within(stream: &mut (impl AsyncRead + Unpin), max: u64) -> io::
     }
     // Memory is taken as bytes come, not as they are announced.
     let mut body = Vec::new();
-    if stream.take(len).read_to_end(&mut body).await? as u64 != len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut rest = stream.take(len);
+    while (body.len() as u64) < len {
+        body.reserve(CHUNK);
+        if in_time(patience, rest.read_buf(&mut body)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     let packet = Packet::decode(body.as_slice()).map_err(|e| invalid(e.to_string()))?;
     packet.body.map(Some).ok_or_else(|| invalid("a message of an unknown kind".into()))
@@ -334,6 +351,22 @@ mod tests {
             // What has come is not all, and no more comes.
             let error = expect(&mut there).await.unwrap_err();
             assert!(error.to_string().contains("silent"), "{error}");
+        });
+    }
+
+    #[test]
+    fn who_is_slow_is_waited_for() {
+        run(async {
+            let frame = protocol::frame(&Packet { body: Some(Body::Job("j".repeat(100))) });
+            let (mut here, mut there) = tokio::io::duplex(8);
+            let slow = async {
+                for piece in frame.chunks(4) {
+                    tokio::time::sleep(SILENCE / 2).await;
+                    here.write_all(piece).await.unwrap();
+                }
+            };
+            let (received, ()) = tokio::join!(expect(&mut there), slow);
+            assert_eq!(received.unwrap(), Body::Job("j".repeat(100)));
         });
     }
 
