@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use thunk::{ObjectName, Reduction};
 
@@ -23,6 +24,13 @@ pub enum Answer {
     Failed(Failed),
     /// The back end failed: somebody else may do better.
     Broken(String),
+}
+
+impl From<anyhow::Result<Self>> for Answer {
+    /// A back end's own error means that it has failed.
+    fn from(result: anyhow::Result<Self>) -> Self {
+        result.unwrap_or_else(|error| Self::Broken(format!("{error:#}")))
+    }
 }
 
 /// An answer to come.
@@ -57,4 +65,52 @@ pub trait Backend {
     }
     /// Runs a thunk whose inputs are all values. At most `job_count` at once.
     fn force(&self, thunk: ObjectName) -> Forcing<'_>;
+}
+
+/// What is done around each thunk that a back end runs.
+pub trait Around {
+    /// Runs the thunk on the back end within, or finds out that this is not needed.
+    fn force<'a>(&'a self, inner: &'a dyn Backend, thunk: ObjectName) -> Forcing<'a>;
+}
+
+/// A back end with something around it. It is the one within in all but that.
+pub struct With<A> {
+    /// The one within.
+    pub inner: Rc<dyn Backend>,
+    /// What is done around it.
+    pub around: A,
+}
+
+impl<A: Around> Backend for With<A> {
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
+
+    fn job_count(&self) -> usize {
+        self.inner.job_count()
+    }
+
+    fn copies_may_help(&self) -> bool {
+        self.inner.copies_may_help()
+    }
+
+    fn can_execute(&self, thunk: &ObjectName) -> bool {
+        self.inner.can_execute(thunk)
+    }
+
+    fn completes(&self) -> bool {
+        self.inner.completes()
+    }
+
+    fn force(&self, thunk: ObjectName) -> Forcing<'_> {
+        self.around.force(&*self.inner, thunk)
+    }
+
+    fn dollars(&self) -> Option<f64> {
+        self.inner.dollars()
+    }
+
+    fn report(&self) -> Vec<String> {
+        self.inner.report()
+    }
 }

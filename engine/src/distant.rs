@@ -2,12 +2,39 @@
 //! What holds for every back end on another machine, whatever lies between: which thunks it may run, and that its answers are not
 //! believed without looking.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
 use anyhow::{Result, bail};
 use thunk::{ObjectName, Reduction, Store};
 
-/// May the thunk run elsewhere? What was learned, or completed before, may need files that only this machine has.
-pub fn may_run(store: &Store, thunk: &ObjectName) -> bool {
-    store.completion(thunk).is_empty() && !store.thunk(thunk).is_ok_and(|thunk| thunk.learned)
+/// What a back end elsewhere will not do, as far as that is known.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// It is there, but will not work for us.
+    closed: Cell<bool>,
+    /// It cannot run these.
+    unfit: RefCell<HashSet<ObjectName>>,
+}
+
+impl Limits {
+    /// It will do nothing.
+    pub fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// It will not run this one.
+    pub fn exclude(&self, thunk: ObjectName) {
+        self.unfit.borrow_mut().insert(thunk);
+    }
+
+    /// May it run the thunk? What was learned, or completed before, may need files that only this machine has.
+    pub fn allow(&self, store: &Store, thunk: &ObjectName) -> bool {
+        !self.closed.get()
+            && !self.unfit.borrow().contains(thunk)
+            && store.completion(thunk).is_empty()
+            && !store.thunk(thunk).is_ok_and(|thunk| thunk.learned)
+    }
 }
 
 /// The reduction becomes the store's, if it is one of this thunk and its outputs are `there`. `alone`: nothing was added to the

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use thunk::{ObjectName, Store};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, With};
 use crate::fleet::{Duty, Fleet};
 use crate::follow::{Follower, Orders};
 use crate::force::{self, Summary};
@@ -152,7 +152,7 @@ impl Engines {
         let supplied = |inner: Rc<dyn Backend>| match &sharing {
             Some(sharing) if home.leaves_some() => {
                 let (store, sharing) = (Rc::clone(store), Rc::clone(sharing));
-                Rc::new(Supplied { inner, store, sharing }) as Rc<dyn Backend>
+                Rc::new(With { inner, around: Supplied { store, sharing } }) as Rc<dyn Backend>
             }
             _ => inner,
         };
@@ -227,7 +227,8 @@ impl Engines {
         thunks.iter().for_each(|thunk| self.home.want(*thunk));
         sharing.pull(thunks.iter().copied()).await?;
         sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
-        let shared = Rc::new(Shared { inner: Rc::clone(&self.backend), sharing: Rc::clone(sharing) });
+        let (inner, around) = (Rc::clone(&self.backend), Shared(Rc::clone(sharing)));
+        let shared = Rc::new(With { inner, around });
         let summary =
             force::force(store, targets, shared, Rc::clone(&self.home), options, recorder, progress).await;
         self.finish(progress).await;

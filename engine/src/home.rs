@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use anyhow::{Result, bail};
 use thunk::{ObjectName, Store};
 
-use crate::backend::{Answer, Backend, Forcing};
+use crate::backend::{Around, Backend, Forcing};
 use crate::needs;
 use crate::sharing::Sharing;
 
@@ -43,10 +44,8 @@ impl Home {
     }
 }
 
-/// A back end that works from this machine's store. What a thunk needs and an earlier one left in the storage is fetched before.
+/// Around a back end that works from this machine's store: what a thunk needs and an earlier one left in the storage is fetched before.
 pub struct Supplied {
-    /// The back end.
-    pub inner: Rc<dyn Backend>,
     /// The store,
     pub store: Rc<Store>,
     /// and the storage behind it.
@@ -54,7 +53,7 @@ pub struct Supplied {
 }
 
 impl Supplied {
-    async fn supply(&self, thunk: &ObjectName) -> anyhow::Result<()> {
+    async fn supply(&self, thunk: &ObjectName) -> Result<()> {
         // Of a tree that is lacking nobody knows what it holds.
         loop {
             let lacking = needs::lacking(&self.store, thunk)?;
@@ -62,47 +61,19 @@ impl Supplied {
                 return Ok(());
             }
             if let Some(missing) = self.sharing.fetch_objects(&lacking).await?.first() {
-                anyhow::bail!("its input {missing} is neither here nor in the storage");
+                bail!("its input {missing} is neither here nor in the storage");
             }
         }
     }
 }
 
-impl Backend for Supplied {
-    fn label(&self) -> &str {
-        self.inner.label()
-    }
-
-    fn job_count(&self) -> usize {
-        self.inner.job_count()
-    }
-
-    fn copies_may_help(&self) -> bool {
-        self.inner.copies_may_help()
-    }
-
-    fn can_execute(&self, thunk: &ObjectName) -> bool {
-        self.inner.can_execute(thunk)
-    }
-
-    fn completes(&self) -> bool {
-        self.inner.completes()
-    }
-
-    fn force(&self, thunk: ObjectName) -> Forcing<'_> {
+impl Around for Supplied {
+    fn force<'a>(&'a self, inner: &'a dyn Backend, thunk: ObjectName) -> Forcing<'a> {
         Box::pin(async move {
             match self.supply(&thunk).await {
-                Ok(()) => self.inner.force(thunk).await,
-                Err(error) => Answer::Broken(format!("{error:#}")),
+                Ok(()) => inner.force(thunk).await,
+                Err(error) => Err(error).into(),
             }
         })
-    }
-
-    fn dollars(&self) -> Option<f64> {
-        self.inner.dollars()
-    }
-
-    fn report(&self) -> Vec<String> {
-        self.inner.report()
     }
 }

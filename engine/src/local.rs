@@ -80,6 +80,11 @@ impl Local {
         }
     }
 
+    /// For whoever passes on that a thunk could not be run: this, and whether it ever could.
+    pub fn broken(&self, name: &ObjectName, why: String) -> Done {
+        Done { refused: !self.can_execute(name), ..protocol::Result::Broken(why).into() }
+    }
+
     async fn ask(&self, name: &ObjectName) -> Result<Answer> {
         let idle = self.idle.borrow_mut().pop();
         let mut worker = match idle {
@@ -120,11 +125,6 @@ impl Backend for Local {
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {
-        Box::pin(async move {
-            match self.ask(&thunk).await {
-                Ok(answer) => answer,
-                Err(error) => Answer::Broken(format!("{error:#}")),
-            }
-        })
+        Box::pin(async move { self.ask(&thunk).await.into() })
     }
 }

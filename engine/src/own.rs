@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where this program is, also where there is no /proc to ask: in a bare chroot.
+//! Where this program is, also where there is no /proc to ask: in a bare chroot; and who may look into it.
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
@@ -31,4 +31,10 @@ pub fn program() -> Result<PathBuf> {
 pub fn beside(name: &str) -> Result<Option<PathBuf>> {
     let path = program()?.parent().unwrap_or(Path::new("/")).join(name);
     Ok(path.exists().then_some(path))
+}
+
+/// Keeps processes of the same user from reading this one's memory and environment: where commands run without namespaces, they are such.
+pub fn hide() {
+    // SAFETY: prctl with integers only.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }

@@ -16,7 +16,7 @@ use thunk::{ObjectName, Reduction, Store};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::backend::{Answer, Backend, Forcing};
+use crate::backend::{Answer, Around, Backend, Forcing};
 use crate::home::Home;
 use crate::remembered::Remembered;
 
@@ -347,68 +347,34 @@ impl Sharing {
     }
 }
 
-/// A back end before which the storage is asked, and whose results go there.
-pub struct Shared {
-    /// The back end.
-    pub inner: Rc<dyn Backend>,
-    /// The storage.
-    pub sharing: Rc<Sharing>,
-}
+/// Around a back end before which the storage is asked, and whose results go there.
+pub struct Shared(pub Rc<Sharing>);
 
 impl Shared {
-    async fn ask(&self, thunk: ObjectName) -> Result<Answer> {
-        if let Some(reduction) = self.sharing.fetch(&thunk).await? {
-            self.sharing.fetched.set(self.sharing.fetched.get() + 1);
+    async fn ask(&self, inner: &dyn Backend, thunk: ObjectName) -> Result<Answer> {
+        let sharing = &self.0;
+        if let Some(reduction) = sharing.fetch(&thunk).await? {
+            sharing.fetched.set(sharing.fetched.get() + 1);
             return Ok(Answer::Reduced { reduction, completed: Vec::new() });
         }
-        let answer = self.inner.force(thunk).await;
+        let answer = inner.force(thunk).await;
         if let Answer::Reduced { reduction, completed } = &answer {
             let outputs: Vec<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-            if self.sharing.home.wants(&thunk)
-                && let Some(missing) = self.sharing.fetch_objects(&outputs).await?.first()
+            if sharing.home.wants(&thunk)
+                && let Some(missing) = sharing.fetch_objects(&outputs).await?.first()
             {
                 anyhow::bail!("the storage does not have its output {missing}, which was put there");
             }
             if completed.is_empty() {
-                self.sharing.store_later(thunk, reduction.clone());
+                sharing.store_later(thunk, reduction.clone());
             }
         }
         Ok(answer)
     }
 }
 
-impl Backend for Shared {
-    fn label(&self) -> &str {
-        self.inner.label()
-    }
-
-    fn job_count(&self) -> usize {
-        self.inner.job_count()
-    }
-
-    fn copies_may_help(&self) -> bool {
-        self.inner.copies_may_help()
-    }
-
-    fn can_execute(&self, thunk: &ObjectName) -> bool {
-        self.inner.can_execute(thunk)
-    }
-
-    fn completes(&self) -> bool {
-        self.inner.completes()
-    }
-
-    fn dollars(&self) -> Option<f64> {
-        self.inner.dollars()
-    }
-
-    fn report(&self) -> Vec<String> {
-        self.inner.report()
-    }
-
-    fn force(&self, thunk: ObjectName) -> Forcing<'_> {
-        Box::pin(
-            async move { self.ask(thunk).await.unwrap_or_else(|error| Answer::Broken(format!("{error:#}"))) },
-        )
+impl Around for Shared {
+    fn force<'a>(&'a self, inner: &'a dyn Backend, thunk: ObjectName) -> Forcing<'a> {
+        Box::pin(async move { self.ask(inner, thunk).await.into() })
     }
 }

@@ -2,8 +2,8 @@
 //! The back end on AWS Lambda: sees to it that the storage has what a thunk needs, calls the function, takes the outputs. Unaware of
 //! the graph, and of how the function does it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashSet};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,10 @@ use super::fault::Fault;
 use super::message::{self, Answer, Event, VERSION};
 use super::uploads::Uploads;
 use crate::backend::{self, Backend, Forcing};
+use crate::distant::{self, Limits};
 use crate::protocol::Done;
 use crate::sharing::Sharing;
-use crate::{distant, worker};
+use crate::worker;
 
 /// Calls at once: a tenth of what a new account may have.
 const JOBS: usize = 100;
@@ -51,10 +52,7 @@ pub struct Lambda {
     memory: Cell<u64>,
     /// What functions said that they moved.
     traffic: Cell<Traffic>,
-    /// No call of this run will succeed.
-    refused: Cell<bool>,
-    /// Thunks that functions fail with.
-    unfit: RefCell<HashSet<ObjectName>>,
+    limits: Limits,
 }
 
 impl Lambda {
@@ -85,12 +83,13 @@ impl Lambda {
             cost: Cell::default(),
             memory: Cell::new(MEMORY),
             traffic: Cell::default(),
-            refused: Cell::new(false),
-            unfit: RefCell::default(),
+            limits: Limits::default(),
             store,
         };
         let fault = lambda.calls.call(|| lambda.service.probe()).await.err();
-        lambda.refused.set(matches!(fault, Some(Fault::Refused(_))));
+        if let Some(Fault::Refused(_)) = fault {
+            lambda.limits.close();
+        }
         Ok((lambda, fault.map(|fault| fault.why().to_owned())))
     }
 
@@ -121,13 +120,13 @@ impl Lambda {
                     why
                 }
                 Err(Fault::Refused(why)) => {
-                    self.refused.set(true);
+                    self.limits.close();
                     bail!(why);
                 }
                 Err(Fault::Throttled(why) | Fault::Unavailable(why)) => bail!(why),
             };
             if crashes == CRASHES || late == LATE {
-                self.unfit.borrow_mut().insert(*thunk);
+                self.limits.exclude(*thunk);
                 bail!(why);
             }
         }
@@ -180,7 +179,7 @@ impl Lambda {
             }
         };
         if done.refused {
-            self.unfit.borrow_mut().insert(*thunk);
+            self.limits.exclude(*thunk);
         }
         let done = worker::read_answer(thunk, done)?;
         if let backend::Answer::Reduced { reduction, completed } = &done {
@@ -222,16 +221,11 @@ impl Backend for Lambda {
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {
-        !self.refused.get() && !self.unfit.borrow().contains(thunk) && distant::may_run(&self.store, thunk)
+        self.limits.allow(&self.store, thunk)
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {
-        Box::pin(async move {
-            match self.ask(&thunk).await {
-                Ok(answer) => answer,
-                Err(error) => backend::Answer::Broken(format!("{error:#}")),
-            }
-        })
+        Box::pin(async move { self.ask(&thunk).await.into() })
     }
 
     fn dollars(&self) -> Option<f64> {

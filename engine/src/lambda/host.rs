@@ -24,10 +24,10 @@ use super::message::{self, Answer, Content, Event, MOST, VERSION};
 use crate::backend::{self, Backend as _};
 use crate::cache::Cache;
 use crate::local::Local;
-use crate::needs;
 use crate::protocol::{self, Done};
 use crate::sharing::Sharing;
 use crate::worker::Manner;
+use crate::{needs, own};
 
 /// It takes this long to stop a command and to say so before Lambda ends everything.
 const PARTING: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Function {
     /// # Errors
     /// The directory cannot be used.
     pub fn open(directory: &Path, cache_size: u64, memory: u64) -> Result<Self> {
-        hide();
+        own::hide();
         let (store, lock) = own_store(directory)?;
         store.sweep();
         let _ = sandbox::sweep(&store.root().join("sandbox"));
@@ -148,10 +148,7 @@ impl Function {
             backend::Answer::Failed(failed) => {
                 self.say(sharing, protocol::Result::Failed(failed).into()).await
             }
-            backend::Answer::Broken(why) => {
-                let refused = !self.local.can_execute(&name);
-                Ok(broken(Done { refused, ..protocol::Result::Broken(why).into() }))
-            }
+            backend::Answer::Broken(why) => Ok(broken(self.local.broken(&name, why))),
         }
     }
 
@@ -234,10 +231,4 @@ fn own_store(directory: &Path) -> Result<(Store, File)> {
         }
     }
     bail!("{} is full of functions", directory.display())
-}
-
-/// Keeps processes of the same user from reading this one's memory and environment.
-fn hide() {
-    // SAFETY: prctl with integers only.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }

@@ -2,8 +2,8 @@
 //! The back end on another machine: connections to a worker host, one for each job under way. Gives it what it lacks, takes
 //! the outputs, believes neither without looking.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use super::message::{self, Body, Hello, Received, VERSION};
 use super::stream::{Security, Stream};
 use crate::backend::{Answer, Backend, Forcing};
-use crate::{distant, needs, worker};
+use crate::distant::{self, Limits};
+use crate::{needs, worker};
 
 /// Until both know who the other is.
 const GREETING: Duration = Duration::from_secs(10);
@@ -29,10 +30,7 @@ pub struct Remote {
     jobs: usize,
     security: Security,
     idle: RefCell<Vec<Stream>>,
-    /// It is there, but will not work for us.
-    refused: Cell<bool>,
-    /// What it has said that it can never run.
-    unfit: RefCell<HashSet<ObjectName>>,
+    limits: Limits,
 }
 
 impl Remote {
@@ -46,9 +44,8 @@ impl Remote {
     ) -> (Self, Option<anyhow::Error>) {
         let label = format!("remote={address}");
         let idle = RefCell::default();
-        let (address, slots, refused) = (address.into(), jobs.unwrap_or(1), Cell::new(false));
-        let mut remote =
-            Self { store, address, label, jobs: slots, security, idle, refused, unfit: RefCell::default() };
+        let (address, slots, limits) = (address.into(), jobs.unwrap_or(1), Limits::default());
+        let mut remote = Self { store, address, label, jobs: slots, security, idle, limits };
         match remote.connect().await {
             Ok((stream, slots)) => {
                 remote.jobs = jobs.unwrap_or(slots as usize).max(1);
@@ -65,7 +62,7 @@ impl Remote {
         let greeted =
             tokio::time::timeout(GREETING, self.greet(socket)).await.context("it does not answer")?;
         if greeted.is_err() {
-            self.refused.set(true);
+            self.limits.close();
         }
         greeted
     }
@@ -113,7 +110,7 @@ impl Remote {
                 }
                 Body::Done(done) => {
                     if done.refused {
-                        self.unfit.borrow_mut().insert(*thunk);
+                        self.limits.exclude(*thunk);
                     }
                     let answer = worker::read_answer(thunk, done)?;
                     if let Answer::Reduced { reduction, completed } = &answer {
@@ -155,15 +152,10 @@ impl Backend for Remote {
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {
-        !self.refused.get() && !self.unfit.borrow().contains(thunk) && distant::may_run(&self.store, thunk)
+        self.limits.allow(&self.store, thunk)
     }
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {
-        Box::pin(async move {
-            match self.ask(&thunk).await {
-                Ok(answer) => answer,
-                Err(error) => Answer::Broken(format!("{error:#}")),
-            }
-        })
+        Box::pin(async move { self.ask(&thunk).await.into() })
     }
 }

@@ -22,10 +22,10 @@ use super::stream::{Security, Stream};
 use crate::backend::{Answer, Backend as _};
 use crate::cache::Cache;
 use crate::local::Local;
-use crate::needs;
 use crate::protocol::{self, Done};
 use crate::sharing::Sharing;
 use crate::worker::Manner;
+use crate::{needs, own};
 
 /// Runs the thunks of engines on other machines (`ggforce --engine remote=HOST:PORT`).
 #[derive(Parser)]
@@ -84,9 +84,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.new_key {
         return Key::create(path);
     }
-    // Where commands run without namespaces, they run as the same user: nobody shall read the key, or the environment, from this process.
-    // SAFETY: prctl with integers.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    own::hide();
     let listen = arguments.listen.as_deref().context("--listen HOST:PORT")?;
     let jobs = crate::engines::jobs(arguments.jobs)?;
     let root = match &arguments.cache {
@@ -188,10 +186,7 @@ impl Host {
             None => match self.run(stream, name).await? {
                 Answer::Reduced { reduction, .. } => reduction,
                 Answer::Failed(failed) => return Ok(protocol::Result::Failed(failed).into()),
-                Answer::Broken(why) => {
-                    let refused = !self.local.can_execute(name);
-                    return Ok(Done { refused, ..protocol::Result::Broken(why).into() });
-                }
+                Answer::Broken(why) => return Ok(self.local.broken(name, why)),
             },
         };
         self.cache.note(reduction.outputs.iter().map(|output| output.value));
