@@ -56,6 +56,16 @@ pub enum Led {
     Special(PathBuf),
 }
 
+impl Led {
+    /// The real path of what it led to.
+    #[must_use]
+    pub fn end(&self) -> &Path {
+        match self {
+            Self::File(end) | Self::Directory(end) | Self::Special(end) => end,
+        }
+    }
+}
+
 /// [`Led`], with what the look told.
 enum Step {
     File(PathBuf, FileFacts),

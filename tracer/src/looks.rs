@@ -43,9 +43,7 @@ impl Way {
 
     fn from(path: &Path, age: u64, footprint: Footprint, led: io::Result<Led>) -> Self {
         let mut names = HashSet::new();
-        let end = led.as_ref().ok().map(|led| match led {
-            Led::File(end) | Led::Directory(end) | Led::Special(end) => end.as_path(),
-        });
+        let end = led.as_ref().ok().map(Led::end);
         let links = footprint.links.iter().flat_map(|(link, target)| [&**link, &**target]);
         for component in [path].into_iter().chain(links).chain(end).flat_map(Path::components) {
             if let Component::Normal(name) = component {
@@ -89,7 +87,7 @@ impl Way {
 
     /// The real path of what it leads to, if that is anything.
     pub fn end(&self) -> Option<&Path> {
-        self.led.as_ref().ok().map(|(Led::File(end) | Led::Directory(end) | Led::Special(end))| end.as_path())
+        self.led.as_ref().ok().map(Led::end)
     }
 
     /// The file at its end, at its real path, if one is there.

@@ -7,7 +7,8 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use observe::Pid;
 use wire::FdIdentity;
@@ -20,13 +21,15 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
 /// Do paths lead this process where they lead us? Not in another root, nor with other mounts; nor, for all that can be told, where it cannot
 /// be looked at.
 pub fn shares_files(pid: u32) -> bool {
-    let mounts = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-    let root = |process: &str| fs::metadata(format!("/proc/{process}/root")).ok().map(|m| (m.dev(), m.ino()));
-    let same = |process: &str| {
-        mounts(process).is_some_and(|mounts_of| mounts("self") == Some(mounts_of))
-            && root(process) == root("self")
+    // The recorder stays where it is.
+    static OURS: OnceLock<Option<(PathBuf, u64, u64)>> = OnceLock::new();
+    let seen_by = |process: &str| {
+        let mounts = fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
+        let root = fs::metadata(format!("/proc/{process}/root")).ok()?;
+        Some((mounts, root.dev(), root.ino()))
     };
-    same(&pid.to_string())
+    let ours = OURS.get_or_init(|| seen_by("self"));
+    ours.is_some() && seen_by(&pid.to_string()) == *ours
 }
 
 /// What stands at an absolute path as this process sees it: device and inode.

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all threads of a recording share.
 
-use std::cell::RefCell;
+mod world;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use models::World as _;
 use models::recognise::Executable;
 use models::scanner::{Moment, Scanner};
-use models::{Answer, Node, Question, World};
 use observe::Event;
 use thunk::{
-    FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, is_made_up,
-    real_place, trace,
+    FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, is_made_up, real_place, trace,
 };
 use wire::log::Changed;
 
@@ -31,13 +30,15 @@ use crate::force::Forcer;
 use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
-use crate::log::{Log, Ways};
+use crate::log::Log;
 use crate::looks::{Looks, Steps, Way};
 use crate::programs::{Facts, Programs};
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
 use crate::watch::Watch;
+
+pub use world::is_shared_library;
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -148,22 +149,6 @@ pub struct Parts {
     pub log: Option<Arc<Log>>,
     /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
     pub cookie: u64,
-}
-
-/// The file that a thread has read last: of a source the model wants to know what it includes first, the scanner what it
-/// includes at all, and the store its content.
-#[derive(Default)]
-struct Recent(Option<(FileId, Arc<Vec<u8>>)>);
-
-thread_local! {
-    static RECENT: RefCell<Recent> = RefCell::default();
-}
-
-impl Recent {
-    fn content(&self, id: &FileId) -> Option<Arc<Vec<u8>>> {
-        let (_, content) = self.0.as_ref().filter(|(of, _)| of == id)?;
-        Some(Arc::clone(content))
-    }
 }
 
 /// How much of what processes do is seen, and by whom.
@@ -316,9 +301,11 @@ impl Recorder {
         for path in paths {
             self.puts(&path);
             if !outputs.contains(&path) {
-                self.log.iter().for_each(|log| log.note_placeholders());
                 new.push(path);
             }
+        }
+        if !new.is_empty() {
+            self.log.iter().for_each(|log| log.note_placeholders());
         }
         self.trace.placed(new.iter().map(PathBuf::as_path))?;
         outputs.extend(new);
@@ -517,8 +504,10 @@ impl Recorder {
     /// process.
     pub fn lasting_way(&self, path: &Path) -> Option<Arc<Way>> {
         let changed = self.changed_names()?;
-        let way = if is_made_up(path) { None } else { Some(self.looks.path(path, Some(changed))) };
-        way.filter(|way| !way.end().is_some_and(is_made_up))
+        if is_made_up(path) {
+            return None;
+        }
+        Some(self.looks.path(path, Some(changed))).filter(|way| !way.end().is_some_and(is_made_up))
     }
 
     /// What the program at `path` is when it is called `name`.
@@ -540,19 +529,6 @@ impl Recorder {
     /// A footprint of what a command needs.
     pub fn steps(&self) -> Steps<'_> {
         Steps::new(&self.looks, self.changed_names())
-    }
-
-    /// Puts a file into the store that was looked at just now.
-    ///
-    /// # Errors
-    /// As [`Store::put_seen`].
-    pub fn put(&self, path: &Path, facts: &FileFacts) -> thunk::Result<ObjectName> {
-        match RECENT.with_borrow(|recent| recent.content(&facts.id)) {
-            Some(content) if self.store.files().get(&facts.id).is_none() => {
-                self.store.put_read(facts, &content)
-            }
-            _ => self.store.put_seen(path, facts),
-        }
     }
 
     /// May something with this name have been changed by the build since it began?
@@ -660,111 +636,7 @@ impl Recorder {
     }
 }
 
-impl Ways for Recorder {
-    fn leads(&self, path: &Path) -> Option<Led> {
-        self.lasting_way(path)?.led().ok().cloned()
-    }
-
-    fn directory(&self, path: &Path) -> Option<PathBuf> {
-        let way = self.looks.lead(path, Some(self.changed_names()?));
-        way.end().filter(|_| !is_made_up(path)).map(Path::to_path_buf)
-    }
-}
-
-impl World for Recorder {
-    fn node(&self, path: &Path) -> Option<Node> {
-        let way = self.way(path);
-        Some(match (way.led().ok()?, way.file()) {
-            (Led::Directory(_), _) => Node::Directory,
-            (Led::File(_), Some((_, facts))) => {
-                if wire::size_may_be_placeholder(facts.id.size)
-                    && !matches!(Placeholder::read(path), Ok(None))
-                {
-                    Node::Placeholder
-                } else {
-                    Node::File
-                }
-            }
-            _ => Node::Other,
-        })
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
-        if self.node(path) == Some(Node::Placeholder) {
-            self.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
-        }
-        let way = self.way(path);
-        let known = way.file().and_then(|(_, facts)| RECENT.with_borrow(|recent| recent.content(&facts.id)));
-        if let Some(content) = known {
-            return Ok(content);
-        }
-        let mut file = File::open(path)?;
-        let before = file.metadata()?;
-        let id = FileId::of(&before);
-        let settled = before.is_file() && id.is_settled();
-        let mut content = Vec::with_capacity(before.len() as usize + 1);
-        file.read_to_end(&mut content)?;
-        let content = Arc::new(content);
-        // Else it may be the content of no state of the file, or of several.
-        if settled && content.len() as u64 == id.size && FileId::of(&file.metadata()?) == id {
-            RECENT.with_borrow_mut(|recent| *recent = Recent(Some((id, Arc::clone(&content)))));
-        }
-        Ok(content)
-    }
-
-    fn executable(&self, path: &Path) -> bool {
-        std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0)
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        std::fs::read_dir(directory)?.map(|entry| entry.map(|e| e.file_name())).collect()
-    }
-
-    fn linked_with(&self, path: &Path) -> Vec<PathBuf> {
-        let Ok(Some(placeholder)) = Placeholder::read(path) else { return Vec::new() };
-        let Ok(thunk) = self.store.thunk(&placeholder.output.thunk) else { return Vec::new() };
-        let values = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
-        let made = thunk.thunks.iter().map(|i| &i.path);
-        let given = values.chain(made).filter(|p| is_shared_library(p));
-        // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
-        given.flat_map(|p| names_of(p)).chain(names_of(path)).filter(|p| p != path).collect()
-    }
-
-    fn is_linked(&self, placeholder: &Path) -> Option<bool> {
-        let output = Placeholder::read(placeholder).ok().flatten()?.output;
-        lock(&self.linked).get(&output).copied()
-    }
-
-    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        self.questions.ask(question)
-    }
-}
-
 /// The identity of what stands at a path.
 fn file_at(path: &Path) -> Option<FileId> {
     std::fs::symlink_metadata(path).ok().map(|metadata| FileId::of(&metadata))
-}
-
-/// The names of a library in its directory: its own, and the links that lead there (`libx.so.1` → `libx.so.1.0`).
-fn names_of(library: &Path) -> Vec<PathBuf> {
-    let mut names = vec![library.to_path_buf()];
-    let Ok(real) = std::fs::canonicalize(library) else { return names };
-    let Some(directory) = library.parent() else { return names };
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if is_shared_library(&path)
-            && path != *library
-            && entry.file_type().is_ok_and(|kind| kind.is_symlink())
-            && std::fs::canonicalize(&path).is_ok_and(|target| target == real)
-        {
-            names.push(path);
-        }
-    }
-    names
-}
-
-/// By its name: `libx.so`, `libx.so.1.2`.
-pub fn is_shared_library(path: &Path) -> bool {
-    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.")
 }

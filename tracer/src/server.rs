@@ -99,16 +99,15 @@ fn peer(stream: &UnixStream) -> Option<u32> {
 }
 
 fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
-    let peer = peer(stream);
     let answer = match request::read(stream)? {
         Request::Exec(mut exec) => {
             // As we number it: in a namespace of its own it has another number.
-            exec.pid = peer.unwrap_or(exec.pid);
+            exec.pid = peer(stream).unwrap_or(exec.pid);
             exec.parent = command_of(recorder, exec.pid, exec.parent);
             decide::exec(recorder, &Arc::new(*exec))
         }
         Request::Open { path, pid, command } => {
-            let pid = peer.unwrap_or(pid);
+            let pid = peer(stream).unwrap_or(pid);
             decide::open(recorder, pid, command_of(recorder, pid, command), &path)
         }
         Request::Placed { path, old, directory } => {

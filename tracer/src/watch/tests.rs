@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who an exec and a process belong to.
+
+use models::Invocation;
+
+use super::*;
+
+fn watch() -> Watch {
+    Watch::new(Sight::Tracer, "/no/socket".into(), None).unwrap()
+}
+
+fn exec(pid: u32, spawned: bool, argument: &str) -> Arc<Exec> {
+    let invocation = Invocation {
+        program: "/bin/sh".into(),
+        argv: vec!["sh".into(), argument.into()],
+        cwd: "/".into(),
+        ..Invocation::default()
+    };
+    Arc::new(Exec { pid, parent: 0, spawned, invocation, umask: 0o022, fds: None })
+}
+
+#[test]
+fn an_exec_is_announced_only_by_who_makes_it() {
+    let watch = watch();
+    watch.belongs(7, 7, false);
+    watch.expect(7, &exec(100, true, "a"));
+    let asked = |pid, argument: &str, parent| {
+        let argv = ["sh", argument].map(OsString::from);
+        watch.is_announced(pid, Path::new("/bin/sh"), &argv, &|| parent)
+    };
+    assert!(!asked(101, "b", Some(100)), "another command");
+    assert!(!asked(101, "a", Some(99)) && !asked(101, "a", None), "another's child");
+    assert!(!asked(100, "a", Some(99)), "it was to be spawned");
+    assert!(asked(101, "a", Some(100)));
+    assert_eq!(watch.program_of(101), 7);
+    assert!(!asked(102, "a", Some(100)), "once");
+    // Which one it is cannot be told.
+    watch.expect(8, &exec(100, true, "a"));
+    watch.expect(9, &exec(100, true, "a"));
+    assert!(!asked(103, "a", Some(100)));
+    watch.expect(10, &exec(104, false, "c"));
+    assert!(asked(104, "c", None));
+}
+
+#[test]
+fn a_process_is_of_the_program_that_its_hooks_name_unless_others_have_that_name() {
+    let watch = watch();
+    // No process has such an id.
+    let (first, second) = (Pid::MAX - 1, Pid::MAX - 2);
+    watch.belongs(5, 5, false);
+    watch.belongs(6, 5, true);
+    assert_eq!(watch.program_with_hooks(first, 5), 5);
+    assert_eq!(watch.program_with_hooks(first, 6), 5, "it is known by now");
+    assert_eq!(watch.program_with_hooks(second, 6), 0, "what a program without hooks starts");
+    let third = Pid::MAX - 3;
+    watch.names_another(5);
+    assert_eq!(watch.program_with_hooks(third, 5), 0);
+}
