@@ -43,9 +43,9 @@ impl Request<'_> {
     /// program then goes on as if there were none.
     ///
     /// A tracer that ends takes its socket along. Where the socket is there and nobody listens, the tracer was killed in the midst of a
-    /// build. Its guardian will end this process, by a signal. Until then the answer is awaited: a command that fails would be taken for one
-    /// that failed by itself, and what it was to make would be left half-made. Then it is a failure, because tools that cannot read
-    /// placeholders any more would leave wrong files behind, an empty archive for one.
+    /// build. Its guardian will end this process, by a signal, and until then the answer is awaited. Then it is
+    /// [`reply_kind::ORPHANED`], because tools that cannot read placeholders any more would leave wrong files behind, an empty archive
+    /// for one.
     pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
         for _ in 0..TRIES {
             let fd = match sys::connect(&session.address) {
@@ -53,7 +53,12 @@ impl Request<'_> {
                 Err(Errno::CONNREFUSED) => {
                     sys::await_termination(ORPHANED);
                     let value = Errno::IO.0;
-                    return Some(Reply { magic: MAGIC, kind: reply_kind::FAIL, value, ..Reply::default() });
+                    return Some(Reply {
+                        magic: MAGIC,
+                        kind: reply_kind::ORPHANED,
+                        value,
+                        ..Reply::default()
+                    });
                 }
                 Err(_) => return None,
             };

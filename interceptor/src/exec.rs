@@ -202,6 +202,7 @@ fn obey(
         Some(reply) => match reply.kind {
             reply_kind::EXIT => sys::exit_group(reply.value),
             reply_kind::FAIL => Failure::Tracer(Errno(reply.value)),
+            reply_kind::ORPHANED => sys::kill_self(),
             _ => {
                 let mut errno = Errno::NOSYS;
                 let is_marked = note_exec(session, path, &reply, Ok(0));

@@ -235,7 +235,9 @@ fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Re
     }
     .ask(session);
     match reply {
-        Some(reply) if reply.kind == reply_kind::FAIL => Err(Errno(reply.value)),
+        Some(reply) if matches!(reply.kind, reply_kind::FAIL | reply_kind::ORPHANED) => {
+            Err(Errno(reply.value))
+        }
         Some(_) => Ok(()),
         None => Err(Errno::IO),
     }

@@ -11,7 +11,7 @@ use crate::hooks::next;
 use crate::libc::Next;
 use crate::session::Session;
 use crate::spawn_actions::Effects;
-use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, End, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text, string};
 use wire::{Reply, reply_kind, request_flags, request_kind};
 
@@ -71,16 +71,12 @@ pub(crate) unsafe fn spawn(
         None => return unsafe { arguments.call(function) },
     };
     match reply.kind {
-        reply_kind::EXIT if only_exits => match sys::spawn_exit(reply.value) {
-            Ok(child) => {
-                if !arguments.pid.is_null() {
-                    // SAFETY: the caller wants the child's id there.
-                    unsafe { *arguments.pid = child }
-                }
-                0
-            }
-            Err(errno) => errno.0,
-        },
+        // SAFETY: as the caller promises.
+        reply_kind::EXIT if only_exits => unsafe { spawn_end(End::Exit(reply.value), &arguments) },
+        // A build driver that is told of an error leaves what it was making as it is, even if it is told to end by a signal at
+        // the same time; where a command was ended by a signal it removes it.
+        // SAFETY: as the caller promises.
+        reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, &arguments) },
         // SAFETY: as the caller promises.
         reply_kind::EXIT => unsafe { spawn_stand_in(session, reply.value, arguments) },
         reply_kind::FAIL => reply.value,
@@ -141,6 +137,23 @@ fn find<'a>(name: &CStr, buffer: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
         found.then(|| Text::new(buffer).push(path.to_bytes_with_nul()).bytes().len())
     })?;
     CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// A child that does nothing but end.
+///
+/// # Safety
+/// The arguments are as `posix_spawn` wants them.
+unsafe fn spawn_end(end: End, arguments: &Arguments) -> c_int {
+    match sys::spawn_end(end) {
+        Ok(child) => {
+            if !arguments.pid.is_null() {
+                // SAFETY: the caller wants the child's id there.
+                unsafe { *arguments.pid = child }
+            }
+            0
+        }
+        Err(errno) => errno.0,
+    }
 }
 
 /// A real child, with all that the caller wants done in it, that exits with `code`.

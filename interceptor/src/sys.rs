@@ -33,6 +33,7 @@ impl Errno {
     pub(crate) const STALE: Self = Self(116);
 }
 
+const SIGKILL: c_int = 9;
 pub(crate) const AT_FDCWD: c_int = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 pub(crate) const AT_EACCESS: c_int = 0x200;
@@ -239,6 +240,12 @@ pub(crate) fn exit_group(code: c_int) -> ! {
     }
 }
 
+/// Ends the process by `SIGKILL`.
+pub(crate) fn kill_self() -> ! {
+    let _ = call!(nr::KILL, getpid(), SIGKILL);
+    exit_group(128 + SIGKILL)
+}
+
 /// Ends the process as `abort` would.
 #[cfg(panic = "abort")]
 pub(crate) fn abort() -> ! {
@@ -299,15 +306,27 @@ pub(crate) fn execve(path: *const c_char, argv: *const *const c_char, envp: *con
     call!(nr::EXECVE, path, argv, envp).err().unwrap_or(Errno::NOSYS)
 }
 
-/// A child that exits at once with `code`: its process id.
-pub(crate) fn spawn_exit(code: c_int) -> Result<c_int, Errno> {
+/// How a child ends that does nothing else.
+#[derive(Clone, Copy)]
+pub(crate) enum End {
+    /// It exits with this code.
+    Exit(c_int),
+    /// By `SIGKILL`.
+    Killed,
+}
+
+/// A child that ends at once: its process id.
+pub(crate) fn spawn_end(end: End) -> Result<c_int, Errno> {
     const SIG_SETMASK: c_int = 2;
     const SET_SIZE: usize = 8;
     let all = u64::MAX;
     let mut old = 0u64;
     // The child shares our memory: no handler may run in it.
     call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut old, SET_SIZE)?;
-    let child = check(arch::child_that_exits(code));
+    let child = check(match end {
+        End::Exit(code) => arch::child_that_ends(code, 0),
+        End::Killed => arch::child_that_ends(0, SIGKILL),
+    });
     let _ = call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const old, 0, SET_SIZE);
     child.map(|pid| pid as c_int)
 }

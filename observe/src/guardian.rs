@@ -17,7 +17,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -61,15 +61,16 @@ pub struct Ward {
 }
 
 impl Guardian {
-    /// Makes the guardian, a child of the calling process in a session of its own, with no descriptor of the caller's. `is_marked` says of an
-    /// entry of a process's environment whether that process is one of those to be ended.
+    /// Makes the guardian, a child of the calling process in a session of its own, with no descriptor of the caller's but `held`: a lock on
+    /// that file lasts until the guardian has done what is to be done, too. `is_marked` says of an entry of a process's environment whether
+    /// that process is one of those to be ended.
     ///
     /// # Errors
     /// No process can be made.
     ///
     /// # Safety
     /// The calling process has no other threads: what they have locked would be locked for ever in the guardian.
-    pub unsafe fn start(is_marked: impl Fn(&[u8]) -> bool) -> io::Result<Self> {
+    pub unsafe fn start(held: BorrowedFd<'_>, is_marked: impl Fn(&[u8]) -> bool) -> io::Result<Self> {
         let (from, to) = channel::pair()?;
         let desk = Arc::new(Desk::new()?);
         let guarded = Process::open(std::process::id().cast_signed())?;
@@ -77,7 +78,7 @@ impl Guardian {
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
-                detach(&[from.as_raw_fd(), guarded.as_raw_fd()]);
+                detach([from.as_raw_fd(), guarded.as_raw_fd(), held.as_raw_fd()]);
                 let guard = || {
                     guarded.wait();
                     take_over(&from, &desk, &is_marked);
@@ -128,19 +129,21 @@ impl Ward {
 }
 
 /// Leaves the caller's terminal, directory and descriptors, but for these.
-fn detach(kept: &[RawFd; 2]) {
-    let [first, second] = [kept[0].min(kept[1]), kept[0].max(kept[1])].map(|fd| fd as libc::c_uint);
+fn detach(kept: [RawFd; 3]) {
+    let mut kept = kept.map(|fd| fd as libc::c_uint);
+    kept.sort_unstable();
     let close = |from: libc::c_uint, to: libc::c_uint| {
-        if from <= to {
-            // SAFETY: takes numbers. These are this process's copies, which nothing here uses.
-            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
-        }
+        // SAFETY: takes numbers. These are this process's copies, which nothing here uses.
+        unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
     };
-    if first > 0 {
-        close(0, first - 1);
+    let mut next = 0;
+    for fd in kept {
+        if fd > next {
+            close(next, fd - 1);
+        }
+        next = fd + 1;
     }
-    close(first + 1, second.saturating_sub(1));
-    close(second + 1, libc::c_uint::MAX);
+    close(next, libc::c_uint::MAX);
     // A descriptor for each process of a large build may be more than is usual.
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: these take numbers and constant strings, and the kernel reads and writes `limit`.

@@ -132,7 +132,8 @@ impl Running {
         let _ = killpg(self.pid(), signal);
     }
 
-    fn pid(&self) -> Pid {
+    /// The command's process.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 

@@ -77,7 +77,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Sight::Hooks | Sight::Net => {
             let socket = recorder::socket_in(directory.path());
             // SAFETY: no thread has been started yet; the one that tried the net has been waited for.
-            let guardian = unsafe { Guardian::start(|entry| process::is_of_session(entry, &socket)) };
+            let guardian =
+                unsafe { Guardian::start(directory.lock(), |entry| process::is_of_session(entry, &socket)) };
             Some(
                 guardian
                     .context("cannot start a process that would end the build if this one were killed")?,

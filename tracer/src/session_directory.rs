@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The directory of one recording, for its socket and what else lives no longer than it. In it is a file that is locked for as long
-//! as the recorder lives, which tells the next one what a killed one has left. Does not know what else is in it.
+//! as the recorder or its guardian lives, which tells the next one what a killed one has left. Does not know what else is in it.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ const LOCK: &str = "lock";
 /// A directory that only this user can enter, removed at the end.
 pub struct SessionDirectory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl SessionDirectory {
@@ -42,7 +43,12 @@ impl SessionDirectory {
         // A file system without locks: nobody will take the directory for a dead recorder's, for it cannot be locked then either.
         let _ = thunk::try_lock(&lock);
         fs::rename(new, path.join(LOCK)).with_context(cannot)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
+    }
+
+    /// Whoever else has this, while it has it, the directory is not a dead recorder's.
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// Where it is.

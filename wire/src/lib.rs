@@ -112,6 +112,8 @@ pub mod reply_kind {
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload to standard error.
     pub const FAIL: u32 = 3;
+    /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
+    pub const ORPHANED: u32 = 4;
 }
 
 /// Bits of [`Reply::flags`], kept by the process for its children in [`SESSION_VARIABLE`].

@@ -24,7 +24,6 @@ pub(crate) mod nr {
     pub(crate) const SENDMSG: usize = 46;
     pub(crate) const BIND: usize = 49;
     pub(crate) const EXECVE: usize = 59;
-    #[cfg(panic = "abort")]
     pub(crate) const KILL: usize = 62;
     pub(crate) const FCNTL: usize = 72;
     pub(crate) const TRUNCATE: usize = 76;
@@ -118,19 +117,29 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
-/// Makes a child that ends at once with `code`: it shares our memory while we are stopped (`CLONE_VM | CLONE_VFORK`), and
+/// Makes a child that ends at once, by `signal` if that is one, otherwise with `code`: it shares our memory while we are stopped (`CLONE_VM | CLONE_VFORK`), and
 /// never touches it. Returns the child's process id as the kernel gives it. Signals must be blocked.
-pub(crate) fn child_that_exits(code: i32) -> isize {
+pub(crate) fn child_that_ends(code: i32, signal: i32) -> isize {
     const CLONE_VM: usize = 0x100;
     const CLONE_VFORK: usize = 0x4000;
     const SIGCHLD: usize = 17;
     let result: isize;
-    // SAFETY: the child runs the four instructions after the test, in registers only, and is gone.
+    // SAFETY: the child runs the instructions between the tests and the last label, in registers only, and is gone.
     unsafe {
         asm!(
             "syscall",
             "test rax, rax",
             "jnz 2f",
+            "test r8, r8",
+            "jz 3f",
+            "mov eax, 39", // getpid
+            "syscall",
+            "mov rdi, rax",
+            "mov rsi, r8",
+            "mov eax, 62", // kill
+            "syscall",
+            "ud2",
+            "3:",
             "mov rdi, r9",
             "mov eax, 231", // exit_group
             "syscall",
@@ -141,7 +150,7 @@ pub(crate) fn child_that_exits(code: i32) -> isize {
             in("rsi") 0usize,
             in("rdx") 0usize,
             in("r10") 0usize,
-            in("r8") 0usize,
+            in("r8") signal as usize, // looked at with CLONE_SETTLS only
             in("r9") code as usize,
             lateout("rcx") _,
             lateout("r11") _,

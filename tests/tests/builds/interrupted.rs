@@ -7,7 +7,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use tests::{Running, Snapshot, TestSpace};
 use thunk::{ObjectName, Placeholder};
 
@@ -76,6 +77,7 @@ fn killed_at_any_moment(
         space.restore();
         prepare(space);
         let moment = whole * round / (ROUNDS + 1);
+        println!("round {round}, after {moment:?}");
         kill_after(space, program, args, moment);
         all_is_whole(space);
         finish(space);
@@ -98,14 +100,19 @@ fn kill_after(space: &TestSpace, program: &str, args: &[&str], moment: Duration)
 fn kill(space: &TestSpace, running: Running) {
     running.signal(Signal::SIGKILL);
     let started = Instant::now();
-    // This waits for all that has its output open, too.
-    running.wait();
+    // This waits for all that has its output open, too. Shown if the test fails.
+    println!("killed:\n{}", running.wait());
+    await_quiet(space, started);
+    assert!(started.elapsed() < LATEST, "it took {:?}", started.elapsed());
+}
+
+/// Waits until nothing is left of what was told to end then.
+fn await_quiet(space: &TestSpace, told: Instant) {
     // What it started has the store in its environment, or the tree in its arguments.
     while !processes_of(space).is_empty() {
-        assert!(started.elapsed() < LATEST, "still there: {:?}", processes_of(space));
+        assert!(told.elapsed() < LATEST, "still there: {:?}", processes_of(space));
         sleep(Duration::from_millis(5));
     }
-    assert!(started.elapsed() < LATEST, "it took {:?}", started.elapsed());
 }
 
 /// The command lines of processes that name this space's directory, in their arguments or their environment, or are in it.
@@ -233,6 +240,46 @@ fn the_recorder_of_steps_that_build_on_each_other_killed_at_any_moment() {
             },
         );
         space.restore();
+    }
+}
+
+/// The guardian of a recorder that has just been started.
+fn guardian_of(recorder: &Running) -> Pid {
+    let processes = fs::read_dir("/proc").expect("there is one").flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<i32>().ok());
+    let mut guardians = pids.filter(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.split_once("(gg-guardian) ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        parent == Some(&recorder.pid().to_string())
+    });
+    Pid::from_raw(guardians.next().expect("it has one"))
+}
+
+/// Make has asked, in its own process, what it may start, and hears of the end of all while nobody answers.
+#[test]
+fn a_recipe_that_was_about_to_go_on_when_the_recorder_was_killed_is_done_again() {
+    for method in ["auto", "preload"] {
+        let space = TestSpace::with(&[("rest", "whole\n")]);
+        let recipe = "a:\n\techo half > $@\n\tread line < pipe; true\n\tcat rest >> $@\n";
+        space.write("Makefile", recipe);
+        space.sh("mkfifo pipe").ok();
+        let recorder = space.start_program("ggtrace", &["--method", method, "make"]);
+        // Opened when the recipe has got to that line.
+        let pipe = fs::File::create(space.path("pipe")).expect("it can be written to");
+        let guardian = guardian_of(&recorder);
+        signal::kill(guardian, Signal::SIGSTOP).expect("it is there");
+        recorder.signal(Signal::SIGKILL);
+        drop(pipe);
+        // Nothing can be seen of it when make waits. Too short a time only makes this easier to pass.
+        sleep(Duration::from_millis(300));
+        signal::kill(guardian, Signal::SIGCONT).expect("it is there");
+        kill(&space, recorder);
+        let left = fs::read_to_string(space.path("a")).ok();
+        assert_eq!(left, None, "make would take it for made");
+        fs::remove_file(space.path("pipe")).expect("our pipe");
+        space.write("pipe", "");
+        space.ggtrace(&["--method", method, "make"]).ok();
+        assert_eq!(space.read("a"), b"half\nwhole\n");
     }
 }
 
@@ -378,8 +425,7 @@ fn a_recorder_that_is_told_to_end_ends_its_engine() {
     running.signal(Signal::SIGTERM);
     assert_eq!(running.wait().code(), 128 + Signal::SIGTERM as i32);
     assert!(told.elapsed() < LATEST, "it went on waiting");
-    let left = processes_of(&space);
-    assert!(left.is_empty(), "{left:?}");
+    await_quiet(&space, told);
 }
 
 #[test]
