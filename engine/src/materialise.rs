@@ -64,7 +64,7 @@ impl<'a> Placer<'a> {
             return place_value(self.store, path, output, modified, umask);
         }
         let same = |p: Option<Placeholder>| p.is_some_and(|p| p.output == target.output);
-        if !same(Placeholder::read(path)?) {
+        if !same(Placeholder::read_to_replace(path)?) {
             return Ok(());
         }
         let Some(output) = output else {
@@ -95,7 +95,7 @@ impl<'a> Placer<'a> {
         let open = file.file().try_clone()?;
         let mut replaced = None;
         let put = file.exchange(path, |was| {
-            let right = Placeholder::read(was).is_ok_and(same);
+            let right = Placeholder::read_to_replace(was).is_ok_and(same);
             replaced = std::fs::metadata(was).ok().filter(|_| right);
             replaced.is_some()
         })?;

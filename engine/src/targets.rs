@@ -60,7 +60,7 @@ impl<'a> Targets<'a> {
     /// # Errors
     /// It is damaged, or belongs to another store.
     pub fn add(&mut self, path: &Path) -> Result<()> {
-        let Some(placeholder) = Placeholder::read(path)? else { return Ok(()) };
+        let Some(placeholder) = Placeholder::read_to_replace(path)? else { return Ok(()) };
         if placeholder.store != self.store.root() {
             bail!(
                 "{} is a placeholder of the store {}, not of {}; set GG_DIR to that store",

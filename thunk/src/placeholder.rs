@@ -10,10 +10,10 @@
 //! ##########… padding: the size modulo 1024 is 1013, by which the interceptor knows it from fstat
 //! ```
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -124,14 +124,33 @@ impl Placeholder {
     /// # Errors
     /// The file cannot be read, or is a damaged placeholder.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let metadata = match std::fs::symlink_metadata(path) {
+        Self::read_by(path, |path, _| File::open(path))
+    }
+
+    /// The same for who is to replace it. Builds make files that their owner must not read (`install -m 4711`), which hinders nobody
+    /// from replacing them; what is no placeholder need not be readable.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_to_replace(path: &Path) -> Result<Option<Self>> {
+        Self::read_by(path, |path, metadata| match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && has_size_of_one(metadata) => {
+                open_unreadable(path, metadata)
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open("/dev/null"),
+            result => result,
+        })
+    }
+
+    fn read_by(path: &Path, open: impl Fn(&Path, &Metadata) -> io::Result<File>) -> Result<Option<Self>> {
+        let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotADirectory => return Ok(None),
             Err(e) => return Err(Error::io("look at", path)(e)),
         };
         let metadata = if metadata.is_symlink() {
-            match std::fs::metadata(path) {
+            match fs::metadata(path) {
                 Ok(target) => target,
                 Err(_) => return Ok(None),
             }
@@ -142,8 +161,8 @@ impl Placeholder {
             return Ok(None);
         }
         let mut content = Vec::with_capacity(metadata.len() as usize);
-        let mut file = File::open(path).map_err(Error::io("read", path))?.take(MAX as u64);
-        if metadata.len() as usize % BLOCK != REST {
+        let mut file = open(path, &metadata).map_err(Error::io("read", path))?.take(MAX as u64);
+        if !has_size_of_one(&metadata) {
             // Not the size of one: only a damaged placeholder would still be marked as one.
             let mut head = [0u8; 2];
             if file.read_exact(&mut head).is_err() || head != *b"#!" {
@@ -156,21 +175,39 @@ impl Placeholder {
     }
 }
 
+fn has_size_of_one(metadata: &Metadata) -> bool {
+    metadata.len() % BLOCK as u64 == REST as u64
+}
+
+/// Opens a file that its owner must not read, who may for a moment.
+fn open_unreadable(path: &Path, metadata: &Metadata) -> io::Result<File> {
+    let mode = metadata.mode() & 0o7777;
+    let readable = mode | 0o400;
+    fs::set_permissions(path, Permissions::from_mode(readable))?;
+    let opened = File::open(path);
+    // Unless somebody has changed it meanwhile.
+    if fs::metadata(path)?.mode() & 0o7777 == readable {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    opened
+}
+
 /// Where placeholders of this store stand below `directory`, as far as it can be read, on its file system.
 pub(crate) fn below(directory: &Path, store: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let Ok(device) = std::fs::metadata(directory).map(|metadata| metadata.dev()) else { return found };
+    let Ok(device) = fs::metadata(directory).map(|metadata| metadata.dev()) else { return found };
     let mut pending = vec![directory.to_path_buf()];
     while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             // Links are not followed.
             let Ok(metadata) = entry.metadata() else { continue };
             let path = entry.path();
             if metadata.is_dir() && metadata.dev() == device && path != store {
                 pending.push(path);
             } else if metadata.is_file()
-                && metadata.len() % BLOCK as u64 == REST as u64
-                && Placeholder::read(&path).is_ok_and(|read| read.is_some_and(|p| p.store == store))
+                && has_size_of_one(&metadata)
+                && Placeholder::read_to_replace(&path)
+                    .is_ok_and(|read| read.is_some_and(|p| p.store == store))
             {
                 found.push(path);
             }

@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     // What an earlier recording left to be forced is still to be forced after this one.
     let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
     let mut left = previous.map(|previous| previous.left(&store)).unwrap_or_default();
-    left.retain(|path| matches!(Placeholder::read(path), Ok(Some(_))));
+    left.retain(|path| matches!(Placeholder::read_to_replace(path), Ok(Some(_))));
     clear_failed(&store, &mut left)?;
     let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;

@@ -4,7 +4,7 @@
 //! bit flipped by chance does is in `bad_input`.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
@@ -364,6 +364,31 @@ fn an_unreadable_source_is_the_compiler_s_to_complain_of() {
     ordinary.run("ggtrace", &["gcc", "-c", "a.c"]).ok();
     ordinary.run("ggforce", &[]).ok();
     is_elf(&ordinary.space, "a.o");
+}
+
+/// As `install -m 4711` makes programs, and `umask 777` everything.
+#[test]
+fn files_that_their_owner_must_not_read_are_forced() {
+    let ordinary = Ordinary::new(&[("a.c", "int main(void) { return 7; }\n"), ("secret", "not for us\n")]);
+    let space = &ordinary.space;
+    set_mode(&space.path("secret"), 0);
+    let build = "gcc -c a.c; gcc -o a a.o; gcc -o unread a.o; chmod 0 a.o; install -m 4711 a installed; chmod 311 unread";
+    let modes = || {
+        let mode = |path: &str| fs::metadata(space.path(path)).expect("it is there").mode() & 0o7777;
+        ["a.o", "a", "installed", "unread", "secret"].map(mode)
+    };
+    ordinary.run("sh", &["-c", build]).ok();
+    let plain = modes();
+    let made = ["a.o", "a", "installed", "unread"];
+    made.iter().for_each(|path| fs::remove_file(space.path(path)).expect("it is there"));
+    ordinary.run("ggtrace", &["sh", "-c", build]).ok();
+    assert_eq!(modes(), plain);
+    ordinary.run("ggforce", &["."]).ok();
+    assert_eq!(modes(), plain);
+    for path in made {
+        is_elf(space, path);
+    }
+    assert_eq!(ordinary.run("./installed", &[]).code(), 7);
 }
 
 #[test]
