@@ -5,6 +5,7 @@
 mod describe;
 mod export;
 mod facts;
+mod gc;
 mod graph;
 mod json;
 mod pack;
@@ -69,6 +70,8 @@ enum Verb {
         /// The pack.
         pack: PathBuf,
     },
+    /// Make the store smaller: remove what no build needs that may still be forced, and nobody has used for long.
+    Gc(gc::Arguments),
     /// Print a recorded build as a graph, for Graphviz (`gg graph | dot -Tsvg`).
     Graph(graph::Arguments),
     /// Force a placeholder and run the result: what executing a placeholder does. `--help` is for the result.
@@ -120,6 +123,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Export { what } => export::run(&what)?,
         Verb::Pack(arguments) => pack::pack(&arguments)?,
         Verb::Unpack { pack } => pack::unpack(&pack)?,
+        Verb::Gc(arguments) => gc::run(&arguments)?,
         Verb::Graph(arguments) => graph::run(&arguments)?,
         Verb::ForceAndRun { path, arguments } => return force_and_run(&path, &arguments),
     }

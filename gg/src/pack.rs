@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use thunk::trace::{Command, Observed, Product, Touch, Trace};
-use thunk::{AtomicFile, ObjectKind, ObjectName, Store, TreeNode};
+use thunk::{AtomicFile, Closure, ObjectKind, ObjectName, Store};
 
 use crate::facts::{self, Facts};
 use format::{Manifest, Reader};
@@ -38,7 +38,7 @@ pub fn pack(arguments: &Arguments) -> Result<()> {
     let facts = Facts::load(Some(&arguments.trace))?;
     let store = facts.store();
     let chosen = choose(&facts, &arguments.targets)?;
-    let mut closure = Closure { store, objects: BTreeMap::new(), thunks: HashSet::new() };
+    let mut closure = Closure::of(store);
     for product in chosen.values() {
         match product {
             Product::Output(output) => closure.thunk(output.thunk)?,
@@ -89,48 +89,6 @@ fn choose(facts: &Facts, targets: &[PathBuf]) -> Result<BTreeMap<PathBuf, Produc
         }
     }
     Ok(chosen)
-}
-
-/// All objects that some thunks need.
-struct Closure<'a> {
-    store: &'a Store,
-    objects: BTreeMap<ObjectName, bool>,
-    thunks: HashSet<ObjectName>,
-}
-
-impl Closure<'_> {
-    fn add(&mut self, name: ObjectName, executable: bool) {
-        *self.objects.entry(name).or_default() |= executable;
-    }
-
-    fn thunk(&mut self, name: ObjectName) -> Result<()> {
-        let mut pending = vec![name];
-        while let Some(name) = pending.pop() {
-            if !self.thunks.insert(name) {
-                continue;
-            }
-            let thunk = self.store.thunk(&name)?;
-            self.add(name, false);
-            thunk.values.iter().for_each(|input| self.add(input.value, false));
-            thunk.executables.iter().for_each(|input| self.add(input.value, true));
-            if let Some(function) = thunk.function.filter(|function| function.kind() == ObjectKind::Value) {
-                self.add(function, true);
-            }
-            for tree in &thunk.trees {
-                if self.objects.contains_key(tree) {
-                    continue;
-                }
-                self.add(*tree, false);
-                for entry in self.store.tree(tree)?.entries() {
-                    if let TreeNode::File { value, executable } = entry.node {
-                        self.add(value, executable);
-                    }
-                }
-            }
-            pending.extend(thunk.thunks.iter().map(|input| input.from.thunk));
-        }
-        Ok(())
-    }
 }
 
 /// The part of the trace that speaks of the targets.

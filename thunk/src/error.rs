@@ -59,6 +59,9 @@ pub enum Error {
     /// There is no store in this directory.
     #[error("{}: there is no store here any more; remove the placeholders that need it (make clean) and record the build again", .0.display())]
     NoSuchStore(PathBuf),
+    /// The store is in use, and what was asked for is for who has it alone.
+    #[error("{}: somebody is recording or forcing with this store; try again when they have ended", .0.display())]
+    InUse(PathBuf),
     /// The store was written by a version with another layout.
     #[error("{}: store of version \"{found}\", this program needs \"{expected}\"; set GG_DIR to another directory", path.display())]
     StoreVersion {

@@ -3,6 +3,8 @@
 //! placeholders and traces. Knows no process: nothing here runs, waits for or observes a command.
 
 mod atomic;
+mod closure;
+mod collect;
 mod completion;
 mod digest;
 mod error;
@@ -23,6 +25,8 @@ pub mod trace;
 mod tree;
 
 pub use atomic::{AtomicFile, write_atomically};
+pub use closure::Closure;
+pub use collect::{Collected, Count, Policy, collect};
 pub use digest::Hasher;
 pub use error::{Error, Result};
 pub use failed::FailedThunks;

@@ -15,6 +15,11 @@ pub fn try_lock(file: &File) -> bool {
     flock(file, libc::LOCK_EX | libc::LOCK_NB)
 }
 
+/// Waits until nobody has the lock alone, and takes part in it. On a file system that has no locks there is none to be had alone either.
+pub(crate) fn share_lock(file: &File) {
+    flock(file, libc::LOCK_SH);
+}
+
 /// Waits for the lock, does this with the file, and gives the lock back. Without it where there are no locks.
 pub(crate) fn locked<T>(file: &mut File, work: impl FnOnce(&mut File) -> T) -> T {
     let held = flock(file, libc::LOCK_EX);

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! $GG_DIR/version        "gg-store 1"
+//!         lock           shared by all who have the store open, taken by who collects garbage
 //!         blobs/NAME     objects; mode 0644, so that a hard link looks like an ordinary file
 //!         exec/NAME      the same content with mode 0755, for executables: one of the two is enough
 //!         reductions/T…  see `reduction`
@@ -29,6 +30,7 @@ use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::file_cache::{FileCache, FileId};
 use crate::footprint::FileFacts;
+use crate::lock::{share_lock, try_lock};
 use crate::name::{ObjectKind, ObjectName};
 use crate::reduction::Reduction;
 use crate::thunk::Thunk;
@@ -42,6 +44,8 @@ const DIRECTORIES: [&str; 8] =
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Locked for as long as the store is open: what it holds stays.
+    in_use: Option<File>,
     files: FileCache,
     /// Objects seen in the store by this process: saves a look at the disk for each input of each thunk.
     present: Mutex<HashSet<(ObjectName, bool)>>,
@@ -102,7 +106,23 @@ impl Store {
         Self::at(root)
     }
 
-    /// Opens the store in `root` to look at what it holds. Nothing is made there.
+    /// Opens the store in `root` for somebody who removes what others rely on: nobody else has it open, nor can open it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::open_existing`]; or it is in use.
+    pub fn open_alone(root: &Path) -> Result<Self> {
+        let mut store = Self::open_existing(root)?;
+        let lock = store.root.join("lock");
+        let file = File::options().append(true).create(true).open(&lock).map_err(Error::io("lock", &lock))?;
+        store.in_use = None;
+        if !try_lock(&file) {
+            return Err(Error::InUse(store.root));
+        }
+        store.in_use = Some(file);
+        Ok(store)
+    }
+
+    /// Opens the store in `root` to look at what it holds. Nothing is made there but its lock.
     ///
     /// # Errors
     /// There is none, or it is of another version.
@@ -116,8 +136,11 @@ impl Store {
 
     fn at(root: &Path) -> Result<Self> {
         let root = fs::canonicalize(root).map_err(Error::io("find the store", root))?;
+        // Who may not write to the store may look at it.
+        let in_use = File::options().append(true).create(true).open(root.join("lock")).ok();
+        in_use.iter().for_each(share_lock);
         let files = FileCache::open(&root.join("cache/files"));
-        Ok(Self { root, files, present: Mutex::default(), verified: Mutex::default() })
+        Ok(Self { root, in_use, files, present: Mutex::default(), verified: Mutex::default() })
     }
 
     /// Opens the default store.

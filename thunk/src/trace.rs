@@ -237,10 +237,20 @@ impl Trace {
     }
 }
 
+/// Which directory's trace a file of this name is: the same text for those of one directory, in which later names sort after earlier
+/// ones. `None` for one that came in a pack.
+pub(crate) fn directory_of(name: &str) -> Option<&str> {
+    let (directory, _) = name.split_at_checked(DIRECTORY + 1)?;
+    directory.ends_with('-').then_some(directory)
+}
+
+/// How long the part of a trace's name is that stands for its directory.
+const DIRECTORY: usize = 22;
+
 /// File names of one directory's traces start with this, and sort by time.
 fn prefix(cwd: &Path) -> String {
     let name = ObjectName::of(ObjectKind::Value, cwd.as_os_str().as_bytes()).to_string();
-    format!("{}-", &name[1..23])
+    format!("{}-", &name[1..=DIRECTORY])
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod compilers;
 mod environment;
 mod failures;
 mod faults;
+mod garbage;
 mod generators;
 mod gg_thunks;
 mod hostile;
