@@ -66,7 +66,7 @@ pub fn invocation(program: &str, argv: Vec<OsString>) -> Invocation {
     Invocation {
         program: program.into(),
         argv,
-        env: vec![("PATH".into(), "/usr/bin".into())],
+        env: [("PATH", "/usr/bin")].into_iter().collect(),
         cwd: "/w".into(),
     }
 }

@@ -85,7 +85,7 @@ fn of_command(command: &Command, programs: &mut Programs) -> Vec<Entry> {
     let invocation = Invocation {
         program: command.program.clone(),
         argv: command.argv.clone(),
-        env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+        env: [("PATH", std::env::var_os("PATH").unwrap_or_default())].into_iter().collect(),
         cwd: command.cwd.clone(),
     };
     let invocation = match programs.get(&invocation.program) {

@@ -7,6 +7,7 @@
 pub mod binutils;
 pub mod compiler;
 pub mod elf;
+mod environment;
 pub mod libraries;
 mod plan;
 pub mod recognise;
@@ -15,6 +16,7 @@ pub mod scanner;
 #[cfg(test)]
 mod testing;
 
+pub use environment::Environment;
 pub use plan::{
     Answer, Decline, IncludeSearch, Invocation, Kind, Node, Output, Plan, Probe, Question, Role, Verdict,
     World,

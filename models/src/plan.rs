@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Environment;
+
 /// One command as it was about to be executed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invocation {
@@ -16,7 +18,7 @@ pub struct Invocation {
     /// The arguments, `argv[0]` included.
     pub argv: Vec<OsString>,
     /// The environment.
-    pub env: Vec<(OsString, OsString)>,
+    pub env: Environment,
     /// Absolute working directory.
     pub cwd: PathBuf,
 }
@@ -25,7 +27,7 @@ impl Invocation {
     /// The value of an environment variable; the first one counts, as in `getenv`.
     #[must_use]
     pub fn var(&self, name: &str) -> Option<&OsStr> {
-        self.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_os_str())
+        self.env.get(name)
     }
 
     /// `path` seen from the working directory: absolute, not normalised.

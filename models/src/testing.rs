@@ -103,5 +103,5 @@ impl World for Memory {
 pub(crate) fn command(line: &str) -> Invocation {
     let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     let program = Path::new("/usr/bin").join(&argv[0]);
-    Invocation { program, argv, env: Vec::new(), cwd: "/w".into() }
+    Invocation { program, argv, env: crate::Environment::default(), cwd: "/w".into() }
 }

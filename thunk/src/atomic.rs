@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,6 +97,19 @@ impl AtomicFile {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Gives it this mode, whatever the umask of this process. Looking costs less than a change, and hardly ever is one needed.
+    ///
+    /// # Errors
+    /// The mode is refused.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        let metadata = self.file.metadata().map_err(Error::io("look at", &self.temporary))?;
+        if metadata.mode() & 0o7777 == mode {
+            return Ok(());
+        }
+        let permissions = std::fs::Permissions::from_mode(mode);
+        self.file.set_permissions(permissions).map_err(Error::io("set the mode of", &self.temporary))
     }
 
     /// Where it is for now: a file made by [`AtomicFile::create_in`], or the directory of a nameless one.
@@ -248,7 +261,6 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
 

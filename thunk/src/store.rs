@@ -267,10 +267,8 @@ impl Store {
     pub fn temporary(&self, executable: bool) -> Result<AtomicFile> {
         let mode = if executable { 0o755 } else { 0o644 };
         let file = AtomicFile::create_in(&self.root.join("tmp"), mode)?;
-        // Whatever the umask of this process: modes in the store are part of what sandboxes show.
-        file.file()
-            .set_permissions(fs::Permissions::from_mode(mode))
-            .map_err(Error::io("set the mode of", file.temporary_path()))?;
+        // Modes in the store are part of what sandboxes show.
+        file.set_mode(mode)?;
         Ok(file)
     }
 
@@ -290,7 +288,8 @@ impl Store {
     /// The store cannot be written to.
     pub fn put(&self, kind: ObjectKind, content: &[u8]) -> Result<ObjectName> {
         let name = ObjectName::of(kind, content);
-        if !self.contains(&name) {
+        // An executable of the same content does not count: no object that is made up is one.
+        if !self.is_there(&name, false) {
             let mut file = self.temporary(false)?;
             file.write_all(content).map_err(Error::io("write", self.slot(&name, false)))?;
             self.install(file, &name, false)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -321,11 +321,10 @@ pub fn placeholder(
     let content =
         Placeholder { output, store: recorder.store.root().to_path_buf() }.encode(&recorder.install.gg)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = AtomicFile::nameless_in(directory, 0o600)?;
+    let mut file = AtomicFile::nameless_in(directory, mode)?;
     let failed = |what, error| thunk::Error::Io { what, path: path.to_path_buf(), error };
     file.write_all(&content).map_err(|e| failed("write the placeholder", e))?;
-    let permissions = std::fs::Permissions::from_mode(mode);
-    file.file().set_permissions(permissions).map_err(|e| failed("set the mode of", e))?;
+    file.set_mode(mode)?;
     Ok(file)
 }
 

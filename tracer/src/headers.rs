@@ -33,12 +33,15 @@ struct Known {
     files: usize,
 }
 
-/// Files of one directory that are not sorted and named yet.
+/// Files of one directory.
 struct Set<'a> {
     directory: &'a Arc<Path>,
     mark: Mark,
-    files: Vec<&'a Included>,
+    count: usize,
 }
+
+/// Stands in place of a set's number for a file that is in none.
+const APART: u32 = u32::MAX;
 
 /// Files of one directory.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,33 +74,42 @@ impl Headers {
     pub fn trees(
         &self,
         store: &Store,
-        files: &[Included],
+        files: &[Arc<Included>],
         apart: impl Fn(&Path) -> bool,
         footprint: &mut Steps<'_>,
     ) -> thunk::Result<Vec<ObjectName>> {
         // Files of one directory share its allocation, so its address tells them from others.
         let mut sets: Vec<Set<'_>> = Vec::new();
-        let mut places: HashMap<usize, usize, Fast> = HashMap::default();
+        let mut places: HashMap<usize, u32, Fast> = HashMap::default();
+        let (mut last, mut place) = (0, APART);
+        let mut set_of = Vec::with_capacity(files.len());
         for file in files {
             if file.linked || wire::size_may_be_placeholder(file.stamp.size) || apart(&file.path) {
                 // A superset may name what is no file: the compiler would not read it either.
                 let _ = footprint.add(&file.path);
+                set_of.push(APART);
                 continue;
             }
             let address = Arc::as_ptr(&file.directory).cast::<u8>() as usize;
-            let place = *places.entry(address).or_insert_with(|| {
-                sets.push(Set { directory: &file.directory, mark: Mark::default(), files: Vec::new() });
-                sets.len() - 1
-            });
-            let set = &mut sets[place];
-            set.files.push(file);
+            if address != last {
+                place = *places.entry(address).or_insert_with(|| {
+                    sets.push(Set { directory: &file.directory, mark: Mark::default(), count: 0 });
+                    sets.len() as u32 - 1
+                });
+                last = address;
+            }
+            let set = &mut sets[place as usize];
+            set.count += 1;
             set.mark ^= file.mark;
+            set_of.push(place);
         }
         let mut trees = Vec::with_capacity(sets.len());
-        for Set { directory, mark, mut files } in sets {
+        for (number, Set { directory, mark, count }) in sets.into_iter().enumerate() {
             let Ok(directory) = footprint.lead(directory) else { continue };
-            if files.len() < FEW {
-                for file in files {
+            let within =
+                files.iter().zip(&set_of).filter(|(_, set)| **set == number as u32).map(|(file, _)| file);
+            if count < FEW {
+                for file in within {
                     if let Some(name) = file.path.file_name() {
                         footprint.footprint.files.insert(directory.join(name), facts(&file.stamp));
                     }
@@ -110,8 +122,8 @@ impl Headers {
                 trees.push(tree);
                 continue;
             }
-            files.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-            let files = files.into_iter().map(|file| (Arc::clone(&file.path), file.stamp)).collect();
+            let mut files: Vec<_> = within.map(|file| (Arc::clone(&file.path), file.stamp)).collect();
+            files.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
             trees.push(self.tree(store, Group { directory, files }, mark)?);
         }
         Ok(trees)
@@ -188,11 +200,12 @@ mod tests {
             file.set_modified(UNIX_EPOCH + Duration::from_secs(1)).unwrap();
         }
 
-        fn included(&self, directory: &Arc<Path>, name: &str) -> Included {
+        fn included(&self, directory: &Arc<Path>, name: &str) -> Arc<Included> {
             let path: Arc<Path> = directory.join(name).into();
             let (_, stamp) = Disk.look(&path, true).unwrap();
             let linked = path.is_symlink();
-            Included { path, directory: Arc::clone(directory), stamp, linked, mark: Mark::unique() }
+            let directory = Arc::clone(directory);
+            Arc::new(Included { path, directory, stamp, linked, mark: Mark::unique() })
         }
     }
 
@@ -208,7 +221,7 @@ mod tests {
         let all = ["x.c", "c.h", "a.h", "b.h", "l.h"].map(|name| space.included(&directory, name));
         let headers = Headers::default();
         let looks = crate::looks::Looks::default();
-        let take = |files: &[Included]| {
+        let take = |files: &[Arc<Included>]| {
             let mut footprint = Steps::new(&looks, None);
             let apart = |path: &Path| path.extension().is_some_and(|e| e == "c");
             let trees = headers.trees(&space.store, files, apart, &mut footprint).unwrap();

@@ -112,7 +112,7 @@ fn ask(recorder: &Recorder, invocation: &Invocation, argv: &[OsString]) -> Resul
     if let Some((name, arguments)) = argv.split_first() {
         command.arg0(name).args(arguments);
     }
-    command.env_clear().envs(invocation.env.iter().map(|(k, v)| (k, v)));
+    command.env_clear().envs(invocation.env.iter());
     for (name, value) in recorder.environment() {
         command.env(name, value);
     }

@@ -54,7 +54,7 @@ impl Judge for Kernel {
             invocation: Invocation {
                 program,
                 argv: exec.argv.clone(),
-                env: exec.env.clone(),
+                env: exec.env.iter().map(|(name, value)| (name, value)).collect(),
                 cwd: exec.cwd.clone(),
             },
             umask: exec.umask,

@@ -26,6 +26,9 @@ use wire::log::{Changed, Chunk, Header, MAGIC, MAX_UNITS, PAGE, UNIT, chunk_seal
 
 /// The file's size: room for as many processes as a build may have. Only what is written takes memory.
 const SIZE: u64 = 1 << 36;
+/// So many units of what was read stay in memory.
+const KEPT: u64 = (1 << 20) / UNIT;
+
 /// Something that a process did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -82,6 +85,8 @@ struct State {
     unknown: Vec<Range<u64>>,
     /// Chunks that nobody has taken.
     chunks: Vec<Found>,
+    /// Those that were read, whose memory we still have.
+    read: Vec<Range<u64>>,
 }
 
 /// Whose records are in a chunk.
@@ -196,13 +201,16 @@ impl Log {
         };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = Vec::with_capacity(chunks.len());
+        let mut given = Vec::with_capacity(chunks.len());
         let mut end = 0;
         for chunk in chunks {
             let begin = end;
             end += self.read(chunk.unit, chunk.units, &mut memory, begin)?;
             contents.push((chunk.unit, begin..end));
-            self.give_back(chunk.unit, chunk.units);
+            self.close(chunk.unit)?;
+            given.push(chunk.unit..chunk.unit + u64::from(chunk.units));
         }
+        self.give_back(given);
         let records = contents.into_iter().filter_map(|(unit, at)| Some((unit, memory.get(at)?)));
         let records = records.flat_map(|(unit, bytes)| wire::log::records(unit, bytes)).collect();
         Ok(decode::events(records, ways))
@@ -221,11 +229,29 @@ impl Log {
         Ok(used)
     }
 
-    fn give_back(&self, unit: u64, units: u32) {
+    /// Who goes on in a chunk that was read takes another one: it has no seal any more.
+    fn close(&self, unit: u64) -> io::Result<()> {
+        self.file.write_all_at(&[0; size_of::<Chunk>()], unit_offset(unit))
+    }
+
+    /// Gives the memory of chunks back that were read: of many at once, because whoever has them mapped, on whatever processor, is
+    /// interrupted each time.
+    fn give_back(&self, read: Vec<Range<u64>>) {
+        let many = {
+            let mut state = self.state();
+            state.read.extend(read);
+            if state.read.iter().map(|range| range.end - range.start).sum::<u64>() < KEPT {
+                return;
+            }
+            std::mem::take(&mut state.read)
+        };
         let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        let (offset, length) = (unit_offset(unit) as i64, i64::from(units) * UNIT as i64);
-        // SAFETY: numbers only; if it fails the memory stays for longer.
-        unsafe { libc::fallocate(self.file.as_raw_fd(), how, offset, length) };
+        for range in joined(many) {
+            let (offset, length) =
+                (unit_offset(range.start) as i64, ((range.end - range.start) * UNIT) as i64);
+            // SAFETY: numbers only; if it fails the memory stays for longer.
+            unsafe { libc::fallocate(self.file.as_raw_fd(), how, offset, length) };
+        }
     }
 
     /// Looks at what was taken since the last time.
@@ -284,6 +310,19 @@ impl Log {
         };
         Ok(is_chunk.then_some((units, owner)))
     }
+}
+
+/// The same ranges, which are apart, in as few as can be.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// The integer at this offset; zero where there is none.

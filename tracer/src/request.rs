@@ -4,14 +4,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use models::Invocation;
+use models::{Environment, Invocation};
 use wire::{FdIdentity, Plain as _, request_flags, request_kind};
 
 /// The kernel takes no longer argument list; twice that is room enough.
 const MAX_PAYLOAD: u32 = 16 << 20;
+/// Room for what is read first.
+const FIRST: usize = 16 << 10;
 
 /// One request.
 #[derive(Debug)]
@@ -65,18 +68,41 @@ fn invalid(why: &str) -> io::Error {
 /// The stream ends, or holds no valid request.
 pub fn read(stream: &mut impl Read) -> io::Result<Request> {
     let mut head = wire::Request::default();
-    stream.read_exact(head.as_bytes_mut())?;
+    // Nearly all requests come in one piece, and are read at once.
+    let mut first = [0u8; FIRST];
+    let mut there = 0;
+    while there < size_of::<wire::Request>() {
+        match stream.read(&mut first[there..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => there += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (front, rest) = first[..there].split_at(size_of::<wire::Request>());
+    head.as_bytes_mut().copy_from_slice(front);
     if head.magic != wire::MAGIC {
         return Err(invalid("a request of another version"));
     }
     if head.len > MAX_PAYLOAD {
         return Err(invalid("a request that is too long"));
     }
-    let mut payload = vec![0u8; head.len as usize];
-    stream.read_exact(&mut payload)?;
-    let mut strings = payload.split_inclusive(|&b| b == 0).map(|s| s.strip_suffix(b"\0"));
-    let mut next =
-        || strings.next().flatten().map(OsStr::from_bytes).ok_or_else(|| invalid("a request that is cut"));
+    let length = head.len as usize;
+    let mut payload = Vec::with_capacity(length);
+    payload.extend_from_slice(&rest[..rest.len().min(length)]);
+    let missing = length - payload.len();
+    if missing > 0 && stream.by_ref().take(missing as u64).read_to_end(&mut payload)? < missing {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut at = 0;
+    let mut place = || {
+        let start = at;
+        let length = memchr::memchr(0, &payload[start..]).ok_or_else(|| invalid("a request that is cut"))?;
+        at = start + length + 1;
+        Ok::<_, io::Error>(start..start + length)
+    };
+    let text = |place: Range<usize>| OsStr::from_bytes(&payload[place]);
+    let mut next = || place().map(text);
     let path = PathBuf::from(next()?);
     let cwd = PathBuf::from(next()?);
     if !cwd.is_absolute() {
@@ -85,7 +111,8 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
     match head.kind {
         request_kind::EXEC => {
             let argv = (0..head.argc).map(|_| next().map(OsString::from)).collect::<io::Result<_>>()?;
-            let env = (0..head.envc).map(|_| next().map(thunk::split_variable)).collect::<io::Result<_>>()?;
+            let places = (0..head.envc).map(|_| place()).collect::<io::Result<Vec<_>>>()?;
+            let env = Environment::in_text(payload, places.into_iter());
             let program = observe::tidy(&cwd.join(path));
             Ok(Request::Exec(Box::new(Exec {
                 pid: head.pid,

@@ -198,9 +198,9 @@ fn refuse_thin(draft: &Draft<'_>, archive: &Path) -> Result<(), Decline> {
 fn require_deterministic(draft: &Draft<'_>) -> Result<(), Decline> {
     let invocation = draft.invocation;
     let name = invocation.argv.first().cloned().unwrap_or_default();
-    let kept = |name: &OsString| name == "PATH" || draft.plan.environment.iter().any(|known| name == known);
-    let mut env: Vec<(OsString, OsString)> =
-        invocation.env.iter().filter(|(name, _)| kept(name)).cloned().collect();
+    let kept =
+        |name: &std::ffi::OsStr| name == "PATH" || draft.plan.environment.iter().any(|known| name == *known);
+    let mut env = invocation.env.of(kept);
     env.push(("LC_ALL".into(), "C".into()));
     let question = Question { program: invocation.program.clone(), argv: vec![name, "--help".into()], env };
     let answer = draft

@@ -117,8 +117,8 @@ impl<'a> Draft<'a> {
     pub fn probe(&mut self, args: &[&str], files: Vec<(&str, Vec<u8>)>) {
         let name = self.invocation.argv.first().cloned().unwrap_or_default();
         let argv = std::iter::once(name).chain(args.iter().map(OsString::from)).collect();
-        let matters = |name: &OsString| self.plan.environment.iter().any(|known| name == known);
-        let env = self.invocation.env.iter().filter(|(name, _)| matters(name)).cloned().collect();
+        let matters = |name: &OsStr| self.plan.environment.iter().any(|known| name == *known);
+        let env = self.invocation.env.of(matters);
         let files = files.into_iter().map(|(name, content)| (name.to_owned(), content)).collect();
         self.plan.probes.push(Probe { program: self.invocation.program.clone(), argv, env, files });
     }

@@ -320,15 +320,14 @@ fn questions_are_queries() {
 fn only_what_matters_of_the_environment_is_kept() {
     let world = world(&["/w/a.o"]);
     let mut invocation = command("gcc-ar rcs lib.a a.o");
-    invocation.env =
-        [("COMPILER_PATH", "/x"), ("AWS_SECRET_ACCESS_KEY", "s")].map(|(k, v)| (k.into(), v.into())).to_vec();
+    invocation.env = [("COMPILER_PATH", "/x"), ("AWS_SECRET_ACCESS_KEY", "s")].into_iter().collect();
     let (_, Verdict::Defer(made)) = plan(Program::Ar(Flavour::GccWrapper), &invocation, &world).unwrap()
     else {
         panic!("declined")
     };
     assert!(made.environment.contains(&"COMPILER_PATH"));
     assert_eq!(made.probes[0].env, [("COMPILER_PATH".into(), "/x".into())]);
-    invocation.env.push(("POSIXLY_CORRECT".into(), "1".into()));
+    invocation.env.push("POSIXLY_CORRECT", "1");
     assert!(matches!(plan(AR, &invocation, &world), Some((_, Verdict::Decline(_)))));
 }
 

@@ -94,7 +94,7 @@ pub fn redirection(invocation: &Invocation, world: &dyn World) -> Option<String>
         program: invocation.program.clone(),
         // Under this name it is none of the compilers that it stands in for.
         argv: ["ccache", "-p"].map(OsString::from).to_vec(),
-        env: invocation.env.iter().filter(|(name, _)| matters(name)).cloned().collect(),
+        env: invocation.env.of(matters),
     };
     let answer = world.ask(&question).ok().filter(|answer| answer.code == 0)?;
     // `(/etc/ccache.conf) base_dir = /home`
@@ -141,8 +141,8 @@ mod tests {
     }
 
     fn stripped(program: &str, argv: &[&str], env: &[(&str, &str)]) -> Option<(String, Vec<OsString>)> {
-        let mut env: Vec<(OsString, OsString)> = env.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        env.push(("PATH".into(), "/usr/lib/ccache:/usr/local/bin::/usr/bin".into()));
+        let mut env: crate::Environment = env.iter().copied().collect();
+        env.push("PATH", "/usr/lib/ccache:/usr/local/bin::/usr/bin");
         let argv = argv.iter().map(OsString::from).collect();
         let invocation = Invocation { program: program.into(), argv, env, cwd: "/w".into() };
         let found = strip_launcher(&invocation, &look)?;

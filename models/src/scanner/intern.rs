@@ -186,6 +186,50 @@ impl Bits {
     }
 }
 
+impl Bits {
+    /// Adds all of these, and tells which of them are new.
+    pub fn add_all(&mut self, numbers: &Packed, new: &mut Vec<u32>) {
+        if let Some((last, _)) = numbers.0.last()
+            && self.0.len() <= *last as usize
+        {
+            self.0.resize(*last as usize + 8, 0);
+        }
+        for &(at, bits) in &numbers.0 {
+            let word = &mut self.0[at as usize];
+            let mut left = bits & !*word;
+            *word |= bits;
+            while left != 0 {
+                new.push(at * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+    }
+}
+
+/// A set of small numbers that does not change, many of which are near to each other: words of [`Bits`] that are not zero, in order.
+#[derive(Default)]
+pub(super) struct Packed(Box<[(u32, u64)]>);
+
+impl Packed {
+    pub fn new(mut numbers: Vec<u32>) -> Self {
+        numbers.sort_unstable();
+        let mut words: Vec<(u32, u64)> = Vec::new();
+        for number in numbers {
+            let bit = 1 << (number % 64);
+            match words.last_mut() {
+                Some((at, word)) if *at == number / 64 => *word |= bit,
+                _ => words.push((number / 64, bit)),
+            }
+        }
+        Self(words.into())
+    }
+
+    /// How many bytes it takes.
+    pub fn weight(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,5 +265,18 @@ mod tests {
         let mut bits = Bits::default();
         assert!(bits.add(700) && !bits.add(700) && bits.add(0));
         assert!(bits.has(700) && bits.has(0) && !bits.has(1) && !bits.has(100_000));
+    }
+
+    #[test]
+    fn many_bits_are_added_at_once_and_the_new_ones_told() {
+        let mut bits = Bits::default();
+        bits.add(65);
+        let mut new = vec![7];
+        bits.add_all(&Packed::new(vec![700, 64, 65, 0, 63, 700]), &mut new);
+        assert_eq!(new, [7, 0, 63, 64, 700]);
+        assert!([0, 63, 64, 65, 700].into_iter().all(|n| bits.has(n)) && !bits.has(66));
+        bits.add_all(&Packed::default(), &mut new);
+        bits.add_all(&Packed::new(vec![0, 2]), &mut new);
+        assert_eq!(new[5..], [2]);
     }
 }

@@ -65,7 +65,7 @@ pub struct Included {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closure {
     /// The files, the sources among them, each once; in any order.
-    pub files: Vec<Included>,
+    pub files: Vec<Arc<Included>>,
     /// Directories that must exist although perhaps none of the files is in them: the `a` of `a/../b.h`. Sorted.
     pub directories: Vec<Arc<Path>>,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::directives::{Form, NameId, Parsed, name_id};
-use super::intern::{Bits, Fast};
+use super::intern::{Bits, Fast, Packed};
 use super::tree::{Calm, DirId, FileId, NO_CALM, Trail, View};
 use crate::IncludeSearch;
 
@@ -81,7 +81,7 @@ pub(super) struct Reach {
 #[derive(Default)]
 pub(super) struct Reached {
     /// Files whose own directives count.
-    pub follow: Vec<FileId>,
+    pub follow: Packed,
     /// Files that are only tested for or read as data.
     pub touch: Vec<FileId>,
     /// Directories that must exist.
@@ -348,7 +348,7 @@ impl List {
         };
         let all = self.follow_calmly(view, file).map(Arc::new);
         let weight =
-            all.as_ref().map_or(0, |all| 4 * (all.follow.len() + all.touch.len() + all.through.len()));
+            all.as_ref().map_or(0, |all| all.follow.weight() + 4 * (all.touch.len() + all.through.len()));
         let reach = Reach { calm: view.calm, tries: tries + 1, all: all.clone() };
         let mut reaches = self.reaches.write().unwrap_or_else(PoisonError::into_inner);
         if reaches.insert(file, reach).is_none_or(|old| old.all.is_none()) {
@@ -358,12 +358,13 @@ impl List {
     }
 
     fn follow_calmly(&self, view: View<'_>, file: FileId) -> Option<Reached> {
-        let mut reached = Reached { follow: vec![file], ..Reached::default() };
+        let mut reached = Reached::default();
+        let mut follow = vec![file];
         let mut seen = Bits::default();
         seen.add(file);
         let all = self.edges.read().unwrap_or_else(PoisonError::into_inner);
         let mut done = 0;
-        while let Some(&file) = reached.follow.get(done) {
+        while let Some(&file) = follow.get(done) {
             let parsed = view.calm_directives(file)?;
             if parsed.unsure.is_some() || !parsed.computed.is_empty() {
                 return None;
@@ -372,7 +373,7 @@ impl List {
             if edges.content != parsed.content || edges.fleeting || edges.calm.load(SeqCst) != view.calm {
                 return None;
             }
-            reached.follow.extend(edges.follow.iter().filter(|&&file| seen.add(file)));
+            follow.extend(edges.follow.iter().filter(|&&file| seen.add(file)));
             reached.touch.extend_from_slice(&edges.touch);
             reached.through.extend_from_slice(&edges.through);
             done += 1;
@@ -381,6 +382,7 @@ impl List {
             ids.sort_unstable();
             ids.dedup();
         }
+        reached.follow = Packed::new(follow);
         Some(reached)
     }
 }

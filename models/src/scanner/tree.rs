@@ -92,8 +92,8 @@ pub(super) struct File {
 #[derive(Default)]
 struct FileState {
     stamp: Option<Stamp>,
-    /// Stands for the file with this stamp.
-    mark: Mark,
+    /// What scans are told of the file with this stamp, once one was.
+    included: Option<Arc<Included>>,
     parsed: Option<(Stamp, Arc<Parsed>)>,
     /// The text was read when its stamp was too young to be relied on.
     young: bool,
@@ -103,20 +103,9 @@ impl FileState {
     fn set(&mut self, stamp: Option<Stamp>) {
         if stamp != self.stamp {
             self.stamp = stamp;
-            self.mark = Mark::unique();
+            self.included = None;
         }
     }
-
-    fn checked(&self) -> Option<Checked> {
-        self.stamp.map(|stamp| Checked { stamp, mark: self.mark })
-    }
-}
-
-/// The state of a file, and what stands for it.
-#[derive(Clone, Copy)]
-pub(super) struct Checked {
-    stamp: Stamp,
-    mark: Mark,
 }
 
 /// All directories and files known so far.
@@ -485,11 +474,11 @@ impl View<'_> {
 
     /// The state of a file in this epoch; `None` if it is no regular file any more, in which case all that
     /// was concluded from it is void.
-    pub fn check(&self, id: FileId) -> Option<Checked> {
+    pub fn check(&self, id: FileId) -> Option<Arc<Included>> {
         let file = self.tree.file(id);
         let verified = file.verified.load(SeqCst);
         if verified >= self.scan || (file.fixed && verified > 0) || self.is_calm(&file.calm) {
-            return locked(&file.state).checked();
+            return self.tell(file, &mut locked(&file.state));
         }
         let doubted = verified < self.epoch || self.doubted.has(file.name) || file.linked.load(SeqCst) || {
             let dir = self.tree.dir(file.dir);
@@ -499,7 +488,7 @@ impl View<'_> {
         if !doubted && state.stamp.is_some_and(|stamp| !stamp.shared) {
             file.calm.store(self.calm, SeqCst);
             file.verified.fetch_max(self.scan, SeqCst);
-            return state.checked();
+            return self.tell(file, &mut state);
         }
         let stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
         if stamp != state.stamp && state.stamp.is_some() {
@@ -508,7 +497,7 @@ impl View<'_> {
             file.linked.store(link, SeqCst);
         }
         state.set(stamp);
-        let checked = state.checked();
+        let checked = self.tell(file, &mut state);
         file.verified.fetch_max(self.scan, SeqCst);
         drop(state);
         if stamp.is_none() {
@@ -543,16 +532,18 @@ impl View<'_> {
         (!state.young && state.stamp == Some(*of)).then(|| Arc::clone(parsed))
     }
 
-    /// What a scan tells about a file that it has checked.
-    pub fn included(&self, id: FileId, Checked { stamp, mark }: Checked) -> Included {
-        let file = self.tree.file(id);
-        Included {
-            path: file.path.clone(),
-            directory: self.tree.dir(file.dir).path.clone(),
-            stamp,
-            linked: file.linked.load(SeqCst),
-            mark,
+    /// What scans are told of a file in its present state: one and the same to all, as most are told of the same files.
+    fn tell(&self, file: &File, state: &mut FileState) -> Option<Arc<Included>> {
+        let stamp = state.stamp?;
+        let linked = file.linked.load(SeqCst);
+        if let Some(known) = state.included.as_ref().filter(|known| known.linked == linked) {
+            return Some(Arc::clone(known));
         }
+        let directory = self.tree.dir(file.dir).path.clone();
+        let mark = state.included.as_ref().map_or_else(Mark::unique, |known| known.mark);
+        let included = Arc::new(Included { path: file.path.clone(), directory, stamp, linked, mark });
+        state.included = Some(Arc::clone(&included));
+        Some(included)
     }
 
     /// The directives of a file; after [`check`](Self::check).

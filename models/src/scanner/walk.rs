@@ -57,7 +57,7 @@ struct Walk<'a> {
     queue: Vec<FileId>,
     done: usize,
     queued: Bits,
-    included: Vec<Included>,
+    included: Vec<Arc<Included>>,
     touched: Vec<FileId>,
     through: Vec<DirId>,
     /// Files that were taken in, in whatever order.
@@ -161,7 +161,7 @@ impl<'a> Walk<'a> {
         }
         let checked = self.view.check(file).ok_or(Vanished)?;
         let path = &self.view.tree.file(file).path;
-        self.included.push(self.view.included(file, checked));
+        self.included.push(checked);
         let Ok(parsed) = self.view.parsed(file) else {
             self.doubt(path.to_path_buf(), 0, Why::Unreadable);
             return Ok(());
@@ -184,13 +184,12 @@ impl<'a> Walk<'a> {
 
     /// Takes in a file and all to which it leads.
     fn reached(&mut self, file: FileId, reached: &Reached) -> Result<(), Vanished> {
-        for &each in &reached.follow {
-            // What is in the queue otherwise comes in its turn.
-            if each == file || self.queued.add(each) {
-                let checked = self.view.check(each).ok_or(Vanished)?;
-                self.included.push(self.view.included(each, checked));
-                self.taken.push(each);
-            }
+        // What else is in the queue comes in its turn.
+        let known = self.taken.len();
+        self.taken.push(file);
+        self.queued.add_all(&reached.follow, &mut self.taken);
+        for &each in &self.taken[known..] {
+            self.included.push(self.view.check(each).ok_or(Vanished)?);
         }
         self.touched.extend_from_slice(&reached.touch);
         self.through.extend_from_slice(&reached.through);
@@ -286,7 +285,7 @@ impl<'a> Walk<'a> {
                 && seen.add(file)
                 && let Some(checked) = self.view.check(file)
             {
-                self.included.push(self.view.included(file, checked));
+                self.included.push(checked);
             }
         }
         let mut directories: Vec<_> =

@@ -5,6 +5,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
+use models::Environment;
+
 /// Of agents that hold keys, and of this session.
 const NEVER: [&str; 7] = [
     "SSH_AUTH_SOCK",
@@ -51,7 +53,7 @@ pub fn is_secret(name: &OsStr) -> bool {
 }
 
 /// The environment as a thunk has it: `NAME=VALUE`, sorted. `own` is our preload library.
-pub fn kept(env: &[(OsString, OsString)], own: &OsStr) -> Vec<OsString> {
+pub fn kept(env: &Environment, own: &OsStr) -> Vec<OsString> {
     let mut kept: Vec<OsString> = env
         .iter()
         .filter(|(name, _)| !is_secret(name) && !LOGIN.iter().any(|n| name == n))
@@ -59,9 +61,10 @@ pub fn kept(env: &[(OsString, OsString)], own: &OsStr) -> Vec<OsString> {
             let value = match name.as_bytes() {
                 b"LD_PRELOAD" => without_item(value, own)?,
                 b"MAKEFLAGS" | b"MFLAGS" => without_jobserver(value),
-                _ => value.clone(),
+                _ => value.to_os_string(),
             };
-            let mut text = name.clone();
+            let mut text = OsString::with_capacity(name.len() + 1 + value.len());
+            text.push(name);
             text.push("=");
             text.push(value);
             Some(text)
@@ -108,11 +111,11 @@ mod tests {
             ("MAKEFLAGS", " -j2 --jobserver-auth=3,4 V=1"),
             ("GGTRACE_SESSION", "x"),
         ];
-        let env: Vec<_> = env.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect();
+        let env = env.into_iter().collect();
         let expected =
             ["KEYBOARD=kept", "LD_PRELOAD=/usr/lib/fakeroot.so", "MAKEFLAGS= V=1", "PATH=/usr/bin"];
         assert_eq!(kept(&env, OsStr::new("/own.so")), expected.map(OsString::from));
-        let own = [(OsString::from("LD_PRELOAD"), OsString::from("/own.so"))];
+        let own = [("LD_PRELOAD", "/own.so")].into_iter().collect();
         assert!(kept(&own, OsStr::new("/own.so")).is_empty());
     }
 }

@@ -178,7 +178,7 @@ fn the_environment_that_matters() {
     for (name, value) in
         [("CPATH", "inc::/x"), ("C_INCLUDE_PATH", "o"), ("HOME", "/root"), ("LIBRARY_PATH", "/l")]
     {
-        invocation.env.push((name.into(), value.into()));
+        invocation.env.push(name, value);
     }
     let plan = take(&invocation, memory());
     assert_eq!(plan.environment, ["CPATH", "C_INCLUDE_PATH"]);
@@ -186,7 +186,7 @@ fn the_environment_that_matters() {
     assert_eq!(search.bracket, ["/w/inc", "/w/", "/x"].map(PathBuf::from));
     assert_eq!(search.system[0], Path::new("/w/o"));
     let mut strange = command("gcc -c a.c");
-    strange.env.push(("DEPENDENCIES_OUTPUT".into(), "x".into()));
+    strange.env.push("DEPENDENCIES_OUTPUT", "x");
     assert!(matches!(plan_of(&strange), Verdict::Decline(reason) if reason.contains("DEPENDENCIES_OUTPUT")));
 }
 

@@ -47,7 +47,7 @@ impl Workplace {
     fn invocation(&self, line: &str) -> Invocation {
         let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
         let program = Path::new("/usr/bin").join(&argv[0]);
-        let env = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+        let env = [("PATH", std::env::var_os("PATH").unwrap_or_default())].into_iter().collect();
         Invocation { program, argv, env, cwd: self.root() }
     }
 
