@@ -51,6 +51,7 @@ impl Judge for Kernel {
             pid: exec.pid.cast_unsigned(),
             parent: recorder.watch.program_of(exec.pid),
             spawned: false,
+            marked: false,
             invocation: Invocation {
                 program,
                 argv: exec.argv.clone(),
