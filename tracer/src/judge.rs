@@ -76,6 +76,10 @@ impl Judge for Kernel {
         }
     }
 
+    fn minds_streams(&self, pid: Pid, input: bool) -> bool {
+        self.0.watch.minds_streams(pid, input)
+    }
+
     fn may_be_placeholder(&self, size: u64) -> bool {
         wire::size_may_be_placeholder(size)
     }
