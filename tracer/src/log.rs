@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use observe::{Event, Pid};
 use thunk::Led;
@@ -45,6 +45,8 @@ pub trait Ways {
     fn leads(&self, path: &Path) -> Option<Led>;
     /// The real path of a directory.
     fn directory(&self, path: &Path) -> Option<PathBuf>;
+    /// As [`observe::executed`].
+    fn executed(&self, path: &Path) -> Arc<[Event]>;
 }
 
 /// The log of a recording.
