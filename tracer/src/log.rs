@@ -205,8 +205,11 @@ impl Log {
             contents.push((chunk.unit, begin..end));
             self.give_back(chunk.unit, chunk.units);
         }
-        let records = contents.into_iter().filter_map(|(unit, at)| Some((unit, memory.get(at)?)));
-        let records = records.flat_map(|(unit, bytes)| wire::log::records(unit, bytes)).collect();
+        // As many as there can be: room that is made step by step is copied each time.
+        let mut records = Vec::with_capacity(end / size_of::<wire::log::Record>());
+        for (unit, at) in contents {
+            records.extend(memory.get(at).into_iter().flat_map(|bytes| wire::log::records(unit, bytes)));
+        }
         Ok(decode::events(records, ways))
     }
 

@@ -53,6 +53,7 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn decode(mut self, mut records: Vec<Raw<'a>>) -> Vec<Entry> {
         records.sort_by_key(|(record, ..)| record.sequence);
+        self.out.reserve(records.len());
         let failed = failed_execs(&records);
         for (index, entry) in records.into_iter().enumerate() {
             if !failed.contains(&index) && !self.is_repeated(&entry) {
