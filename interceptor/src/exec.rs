@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::sys::{self, AT_EMPTY_PATH, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text, string};
 use wire::log::kind;
-use wire::{FdIdentity, Reply, reply_kind, request_kind};
+use wire::{FdIdentity, Reply, reply_kind, request_flags, request_kind};
 
 /// Why the process still runs its old program.
 pub(crate) enum Failure {
@@ -249,7 +249,8 @@ fn ask(
     let [folder, slash, name] = path.parts();
     Request {
         kind: request_kind::EXEC,
-        flags: 0,
+        // Where the log cannot be had after all, the kernel asks about a program that nobody expects any more, as about any other.
+        flags: if Log::ready(session).is_some() { request_flags::MARKED } else { 0 },
         umask: sys::umask(),
         fds,
         parts: &[folder, slash, name, cwd, b"\0"],

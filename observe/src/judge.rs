@@ -63,6 +63,12 @@ pub trait Judge: Send + Sync {
         false
     }
 
+    /// Does it matter that this process reads its standard input (`input`), or what it writes to its standard output or error? Must be quick.
+    fn minds_streams(&self, pid: Pid, input: bool) -> bool {
+        let _ = (pid, input);
+        true
+    }
+
     /// [`Verdict::Exit`] could not be carried out: the exec failed for another reason, or the process cannot be traced
     /// because somebody else does so already. If the latter (`runs`), the program runs.
     fn not_deferred(&self, exec: &Exec, runs: bool) {

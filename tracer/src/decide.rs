@@ -282,7 +282,7 @@ fn learn(recorder: &Recorder, exec: &Exec, place: &learned::Place, command: &mut
 
 /// The process that asks is about to become this program. One that is spawned is not there yet.
 fn enter(recorder: &Recorder, exec: &Arc<Exec>, id: u32) {
-    if recorder.sight == Sight::Net {
+    if recorder.sight == Sight::Net && !exec.marked {
         // The kernel will say so, too.
         recorder.watch.expect(id, exec);
     }

@@ -51,6 +51,7 @@ impl Judge for Kernel {
             pid: exec.pid.cast_unsigned(),
             parent: recorder.watch.program_of(exec.pid),
             spawned: false,
+            marked: false,
             invocation: Invocation {
                 program,
                 argv: exec.argv.clone(),
@@ -73,6 +74,10 @@ impl Judge for Kernel {
             let watch = &self.0.watch;
             watch.obstacle_of(exec.pid, "a part of it was to be deferred, and could not be");
         }
+    }
+
+    fn minds_streams(&self, pid: Pid, input: bool) -> bool {
+        self.0.watch.minds_streams(pid, input)
     }
 
     fn may_be_placeholder(&self, size: u64) -> bool {

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use observe::{Event, Pid};
 use thunk::Led;
@@ -48,6 +48,8 @@ pub trait Ways {
     fn leads(&self, path: &Path) -> Option<Led>;
     /// The real path of a directory.
     fn directory(&self, path: &Path) -> Option<PathBuf>;
+    /// As [`observe::executed`].
+    fn executed(&self, path: &Path) -> Arc<[Event]>;
 }
 
 /// The log of a recording.
@@ -211,8 +213,11 @@ impl Log {
             given.push(chunk.unit..chunk.unit + u64::from(chunk.units));
         }
         self.give_back(given);
-        let records = contents.into_iter().filter_map(|(unit, at)| Some((unit, memory.get(at)?)));
-        let records = records.flat_map(|(unit, bytes)| wire::log::records(unit, bytes)).collect();
+        // As many as there can be: room that is made step by step is copied each time.
+        let mut records = Vec::with_capacity(end / size_of::<wire::log::Record>());
+        for (unit, at) in contents {
+            records.extend(memory.get(at).into_iter().flat_map(|bytes| wire::log::records(unit, bytes)));
+        }
         Ok(decode::events(records, ways))
     }
 

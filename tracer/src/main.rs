@@ -6,6 +6,7 @@ mod context;
 mod decide;
 mod defer;
 mod early;
+mod executions;
 mod following;
 mod force;
 mod headers;

@@ -13,11 +13,6 @@ use std::sync::OnceLock;
 use observe::Pid;
 use wire::FdIdentity;
 
-/// The process that started this one.
-pub fn parent_of(pid: Pid) -> Option<Pid> {
-    status_field(pid, "PPid:")?.parse().ok().filter(|&parent| parent > 0)
-}
-
 /// Do paths lead this process where they lead us? Not in another root, nor with other mounts; nor, for all that can be told, where it cannot
 /// be looked at.
 pub fn shares_files(pid: u32) -> bool {
@@ -66,7 +61,7 @@ pub fn command_in(session: &OsStr, socket: &Path) -> Option<u32> {
 
 /// A file whose size is not known beforehand: each read of one in `/proc` makes its text anew, or looks into a process.
 fn read_at_once(path: &str) -> Option<Vec<u8>> {
-    // More than a status takes; an environment may take several reads.
+    // An environment may take several reads.
     const MUCH: usize = 4 * 1024;
     let mut file = fs::File::open(path).ok()?;
     let mut content = vec![0; MUCH];
@@ -84,12 +79,6 @@ fn read_at_once(path: &str) -> Option<Vec<u8>> {
     Some(content)
 }
 
-fn status_field(pid: Pid, name: &str) -> Option<String> {
-    let status = read_at_once(&format!("/proc/{pid}/status"))?;
-    let status = String::from_utf8_lossy(&status);
-    status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
-}
-
 /// What a link of `/proc/PID/fd` leads to; zeros where it is closed.
 pub fn identity(link: &str) -> FdIdentity {
     fs::metadata(link).map_or_else(|_| FdIdentity::default(), |metadata| crate::judge::identity(&metadata))
@@ -97,21 +86,30 @@ pub fn identity(link: &str) -> FdIdentity {
 
 /// Where the descriptors of a process lead, from 0 on, as `/proc` shows it.
 pub fn descriptors(pid: Pid) -> Vec<String> {
-    let mut numbers: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    numbers.sort_unstable();
-    // One far above the others is not worth a list that long.
-    numbers.retain(|&number| number < 64);
-    let Some(&last) = numbers.last() else { return Vec::new() };
-    let link = |fd: u32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
-    let mut descriptors = vec![String::new(); last as usize + 1];
-    for fd in numbers {
-        if let Some(path) = link(fd) {
-            descriptors[fd as usize] = shown(&path);
+    /// Nearly all have no others, and to read the directory takes as long as to look for as many.
+    const FEW: u32 = 8;
+    /// One far above the others is not worth a list that long.
+    const MANY: u32 = 64;
+    let directory = format!("/proc/{pid}/fd");
+    let link = |fd: u32| fs::read_link(format!("{directory}/{fd}")).ok().map(|path| shown(&path));
+    // Since Linux 6.2 the size is how many there are.
+    let count = fs::metadata(&directory).map_or(0, |metadata| metadata.len());
+    let mut descriptors = Vec::new();
+    let mut seen = 0;
+    while seen < count && descriptors.len() < FEW as usize {
+        let found = link(descriptors.len() as u32);
+        seen += u64::from(found.is_some());
+        descriptors.push(found.unwrap_or_default());
+    }
+    if seen > 0 && seen == count {
+        return descriptors;
+    }
+    let numbers = fs::read_dir(&directory).into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for fd in numbers.filter(|&fd| fd < MANY) {
+        descriptors.resize(descriptors.len().max(fd as usize + 1), String::new());
+        if descriptors[fd as usize].is_empty() {
+            descriptors[fd as usize] = link(fd).unwrap_or_default();
         }
     }
     descriptors
@@ -119,4 +117,32 @@ pub fn descriptors(pid: Pid) -> Vec<String> {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_are_those_that_the_directory_has() {
+        let pid = std::process::id() as Pid;
+        let file = fs::File::open("/dev/zero").unwrap();
+        let high = file.as_raw_fd().max(40);
+        // SAFETY: the new number belongs to nobody; closed below.
+        assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), high) }, high);
+        let shown = descriptors(pid);
+        assert_eq!(shown[file.as_raw_fd() as usize], "/dev/zero");
+        assert_eq!(shown[high as usize], "/dev/zero");
+        // SAFETY: it was made above.
+        unsafe { libc::close(high) };
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        // Its loader may have others open for a moment.
+        let few = descriptors(child.id() as Pid);
+        assert!(few.len() >= 3 && few[..3].iter().all(|path| !path.is_empty()), "{few:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(descriptors(child.id() as Pid), [""; 0]);
+    }
 }

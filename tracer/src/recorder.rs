@@ -25,6 +25,7 @@ use wire::log::Changed;
 
 use crate::context::Running;
 use crate::early::Early;
+use crate::executions::Executions;
 use crate::following::{self, Following};
 use crate::force::Forcer;
 use crate::headers::Headers;
@@ -61,6 +62,8 @@ pub struct Recorder {
     following: OnceLock<Following>,
     /// What programs are.
     programs: Programs,
+    /// What the kernel reads to execute them.
+    executions: Executions,
     /// Who finds included files.
     pub scanner: Scanner,
     /// Since when only that has changed of which the names are known.
@@ -196,6 +199,7 @@ impl Recorder {
             forcer: Forcer::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
             programs: Programs::default(),
+            executions: Executions::default(),
             quiet: Mutex::new(scanner.now()),
             scanner,
             headers: Headers::default(),

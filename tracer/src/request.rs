@@ -50,6 +50,8 @@ pub struct Exec {
     pub parent: u32,
     /// Will a child of the process execute it, which does not exist yet?
     pub spawned: bool,
+    /// Will the kernel not ask about it?
+    pub marked: bool,
     /// The command.
     pub invocation: Invocation,
     /// File mode creation mask.
@@ -118,6 +120,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
                 pid: head.pid,
                 parent: head.command,
                 spawned: head.flags & request_flags::SPAWN != 0,
+                marked: head.flags & request_flags::MARKED != 0,
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),

@@ -284,7 +284,15 @@ fn preload(
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec = Exec { pid: std::process::id(), parent: 0, spawned: false, invocation, umask, fds: Some(fds) };
+    let exec = Exec {
+        pid: std::process::id(),
+        parent: 0,
+        spawned: false,
+        marked: false,
+        invocation,
+        umask,
+        fds: Some(fds),
+    };
     let (id, flags) = match decide::exec(recorder, &Arc::new(exec)) {
         Answer::Run { command, flags } => (command, flags),
         Answer::Exit(code) => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),

@@ -102,6 +102,8 @@ pub mod request_flags {
     pub const DIRECTORY: u32 = 4;
     /// `OPEN`: the file is about to be changed in place (opened for writing without truncation).
     pub const WRITE: u32 = 8;
+    /// `EXEC`: the process will make the call marked, so that the kernel does not ask about it.
+    pub const MARKED: u32 = 16;
 }
 
 /// What a reply says.

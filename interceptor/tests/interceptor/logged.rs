@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use observe::{Event, Options, Sink as _, Touches};
 
+use wire::request_flags;
+
 use crate::log::{Entry, Log};
 use crate::support::{Tracer, built, exit, program, run, text};
 
@@ -145,6 +147,8 @@ fn without_a_usable_log_nothing_is_marked() {
 fn an_execution_is_recorded_for_its_command_before_what_the_program_does() {
     let logged = Logged::new();
     let output = logged.sh("/bin/cat missing; exec /bin/cat none");
+    let asked = logged.tracer.asked();
+    assert!(asked.len() == 2 && asked.iter().all(|asked| asked.head.flags == request_flags::MARKED));
     assert!(!output.status.success());
     let entries = logged.entries(5);
     let executed: Vec<_> = entries

@@ -244,6 +244,13 @@ impl Supervise {
                 return GO;
             }
             Call::Remount(_) => self.shared_view.store(false, Ordering::Relaxed),
+            // Nearly half of all that a configure script is asked about, and all in vain.
+            Call::Input(_) | Call::Print(..) => {
+                let input = matches!(row.call, Call::Input(_));
+                if self.judge.as_ref().is_some_and(|judge| !judge.minds_streams(context.process, input)) {
+                    return GO;
+                }
+            }
             _ => {}
         }
         let Some(mut request) = handle::decode(context, row.call, &call.args) else { return GO };

@@ -12,6 +12,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
 use thunk::{Led, is_below};
@@ -46,12 +47,13 @@ struct Decoder<'a> {
     files: Files<'a>,
     /// Directories that `realpath` was told to have looked at: the same ones again and again.
     walked: HashSet<Box<[u8]>>,
-    executed: HashMap<PathBuf, Vec<Event>>,
+    executed: HashMap<PathBuf, Arc<[Event]>>,
 }
 
 impl<'a> Decoder<'a> {
     fn decode(mut self, mut records: Vec<Raw<'a>>) -> Vec<Entry> {
         records.sort_by_key(|(record, ..)| record.sequence);
+        self.out.reserve(records.len());
         let failed = failed_execs(&records);
         for (index, entry) in records.into_iter().enumerate() {
             if !failed.contains(&index) && !self.is_repeated(&entry) {
@@ -212,8 +214,13 @@ impl<'a> Decoder<'a> {
         if record.result < 0 && !matches!(record.result.wrapping_neg(), libc::ENOENT | libc::ENOEXEC) {
             return self.looked_up(record, path);
         }
-        let events = self.executed.entry(path).or_insert_with_key(|path| observe::executed(path)).clone();
-        for event in events {
+        let ways = self.files.ways;
+        let look = |path: &PathBuf| match ways {
+            Some(ways) => ways.executed(path),
+            None => observe::executed(path).into(),
+        };
+        let events = Arc::clone(self.executed.entry(path).or_insert_with_key(look));
+        for event in events.iter().cloned() {
             // What the kernel has read to know that it cannot execute it is read, not executed.
             let event = match event {
                 Event::Executed(place, _) if record.result < 0 => {

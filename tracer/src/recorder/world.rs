@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::{Answer, Node, Question, World};
+use observe::Event;
 use thunk::{FileFacts, FileId, Led, ObjectName, Placeholder, is_made_up};
 
 use super::{Recorder, lock};
@@ -56,6 +57,10 @@ impl Ways for Recorder {
     fn directory(&self, path: &Path) -> Option<PathBuf> {
         let way = self.looks.lead(path, Some(self.changed_names()?));
         way.end().filter(|_| !is_made_up(path)).map(Path::to_path_buf)
+    }
+
+    fn executed(&self, path: &Path) -> Arc<[Event]> {
+        self.executions.of(path, |path| self.lasting_way(path))
     }
 }
 

@@ -63,7 +63,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     let begins =
         |event: &Event| matches!(event, Event::Executed(place, Role::Program) if place.named == *program);
     if !events.iter().any(|(_, event)| begins(event)) {
-        observe::executed(program).into_iter().for_each(|event| touches.event(0, event));
+        recorder.executed(program).iter().for_each(|event| touches.event(0, event.clone()));
     }
     for (_, event) in events {
         touches.event(0, event);

@@ -33,6 +33,9 @@ use crate::{learned, process};
 
 pub use writes::Writes;
 
+/// Why a command cannot be deferred that depends on what it is given there.
+const READS_INPUT: &str = "reads its standard input";
+
 /// A command that has been started.
 #[derive(Debug)]
 pub struct Begun {
@@ -324,6 +327,20 @@ impl Watch {
         lock(&self.table).resolve(pid)
     }
 
+    /// Does it matter that a process reads its standard input, or what it prints? Not with build drivers and their forked children, nor once the first
+    /// is known.
+    pub fn minds_streams(&self, pid: Pid, input: bool) -> bool {
+        let table = lock(&self.table);
+        let Some(member) = table.processes.get(&pid) else {
+            // What was executed is known; so it was forked, and runs what its parent does. If that is not known, it is found out when the call
+            // is told.
+            let parent = observe::parent_of(pid).and_then(|parent| table.processes.get(&parent));
+            return parent.is_none_or(|parent| table.minds_streams(parent, input))
+                || !table.expected.is_empty();
+        };
+        table.minds_streams(member, input)
+    }
+
     /// A process did this. Numbers grow in the order of what happened.
     pub fn event(&self, pid: Pid, number: u64, event: Event) {
         let mut table = lock(&self.table);
@@ -441,6 +458,11 @@ impl Watch {
 }
 
 impl Table {
+    fn minds_streams(&self, member: &Member, input: bool) -> bool {
+        let group = self.groups.get(&self.group_of(member.id));
+        group.is_some_and(|group| !(group.begun.drives || input && group.has_obstacle(READS_INPUT)))
+    }
+
     fn group_of(&self, id: u32) -> u32 {
         self.groups_of.get(&id).copied().unwrap_or(0)
     }
@@ -450,12 +472,15 @@ impl Table {
         if let Some(member) = self.processes.get(&pid) {
             return member.id;
         }
-        let named = process::command_of(pid, &self.socket).filter(|id| self.groups_of.contains_key(id));
+        let named = |table: &Self| {
+            process::command_of(pid, &table.socket).filter(|id| table.groups_of.contains_key(id))
+        };
         // One that was spawned has its own command's number. One that was forked has the number that its parent was given, or one
         // from further above, if nobody could give it any.
-        let id = match named.filter(|id| self.expected.contains_key(id)) {
+        let spawned = if self.expected.is_empty() { None } else { named(self) };
+        let id = match spawned.filter(|id| self.expected.contains_key(id)) {
             Some(spawned) => spawned,
-            None => self.of_ancestor(pid).or(named).unwrap_or(0),
+            None => self.of_ancestor(pid).or_else(|| named(self)).unwrap_or(0),
         };
         // It was in no command before that it could end by leaving.
         let _ = self.enter(pid, id);
@@ -467,7 +492,7 @@ impl Table {
         let mut between = Vec::new();
         let mut ancestor = pid;
         loop {
-            let parent = process::parent_of(ancestor)?;
+            let parent = observe::parent_of(ancestor)?;
             if let Some(member) = self.processes.get(&parent) {
                 let id = member.id;
                 for pid in between {
@@ -566,7 +591,7 @@ impl Group {
             Event::Input(_) | Event::Printed(..) if self.begun.drives => {}
             Event::Input(stream) => {
                 if self.stands_at(&stream, &[0]) {
-                    self.obstacle("reads its standard input");
+                    self.obstacle(READS_INPUT);
                 }
             }
             Event::Printed(stream, text) => {
@@ -588,9 +613,13 @@ impl Group {
     }
 
     fn obstacle(&mut self, why: &str) {
-        if !self.obstacles.iter().any(|known| known == why) {
+        if !self.has_obstacle(why) {
             self.obstacles.push(why.to_owned());
         }
+    }
+
+    fn has_obstacle(&self, why: &str) -> bool {
+        self.obstacles.iter().any(|known| known == why)
     }
 
     fn end(self) -> Ended {

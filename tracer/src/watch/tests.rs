@@ -16,7 +16,7 @@ fn exec(pid: u32, spawned: bool, argument: &str) -> Arc<Exec> {
         cwd: "/".into(),
         ..Invocation::default()
     };
-    Arc::new(Exec { pid, parent: 0, spawned, invocation, umask: 0o022, fds: None })
+    Arc::new(Exec { pid, parent: 0, spawned, marked: false, invocation, umask: 0o022, fds: None })
 }
 
 #[test]
@@ -55,4 +55,42 @@ fn a_process_is_of_the_program_that_its_hooks_name_unless_others_have_that_name(
     let third = Pid::MAX - 3;
     watch.names_another(5);
     assert_eq!(watch.program_with_hooks(third, 5), 0);
+}
+
+#[test]
+fn streams_matter_where_they_would_be_written_down() {
+    let watch = watch();
+    let begin = |id, drives| {
+        watch.belongs(id, id, false);
+        watch.begin(Begun {
+            id,
+            exec: exec(100, false, "a"),
+            within: 0,
+            drives,
+            learn: None,
+            obstacles: Vec::new(),
+            descriptors: Vec::new(),
+            began: 0,
+            first: 0,
+            at: Instant::now(),
+        });
+    };
+    let me = std::process::id() as Pid;
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let forked = child.id() as Pid;
+    assert!(watch.minds_streams(me, true) && watch.minds_streams(forked, false), "not known yet");
+    begin(5, true);
+    watch.runs(me, 5);
+    for pid in [me, forked] {
+        assert!(!watch.minds_streams(pid, true) && !watch.minds_streams(pid, false));
+    }
+    watch.expect(9, &exec(me as u32, true, "b"));
+    assert!(watch.minds_streams(forked, false), "it may be what was to be spawned");
+    begin(6, false);
+    watch.runs(me, 6);
+    assert!(watch.minds_streams(me, true) && watch.minds_streams(me, false));
+    watch.event(me, 1, Event::Input(Stream { fd: 0, dev: 1, ino: 2, rdev: 0 }));
+    assert!(!watch.minds_streams(me, true) && watch.minds_streams(me, false));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
