@@ -49,12 +49,12 @@ struct Arguments {
     /// workers=N, and in milliseconds latency, cold; as shares of 1 jitter, failures, stragglers; slowness, seed.
     #[arg(long, hide = true, value_name = "NAME=NUMBER,…")]
     simulate: Option<simulated::Scene>,
-    /// Called by ggtrace for what the build wants to look at.
-    #[arg(long, hide = true)]
-    on_demand: bool,
     /// Called by ggtrace: force what it orders on standard input, a socket, while it records.
     #[arg(long, hide = true)]
     follow: bool,
+    /// Called by ggtrace: of what it orders, only that for which somebody waits, and the rest aside.
+    #[arg(long, hide = true, requires = "follow")]
+    on_demand: bool,
     /// How commands run on this machine: without namespaces, as where there are none, translated; to measure what the sandbox costs,
     /// bare.
     #[arg(long, hide = true, value_enum, default_value_t, env = "GG_MANNER")]
@@ -102,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
         return Ok(ExitCode::SUCCESS);
     }
-    let quiet = arguments.quiet || arguments.on_demand || arguments.follow;
+    let quiet = arguments.quiet || arguments.follow;
     let mut progress = Progress::new(quiet);
     let mut targets = Targets::new(&store);
     if let Some(trace) = &arguments.trace {
@@ -126,7 +126,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         store.sweep();
         let _ = sandbox::sweep(&store.root().join("sandbox"));
-        let options = Options { keep_going: arguments.keep_going };
+        let options = Options { keep_going: arguments.keep_going, on_demand: arguments.on_demand };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -2,6 +2,7 @@
 //! The engine's side of a recording that goes on: takes what the recorder orders, and tells it what stands where. Knows neither graph
 //! nor store.
 
+use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ pub fn orders(mut stream: UnixStream) -> Result<Orders> {
 pub struct Follower {
     stream: UnixStream,
     asked: Vec<Asked>,
+    /// Where placeholders stand that nobody waits for, where those are done aside only.
+    aside: VecDeque<PathBuf>,
 }
 
 /// Something that somebody waits for.
@@ -51,7 +54,22 @@ pub struct Asked {
 impl Follower {
     /// Tells the recorder at the other end of this stream.
     pub fn new(stream: UnixStream) -> Self {
-        Self { stream, asked: Vec::new() }
+        Self { stream, asked: Vec::new(), aside: VecDeque::new() }
+    }
+
+    /// Does somebody wait?
+    pub fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Placeholders stand at these paths, and may be done aside.
+    pub fn note(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.aside.extend(paths);
+    }
+
+    /// The first of these that has not been taken yet.
+    pub fn take(&mut self) -> Option<PathBuf> {
+        self.aside.pop_front()
     }
 
     /// Somebody waits from now on.

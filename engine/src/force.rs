@@ -66,6 +66,18 @@ struct Engine<'a> {
     home: Rc<Home>,
     /// The recorder that gives orders.
     follower: Option<Follower>,
+    /// What there is to say of thunks for which nobody has waited, where only those who wait are told.
+    untold: HashMap<NodeId, Said>,
+}
+
+/// What there is to say of a thunk.
+enum Said {
+    /// What its command wrote.
+    Wrote(Vec<u8>, Vec<u8>),
+    /// How the command of this thunk failed.
+    Failed(ObjectName, Failed),
+    /// Why it could not be forced.
+    Cannot(String),
 }
 
 /// Forces the targets, and what a recorder orders meanwhile, if one does.
@@ -98,6 +110,7 @@ pub async fn force(
         options,
         home,
         follower,
+        untold: HashMap::new(),
     };
     let mut graph = Graph::default();
     engine.load(&mut graph, targets)?;
@@ -139,7 +152,7 @@ impl Engine<'_> {
         let id = graph.add(store, thunk, &|thunk| durations.get(thunk), &mut reduced);
         for (name, Known { reduction, completed }) in found {
             self.summary.known += 1;
-            self.progress.command_said(&reduction.stdout, &reduction.stderr);
+            self.wrote(graph, graph.id(&name), &reduction)?;
             if completed {
                 self.passing.insert(name);
             }
@@ -167,18 +180,19 @@ impl Engine<'_> {
         let returned = match Returned::among(self.store, &reduction) {
             Ok(None) => return self.settle(name, reduction),
             Ok(Some(returned)) => returned,
-            Err(why) => return Ok(self.cannot_go_on(&name, &format!("{why:#}"))),
+            Err(why) => return self.cannot_go_on(graph, id, &format!("{why:#}")),
         };
         let more: Result<Vec<NodeId>> = returned.thunks().map(|thunk| self.add(graph, thunk)).collect();
         let why = match more.map(|more| graph.waits_for(id, &more)) {
-            Ok(Ok(())) => {
+            Ok(Ok(hurried)) => {
                 self.returned.insert(id, returned);
+                self.tell_held(graph, &hurried)?;
                 return Ok(End::Waits);
             }
             Ok(Err(cyclic)) => format!("it returned {}, which needs what it gives", graph.name(cyclic)),
             Err(why) => format!("{why:#}"),
         };
-        Ok(self.cannot_go_on(&name, &why))
+        self.cannot_go_on(graph, id, &why)
     }
 
     /// The last word on a thunk.
@@ -197,10 +211,58 @@ impl Engine<'_> {
         resolved
     }
 
-    fn cannot_go_on(&mut self, name: &ObjectName, why: &str) -> End {
-        self.progress.say(&format!("{name} cannot be forced: {why}"));
-        self.count_failure(1);
-        End::Failed
+    fn cannot_go_on(&mut self, graph: &Graph, id: NodeId, why: &str) -> Result<End> {
+        let why = format!("{} cannot be forced: {why}", graph.name(id));
+        self.say(graph, Some(id), Said::Cannot(why))?;
+        Ok(End::Failed)
+    }
+
+    fn wrote(&mut self, graph: &Graph, id: Option<NodeId>, reduction: &Reduction) -> Result<()> {
+        let Reduction { stdout, stderr, .. } = reduction;
+        if stdout.is_empty() && stderr.is_empty() {
+            return Ok(());
+        }
+        self.say(graph, id, Said::Wrote(stdout.clone(), stderr.clone()))
+    }
+
+    /// Says this of a thunk, or once somebody waits for it: of what is done aside nobody has asked to be told.
+    fn say(&mut self, graph: &Graph, id: Option<NodeId>, said: Said) -> Result<()> {
+        match id.filter(|id| self.options.on_demand && !graph.is_urgent(*id)) {
+            Some(id) => {
+                self.untold.insert(id, said);
+                Ok(())
+            }
+            None => self.tell(graph, id, said),
+        }
+    }
+
+    /// Somebody waits for these from now on.
+    fn tell_held(&mut self, graph: &Graph, hurried: &[NodeId]) -> Result<()> {
+        for &id in hurried {
+            if let Some(said) = self.untold.remove(&id) {
+                self.tell(graph, Some(id), said)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, graph: &Graph, id: Option<NodeId>, said: Said) -> Result<()> {
+        match said {
+            Said::Wrote(stdout, stderr) => self.progress.command_said(&stdout, &stderr),
+            Said::Failed(resolved, failed) => {
+                if let Some(id) = id {
+                    self.failures.mark(&graph.name(id))?;
+                }
+                let thunk = self.store.thunk(&resolved)?;
+                self.progress.command_failed(&thunk, &failed);
+                self.count_failure(failed.code);
+            }
+            Said::Cannot(why) => {
+                self.progress.say(&why);
+                self.count_failure(1);
+            }
+        }
+        Ok(())
     }
 
     /// Once per run: models should have known.
@@ -246,7 +308,7 @@ impl Work for Engine<'_> {
         if let Some(returned) = self.returned.remove(&id) {
             return Ok(Start::Ends(match returned.finish(|need| self.reductions.get(need).cloned()) {
                 Ok(reduction) => self.settle(name, reduction)?,
-                Err(why) => self.cannot_go_on(&name, &why),
+                Err(why) => self.cannot_go_on(graph, id, &why)?,
             }));
         }
         let thunk = self.store.thunk(&name)?;
@@ -260,12 +322,12 @@ impl Work for Engine<'_> {
         } else {
             match resolve(thunk, |need| self.reductions.get(need).cloned()) {
                 Ok(resolved) => self.store.put_thunk(&resolved)?,
-                Err(why) => return Ok(Start::Ends(self.cannot_go_on(&name, &why))),
+                Err(why) => return Ok(Start::Ends(self.cannot_go_on(graph, id, &why)?)),
             }
         };
         if let Some(Known { reduction, completed }) = escapes::known(self.store, &resolved) {
             self.summary.known += 1;
-            self.progress.command_said(&reduction.stdout, &reduction.stderr);
+            self.wrote(graph, Some(id), &reduction)?;
             let stored = resolved == name;
             return Ok(Start::Ends(self.keep(graph, id, reduction, completed, stored)?));
         }
@@ -282,7 +344,7 @@ impl Work for Engine<'_> {
         if let Some(main) = reduction.outputs.first() {
             self.durations.put(&main.path, reduction.wall);
         }
-        self.progress.command_said(&reduction.stdout, &reduction.stderr);
+        self.wrote(graph, Some(id), &reduction)?;
         if !completed.is_empty() {
             self.completed.0 += 1;
             let example = completed.iter().find(|path| path.is_file()).or(completed.first());
@@ -293,21 +355,23 @@ impl Work for Engine<'_> {
         self.keep(graph, id, reduction, !completed.is_empty(), stored)
     }
 
-    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: &Failed) -> Result<()> {
-        self.failures.mark(&graph.name(id))?;
-        let thunk = self.store.thunk(&resolved)?;
-        self.progress.command_failed(&thunk, failed);
-        self.count_failure(failed.code);
-        Ok(())
+    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: Failed) -> Result<()> {
+        self.say(graph, Some(id), Said::Failed(resolved, failed))
     }
 
-    fn broken(&mut self, resolved: ObjectName, why: &str) {
-        self.progress.say(&format!("{resolved} could not be run {why}"));
-        self.count_failure(1);
+    fn broken(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, why: &str) -> Result<()> {
+        self.say(graph, Some(id), Said::Cannot(format!("{resolved} could not be run {why}")))
     }
 
     fn ordered(&mut self, graph: &mut Graph, order: Order) -> Result<()> {
         let paths: Vec<PathBuf> = following::paths(&order.paths).collect();
+        if self.options.on_demand
+            && order.number == 0
+            && let Some(follower) = &mut self.follower
+        {
+            follower.note(paths);
+            return Ok(());
+        }
         let mut targets = Targets::new(self.store);
         for path in &paths {
             // Files come and go while a build goes on: what is wrong with one is no reason to end.
@@ -333,10 +397,32 @@ impl Work for Engine<'_> {
         if order.number != 0
             && let Some(follower) = &mut self.follower
         {
-            nodes.iter().for_each(|id| graph.hurry(*id));
+            let hurried: Vec<NodeId> = nodes.iter().flat_map(|id| graph.hurry(*id)).collect();
             follower.add(Asked { number: order.number, nodes, paths });
+            self.tell_held(graph, &hurried)?;
         }
         Ok(())
+    }
+
+    fn aside(&mut self, graph: &mut Graph) -> bool {
+        while let Some(path) = self.follower.as_mut().and_then(Follower::take) {
+            let mut targets = Targets::new(self.store);
+            // What is wrong with one is told when somebody wants it.
+            if targets.add(&path).is_err() {
+                continue;
+            }
+            for target in targets.found {
+                if let Ok(id) = self.add(graph, target.output.thunk) {
+                    graph.prioritise_from(id);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::is_asked)
     }
 
     fn show(&mut self, graph: &Graph, running: usize) {

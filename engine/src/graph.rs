@@ -92,7 +92,7 @@ impl Graph {
     /// whether it is; `estimate` tells how long one that is not may take.
     ///
     /// # Errors
-    /// A thunk is not in the store, or is damaged.
+    /// A thunk is not in the store, or is damaged. It has failed, then, and what needs it is blocked.
     pub fn add(
         &mut self,
         store: &Store,
@@ -106,11 +106,20 @@ impl Graph {
         // Depth first without recursion: chains of thunks can be long.
         let root = self.insert(name, reduced);
         let mut unread = vec![root];
+        let mut unreadable = None;
         while let Some(id) = unread.pop() {
             if self.node(id).state != State::Waiting || !self.node(id).needs.is_empty() {
                 continue;
             }
-            let thunk = store.thunk(&self.node(id).name)?;
+            let thunk = match store.thunk(&self.node(id).name) {
+                Ok(thunk) => thunk,
+                Err(error) => {
+                    // Nobody who asks for it later is to wait for it.
+                    self.failed(id);
+                    unreadable.get_or_insert(error);
+                    continue;
+                }
+            };
             let estimate = estimate(&thunk);
             self.node_mut(id).own = estimate.unwrap_or(USUAL).as_micros() as u64;
             self.node_mut(id).known = estimate.is_some();
@@ -138,7 +147,7 @@ impl Graph {
                 self.set(id, State::Ready);
             }
         }
-        Ok(root)
+        unreadable.map_or(Ok(root), |error| Err(error.into()))
     }
 
     fn insert(&mut self, name: ObjectName, reduced: &mut dyn FnMut(&ObjectName) -> bool) -> NodeId {
@@ -226,18 +235,38 @@ impl Graph {
         }
     }
 
-    /// Somebody waits for this thunk: it and what it needs come before all others.
-    pub fn hurry(&mut self, id: NodeId) {
+    /// Somebody waits for this thunk: it and what it needs come before all others. Tells for which of them nobody
+    /// has waited so far.
+    pub fn hurry(&mut self, id: NodeId) -> Vec<NodeId> {
         let mut hurried = vec![id];
+        let mut new = Vec::new();
         while let Some(id) = hurried.pop() {
             if std::mem::replace(&mut self.node_mut(id).urgent, true) {
                 continue;
             }
+            new.push(id);
             if self.node(id).state == State::Ready {
                 self.queue(id);
             }
             hurried.extend(&self.node(id).needs);
         }
+        new
+    }
+
+    /// Does somebody wait for it?
+    pub fn is_urgent(&self, id: NodeId) -> bool {
+        self.node(id).urgent
+    }
+
+    /// Does somebody wait for the thunk that [`Graph::next_ready`] would tell?
+    pub fn next_is_urgent(&mut self) -> Option<bool> {
+        while let Some(&(.., std::cmp::Reverse(id))) = self.ready.peek() {
+            if self.node(id).state == State::Ready {
+                return Some(self.node(id).urgent);
+            }
+            self.ready.pop();
+        }
+        None
     }
 
     fn queue(&mut self, id: NodeId) {
@@ -261,6 +290,11 @@ impl Graph {
     /// The thunk's name.
     pub fn name(&self, id: NodeId) -> ObjectName {
         self.node(id).name
+    }
+
+    /// The thunk with this name, if it is in the graph.
+    pub fn id(&self, name: &ObjectName) -> Option<NodeId> {
+        self.by_name.get(name).copied()
     }
 
     /// The thunks that it needs.
@@ -323,16 +357,18 @@ impl Graph {
         }
     }
 
-    /// A `Running` thunk is done once these are reduced as well: it is `Waiting` for them, and then `Ready`.
+    /// A `Running` thunk is done once these are reduced as well: it is `Waiting` for them, and then `Ready`. Tells for which
+    /// thunks somebody waits only from now on.
     ///
     /// # Errors
     /// One of them, which this is, needs the thunk itself. It is still `Running`.
-    pub fn waits_for(&mut self, id: NodeId, more: &[NodeId]) -> std::result::Result<(), NodeId> {
+    pub fn waits_for(&mut self, id: NodeId, more: &[NodeId]) -> std::result::Result<Vec<NodeId>, NodeId> {
         if let Some(&cyclic) = more.iter().find(|one| self.is_needed_by(id, **one)) {
             return Err(cyclic);
         }
         self.set(id, State::Waiting);
         let after = self.node(id).remaining;
+        let mut hurried = Vec::new();
         for &need in more {
             self.node_mut(id).needs.push(need);
             if self.node(need).state != State::Reduced {
@@ -340,7 +376,7 @@ impl Graph {
                 self.node_mut(need).users.push(id);
             }
             if self.node(id).urgent {
-                self.hurry(need);
+                hurried.extend(self.hurry(need));
             }
         }
         self.raise(more.iter().map(|&need| (need, after)).collect());
@@ -349,7 +385,7 @@ impl Graph {
         } else if self.node(id).missing == 0 {
             self.set(id, State::Ready);
         }
-        Ok(())
+        Ok(hurried)
     }
 
     /// Is `id` the other one, or does that one need it? What is reduced needs nothing any more.

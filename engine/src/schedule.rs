@@ -37,14 +37,25 @@ pub trait Work {
     ///
     /// # Errors
     /// Nothing can go on.
-    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: &Failed) -> Result<()>;
-    /// No back end could run it, and this is why.
-    fn broken(&mut self, resolved: ObjectName, why: &str);
+    fn failed(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, failed: Failed) -> Result<()>;
+    /// No back end could run it, and this is why; `resolved` as above.
+    ///
+    /// # Errors
+    /// Nothing can go on.
+    fn broken(&mut self, graph: &Graph, id: NodeId, resolved: ObjectName, why: &str) -> Result<()>;
     /// More is to be forced.
     ///
     /// # Errors
     /// Nothing can go on.
     fn ordered(&mut self, graph: &mut Graph, order: Order) -> Result<()>;
+    /// Slots would stay empty while somebody waits: adds something that nobody waits for, if there is any.
+    fn aside(&mut self, _: &mut Graph) -> bool {
+        false
+    }
+    /// Does somebody wait for something?
+    fn is_awaited(&self) -> bool {
+        false
+    }
     /// Where things stand.
     fn show(&mut self, graph: &Graph, running: usize);
 }
@@ -81,6 +92,8 @@ pub enum End {
 pub struct Options {
     /// Go on after a failure with what does not need what failed.
     pub keep_going: bool,
+    /// What nobody waits for is done aside only: while somebody waits for something else, in slots that would stay empty.
+    pub on_demand: bool,
 }
 
 /// What the loop counted.
@@ -172,8 +185,8 @@ impl Schedule {
                 // Before what is ready: a slot for what is late gives back the one in which it hangs.
                 self.copy(&mut tasks, slots, Cause::Late);
             }
-            while !self.stopping && tasks.len() < slots {
-                let Some(id) = self.graph.next_ready() else { break };
+            while !self.stopping {
+                let Some(id) = self.next(tasks.len(), slots, work) else { break };
                 match work.start(&mut self.graph, id)? {
                     Start::Run(resolved) => self.dispatch(&mut tasks, id, resolved),
                     Start::Ends(end) => self.end(id, end),
@@ -207,6 +220,29 @@ impl Schedule {
                     return Ok(());
                 }
                 _ = tick.tick() => {}
+            }
+        }
+    }
+
+    /// The thunk that is to be started now, with so many tasks running.
+    fn next(&mut self, tasks: usize, slots: usize, work: &mut dyn Work) -> Option<NodeId> {
+        let free = tasks < slots;
+        if !self.options.on_demand {
+            return if free { self.graph.next_ready() } else { None };
+        }
+        loop {
+            match self.graph.next_is_urgent() {
+                // What was begun aside holds up nobody.
+                Some(true) => {
+                    let urgent = self.running.keys().filter(|id| self.graph.is_urgent(**id)).count();
+                    return if urgent < slots { self.graph.next_ready() } else { None };
+                }
+                next if free && work.is_awaited() => match next {
+                    Some(_) => return self.graph.next_ready(),
+                    None if work.aside(&mut self.graph) => {}
+                    None => return None,
+                },
+                _ => return None,
             }
         }
     }
@@ -275,7 +311,8 @@ impl Schedule {
             if *tries < TRIES && !self.stopping {
                 self.graph.retry(id);
             } else {
-                work.broken(resolved, &format!("({}): {why}", self.backend.label()));
+                let why = format!("({}): {why}", self.backend.label());
+                work.broken(&self.graph, id, resolved, &why)?;
                 self.fail(id);
             }
             return Ok(());
@@ -290,7 +327,7 @@ impl Schedule {
                 self.end(id, end);
             }
             Answer::Failed(failed) => {
-                work.failed(&self.graph, id, resolved, &failed)?;
+                work.failed(&self.graph, id, resolved, failed)?;
                 self.fail(id);
             }
             Answer::Broken(_) => {}

@@ -169,13 +169,14 @@ impl Work for Nothing {
         Ok(End::Reduced)
     }
 
-    fn failed(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: &Failed) -> Result<()> {
+    fn failed(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: Failed) -> Result<()> {
         self.failed += 1;
         Ok(())
     }
 
-    fn broken(&mut self, _: ObjectName, _: &str) {
+    fn broken(&mut self, _: &Graph, _: NodeId, _: ObjectName, _: &str) -> Result<()> {
         self.failed += 1;
+        Ok(())
     }
 
     fn ordered(&mut self, _: &mut Graph, _: Order) -> Result<()> {
@@ -266,7 +267,9 @@ fn play(mut graph: Graph, reductions: HashMap<ObjectName, Reduction>, scene: Sce
     let real = std::time::Instant::now();
     let (makespan, tally) = tokio::task::LocalSet::new().block_on(&runtime, async {
         let start = Instant::now();
-        let tally = Schedule::run(graph, backend, Options { keep_going: true }, None, &mut nothing).await?;
+        let tally =
+            Schedule::run(graph, backend, Options { keep_going: true, on_demand: false }, None, &mut nothing)
+                .await?;
         anyhow::Ok((start.elapsed(), tally))
     })?;
     let (copies, lost, failed) = (tally.copies, tally.lost, nothing.failed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Forcing while the build goes on: one `ggforce` process that is told where placeholders stand, forces them as they come, and what
-//! somebody waits for before the rest. It ends when the recorder does. What it is told and tells is `thunk::following`; the
+//! somebody waits for before the rest, or only that. It ends when the recorder does. What it is told and tells is `thunk::following`; the
 //! recorder itself knows nothing of engines.
 
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result};
 use thunk::following::{self, News, Order};
 
-use crate::force;
 use crate::recorder::lock;
+use crate::{force, termination};
 
 /// What the user wants of it.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +29,20 @@ pub struct Options {
     pub keep_going: bool,
 }
 
+/// What the engine is there for.
+#[derive(Clone, Copy, Debug)]
+pub enum Manner {
+    /// For all that is deferred.
+    Everything(Options),
+    /// For what somebody waits for.
+    OnDemand,
+}
+
 /// The engine that follows this recording.
 #[derive(Debug)]
 pub struct Following {
     child: Mutex<Child>,
+    manner: Manner,
     stream: Mutex<UnixStream>,
     shared: Arc<Shared>,
     next: AtomicU32,
@@ -47,27 +57,43 @@ struct Shared {
 }
 
 impl Following {
-    /// Starts the engine. To be called from the thread that lives as long as the recorder: the engine ends with it.
+    /// Starts the engine.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(program: &Path, store: &Path, options: Options) -> Result<Self> {
+    pub fn start(program: &Path, store: &Path, manner: Manner) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().context("cannot make a socket")?;
         let mut command = force::engine(program, store);
         command.arg("--follow");
-        if let Some(jobs) = options.jobs {
-            command.arg("--jobs").arg(jobs.to_string());
-        }
-        if options.keep_going {
-            command.arg("--keep-going");
+        match manner {
+            // That one cannot be had tells those who want it.
+            Manner::OnDemand => _ = command.args(["--on-demand", "--keep-going"]).stdout(Stdio::null()),
+            Manner::Everything(options) => {
+                if let Some(jobs) = options.jobs {
+                    command.arg("--jobs").arg(jobs.to_string());
+                }
+                if options.keep_going {
+                    command.arg("--keep-going");
+                }
+            }
         }
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-        drop(command);
         let shared =
             Arc::new(Shared { waiting: Mutex::new(Some(HashMap::new())), stopped: AtomicBool::new(false) });
         let (mut stream, told) = (ours.try_clone().context("cannot make a socket")?, Arc::clone(&shared));
+        let (sender, started) = mpsc::channel();
+        // The engine ends with the thread that starts it. Whoever needs one may end sooner.
         let listen = move || {
+            let spawned = command.spawn();
+            drop(command);
+            if let Ok(child) = &spawned
+                && matches!(manner, Manner::OnDemand)
+            {
+                termination::interrupt_engine(child.id());
+            }
+            if sender.send(spawned).is_err() {
+                return;
+            }
             while let Ok(Some(news)) = following::read::<News>(&mut stream) {
                 told.hear(&news);
             }
@@ -75,7 +101,10 @@ impl Following {
             lock(&told.waiting).take();
         };
         std::thread::Builder::new().name("engine".into()).spawn(listen).context("cannot start a thread")?;
-        Ok(Self { child: Mutex::new(child), stream: Mutex::new(ours), shared, next: AtomicU32::new(1) })
+        let cannot = || format!("cannot run {}", program.display());
+        let child = started.recv().with_context(cannot)?.with_context(cannot)?;
+        let (child, stream, next) = (Mutex::new(child), Mutex::new(ours), AtomicU32::new(1));
+        Ok(Self { child, manner, stream, shared, next })
     }
 
     /// Placeholders stand at these paths.
@@ -120,7 +149,16 @@ impl Following {
     /// Ends the engine at once. A signal might come before it listens to signals.
     pub fn abandon(&self) {
         let _ = lock(&self.stream).shutdown(Shutdown::Both);
+        if matches!(self.manner, Manner::OnDemand) {
+            // Its number may be another's once it has been waited for.
+            termination::forget_engine();
+        }
         let _ = lock(&self.child).wait();
+    }
+
+    /// Does somebody wait?
+    pub fn is_asked(&self) -> bool {
+        lock(&self.shared.waiting).as_ref().is_some_and(|waiting| !waiting.is_empty())
     }
 
     fn order(

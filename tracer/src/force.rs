@@ -1,30 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Forcing on demand, while recording: runs the engine's program on the placeholders that the build wants to look at.
-//! The recorder itself knows nothing of engines.
+//! Forcing on demand, while recording: one engine that is started when the build first wants to look at a placeholder, and then answers to the
+//! end. It is told what else is pending, which it does aside. Where one follows the build anyway (`--force`) this one is started only if
+//! that one is killed. The recorder itself knows nothing of engines.
 
-use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 
+use crate::following::{Following, Manner};
 use crate::recorder::lock;
 use crate::termination;
 
-/// Runs `ggforce`.
+/// Who forces on demand.
 #[derive(Debug)]
-pub struct Forcer {
+pub struct OnDemand {
     program: PathBuf,
     store: PathBuf,
-    /// One at a time: what two commands wait for is often the same, and one engine uses all processors already.
-    turn: Mutex<()>,
+    state: Mutex<State>,
 }
 
-impl Forcer {
-    /// A forcer with this `ggforce` and store.
+#[derive(Debug, Default)]
+struct State {
+    engine: Option<Arc<Following>>,
+    /// Where placeholders stand of which the engine has not been told.
+    untold: Vec<PathBuf>,
+    /// No further engine is to be started.
+    ended: bool,
+}
+
+impl OnDemand {
+    /// By this `ggforce`, with this store.
     pub fn new(program: &Path, store: &Path) -> Self {
-        Self { program: program.into(), store: store.into(), turn: Mutex::new(()) }
+        Self { program: program.into(), store: store.into(), state: Mutex::default() }
+    }
+
+    /// Placeholders stand at these paths.
+    pub fn add(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let mut state = lock(&self.state);
+        state.untold.extend(paths);
+        // It does nothing with them while nobody waits.
+        if let Some(engine) = state.engine.clone().filter(|engine| engine.is_asked()) {
+            engine.add(std::mem::take(&mut state.untold));
+        }
     }
 
     /// Forces the placeholders among `paths`. On failure the engine has said why on standard error.
@@ -32,33 +50,44 @@ impl Forcer {
     /// # Errors
     /// A clause that tells what to say.
     pub fn force(&self, paths: &[PathBuf]) -> Result<(), String> {
-        if paths.is_empty() {
-            return Ok(());
+        // One that was killed is noticed when it is asked; the next one tells more than that.
+        for _ in 0..2 {
+            let engine = self.engine()?;
+            if let Some(answer) = engine.force(paths) {
+                return answer;
+            }
+            let mut state = lock(&self.state);
+            if state.engine.as_ref().is_some_and(|known| Arc::ptr_eq(known, &engine)) {
+                state.engine = None;
+                engine.abandon();
+            }
         }
-        let _turn = lock(&self.turn);
-        if termination::came() {
+        Err("ggforce has ended early".into())
+    }
+
+    fn engine(&self) -> Result<Arc<Following>, String> {
+        let mut state = lock(&self.state);
+        if termination::came() || state.ended {
             return Err("the build is being ended".into());
         }
-        let cannot = |e: std::io::Error| format!("cannot run {}: {e}", self.program.display());
-        let mut command = engine(&self.program, &self.store);
-        command.args(["--on-demand", "--paths-from", "-"]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(cannot)?;
-        if let Some(mut input) = child.stdin.take() {
-            let mut list = Vec::new();
-            for path in paths {
-                list.extend_from_slice(path.as_os_str().as_bytes());
-                list.push(0);
+        let engine = match &state.engine {
+            Some(engine) => Arc::clone(engine),
+            None => {
+                let started = Following::start(&self.program, &self.store, Manner::OnDemand);
+                Arc::clone(state.engine.insert(Arc::new(started.map_err(|error| format!("{error:#}"))?)))
             }
-            // An engine that ended early has said why, and its exit code tells.
-            let _ = input.write_all(&list);
+        };
+        engine.add(std::mem::take(&mut state.untold));
+        Ok(engine)
+    }
+
+    /// Nobody waits any more.
+    pub fn end(&self) {
+        let mut state = lock(&self.state);
+        state.ended = true;
+        if let Some(engine) = state.engine.take() {
+            engine.abandon();
         }
-        let status = termination::wait_for_engine(&mut child).map_err(cannot)?;
-        if status.success() { Ok(()) } else { Err(format!("ggforce has said why, and ended with {status}")) }
     }
 }
 

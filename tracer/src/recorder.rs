@@ -26,8 +26,8 @@ use wire::log::Changed;
 use crate::context::Running;
 use crate::early::Early;
 use crate::executions::Executions;
-use crate::following::{self, Following};
-use crate::force::Forcer;
+use crate::following::{self, Following, Manner};
+use crate::force::OnDemand;
 use crate::headers::Headers;
 use crate::install::Install;
 use crate::learned::Learned;
@@ -57,7 +57,7 @@ pub struct Recorder {
     /// What tools say of themselves.
     pub questions: Questions,
     /// Who forces on demand.
-    forcer: Forcer,
+    pub on_demand: OnDemand,
     /// The engine that forces while the build goes on, where one does.
     following: OnceLock<Following>,
     /// What programs are.
@@ -196,7 +196,7 @@ impl Recorder {
             learned: Learned::new(store.cache_dir("learned")?),
             trees: Mutex::default(),
             questions: Questions::new(empty),
-            forcer: Forcer::new(&install.ggforce, store.root()),
+            on_demand: OnDemand::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
             programs: Programs::default(),
             executions: Executions::default(),
@@ -261,20 +261,27 @@ impl Recorder {
             }
         }
         self.trace.command(command)?;
-        if command.thunk.is_some()
-            && let Some(following) = self.following.get()
-        {
-            following.add(command.outputs.iter().cloned());
+        if command.thunk.is_some() {
+            self.tell_engine(&command.outputs);
         }
         Ok(())
     }
 
-    /// Forces from now on while the build goes on. To be called from the thread that lives as long as the recorder.
+    /// Placeholders stand at these paths.
+    fn tell_engine(&self, paths: &[PathBuf]) {
+        match self.following.get() {
+            Some(following) => following.add(paths.iter().cloned()),
+            None => self.on_demand.add(paths.iter().cloned()),
+        }
+    }
+
+    /// Forces from now on while the build goes on.
     ///
     /// # Errors
     /// The engine cannot be started.
     pub fn follow(&self, options: following::Options) -> anyhow::Result<()> {
-        let _ = self.following.set(Following::start(&self.install.ggforce, self.store.root(), options)?);
+        let manner = Manner::Everything(options);
+        let _ = self.following.set(Following::start(&self.install.ggforce, self.store.root(), manner)?);
         Ok(())
     }
 
@@ -325,14 +332,14 @@ impl Recorder {
         let Ok(path) = real_place(path) else { return Ok(()) };
         if !directory {
             self.standing.changed(&path);
-            self.following.get().into_iter().for_each(|following| following.add([path.clone()]));
+            self.tell_engine(&[path.clone()]);
             return self.note_outputs([path]);
         }
         let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
         let below = |p: &PathBuf| p.strip_prefix(&old).ok().map(|rest| path.join(rest));
         let moved: Vec<PathBuf> = lock(&self.outputs).iter().filter_map(below).collect();
         moved.iter().for_each(|path| self.standing.changed(path));
-        self.following.get().into_iter().for_each(|following| following.add(moved.iter().cloned()));
+        self.tell_engine(&moved);
         self.note_outputs(moved)
     }
 
@@ -346,6 +353,7 @@ impl Recorder {
     /// # Errors
     /// The trace cannot be written to.
     pub fn end(&self, code: i32) -> thunk::Result<()> {
+        self.on_demand.end();
         let standing = self.standing.of(self.outputs(), &self.store, &self.early);
         self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         self.trace.end(code, self.started.elapsed().as_micros() as u64)
@@ -377,7 +385,7 @@ impl Recorder {
     /// is forced is one file after.
     ///
     /// # Errors
-    /// As [`Forcer::force`].
+    /// As [`OnDemand::force`].
     pub fn force(&self, paths: &[PathBuf]) -> Result<(), String> {
         let inode = |path: &Path| {
             let metadata = std::fs::symlink_metadata(path).ok()?;
@@ -399,7 +407,7 @@ impl Recorder {
         // One that was killed answers no more: another does then.
         let result = match self.following.get().and_then(|following| following.force(paths)) {
             Some(answer) => answer,
-            None => self.forcer.force(paths),
+            None => self.on_demand.force(paths),
         };
         // Whatever it has put where.
         *lock(&self.quiet) = self.scanner.now();

@@ -349,6 +349,7 @@ impl<'a> Replay<'a> {
             }
         }
         let (code, _) = self.trace.end.unwrap_or_default();
+        self.recorder.on_demand.end();
         Ok(writer.end(code, self.recorder.started.elapsed().as_micros() as u64)?)
     }
 }

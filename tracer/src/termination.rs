@@ -2,8 +2,6 @@
 //! Where `SIGTERM` and `SIGHUP` go that are sent to the recorder alone: to the build, after which the recorder ends, and to the engine
 //! that somebody of the build waits for, so that nobody goes on waiting. Signals of a terminal reach the build by themselves.
 
-use std::io;
-use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// The build's first process; 0 before it is started.
@@ -38,29 +36,18 @@ pub fn came() -> bool {
     CAME.load(Ordering::SeqCst)
 }
 
-/// Waits for an engine, which is interrupted when the recorder is told to end, or was before.
-///
-/// # Errors
-/// It cannot be waited for.
-pub fn wait_for_engine(engine: &mut Child) -> io::Result<ExitStatus> {
-    let id = engine.id().cast_signed();
+/// From now on this engine, which this process started and has not waited for, is interrupted when the recorder is told to end; at once if
+/// it was before.
+pub fn interrupt_engine(engine: u32) {
+    let id = engine.cast_signed();
     ENGINE.store(id, Ordering::SeqCst);
     if came() {
         // SAFETY: kill with integers; nobody has reaped it.
         unsafe { libc::kill(id, libc::SIGINT) };
     }
-    // First without reaping it, so that the number stays its own for as long as the handler may use it.
-    let ended = loop {
-        // SAFETY: a zeroed siginfo_t is valid, and the kernel writes no more than one.
-        let ended = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(libc::P_PID, engine.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT)
-        };
-        let error = io::Error::last_os_error();
-        if ended == 0 || error.kind() != io::ErrorKind::Interrupted {
-            break if ended == 0 { Ok(()) } else { Err(error) };
-        }
-    };
+}
+
+/// The engine is about to be waited for.
+pub fn forget_engine() {
     ENGINE.store(0, Ordering::SeqCst);
-    ended.and_then(|()| engine.wait())
 }

@@ -165,3 +165,20 @@ fn a_thunk_from_another_is_resolved_to_values() {
     assert!(resolved.thunks.is_empty());
     assert!(resolve(thunk("/d", &[need]), |_| Some(Reduction::default())).is_err());
 }
+
+#[test]
+fn what_needs_a_thunk_that_cannot_be_read_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let [a, _, _, d] = diamond(&store);
+    let gone = ObjectName::of(ObjectKind::Thunk, b"nowhere");
+    let top = store.put_thunk(&thunk("/top", &[gone, d])).unwrap();
+    let mut graph = Graph::default();
+    let mut add = |name| graph.add(&store, name, &|_| None, &mut |_| false);
+    add(top).expect_err("it is not in the store");
+    let [top, gone, a] = [top, gone, a].map(|name| add(name).unwrap());
+    assert_eq!(graph.state(top), State::Blocked);
+    assert_eq!(graph.state(gone), State::Failed);
+    assert_eq!(graph.state(a), State::Ready, "nobody else is held up");
+    assert!(graph.next_is_urgent().is_some());
+}

@@ -25,6 +25,7 @@ mod libraries;
 mod objects;
 mod observed;
 mod odd_programs;
+mod on_demand;
 mod outputs;
 mod packs;
 mod pipelined;

@@ -134,7 +134,7 @@ fn waiting(space: &TestSpace, rest: &str) -> Running {
 }
 
 /// The processes that use the space's store and have this argument.
-fn processes(space: &TestSpace, argument: &str) -> Vec<i32> {
+pub fn processes(space: &TestSpace, argument: &str) -> Vec<i32> {
     let store = format!("GG_DIR={}", space.store().display());
     let has = |path: String, text: &str| {
         let content = fs::read(path).unwrap_or_default();
