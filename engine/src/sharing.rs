@@ -298,7 +298,7 @@ impl Sharing {
 
     /// Stores a reduction and its outputs there, some time.
     pub fn store_later(self: &Rc<Self>, thunk: ObjectName, reduction: Reduction) {
-        if self.broken.get() {
+        if self.broken.get() || self.there.borrow().has(&Key::Fact(thunk)) {
             return;
         }
         let this = Rc::clone(self);
@@ -310,7 +310,8 @@ impl Sharing {
             if this.broken.get() {
                 return;
             }
-            if let Err(error) = this.store_reduction(&thunk, &reduction).await {
+            // In a box, which those that wait do not have yet: there may be one for each thunk of a build.
+            if let Err(error) = Box::pin(this.store_reduction(&thunk, &reduction)).await {
                 this.complain_of(error);
             }
         });
