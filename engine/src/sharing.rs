@@ -140,6 +140,7 @@ impl Sharing {
         let mut wave: Vec<ObjectName> = thunks.filter(|name| seen.insert(*name)).collect();
         while !wave.is_empty() && !self.broken.get() {
             wave.retain(|name| self.store.reduction(name).is_none());
+            self.look_for(&wave).await;
             let found = stream::iter(&wave)
                 .map(|name| async move { Ok::<_, anyhow::Error>((*name, self.fetch(name).await?)) })
                 .buffer_unordered(AT_ONCE * 4);
@@ -156,6 +157,18 @@ impl Sharing {
             wave = next;
         }
         Ok(())
+    }
+
+    /// Finds out of which of the thunks nothing is known there, without asking for each.
+    async fn look_for(&self, thunks: &[ObjectName]) {
+        let keys: Vec<Key> = thunks.iter().map(|name| Key::Fact(*name)).collect();
+        match self.storage.has_at_a_glance(&keys).await {
+            Ok(there) => {
+                let absent = thunks.iter().zip(there).filter(|(_, there)| *there == Some(false));
+                self.absent.borrow_mut().extend(absent.map(|(name, _)| *name));
+            }
+            Err(error) => self.complain(&error),
+        }
     }
 
     /// Which outputs are wanted in the store.

@@ -105,6 +105,19 @@ impl Storage {
         Ok(keys.iter().zip(found).map(|(key, there)| there && !damaged.contains(key)).collect())
     }
 
+    /// The same, as far as it takes far fewer requests than there are keys. Of the others nothing is said.
+    ///
+    /// # Errors
+    /// As [`Storage::has`].
+    pub async fn has_at_a_glance(&self, keys: &[Key]) -> Result<Vec<Option<bool>>> {
+        if self.place.batch() > 1 {
+            return Ok(self.has(keys).await?.into_iter().map(Some).collect());
+        }
+        let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
+        let listed = Box::pin(self.listed(&texts)).await?;
+        Ok(texts.iter().map(|text| listed.get(text.as_str()).copied()).collect())
+    }
+
     /// What lists of the place tell about these keys, for as long as each tells of enough of them: about all where the place holds
     /// little, about none where it holds so much that a list would hardly meet any.
     async fn listed<'a>(&self, texts: &'a [String]) -> Result<HashMap<&'a str, bool>> {
