@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use observe::Touches;
 use sandbox::{Entry, Job, Outcome, Sandbox, Translated};
 
+use crate::worker::Manner;
 use crate::{observed, own};
 
 /// One of the two.
@@ -20,16 +21,22 @@ pub enum Room {
 }
 
 impl Room {
-    /// The best that is to be had, or the second one if it is asked for.
+    /// The best that is to be had, or the second one if it is asked for. On a machine that is not its own a command has no network,
+    /// where that can be had.
     ///
     /// # Errors
     /// Neither is to be had.
-    pub fn enter(scratch: &Path, translated: bool) -> Result<Self> {
-        if translated {
+    pub fn enter(scratch: &Path, manner: Manner) -> Result<Self> {
+        if manner == Manner::Translated {
             return Self::translated(scratch);
         }
         match Sandbox::enter(scratch) {
-            Ok(sandbox) => Ok(Self::Namespaces(sandbox)),
+            Ok(mut sandbox) => {
+                if manner == Manner::FarAway {
+                    sandbox.leave_network()?;
+                }
+                Ok(Self::Namespaces(sandbox))
+            }
             Err(error @ sandbox::Error::Setup { .. }) => Self::translated(scratch)
                 .map_err(|second| anyhow!("{error}; nor can it do without namespaces: {second:#}")),
             Err(error) => Err(error.into()),

@@ -140,6 +140,7 @@ impl Sharing {
         let mut wave: Vec<ObjectName> = thunks.filter(|name| seen.insert(*name)).collect();
         while !wave.is_empty() && !self.broken.get() {
             wave.retain(|name| self.store.reduction(name).is_none());
+            self.look_for(&wave).await;
             let found = stream::iter(&wave)
                 .map(|name| async move { Ok::<_, anyhow::Error>((*name, self.fetch(name).await?)) })
                 .buffer_unordered(AT_ONCE * 4);
@@ -156,6 +157,18 @@ impl Sharing {
             wave = next;
         }
         Ok(())
+    }
+
+    /// Finds out of which of the thunks nothing is known there, without asking for each.
+    async fn look_for(&self, thunks: &[ObjectName]) {
+        let keys: Vec<Key> = thunks.iter().map(|name| Key::Fact(*name)).collect();
+        match self.storage.has_at_a_glance(&keys).await {
+            Ok(there) => {
+                let absent = thunks.iter().zip(there).filter(|(_, there)| *there == Some(false));
+                self.absent.borrow_mut().extend(absent.map(|(name, _)| *name));
+            }
+            Err(error) => self.complain(&error),
+        }
     }
 
     /// Which outputs are wanted in the store.
@@ -298,7 +311,7 @@ impl Sharing {
 
     /// Stores a reduction and its outputs there, some time.
     pub fn store_later(self: &Rc<Self>, thunk: ObjectName, reduction: Reduction) {
-        if self.broken.get() {
+        if self.broken.get() || self.there.borrow().has(&Key::Fact(thunk)) {
             return;
         }
         let this = Rc::clone(self);
@@ -310,7 +323,8 @@ impl Sharing {
             if this.broken.get() {
                 return;
             }
-            if let Err(error) = this.store_reduction(&thunk, &reduction).await {
+            // In a box, which those that wait do not have yet: there may be one for each thunk of a build.
+            if let Err(error) = Box::pin(this.store_reduction(&thunk, &reduction)).await {
                 this.complain_of(error);
             }
         });

@@ -90,10 +90,8 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     if manner == Manner::Bare {
         return bare::serve(stream, store);
     }
-    let translated = manner == Manner::Translated;
-    let sandbox =
-        Room::enter(&store.root().join("sandbox"), translated).context("the sandbox cannot be made");
-    let far_away = translated || manner == Manner::FarAway;
+    let sandbox = Room::enter(&store.root().join("sandbox"), manner).context("the sandbox cannot be made");
+    let far_away = matches!(manner, Manner::Translated | Manner::FarAway);
     let mut worker = match sandbox {
         Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away },
         Err(error) => {

@@ -101,6 +101,18 @@ impl Sandbox {
         })
     }
 
+    /// From now on, this process and the commands have a network of their own in which there is nothing, not even a loopback device
+    /// that is up: one for all commands, since making one takes as long as a command's sandbox.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn leave_network(&mut self) -> Result<()> {
+        // SAFETY: integers.
+        sys::check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
+            .map_err(|e| with_hint("make a network namespace", e))?;
+        Ok(())
+    }
+
     /// What this sandbox can do.
     #[must_use]
     pub fn support(&self) -> Support {

@@ -31,8 +31,6 @@ pub struct Job {
     /// It is killed when it has written more than this to standard output and standard error together, which are
     /// kept in memory.
     pub output_limit: usize,
-    /// Give it a network of its own in which there is nothing, not even a loopback device that is up. Costs about 0.8 ms.
-    pub isolate_network: bool,
     /// Where its writes go.
     pub layer: Layer,
 }
@@ -52,7 +50,6 @@ impl Job {
             directories: Vec::new(),
             timeout: None,
             output_limit: 256 << 20,
-            isolate_network: false,
             layer: Layer::Memory,
         }
     }

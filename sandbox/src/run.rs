@@ -80,7 +80,7 @@ impl Sandbox {
             return Err(Error::setup("set up descriptors", io::Error::from_raw_os_error(libc::EBADF)));
         }
         self.memory.report().reset();
-        let running = Running::start(&plan, job.isolate_network)?;
+        let running = Running::start(&plan)?;
         drop((stdin, out_write, err_write, done_write));
         if let Some(gate) = gate {
             gate.started();
@@ -230,11 +230,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(plan: &Plan<'_>, isolate_network: bool) -> Result<Running> {
-        let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_PIDFD | libc::SIGCHLD;
-        if isolate_network {
-            flags |= libc::CLONE_NEWNET;
-        }
+    fn start(plan: &Plan<'_>) -> Result<Running> {
+        let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_PIDFD | libc::SIGCHLD;
         let mut pidfd: libc::c_int = -1;
         let none = std::ptr::null_mut::<libc::c_int>();
         // SAFETY: as fork: the child has a copy of all memory, and does nothing but system calls until it exits. The

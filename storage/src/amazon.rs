@@ -40,3 +40,40 @@ pub fn reasons(error: &(dyn Error + 'static)) -> String {
 pub fn no_credentials(reasons: &str) -> bool {
     reasons.contains("no providers in chain") || reasons.contains("not provided credentials")
 }
+
+/// What to do about it where one of Amazon's services has answered with this code, if that is not what its own message says: each has
+/// codes of its own.
+fn advice(code: &str, message: &str) -> Option<&'static str> {
+    match code {
+        "RequestTimeTooSkewed" | "RequestExpired" => Some("this machine's clock is wrong"),
+        "InvalidSignatureException" | "SignatureDoesNotMatch"
+            if message.starts_with("Signature expired")
+                || message.starts_with("Signature not yet current") =>
+        {
+            Some("this machine's clock is wrong")
+        }
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+            Some("the credentials for AWS have expired")
+        }
+        "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "InvalidToken"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => Some("the credentials for AWS are wrong"),
+        _ => None,
+    }
+}
+
+/// An answer of one of Amazon's services that is an error, in one line.
+#[must_use]
+pub fn answer(status: u16, code: &str, message: Option<&str>) -> String {
+    let said = match code {
+        "" => format!("HTTP {status}"),
+        code => format!("HTTP {status}, {code}: {}", message.unwrap_or("no more is said")),
+    };
+    match advice(code, message.unwrap_or_default()) {
+        Some(advice) => format!("{advice} ({said})"),
+        None => said,
+    }
+}

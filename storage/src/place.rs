@@ -17,6 +17,15 @@ pub enum Put {
     IfAbsent,
 }
 
+/// Some of the keys that there are, in their order, none left out between the first and the last.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The keys.
+    pub keys: Vec<String>,
+    /// Are there no more after them?
+    pub is_last: bool,
+}
+
 /// A place.
 pub enum Place {
     /// A bucket.
@@ -60,6 +69,18 @@ impl Place {
             Self::S3(s3) => s3.has(keys).await,
             Self::Redis(redis) => redis.has(keys).await,
             Self::Directory(directory) => directory.has(keys).await,
+        }
+    }
+
+    /// Keys from this one on. Only places that have to be asked for each key are asked for lists.
+    pub async fn list(&self, from: &str) -> Result<Page> {
+        match self {
+            #[cfg(feature = "s3")]
+            Self::S3(s3) => s3.list(from).await,
+            Self::Redis(_) | Self::Directory(_) => {
+                let _ = from;
+                Ok(Page::default())
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use crate::address::Bucket;
 use crate::amazon;
 use crate::error::{Error, Result};
-use crate::place::Put;
+use crate::place::{Page, Put};
 
 /// Until an answer begins.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -59,6 +59,18 @@ impl S3 {
             });
         }
         Ok(found)
+    }
+
+    pub async fn list(&self, from: &str) -> Result<Page> {
+        let from = self.key(from);
+        // The list begins after what is named here, which need not be there.
+        let mut before = from.chars();
+        before.next_back();
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
+        let answer = request.start_after(before.as_str()).send().await.map_err(|e| self.error(&e))?;
+        let key = |object: aws_sdk_s3::types::Object| object.key?.strip_prefix(&self.prefix).map(Into::into);
+        let is_last = answer.is_truncated == Some(false);
+        Ok(Page { keys: answer.contents.unwrap_or_default().into_iter().filter_map(key).collect(), is_last })
     }
 
     pub async fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
@@ -111,12 +123,9 @@ impl S3 {
     {
         let status = error.raw_response().map_or(0, |r| r.status().as_u16());
         let code = error.code().unwrap_or_default();
-        let why = match (status, code) {
-            (0, _) => amazon::reasons(error),
-            (status, "") => format!("HTTP {status}"),
-            (status, code) => {
-                format!("HTTP {status}, {code}: {}", error.message().unwrap_or("no more is said"))
-            }
+        let why = match status {
+            0 => amazon::reasons(error),
+            status => amazon::answer(status, code, error.message()),
         };
         let refused = match error {
             // No credentials, a malformed endpoint.
@@ -124,7 +133,7 @@ impl S3 {
             SdkError::DispatchFailure(failure) => failure.is_user() || amazon::no_credentials(&why),
             _ => {
                 let again = matches!(status, 0 | 408 | 409 | 429 | 500..)
-                    || matches!(code, "SlowDown" | "RequestTimeout" | "RequestTimeTooSkewed" | "Throttling");
+                    || matches!(code, "SlowDown" | "RequestTimeout" | "Throttling");
                 !again
             }
         };

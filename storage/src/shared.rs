@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The interface: has-many, get, put; in parallel, checked, repeated where that helps.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +18,9 @@ use crate::retry::retry;
 
 /// Requests under way at once.
 const PARALLEL: usize = 64;
+/// A list of what is there takes the place of requests for single keys where it tells of as many keys at least: for a list, Amazon
+/// takes the price of a dozen of those.
+const WORTH_A_LIST: usize = 32;
 /// More than an envelope adds to its content.
 const HEAD: u64 = 1024;
 /// What is smaller is packed where it is; the rest where it holds nothing up.
@@ -82,16 +85,64 @@ impl Storage {
     /// The storage does not answer, or refuses to.
     pub async fn has(&self, keys: &[Key]) -> Result<Vec<bool>> {
         let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
-        let batches = texts.chunks(self.place.batch());
+        // In a box: the futures around it are large and deep enough.
+        let listed = Box::pin(self.listed(&texts)).await?;
+        let others: Vec<String> =
+            texts.iter().filter(|text| !listed.contains_key(text.as_str())).cloned().collect();
+        let batches = others.chunks(self.place.batch());
         let mut answers =
             stream::iter(batches).map(|batch| self.request(move || self.place.has(batch))).buffered(PARALLEL);
-        let mut found = Vec::with_capacity(keys.len());
+        let mut asked = Vec::with_capacity(others.len());
         while let Some(answer) = answers.next().await {
-            found.extend(answer?);
+            asked.extend(answer?);
         }
+        let mut asked = asked.into_iter();
+        let found = texts
+            .iter()
+            .map(|text| listed.get(text.as_str()).copied().or_else(|| asked.next()).unwrap_or_default());
         // What was found damaged is to be stored again.
         let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(keys.iter().zip(found).map(|(key, there)| there && !damaged.contains(key)).collect())
+    }
+
+    /// The same, as far as it takes far fewer requests than there are keys. Of the others nothing is said.
+    ///
+    /// # Errors
+    /// As [`Storage::has`].
+    pub async fn has_at_a_glance(&self, keys: &[Key]) -> Result<Vec<Option<bool>>> {
+        if self.place.batch() > 1 {
+            return Ok(self.has(keys).await?.into_iter().map(Some).collect());
+        }
+        let texts: Vec<String> = keys.iter().map(Key::to_string).collect();
+        let listed = Box::pin(self.listed(&texts)).await?;
+        Ok(texts.iter().map(|text| listed.get(text.as_str()).copied()).collect())
+    }
+
+    /// What lists of the place tell about these keys, for as long as each tells of enough of them: about all where the place holds
+    /// little, about none where it holds so much that a list would hardly meet any.
+    async fn listed<'a>(&self, texts: &'a [String]) -> Result<HashMap<&'a str, bool>> {
+        let mut known = HashMap::new();
+        if self.place.batch() > 1 {
+            return Ok(known);
+        }
+        let mut open: Vec<&str> = texts.iter().map(String::as_str).collect();
+        open.sort_unstable();
+        open.dedup();
+        while open.len() >= WORTH_A_LIST {
+            let page = self.request(|| self.place.list(open[0])).await?;
+            // Not every server keeps to the order.
+            if !page.keys.is_sorted() {
+                break;
+            }
+            let last = page.keys.last().map(String::as_str);
+            let told = if page.is_last { open.len() } else { open.partition_point(|key| Some(*key) <= last) };
+            let is_there = |key: &str| page.keys.binary_search_by(|there| there.as_str().cmp(key)).is_ok();
+            known.extend(open.drain(..told).map(|key| (key, is_there(key))));
+            if told < WORTH_A_LIST {
+                break;
+            }
+        }
+        Ok(known)
     }
 
     /// What is stored under the key, if anything is.

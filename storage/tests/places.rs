@@ -35,6 +35,12 @@ async fn check(uri: &str) {
     for (key, content) in keys.iter().zip(&contents).take(100) {
         assert_eq!(other.get(key).await.unwrap().as_ref(), Some(content));
     }
+    // What is told at a glance is true, and of so few keys in so small a place it is told.
+    let glance = other.has_at_a_glance(&keys).await.unwrap();
+    assert!(glance.iter().zip(&there).all(|(glance, there)| *glance == Some(*there)));
+    let before = other.traffic().requests;
+    other.has(&keys).await.unwrap();
+    assert!(other.traffic().requests - before <= 2, "{} keys are asked for together", keys.len());
     // Of two facts the first counts.
     let fact = Key::Fact(ObjectName::of(ObjectKind::Thunk, b"t"));
     storage.put(&fact, b"first".to_vec()).await.unwrap();

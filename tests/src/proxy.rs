@@ -23,6 +23,8 @@ pub enum Fault {
     Silent(u64),
     /// Everything takes longer by this, each time.
     Slow(Duration),
+    /// Its first bytes are answered with this, by nobody but the proxy, and it is closed.
+    Answered(&'static str),
 }
 
 /// A proxy under way, before a server on this machine.
@@ -48,7 +50,9 @@ impl Proxy {
                 }
                 let fault = fault();
                 seen.lock().expect("nobody panics with it").push(fault);
-                if fault != Fault::Refused
+                if let Fault::Answered(text) = fault {
+                    thread::spawn(move || answer(&client, text));
+                } else if fault != Fault::Refused
                     && let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to))
                 {
                     pass(&client, &server, fault, &stop);
@@ -76,6 +80,18 @@ impl Drop for Proxy {
     }
 }
 
+/// Takes all that comes until the other side has had the answer: a connection that is closed with something unread in it is reset,
+/// and the answer may be lost.
+fn answer(mut client: &TcpStream, text: &str) {
+    let mut buffer = [0u8; 16 << 10];
+    if let Ok(1..) = client.read(&mut buffer) {
+        let _ = client.write_all(text.as_bytes());
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = client.set_read_timeout(Some(Duration::from_secs(5)));
+        while let Ok(1..) = client.read(&mut buffer) {}
+    }
+}
+
 fn pass(client: &TcpStream, server: &TcpStream, fault: Fault, stopped: &Arc<AtomicBool>) {
     let passed = Arc::new(AtomicU64::new(0));
     for (from, to) in [(client, server), (server, client)] {
@@ -97,7 +113,7 @@ fn one_way(mut from: &TcpStream, mut to: &TcpStream, fault: Fault, passed: &Atom
         let now = before + count as u64;
         let bytes = &mut buffer[..count];
         match fault {
-            Fault::Nothing | Fault::Refused => {}
+            Fault::Nothing | Fault::Refused | Fault::Answered(_) => {}
             Fault::Cut(after) if now > after => {
                 let left = after.saturating_sub(before) as usize;
                 let _ = to.write_all(&bytes[..left]);
@@ -155,6 +171,7 @@ mod tests {
         assert_eq!(echoed(Fault::Cut(14)), b"0123");
         assert_eq!(echoed(Fault::Flipped(13)), b"0122456789");
         assert_eq!(echoed(Fault::Silent(10)), b"");
+        assert_eq!(echoed(Fault::Answered("no")), b"no");
         assert_eq!(echoed(Fault::Slow(Duration::from_millis(10))), b"0123456789");
     }
 }

@@ -71,7 +71,6 @@ impl Service {
     {
         let status = error.raw_response().map_or(0, |r| r.status().as_u16());
         let code = error.code().unwrap_or_default();
-        let message = error.message().unwrap_or("no more is said");
         if let SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) = error {
             let why = amazon::reasons(error);
             let user = matches!(error, SdkError::DispatchFailure(failure) if failure.is_user());
@@ -85,10 +84,9 @@ impl Service {
                 Fault::Unavailable(why)
             };
         }
-        let why = match (status, code) {
-            (0, _) => amazon::reasons(error),
-            (status, "") => format!("HTTP {status}"),
-            (status, code) => format!("HTTP {status}, {code}: {message}"),
+        let why = match status {
+            0 => amazon::reasons(error),
+            status => amazon::answer(status, code, error.message()),
         };
         match (status, code) {
             (_, "TooManyRequestsException" | "EC2ThrottledException" | "ThrottlingException") | (429, _) => {

@@ -159,3 +159,118 @@ impl Backend for Remote {
         Box::pin(async move { self.ask(&thunk).await.into() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use thunk::{Input, ObjectKind, ReducedOutput, Reduction, Thunk};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::protocol::{self, Done};
+    use crate::remote::message::{Names, Piece};
+
+    /// What the engine makes of a worker host that, given a job, says this; and what became of the engine's store.
+    fn told(
+        says: impl FnOnce(&ObjectName) -> Vec<Body>,
+    ) -> (Result<Answer>, Rc<Store>, ObjectName, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Rc::new(Store::open(&dir.path().join("store")).unwrap());
+        let input = store.put(ObjectKind::Value, b"input").unwrap();
+        let thunk = Thunk {
+            function: Some(input),
+            args: vec!["t".into()],
+            program: Some("/bin/t".into()),
+            workdir: Some("/w".into()),
+            values: vec![Input { path: "/w/a".into(), value: input }],
+            outputs: vec!["/w/b".into()],
+            ..Thunk::default()
+        };
+        let name = store.put_thunk(&thunk).unwrap();
+        let says = says(&name);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let worker = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                message::receive_hello(&mut stream).await.unwrap();
+                message::send(&mut stream, Body::Hello(Hello { version: VERSION, slots: 1 })).await.unwrap();
+                let asked = message::expect(&mut stream).await.unwrap();
+                assert_eq!(asked, Body::Job(name.to_string()));
+                for body in says {
+                    // The engine may have had enough.
+                    if message::send(&mut stream, body).await.is_err() {
+                        break;
+                    }
+                }
+                while message::receive(&mut stream).await.is_ok_and(|body| body.is_some()) {}
+            };
+            let engine = async {
+                let security = Security::by(None).unwrap();
+                let (remote, fault) = Remote::open(Rc::clone(&store), &address, None, security).await;
+                assert!(fault.is_none());
+                remote.ask(&name).await
+            };
+            tokio::join!(engine, worker).0
+        });
+        (answer, store, name, dir)
+    }
+
+    fn output(path: &str, content: &[u8]) -> ReducedOutput {
+        let value = ObjectName::of(ObjectKind::Value, content);
+        ReducedOutput { path: path.into(), value, executable: false }
+    }
+
+    fn reduced(outputs: Vec<ReducedOutput>) -> Done {
+        let reduction = Reduction { outputs, ..Reduction::default() };
+        protocol::Result::Reduced(reduction.encode()).into()
+    }
+
+    fn piece(of: &[u8], data: &[u8]) -> Body {
+        let name = ObjectName::of(ObjectKind::Value, of).to_string();
+        Body::Piece(Piece { name, data: data.into(), ..Piece::default() })
+    }
+
+    #[test]
+    fn an_honest_worker_is_believed() {
+        let says =
+            |_: &ObjectName| vec![piece(b"out", b"out"), Body::Done(reduced(vec![output("/w/b", b"out")]))];
+        let (answer, store, name, _dir) = told(says);
+        assert!(matches!(answer.unwrap(), Answer::Reduced { .. }));
+        assert!(store.reduction(&name).is_some());
+    }
+
+    #[test]
+    fn a_hostile_worker_gets_nothing_and_changes_nothing() {
+        let private = ObjectName::of(ObjectKind::Value, b"a key in the store").to_string();
+        let completed = |mut done: Done| {
+            done.completed = vec![b"/etc/shadow".to_vec()];
+            Body::Done(done)
+        };
+        let out = || piece(b"out", b"out");
+        let cases: Vec<(&str, Vec<Body>)> = vec![
+            ("no business of the thunk", vec![Body::Lacking(Names { names: vec![private] })]),
+            ("", vec![Body::Lacking(Names { names: vec!["../../etc/passwd".into()] })]),
+            ("which is no output", vec![out(), Body::Done(reduced(vec![output("/etc/passwd", b"out")]))]),
+            (
+                "which is no output",
+                vec![out(), Body::Done(reduced(vec![output("/w/b", b"out"), output("/w/../x", b"out")]))],
+            ),
+            ("it does not give /w/b", vec![Body::Done(reduced(Vec::new()))]),
+            ("keeps the content", vec![Body::Done(reduced(vec![output("/w/b", b"out")]))]),
+            ("", vec![piece(b"out", b"OUT"), Body::Done(reduced(vec![output("/w/b", b"out")]))]),
+            ("", vec![piece(b"out", b"out and more")]),
+            ("files of its own", vec![out(), completed(reduced(vec![output("/w/b", b"out")]))]),
+            ("out of turn", vec![Body::Job("T".into())]),
+            ("out of turn", vec![Body::Hello(Hello { version: VERSION, slots: 9 })]),
+            ("", vec![Body::Done(protocol::Result::Reduced(vec![0xff; 100]).into())]),
+            ("answered nothing", vec![Body::Done(Done::default())]),
+        ];
+        for (number, (why, says)) in cases.into_iter().enumerate() {
+            let (answer, store, name, _dir) = told(|_| says);
+            let said = format!("{:#}", answer.err().unwrap_or_else(|| panic!("case {number} is believed")));
+            assert!(said.contains(why), "case {number}: {said}");
+            assert!(store.reduction(&name).is_none(), "case {number}");
+        }
+    }
+}

@@ -30,13 +30,13 @@ fn complaints(ran: &Ran) -> Vec<String> {
     ran.err().lines().filter(|l| !l.contains(" thunks: ")).map(Into::into).collect()
 }
 
-fn recorded() -> TestSpace {
+pub fn recorded() -> TestSpace {
     let space = TestSpace::with(&[("a.c", "int a = 1;\n"), ("b.c", "int b = 2;\n")]);
     space.ggtrace_sh("gcc -c a.c; gcc -c b.c").ok();
     space
 }
 
-fn store(space: &TestSpace) -> Store {
+pub fn store(space: &TestSpace) -> Store {
     Store::open(&space.store()).expect("the store is there")
 }
 
@@ -45,14 +45,14 @@ fn thunk_of(space: &TestSpace, path: &str) -> ObjectName {
 }
 
 /// Puts a placeholder at `path` for this thunk, which is put into the store.
-fn plant(space: &TestSpace, path: &str, thunk: &Thunk) {
+pub fn plant(space: &TestSpace, path: &str, thunk: &Thunk) {
     let thunk = store(space).put_thunk(thunk).expect("the store can be written to");
     let placeholder = Placeholder { output: OutputRef { thunk, output: None }, store: space.store() };
     space.write(path, placeholder.encode(&TestSpace::program("gg")).expect("short paths"));
 }
 
 /// The thunk of `a.o` with a shell script in the compiler's place.
-fn scripted(space: &TestSpace, script: &str, output: &Path) -> Thunk {
+pub fn scripted(space: &TestSpace, script: &str, output: &Path) -> Thunk {
     let store = store(space);
     let mut thunk = store.thunk(&thunk_of(space, "a.o")).expect("recorded");
     let shell = fs::canonicalize("/bin/sh").expect("there is a shell");

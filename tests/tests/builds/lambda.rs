@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use tests::{Forced, Ran, Server, TestSpace};
+use tests::{Fault, Forced, Proxy, Ran, Server, TestSpace};
 
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
 use crate::remote::holds;
@@ -70,6 +71,15 @@ impl Cloud {
         }
         space.set("GG_STORAGE_URI", format!("redis://127.0.0.1:{}", redis.port));
         Self { space, aws, redis }
+    }
+
+    /// With all that is said to Amazon's services behind this proxy, and the storage on S3.
+    fn behind(mut self, proxy: &Proxy) -> Self {
+        self.aws.make_bucket("bucket");
+        let endpoint = format!("http://127.0.0.1:{}", proxy.port);
+        self.space.set("GG_STORAGE_URI", format!("s3://bucket?region=us-east-1&endpoint={endpoint}"));
+        self.space.set("AWS_ENDPOINT_URL", endpoint);
+        self
     }
 
     /// With our function deployed.
@@ -328,4 +338,139 @@ fn a_compile_error_comes_home() {
     cloud.space.ggtrace(&["make"]).ok();
     let ran = cloud.space.ggforce(&["-e", "lambda"]).fails().says("add.c:1:").says("failed (exit code 1)");
     assert_eq!(ran.err().matches("expected expression").count(), 1, "{ran}");
+}
+
+/// What S3 says.
+macro_rules! s3 {
+    ($status:literal, $code:literal, $message:literal) => {
+        concat!(
+            "HTTP/1.1 ",
+            $status,
+            "\r\ncontent-type: application/xml\r\nconnection: close\r\n\r\n<?xml version=\"1.0\"?><Error><Code>",
+            $code,
+            "</Code><Message>",
+            $message,
+            "</Message></Error>"
+        )
+    };
+}
+
+/// What Lambda says, with HTTP status 403.
+macro_rules! lambda {
+    ($code:literal, $message:literal) => {
+        concat!(
+            "HTTP/1.1 403 Forbidden\r\nx-amzn-errortype: ",
+            $code,
+            "\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"message\": \"",
+            $message,
+            "\"}"
+        )
+    };
+}
+
+const SKEWED: &str = s3!("403 Forbidden", "RequestTimeTooSkewed", "The difference is too large.");
+const EXPIRED: &str = s3!("400 Bad Request", "ExpiredToken", "The provided token has expired.");
+const WRONG: &str = s3!("403 Forbidden", "SignatureDoesNotMatch", "Check your key.");
+const SLOW_DOWN: &str = s3!("503 Slow Down", "SlowDown", "Please reduce your request rate.");
+const EXPIRED_AT_LAMBDA: &str = lambda!("ExpiredTokenException", "The security token is expired");
+const WRONG_AT_LAMBDA: &str = lambda!("UnrecognizedClientException", "The security token is invalid.");
+const SKEWED_AT_LAMBDA: &str =
+    lambda!("InvalidSignatureException", "Signature expired: 20261125T100000Z is now earlier");
+
+/// What neither time nor repetition helps against is said once, and a storage that says it is asked no more.
+#[test]
+fn a_storage_that_takes_no_credentials_or_no_clock_is_told_once() {
+    for (answer, why) in [
+        (SKEWED, "this machine's clock is wrong (HTTP 403, RequestTimeTooSkewed"),
+        (EXPIRED, "the credentials for AWS have expired (HTTP 400, ExpiredToken"),
+        (WRONG, "the credentials for AWS are wrong (HTTP 403, SignatureDoesNotMatch"),
+    ] {
+        let mut cloud = Cloud::new();
+        let proxy = Proxy::start(cloud.aws.port, move || Fault::Answered(answer));
+        cloud = cloud.behind(&proxy);
+        let expected = plain(&cloud.space);
+        cloud.space.ggtrace(&["make"]).ok();
+        let started = Instant::now();
+        let ran = cloud.space.ggforce(&[]).ok().says(why).says("going on without it");
+        assert_eq!(ran.err().matches(why).count(), 1, "{ran}");
+        assert!(!ran.err().contains("hunter2"), "{ran}");
+        is_forced(&ran);
+        is_as(&cloud.space, &expected);
+        // As many requests as were under way when the first was answered.
+        assert!(proxy.faults().len() <= 12, "{}", proxy.faults().len());
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn a_service_that_takes_no_credentials_is_told_once_and_another_engine_takes_over() {
+    for (answer, why) in [
+        (EXPIRED_AT_LAMBDA, "the credentials for AWS have expired (HTTP 403, ExpiredTokenException"),
+        (SKEWED_AT_LAMBDA, "this machine's clock is wrong (HTTP 403, InvalidSignatureException"),
+        (WRONG_AT_LAMBDA, "the credentials for AWS are wrong (HTTP 403, UnrecognizedClientException"),
+    ] {
+        let mut cloud = Cloud::new();
+        let proxy = Proxy::start(cloud.aws.port, move || Fault::Answered(answer));
+        cloud.space.set("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", proxy.port));
+        cloud.space.ggtrace(&["make"]).ok();
+        let ran = cloud.space.ggforce(&["-e", "lambda"]).fails().says(why);
+        assert_eq!(ran.err().lines().count(), 1, "{ran}");
+        assert_eq!(proxy.faults().len(), 1);
+        is_forced(&cloud.space.ggforce(&["-e", "lambda", "--fallback-engine", "local"]).ok().says(why));
+        assert_eq!(proxy.faults().len(), 2);
+    }
+}
+
+/// Credentials that expire while a build is forced: what was under way is not lost, the rest is another engine's.
+#[test]
+fn credentials_that_expire_while_it_works() {
+    let mut cloud = Cloud::deployed();
+    let mut left = 3;
+    let proxy = Proxy::start(cloud.aws.port, move || {
+        left -= 1;
+        if left >= 0 { Fault::Cut(u64::MAX) } else { Fault::Answered(EXPIRED_AT_LAMBDA) }
+    });
+    cloud.space.set("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", proxy.port));
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    let args = ["-e", "lambda", "-j", "4", "--fallback-engine", "local"];
+    let ran = cloud.space.ggforce(&args).ok().says("the credentials for AWS have expired");
+    is_forced(&ran);
+    is_as(&cloud.space, &expected);
+    assert_eq!(ran.err().matches("have expired").count(), 1, "{ran}");
+}
+
+#[test]
+fn a_storage_that_is_asked_too_much_is_asked_again() {
+    let cloud = Cloud::deployed();
+    let mut number = 0;
+    let proxy = Proxy::start(cloud.aws.port, move || {
+        number += 1;
+        if number <= 40 && number % 2 == 1 { Fault::Answered(SLOW_DOWN) } else { Fault::Nothing }
+    });
+    let cloud = cloud.behind(&proxy);
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&[]).ok());
+    is_as(&cloud.space, &expected);
+    assert!(proxy.faults().contains(&Fault::Answered(SLOW_DOWN)));
+}
+
+/// The function stops the command before Lambda would stop the function, and says so.
+#[test]
+fn a_command_that_takes_longer_than_the_function_may_is_another_engine_s() {
+    let cloud = Cloud::new();
+    let zip_and_time = ["--role", ROLE, "--timeout", "5"];
+    cloud.deploy(&TestSpace::program("bootstrap"), &zip_and_time).ok();
+    cloud.space.write(
+        "tools/as.c",
+        "#include <unistd.h>\nint main(int n, char **v) { sleep(9); execv(\"/usr/bin/as\", v); }\n",
+    );
+    cloud.space.run(&["cc", "-o", "tools/as", "tools/as.c"]).ok();
+    cloud.space.write("slow.c", "int slow;\n");
+    cloud.space.ggtrace(&["gcc", "-B", "tools/", "-c", "slow.c"]).ok();
+    let ran = cloud.space.ggforce(&["-e", "lambda", "slow.o"]).fails().says("the function's time was up");
+    assert!(cloud.space.is_placeholder("slow.o"), "{ran}");
+    cloud.space.ggforce(&["-e", "lambda", "--fallback-engine", "local", "slow.o"]).ok();
+    assert!(!cloud.space.is_placeholder("slow.o"));
 }

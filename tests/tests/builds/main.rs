@@ -36,6 +36,7 @@ mod remote;
 mod replay;
 mod side_outputs;
 mod strace;
+mod strangers;
 mod systems;
 mod umbrella;
 mod unprivileged;

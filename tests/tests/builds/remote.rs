@@ -41,7 +41,7 @@ impl Host {
         Self { child, address }
     }
 
-    fn engine(&self) -> String {
+    pub fn engine(&self) -> String {
         format!("remote={}", self.address)
     }
 

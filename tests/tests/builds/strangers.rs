@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A client's command that wants more from a worker host than its inputs: other files, other processes' environment, the network. The
+//! same program, run where nothing holds it back, gets all of it, so each attempt is one that could succeed.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use tests::{Forced, TestSpace};
+use thunk::Input;
+
+use crate::hostile::{plant, recorded, scripted, store};
+use crate::remote::Host;
+
+/// `probe SECRET OUTSIDE PORT`: prints a word for each thing that it could do.
+const PROBE: &str = r#"
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static char buffer[1 << 20];
+
+static int holds(int fd) {
+    if (fd < 0) return 0;
+    ssize_t got = read(fd, buffer, sizeof buffer);
+    close(fd);
+    return got > 0 && memmem(buffer, got, "hunter2", 7) != NULL;
+}
+
+int main(int n, char **v) {
+    FILE *out = fopen(v[4], "w");
+    char path[4096];
+    if (holds(open(v[1], O_RDONLY))) fputs("read ", out);
+    snprintf(path, sizeof path, "/../../../../../..%s", v[1]);
+    if (holds(open(path, O_RDONLY))) fputs("climbed ", out);
+    unlink("link");
+    if (symlink(v[1], "link") == 0 && holds(open("link", O_RDONLY))) fputs("followed ", out);
+    unlink("link");
+    snprintf(path, sizeof path, "/proc/self/root%s", v[1]);
+    if (holds(open(path, O_RDONLY))) fputs("root ", out);
+    snprintf(path, sizeof path, "%s/escaped", v[2]);
+    int written = open(path, O_WRONLY | O_CREAT, 0644);
+    if (written >= 0) fputs("wrote ", out);
+    DIR *proc = opendir("/proc");
+    int environ = 0, image = 0;
+    for (struct dirent *entry; proc && (entry = readdir(proc));) {
+        if (strspn(entry->d_name, "0123456789") == 0) continue;
+        snprintf(path, sizeof path, "/proc/%s/environ", entry->d_name);
+        environ |= holds(open(path, O_RDONLY));
+        snprintf(path, sizeof path, "/proc/%s/root%s", entry->d_name, v[1]);
+        image |= holds(open(path, O_RDONLY));
+    }
+    if (environ) fputs("environ ", out);
+    if (image) fputs("image ", out);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(v[3])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    if (connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&to, sizeof to) == 0) fputs("connected ", out);
+    if (holds(syscall(SYS_openat, AT_FDCWD, v[1], O_RDONLY))) fputs("syscall ", out);
+    fputs("done", out);
+    return 0;
+}
+"#;
+
+/// A worker's machine, and the program that looks around on it.
+struct Machine {
+    space: TestSpace,
+    probe: PathBuf,
+    outside: PathBuf,
+    network: TcpListener,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let space = recorded();
+        let outside = space.outside().join("private");
+        fs::create_dir(&outside).expect("our own directory");
+        fs::write(outside.join("secret"), "hunter2").expect("our own directory");
+        space.write("probe.c", PROBE);
+        space.run(&["gcc", "-D_GNU_SOURCE", "-include", "stdlib.h", "-o", "probe", "probe.c"]).ok();
+        let network = TcpListener::bind("127.0.0.1:0").expect("this machine has free ports");
+        let probe = space.path("probe");
+        Self { space, probe, outside, network }
+    }
+
+    fn arguments(&self, out: &str) -> Vec<String> {
+        let secret = self.outside.join("secret");
+        let port = self.network.local_addr().expect("it is bound").port().to_string();
+        let text = |path: &PathBuf| path.to_str().expect("our own names").to_owned();
+        vec![text(&self.probe), text(&secret), text(&self.outside), port, text(&self.space.path(out))]
+    }
+
+    /// What the program gets of it where nothing holds it back.
+    fn bare(&self) -> String {
+        let mut command = self.space.command(&self.probe);
+        command.args(&self.arguments("bare")[1..]).env("SECRET", "hunter2");
+        assert!(command.status().expect("it starts").success());
+        fs::remove_file(self.outside.join("escaped")).expect("it was written");
+        String::from_utf8_lossy(&self.space.read("bare")).into_owned()
+    }
+
+    /// What it gets as a thunk on a worker host with a secret in its environment.
+    fn as_thunk(&self, manner: Option<&str>) -> String {
+        let out = self.space.path("out.txt");
+        let mut thunk = scripted(&self.space, "", &out);
+        let (value, _) = store(&self.space).put_file(&self.probe).expect("readable");
+        thunk.function = Some(value);
+        thunk.executables.push(Input { path: self.probe.clone(), value });
+        thunk.program = Some(self.probe.clone());
+        thunk.args = self.arguments("out.txt").into_iter().map(Into::into).collect();
+        plant(&self.space, "out.txt", &thunk);
+        let mut command = self.space.command(TestSpace::program("ggforce"));
+        command.env("SECRET", "hunter2");
+        if let Some(manner) = manner {
+            command.env("GG_MANNER", manner);
+        }
+        let host = Host::start_as(command, &self.space, "host", &[]);
+        let ran = self.space.ggforce(&["-e", &host.engine(), "out.txt"]).ok();
+        assert_eq!(Forced::of(&ran).run, 1, "{ran}");
+        String::from_utf8_lossy(&self.space.read("out.txt")).into_owned()
+    }
+}
+
+#[test]
+fn a_thunk_gets_nothing_of_a_worker_but_its_inputs() {
+    let machine = Machine::new();
+    let bare = machine.bare();
+    assert_eq!(bare, "read climbed followed root wrote environ image connected syscall done");
+    assert_eq!(machine.as_thunk(None), "done");
+    assert!(!machine.outside.join("escaped").exists());
+}
+
+/// A translation of paths is no jail, and says so in ARCHITECTURE.md: the network is there, and so is what is opened by hand.
+#[test]
+fn a_thunk_gets_nothing_by_name_where_paths_are_translated() {
+    let machine = Machine::new();
+    let got = machine.as_thunk(Some("translated"));
+    let held: Vec<&str> = got.split(' ').filter(|word| !["connected", "syscall"].contains(word)).collect();
+    assert_eq!(held, ["done"], "{got}");
+    assert!(!machine.outside.join("escaped").exists());
+}
