@@ -241,9 +241,9 @@ impl Walk<'_> {
 
     fn visit(&mut self, path: &Path) -> Result<(), Decline> {
         if self.world.node(path) == Some(Node::Placeholder) {
-            for library in self.world.linked_with(path) {
-                if is_file(&library, self.world) {
-                    self.add(library)?;
+            for file in self.world.linked_with(path).into_iter().chain(self.world.thin_members(path)) {
+                if is_file(&file, self.world) {
+                    self.add(file)?;
                 }
             }
             return Ok(());
@@ -266,10 +266,9 @@ impl Walk<'_> {
                     }
                 }
             }
-        } else if bytes.starts_with(b"!<thin>\n") {
-            let base = path.parent().unwrap_or(Path::new("/"));
-            for member in thin_members(&bytes).ok_or_else(|| damaged(path))? {
-                self.add(base.join(member))?;
+        } else if bytes.starts_with(THIN) {
+            for member in members_of_thin(path, &bytes)? {
+                self.add(member)?;
             }
         } else if script::may_be_script(&bytes) {
             self.visit_script(path, &bytes)?;
@@ -361,8 +360,33 @@ impl Walk<'_> {
     }
 }
 
-fn damaged(path: &Path) -> Decline {
-    Decline(format!("{} is a damaged archive", path.display()))
+/// How a thin archive begins.
+pub const THIN: &[u8; 8] = b"!<thin>\n";
+
+/// The files that a thin archive refers to, if the file or placeholder at `archive` is one.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub(crate) fn thin_archive(archive: &Path, world: &dyn World) -> Result<Option<Vec<PathBuf>>, Decline> {
+    match world.node(archive) {
+        Some(Node::Placeholder) => {
+            Ok(Some(world.thin_members(archive)).filter(|members| !members.is_empty()))
+        }
+        Some(Node::File) => {
+            let bytes = world
+                .read(archive)
+                .map_err(|e| Decline(format!("{} cannot be read: {e}", archive.display())))?;
+            if bytes.starts_with(THIN) { members_of_thin(archive, &bytes).map(Some) } else { Ok(None) }
+        }
+        _ => Ok(None),
+    }
+}
+
+fn members_of_thin(archive: &Path, bytes: &[u8]) -> Result<Vec<PathBuf>, Decline> {
+    let base = archive.parent().unwrap_or(Path::new("/"));
+    let names =
+        thin_members(bytes).ok_or_else(|| Decline(format!("{} is a damaged archive", archive.display())))?;
+    Ok(names.into_iter().map(|name| base.join(name)).collect())
 }
 
 /// Is there a regular file, computed or not?
@@ -429,8 +453,9 @@ fn thin_members(bytes: &[u8]) -> Option<Vec<PathBuf>> {
     for member in members(bytes, true).filter(|m| !is_special(m.name)) {
         let name = match member.name.strip_prefix(b"/") {
             Some(offset) => {
-                // `/OFFSET`, or `/OFFSET:ORIGIN` for a member of a nested archive.
-                let digits = offset.split(|&b| b == b':').next()?;
+                // `/OFFSET`, or `/OFFSET:ORIGIN` for a member of a nested archive. GNU ar leaves the slash that ended the name
+                // behind the number where the name filled the field.
+                let digits = offset.split(|b| !b.is_ascii_digit()).next()?;
                 let offset: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
                 let name = names.get(offset..)?;
                 name[..memchr::memchr(b'\n', name)?].strip_suffix(b"/")?

@@ -63,6 +63,12 @@ pub trait World {
     /// For a placeholder (or a file made by a deferred command): the shared libraries that its link was given,
     /// which a later link against it will want to see. Empty for others.
     fn linked_with(&self, path: &Path) -> Vec<PathBuf>;
+    /// For a placeholder: the files that it will refer to if it is going to be a thin archive, which holds the names of its members only.
+    /// Empty for others.
+    fn thin_members(&self, placeholder: &Path) -> Vec<PathBuf> {
+        let _ = placeholder;
+        Vec::new()
+    }
     /// Will the file behind this placeholder be a program or a shared library, whatever mode it was given since? `None` where that is not
     /// known.
     fn is_linked(&self, placeholder: &Path) -> Option<bool> {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(crate) struct Memory {
     files: BTreeMap<PathBuf, Arc<Vec<u8>>>,
     placeholders: BTreeMap<PathBuf, Vec<PathBuf>>,
+    thin: BTreeMap<PathBuf, Vec<PathBuf>>,
     answers: BTreeMap<Vec<OsString>, Answer>,
     executables: Vec<PathBuf>,
 }
@@ -35,6 +36,12 @@ impl Memory {
     pub fn placeholder(mut self, path: &str, linked_with: &[&str]) -> Memory {
         self.placeholders.insert(path.into(), linked_with.iter().map(PathBuf::from).collect());
         self
+    }
+
+    /// A placeholder of a thin archive.
+    pub fn thin(mut self, path: &str, members: &[&str]) -> Memory {
+        self.thin.insert(path.into(), members.iter().map(PathBuf::from).collect());
+        self.placeholder(path, &[])
     }
 
     pub fn executable(mut self, path: &str) -> Memory {
@@ -82,6 +89,10 @@ impl World for Memory {
 
     fn linked_with(&self, path: &Path) -> Vec<PathBuf> {
         self.placeholders.get(&normal(path)).cloned().unwrap_or_default()
+    }
+
+    fn thin_members(&self, placeholder: &Path) -> Vec<PathBuf> {
+        self.thin.get(&normal(placeholder)).cloned().unwrap_or_default()
     }
 
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {

@@ -129,6 +129,9 @@ pub fn identity(metadata: &Metadata) -> FdIdentity {
 impl SharedSink for Kernel {
     fn event(&self, process: Pid, event: Event) {
         self.0.changes(&event);
+        if let Event::Transferred(how, from, to) = &event {
+            self.0.transferred(*how, from.real(), to.real());
+        }
         let watch = &self.0.watch;
         if matches!(event, Event::Traces) {
             self.0.refuse_tracers();

@@ -17,7 +17,7 @@ use std::time::Instant;
 use models::World as _;
 use models::recognise::Executable;
 use models::scanner::{Moment, Scanner};
-use observe::Event;
+use observe::{Event, Transfer};
 use thunk::{
     FileId, ObjectName, OutputRef, Placeholder, Store, Tree, is_below, is_made_up, real_place, trace,
 };
@@ -341,6 +341,26 @@ impl Recorder {
         moved.iter().for_each(|path| self.standing.changed(path));
         self.tell_engine(&moved);
         self.note_outputs(moved)
+    }
+
+    /// A process whose calls the kernel tells of renames or links this, or has just done so. Hooks see for themselves whether it is a
+    /// placeholder; here it is at one of the two places.
+    pub fn transferred(&self, how: Transfer, from: &Path, to: &Path) {
+        if !self.has_outputs() {
+            return;
+        }
+        let known = [from, to].map(|path| std::fs::symlink_metadata(path).ok());
+        let directory = known.iter().flatten().any(std::fs::Metadata::is_dir);
+        let may_be = |file: &std::fs::Metadata| file.is_file() && wire::size_may_be_placeholder(file.len());
+        if !directory && !known.iter().flatten().any(may_be) {
+            return;
+        }
+        let back = (how == Transfer::Exchange).then_some((to, from));
+        for (old, new) in std::iter::once((from, to)).chain(back) {
+            if let Err(error) = self.note_placed(new, Some(old), directory) {
+                self.complain(&error);
+            }
+        }
     }
 
     /// Every path at which a placeholder of this recording may stand.

@@ -2,14 +2,15 @@
 //! `ar` and `ranlib`: GNU's, gcc's wrappers around them, LLVM's.
 //!
 //! Understood are the operations that make or change an archive. What prints or extracts runs; so does what depends on times
-//! of files (`u` with an existing archive) or records them (`U`), and everything about thin archives, which stay
-//! tied to their members. An archive that exists is an input as well, since it is changed.
+//! of files (`u` with an existing archive) or records them (`U`). An archive that exists is an input as well, since it is
+//! changed. A thin archive holds the names of its members only: to whoever changes it they are inputs too.
 
 use super::draft::{Draft, decline};
 use super::options::{Item, Row, Style, Takes, parse as parse_options};
 use super::{Planned, Request, sample};
+use crate::libraries::thin_archive;
 use crate::recognise::Flavour;
-use crate::{Decline, Node, Question, Role};
+use crate::{Decline, Question, Role};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -29,6 +30,12 @@ pub struct ArJob {
 impl ArJob {
     fn has(&self, modifier: u8) -> bool {
         self.modifiers.contains(&modifier)
+    }
+
+    /// Will a new archive be thin?
+    #[must_use]
+    pub fn thin(&self) -> bool {
+        self.has(b'T')
     }
 }
 
@@ -50,6 +57,7 @@ pub fn parse_ar(args: &[OsString]) -> Result<Request<ArJob>, Decline> {
                 names.extend(args[index + 1..].iter().cloned());
                 break;
             }
+            b"--thin" => keys.push(b'T'),
             [b'-', b'-', ..] => return Err(decline!("option {}", arg.to_string_lossy())),
             [b'-', letters @ ..] if !letters.is_empty() => keys.extend(letters),
             letters if index == 0 => keys.extend(letters),
@@ -65,10 +73,9 @@ pub fn parse_ar(args: &[OsString]) -> Result<Request<ArJob>, Decline> {
                 _ => {}
             },
             b'p' | b't' | b'x' => return Err(decline!("operation {} of ar", char::from(key))),
-            b'a' | b'b' | b'c' | b'D' | b'f' | b'i' | b'N' | b'o' | b'P' | b's' | b'S' | b'u' => {
+            b'a' | b'b' | b'c' | b'D' | b'f' | b'i' | b'N' | b'o' | b'P' | b's' | b'S' | b'T' | b'u' => {
                 modifiers.push(key)
             }
-            b'T' => return Err(decline!("thin archive")),
             b'U' => return Err(decline!("modifier U: records the times of files")),
             b'v' => return Err(decline!("verbose output")),
             b'V' | b'h' => return Ok(Request::Query),
@@ -95,9 +102,11 @@ pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     let archive = draft.path(&job.archive);
     let exists = draft.world.node(&archive).is_some();
     if exists {
-        refuse_thin(draft, &archive)?;
         if job.has(b'u') {
             return Err(decline!("modifier u: compares the times of files"));
+        }
+        if members_too(draft, &archive)? != job.thin() && job.operation != b's' {
+            return Err(decline!("a thin archive out of one that is not, or the other way round"));
         }
         draft.in_place(archive)?;
     } else {
@@ -113,6 +122,10 @@ pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
         for member in &job.members {
             let member = draft.path(member);
             draft.input(&member)?;
+            // A thin archive takes over what another one refers to.
+            if job.thin() {
+                members_too(draft, &member)?;
+            }
         }
     }
     if !job.has(b'D') {
@@ -172,7 +185,7 @@ pub(super) fn plan_ranlib(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     let Request::Job(job) = parse_ranlib(&args)? else { return Ok(Request::Query) };
     for archive in &job.archives {
         let archive = draft.path(archive);
-        refuse_thin(draft, &archive)?;
+        members_too(draft, &archive)?;
         draft.in_place(archive)?;
     }
     if !job.deterministic {
@@ -183,14 +196,13 @@ pub(super) fn plan_ranlib(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     Ok(Request::Job(()))
 }
 
-/// A thin archive holds the names of its members only: they would be inputs as well.
-fn refuse_thin(draft: &Draft<'_>, archive: &Path) -> Result<(), Decline> {
-    if draft.world.node(archive) != Some(Node::File) {
-        return Ok(());
+/// Adds what a thin archive refers to, and says whether `archive` is one.
+fn members_too(draft: &mut Draft<'_>, archive: &Path) -> Result<bool, Decline> {
+    let Some(members) = thin_archive(archive, draft.world)? else { return Ok(false) };
+    for member in members {
+        draft.input(&member)?;
     }
-    let bytes =
-        draft.world.read(archive).map_err(|e| decline!("{} cannot be read: {e}", archive.display()))?;
-    if bytes.starts_with(b"!<thin>") { Err(decline!("thin archive")) } else { Ok(()) }
+    Ok(true)
 }
 
 /// Without `D` an archive holds the times and owners of its members, unless the tool was built to leave them out, as

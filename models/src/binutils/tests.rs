@@ -89,12 +89,14 @@ fn an_archive_that_exists_is_changed() {
 
 #[test]
 fn archives_that_are_not_deferred() {
-    let world = world(&["/w/a.o", "/w/lib.a"]).file("/w/thin.a", b"!<thin>\n");
+    let damaged = format!("!<thin>\n{:<48}{:<10}`\n", "/9", 3).into_bytes();
+    let world = world(&["/w/a.o", "/w/lib.a"]).file("/w/damaged.a", &damaged).thin("/w/p.a", &["/w/a.o"]);
     for (line, reason) in [
         ("ar t lib.a", "operation t of ar"),
         ("ar x lib.a", "operation x of ar"),
-        ("ar rcT new.a a.o", "thin archive"),
-        ("ar r thin.a a.o", "thin archive"),
+        ("ar rcT lib.a a.o", "a thin archive out of one that is not, or the other way round"),
+        ("ar rc p.a a.o", "a thin archive out of one that is not, or the other way round"),
+        ("ar rcT new.a damaged.a", "/w/damaged.a is a damaged archive"),
         ("ar rcv new.a a.o", "verbose output"),
         ("ar rcU new.a a.o", "modifier U: records the times of files"),
         ("ar r new.a a.o", "without modifier c ar says that it creates the archive"),
@@ -109,7 +111,22 @@ fn archives_that_are_not_deferred() {
         assert_eq!(declined(AR, line, &world), reason, "{line}");
     }
     assert_eq!(declined(RANLIB, "ranlib -t lib.a", &world), "index with times of files");
-    assert_eq!(declined(RANLIB, "ranlib thin.a", &world), "thin archive");
+}
+
+#[test]
+fn thin_archives_come_with_what_they_refer_to() {
+    let thin = format!("!<thin>\n{:<48}{:<10}`\n", "d/b.o/", 3).replace("d/b.o/", "b.o/  ").into_bytes();
+    let world =
+        world(&["/w/a.o", "/w/sub/b.o", "/w/lib.a"]).file("/w/sub/thin.a", &thin).thin("/w/p.a", &["/w/a.o"]);
+    for line in ["ar rcT new.a a.o", "gcc-ar csrDT new.a a.o", "ar rc --thin new.a a.o"] {
+        assert_eq!(inputs(&deferred(AR, line, &world)), ["/w/a.o"], "{line}");
+    }
+    assert_eq!(inputs(&deferred(AR, "ar rcT new.a sub/thin.a", &world)), ["/w/sub/b.o", "/w/sub/thin.a"]);
+    assert_eq!(inputs(&deferred(AR, "ar rcT new.a p.a lib.a", &world)), ["/w/a.o", "/w/lib.a", "/w/p.a"]);
+    assert_eq!(inputs(&deferred(AR, "ar rc new.a p.a", &world)), ["/w/p.a"]);
+    assert_eq!(inputs(&deferred(AR, "ar rcT p.a sub/b.o", &world)), ["/w/a.o", "/w/p.a", "/w/sub/b.o"]);
+    assert_eq!(inputs(&deferred(RANLIB, "ranlib sub/thin.a", &world)), ["/w/sub/b.o", "/w/sub/thin.a"]);
+    assert_eq!(inputs(&deferred(AR, "ar s p.a", &world)), ["/w/a.o", "/w/p.a"]);
 }
 
 #[test]

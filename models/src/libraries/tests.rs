@@ -116,7 +116,7 @@ fn members_of_thin_archives_are_read() {
     thin.extend(header("//", names.len()).as_bytes());
     thin.extend(names);
     thin.push(b'\n');
-    thin.extend(header("/0", 1000).as_bytes());
+    thin.extend(header("/0             /", 1000).as_bytes());
     thin.extend(header("b.o/", 1000).as_bytes());
     let world = Memory::default()
         .file("/w/lib/x.a", &thin)
@@ -124,6 +124,8 @@ fn members_of_thin_archives_are_read() {
         .file("/w/lib/b.o", b"\0");
     let closure = search(&[]).closure(&["/w/lib/x.a".into()], &world).unwrap();
     assert_eq!(closure, paths(&["/w/lib/x.a", "/w/lib/sub/long-name-of-a-member.o", "/w/lib/b.o"]));
+    let world = Memory::default().thin("/w/t.a", &["/w/a.o", "/w/gone.rsp"]).placeholder("/w/a.o", &[]);
+    assert_eq!(search(&[]).closure(&["/w/t.a".into()], &world).unwrap(), paths(&["/w/t.a", "/w/a.o"]));
     let world = Memory::default().file("/w/lib/x.a", &thin);
     assert!(search(&[]).closure(&["/w/lib/x.a".into()], &world).is_err());
 }

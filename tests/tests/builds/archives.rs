@@ -48,10 +48,31 @@ fn members_listed_printed_and_extracted() {
 
 #[test]
 fn thin_archives() {
+    // The name of one member fills the field that it gets in an archive.
     space().script_same_as_plain(
-        "gcc -c a.c b.c c.c main.c; ar rcsT thin.a a.o b.o c.o; gcc -o prog main.o thin.a; ./prog",
-        2,
+        "gcc -c a.c b.c main.c; mkdir d; gcc -c -o d/fifteen-chars.o c.c
+         ar rcsT thin.a a.o b.o d/fifteen-chars.o; gcc -o prog main.o thin.a; ./prog",
+        4,
     );
+}
+
+#[test]
+fn a_link_with_a_thin_archive_that_is_not_made_yet() {
+    let seen = space().script_same_as_plain(
+        "mkdir d; gcc -c a.c b.c main.c; gcc -c -o d/fifteen-chars.o c.c
+         gcc-ar csrDT d/some.a d/fifteen-chars.o b.o
+         ar qcT all.a d/some.a a.o; ranlib all.a; ar rsT all.a a.o; gcc -o prog main.o all.a; gcc -o prog2 main.o all.a",
+        8,
+    );
+    assert_eq!(seen.cold.run, 8, "something was forced while the build was recorded:\n{}", seen.recorded);
+}
+
+#[test]
+fn a_thin_archive_that_exists_before_the_build() {
+    let space = space();
+    space.sh("gcc -c a.c c.c; ar rcsT lib.a a.o").ok();
+    space
+        .script_same_as_plain("gcc -c b.c main.c; ar rsT lib.a b.o c.o; gcc -o prog main.o lib.a; ./prog", 3);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use tests::TestSpace;
+use tests::{Snapshot, TestSpace};
 
 fn space() -> TestSpace {
     TestSpace::with(&[("a.c", "#include <stdio.h>\nint main(void) { puts(\"a\"); return 0; }\n")])
@@ -27,6 +27,38 @@ fn moves_copies_and_links_carry_them() {
         assert!(space.is_placeholder(path), "{path} was not carried along");
     }
     space.force_all();
+}
+
+#[test]
+fn what_programs_without_hooks_move_is_forced_where_it_is_then() {
+    let space = space();
+    space.write(
+        "carry.c",
+        "#define _GNU_SOURCE
+         #include <fcntl.h>
+         #include <stdio.h>
+         #include <unistd.h>
+         int main(void) {
+             return rename(\"o/a.o\", \"p/a.o\") || link(\"o/b.o\", \"p/b.o\") || rename(\"o/sub\", \"p/sub\")
+                 || renameat2(AT_FDCWD, \"o/d.o\", AT_FDCWD, \"p/text\", RENAME_EXCHANGE);
+         }",
+    );
+    space.sh("gcc -static -o carry carry.c; mkdir -p o/sub p; echo text > p/text").ok();
+    let script = "for o in o/a o/b o/sub/c o/d; do gcc -c a.c -o $o.o; done; ./carry";
+    for method in ["auto", "ptrace", "preload"] {
+        space.keep();
+        space.sh(script).ok();
+        let plain = Snapshot::of(&space.tree());
+        space.restore();
+        space.ggtrace(&["--method", method, "sh", "-ec", script]).ok();
+        if method != "preload" {
+            assert!(space.is_placeholder("p/a.o"), "{method}: there is nothing to carry along");
+        }
+        space.force_all();
+        let deviations = plain.deviations(&Snapshot::of(&space.tree()));
+        assert!(deviations.is_empty(), "{method}: the tree is not as plainly built:\n{deviations}");
+        space.restore();
+    }
 }
 
 #[test]

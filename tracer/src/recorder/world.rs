@@ -11,9 +11,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use models::binutils::{Request, parse_ar};
+use models::libraries::THIN;
+use models::recognise::Program;
 use models::{Answer, Node, Question, World};
 use observe::Event;
-use thunk::{FileFacts, FileId, Led, ObjectName, Placeholder, is_made_up};
+use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Thunk, is_made_up};
 
 use super::{Recorder, lock};
 use crate::log::Ways;
@@ -46,6 +49,49 @@ impl Recorder {
             }
             _ => self.store.put_seen(path, facts),
         }
+    }
+}
+
+impl Recorder {
+    /// The inputs of the command that makes this output, if that is a thin archive: its members are among them.
+    fn members_of_thin(&self, output: &OutputRef) -> Option<Vec<PathBuf>> {
+        let thunk = self.store.thunk(&output.thunk).ok()?;
+        if !self.makes_thin(&thunk, output) {
+            return None;
+        }
+        let values = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
+        let inputs = values.chain(thunk.thunks.iter().map(|i| &i.path));
+        Some(inputs.filter(|path| !thunk.outputs.contains(path)).cloned().collect())
+    }
+
+    /// Does this thunk make a thin archive, or change one?
+    fn makes_thin(&self, thunk: &Thunk, output: &OutputRef) -> bool {
+        let (Some(program), Some(name)) = (&thunk.program, thunk.args.first()) else { return false };
+        match self.program(program, name).map(|facts| facts.program) {
+            Ok(Program::Ar(_)) => {
+                if matches!(parse_ar(&thunk.args[1..]), Ok(Request::Job(job)) if job.thin()) {
+                    return true;
+                }
+            }
+            Ok(Program::Ranlib(_)) => {}
+            _ => return false,
+        }
+        // What it was before tells.
+        let Some(archive) = output.output.as_ref().or(thunk.outputs.first()) else { return false };
+        if let Some(before) = thunk.thunks.iter().find(|i| i.path == *archive) {
+            return self
+                .store
+                .thunk(&before.from.thunk)
+                .is_ok_and(|thunk| self.makes_thin(&thunk, &before.from));
+        }
+        let values = thunk.values.iter().chain(&thunk.executables);
+        values.filter(|i| i.path == *archive).any(|i| self.is_thin(&i.value))
+    }
+
+    fn is_thin(&self, value: &ObjectName) -> bool {
+        let mut start = [0; THIN.len()];
+        let mut read = |path: &PathBuf| File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        self.store.find(value).as_ref().is_some_and(|path| read(path).is_ok()) && start == *THIN
     }
 }
 
@@ -121,6 +167,11 @@ impl World for Recorder {
         let given = values.chain(made).filter(|p| is_shared_library(p));
         // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
         given.flat_map(|p| names_of(p)).chain(names_of(path)).filter(|p| p != path).collect()
+    }
+
+    fn thin_members(&self, placeholder: &Path) -> Vec<PathBuf> {
+        let Ok(Some(placeholder)) = Placeholder::read(placeholder) else { return Vec::new() };
+        self.members_of_thin(&placeholder.output).unwrap_or_default()
     }
 
     fn is_linked(&self, placeholder: &Path) -> Option<bool> {
