@@ -124,8 +124,9 @@ const GNU: &[Row<L>] = &[
     with(&["sysroot"], "", L::Sysroot),
     with(&["Map"], "", L::WritesSide),
     with(&["dependency-file"], "", L::WritesDependencies),
-    with(&["out-implib"], "", L::WritesSide),
     with(&["mri-script"], "c", L::Unmodelled),
+    // An import library is executable where it is an ELF file, and not where it is an archive.
+    with(&["out-implib"], "", L::Unmodelled),
     with(&["error-handling-script", "base_file", "output-def"], "", L::Unmodelled),
     with(&["section-ordering-file", "remap-inputs-file", "remap-inputs"], "", L::Unmodelled),
     with(&[], "Y", L::Unmodelled),

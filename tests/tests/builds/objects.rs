@@ -63,3 +63,9 @@ fn copies_of_what_was_given_another_mode() {
         7,
     );
 }
+
+/// An import library is executable where it is an ELF file.
+#[test]
+fn import_libraries_have_the_mode_that_the_linker_gives_them() {
+    space().script_same_as_plain("gcc -shared -fPIC -Wl,--out-implib,x.imp -o x.so main.c; gcc -c main.c", 1);
+}
