@@ -137,3 +137,55 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
         _ => Err(invalid("a request of unknown kind")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives so many bytes at a time.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let at = self.0.len().min(self.1).min(to.len());
+            let (now, later) = self.0.split_at(at);
+            to[..at].copy_from_slice(now);
+            self.0 = later;
+            Ok(at)
+        }
+    }
+
+    fn exec(long: &str) -> Vec<u8> {
+        let strings = ["./cc", "/w", "cc", "-c", "A=1", "B==", "C", long];
+        let payload: Vec<u8> = strings.iter().flat_map(|s| s.bytes().chain([0])).collect();
+        let (kind, len) = (request_kind::EXEC, payload.len() as u32);
+        let head =
+            wire::Request { magic: wire::MAGIC, kind, len, argc: 2, envc: 4, ..wire::Request::default() };
+        [head.as_bytes(), &payload].concat()
+    }
+
+    #[test]
+    fn a_request_is_the_same_in_whatever_pieces_it_comes() {
+        for long in ["D=4".to_owned(), format!("D={}", "4".repeat(3 * FIRST))] {
+            let bytes = exec(&long);
+            for piece in [1, 7, size_of::<wire::Request>(), FIRST, bytes.len()] {
+                let Ok(Request::Exec(exec)) = read(&mut Pieces(&bytes, piece)) else { panic!("{piece}") };
+                let Invocation { program, argv, env, cwd } = &exec.invocation;
+                assert_eq!((program.to_str(), cwd.to_str()), (Some("/w/cc"), Some("/w")));
+                assert_eq!(argv[..], ["cc", "-c"]);
+                let expected = [("A", "1"), ("B", "="), ("C", ""), ("D", &long[2..])];
+                assert_eq!(*env, expected.into_iter().collect());
+            }
+            for cut in [0, 10, size_of::<wire::Request>(), bytes.len() - 1] {
+                assert!(read(&mut Pieces(&bytes[..cut], 5)).is_err(), "{cut}");
+            }
+        }
+        // It says that there are more strings than there are.
+        let mut bytes = exec("D=4");
+        bytes.truncate(size_of::<wire::Request>());
+        let head =
+            wire::Request { magic: wire::MAGIC, kind: request_kind::EXEC, argc: 1, ..Default::default() };
+        bytes.copy_from_slice(head.as_bytes());
+        assert!(read(&mut Pieces(&bytes, 100)).is_err());
+    }
+}
