@@ -332,7 +332,7 @@ impl Recorder {
         let Ok(path) = real_place(path) else { return Ok(()) };
         if !directory {
             self.standing.changed(&path);
-            self.tell_engine(&[path.clone()]);
+            self.tell_engine(std::slice::from_ref(&path));
             return self.note_outputs([path]);
         }
         let Some(old) = old.and_then(|old| real_place(old).ok()) else { return Ok(()) };
