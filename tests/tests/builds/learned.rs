@@ -148,5 +148,5 @@ fn a_program_that_was_built_anew_runs() {
     space.ggtrace(&["make", "FLAGS=--coverage"]).ok();
     space.ggforce(&[]).ok();
     assert_eq!(space.read("list.txt"), b"one\n");
-    assert!(space.path("prog-prog.gcda").exists());
+    assert!(space.path("prog.gcda").exists());
 }
