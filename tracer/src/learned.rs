@@ -5,7 +5,8 @@
 //! - All that it used is as it was, and what it looked for in vain is still missing: its thunk is the same, and is reduced.
 //! - Files of the project have other contents: a thunk with these and everything else as it was. Nobody knows that the command will
 //!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed. Nor that it will write
-//!   the same ones: so all that it wrote must be named among its arguments, and the programs that it started must be as they were.
+//!   the same ones: so all that it wrote must be named among its arguments, the programs that it started must be as they were, and to write
+//!   other files makes the forced run fail.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
 //! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one

@@ -150,3 +150,20 @@ fn a_program_that_was_built_anew_runs() {
     assert_eq!(space.read("list.txt"), b"one\n");
     assert!(space.path("prog.gcda").exists());
 }
+
+#[test]
+fn to_write_other_files_than_before_is_no_success() {
+    let space = TestSpace::with(&[
+        ("Makefile", "main.txt: list gen.sh\n\tsh gen.sh list main.txt\n"),
+        ("gen.sh", "for name in $(cat $1); do echo $name > out.$name; done; cat $1 > $2\n"),
+        ("list", ""),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.write("list", "a\n");
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    space.ggforce(&[]).fails().says("out.a, which it did not when it was recorded");
+    space.sh("rm main.txt").ok();
+    space.ggtrace(&["--run", "make"]).ok();
+    assert_eq!(space.read("out.a"), b"a\n");
+}
