@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts results where their placeholders stand: written beside, with the placeholder's owner, mode and mtime, then renamed. So
-//! make sees a file that is as old as the command it replaced.
+//! make sees a file that is as old as the command it replaced, in a directory that is as old as it was: some rules have one among their
+//! prerequisites.
 
 use std::collections::HashMap;
 use std::fs::{File, FileTimes};
@@ -78,7 +79,12 @@ impl<'a> Placer<'a> {
             && let Ok(file) = AtomicFile::link_in(directory, first)
             && file.file().metadata()?.ino() == *placed
         {
-            return Ok(file.commit(path)?);
+            let age = Age::of(directory);
+            file.commit(path)?;
+            if let Some(age) = age {
+                age.restore();
+            }
+            return Ok(());
         }
         let mut file = AtomicFile::nameless_in(directory, 0o600)?;
         copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
@@ -94,6 +100,7 @@ impl<'a> Placer<'a> {
         // The build may go on while this runs: it renames, touches or links placeholders.
         let open = file.file().try_clone()?;
         let mut replaced = None;
+        let age = Age::of(directory);
         let put = file.exchange(path, |was| {
             let right = Placeholder::read_to_replace(was).is_ok_and(same);
             replaced = std::fs::metadata(was).ok().filter(|_| right);
@@ -109,8 +116,30 @@ impl<'a> Placer<'a> {
             if was.nlink() > 1 {
                 self.linked.insert(key, (path.clone(), open.metadata()?.ino()));
             }
+            if let Some(age) = age {
+                age.restore();
+            }
         }
         Ok(())
+    }
+}
+
+/// How old a directory is. To replace a file under its name leaves the directory with the names it had.
+struct Age {
+    directory: File,
+    modified: SystemTime,
+}
+
+impl Age {
+    fn of(directory: &Path) -> Option<Self> {
+        let directory = File::open(directory).ok()?;
+        let modified = directory.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        Some(Self { directory, modified })
+    }
+
+    /// Somebody else's directory stays as it is.
+    fn restore(self) {
+        let _ = self.directory.set_modified(self.modified);
     }
 }
 

@@ -214,7 +214,13 @@ impl Worker {
                 let ended = match first {
                     // It fails for reasons of its own, and has said so.
                     Some(failed) => Ended::Failed { failed, lacking: false },
-                    None => self.judge(&current.thunk, &layout, outcome)?,
+                    None => match beyond(&current.thunk, &layout, &wanted, &outcome)? {
+                        Some(how) => Ended::Failed {
+                            failed: Failed { code: 1, how, ..Failed::default() },
+                            lacking: false,
+                        },
+                        None => self.judge(&current.thunk, &layout, outcome)?,
+                    },
                 };
                 return self.finish(name, thunk, next, ended);
             }
@@ -390,6 +396,36 @@ fn sorted(mut wanted: Vec<(PathBuf, Entry)>) -> BTreeMap<PathBuf, Entry> {
     });
     wanted.retain(|(path, _)| path != Path::new("/"));
     wanted.into_iter().collect()
+}
+
+/// What a command whose effects were learned on other inputs wrote in addition, told as a failure: its place would stay empty.
+/// Only new files where it works count: caches elsewhere, or of what it read, are written anew because times are others here.
+fn beyond(
+    thunk: &Thunk,
+    layout: &Layout,
+    wanted: &BTreeMap<PathBuf, Entry>,
+    outcome: &Outcome,
+) -> Result<Option<String>> {
+    if !thunk.learned || !matches!(outcome.status, Status::Exited(0)) {
+        return Ok(None);
+    }
+    let outputs: Vec<PathBuf> =
+        thunk.outputs.iter().chain(&thunk.optional_outputs).map(|path| layout.place(path)).collect();
+    let places: Vec<&Path> =
+        outputs.iter().filter_map(|path| path.parent()).chain([layout.workdir.as_path()]).collect();
+    let is_new = |change: &sandbox::Change| {
+        change.kind == sandbox::ChangeKind::Written
+            && !wanted.contains_key(&change.path)
+            && !outputs.contains(&change.path)
+            && places.iter().any(|place| change.path.starts_with(place))
+    };
+    let new = outcome.upper.changes()?.into_iter().find(is_new);
+    Ok(new.map(|change| {
+        format!(
+            "it wrote {}, which it did not when it was recorded: ggtrace --run records it anew",
+            change.path.display()
+        )
+    }))
 }
 
 fn unchanged(thunk: &Thunk, path: &Path) -> Option<(ObjectName, bool)> {

@@ -4,13 +4,15 @@
 //!
 //! - All that it used is as it was, and what it looked for in vain is still missing: its thunk is the same, and is reduced.
 //! - Files of the project have other contents: a thunk with these and everything else as it was. Nobody knows that the command will
-//!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed.
+//!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed. Nor that it will write
+//!   the same ones: so all that it wrote must be named among its arguments, the programs that it started must be as they were, and to write
+//!   other files makes the forced run fail.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
 //! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one
 //! that can be: it has no obstacles.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -99,7 +101,29 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
-    put(recorder, name, thunk, Some(&reduction), exec.umask)
+    let changed = changed(recorder, &thunk)?;
+    if let Some(changed) = &changed {
+        may_follow(&thunk, changed, &exec.invocation.argv)?;
+    }
+    put(recorder, name, thunk, changed, Some(&reduction), exec.umask)
+}
+
+/// May what a command does with other inputs be foretold? Not what another program writes, nor which files are written whose names are
+/// not among the arguments: these may come out of what it reads.
+fn may_follow(thunk: &Thunk, changed: &Thunk, argv: &[OsString]) -> Result<(), String> {
+    if let Some(program) = thunk.executables.iter().find(|input| !changed.executables.contains(input)) {
+        return Err(format!("{} is not the one it was", program.path.display()));
+    }
+    let contains = |argument: &OsString, name: &OsStr| {
+        argument.as_bytes().windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    let is_named = |name: &OsStr| argv.iter().any(|argument| contains(argument, name));
+    match thunk.outputs.iter().find(|path| !path.file_name().is_some_and(is_named)) {
+        Some(path) => {
+            Err(format!("{} is not among its arguments, and its inputs have changed", path.display()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Defers a command as this thunk says, on the inputs as they are now.
@@ -109,18 +133,19 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
 pub fn anew(recorder: &Recorder, name: ObjectName) -> Result<Deferred, String> {
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
     let umask = thunk.umask.unwrap_or(0o022);
-    put(recorder, name, thunk, recorder.store.reduction(&name).as_ref(), umask)
+    let changed = changed(recorder, &thunk)?;
+    put(recorder, name, thunk, changed, recorder.store.reduction(&name).as_ref(), umask)
 }
 
 fn put(
     recorder: &Recorder,
     name: ObjectName,
     thunk: Thunk,
+    changed: Option<Thunk>,
     reduction: Option<&Reduction>,
     umask: u32,
 ) -> Result<Deferred, String> {
-    fixed(recorder, &thunk)?;
-    let (name, thunk) = match inputs(recorder, &thunk)? {
+    let (name, thunk) = match changed {
         None => (name, thunk),
         Some(changed) => (recorder.store.put_thunk(&changed).map_err(|error| error.to_string())?, changed),
     };
@@ -233,7 +258,8 @@ fn now(recorder: &Recorder, path: &Path) -> Result<Now, String> {
 }
 
 /// The thunk with its inputs as they are now; `None` if they are as they were.
-fn inputs(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> {
+fn changed(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> {
+    fixed(recorder, thunk)?;
     let mut changed = Thunk { values: Vec::new(), executables: Vec::new(), learned: true, ..thunk.clone() };
     let mut same = true;
     let given = thunk.values.iter().map(|input| (input, false));

@@ -108,3 +108,62 @@ fn scripts_that_make_does_not_start_always_run() {
         space.sh("rm table.txt").ok();
     }
 }
+
+/// Which files are written may depend on what is read.
+#[test]
+fn with_other_contents_what_writes_files_that_it_was_not_told_runs() {
+    let space = TestSpace::with(&[
+        ("Makefile", "stamp: list gen.sh\n\tsh gen.sh list\n\ttouch stamp\n"),
+        ("gen.sh", "for name in $(cat $1); do echo $name > out.$name; done\n"),
+        ("list", "a b\n"),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.write("list", "a c\n");
+    space.ggtrace(&["make"]).ok();
+    let (disposition, reason) = table(&space);
+    assert_eq!(disposition, Disposition::Ran);
+    assert!(reason.contains("is not among its arguments"), "{reason}");
+    assert_eq!(space.read("out.c"), b"c\n");
+
+    // Unchanged, it is known what it writes.
+    space.sh("rm stamp out.*").ok();
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    space.force_all();
+    assert_eq!(space.read("out.c"), b"c\n");
+}
+
+#[test]
+fn a_program_that_was_built_anew_runs() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "list.txt: prog\n\tset -e; ./prog > list.txt\nprog: prog.c\n\tgcc $(FLAGS) -o prog prog.c\n",
+        ),
+        ("prog.c", "#include <stdio.h>\nint main(void) { return puts(\"one\") < 0; }\n"),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.sh("rm prog list.txt").ok();
+    // It writes what it covered as well.
+    space.ggtrace(&["make", "FLAGS=--coverage"]).ok();
+    space.ggforce(&[]).ok();
+    assert_eq!(space.read("list.txt"), b"one\n");
+    assert!(space.path("prog.gcda").exists());
+}
+
+#[test]
+fn to_write_other_files_than_before_is_no_success() {
+    let space = TestSpace::with(&[
+        ("Makefile", "main.txt: list gen.sh\n\tsh gen.sh list main.txt\n"),
+        ("gen.sh", "for name in $(cat $1); do echo $name > out.$name; done; cat $1 > $2\n"),
+        ("list", ""),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.write("list", "a\n");
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    space.ggforce(&[]).fails().says("out.a, which it did not when it was recorded");
+    space.sh("rm main.txt").ok();
+    space.ggtrace(&["--run", "make"]).ok();
+    assert_eq!(space.read("out.a"), b"a\n");
+}

@@ -153,3 +153,18 @@ fn outputs_kept_only_if_they_changed() {
         2,
     );
 }
+
+/// The directory must not be newer than what was made of the files in it.
+#[test]
+fn a_directory_may_be_a_prerequisite() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "prog: objects objects/a.o\n\tgcc -o prog objects/a.o\nobjects/a.o: a.c\n\tgcc -c -o $@ a.c\nobjects:\n\tmkdir objects\n",
+        ),
+        ("a.c", "int main(void) { return 0; }\n"),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.force_all();
+    assert!(space.run(&["make"]).ok().out().contains("up to date"));
+}
