@@ -7,6 +7,7 @@ use tests::{Forced, TestSpace};
 
 use crate::calculator::{DEFERRED, MADE, calculator};
 use crate::interrupted::all_is_whole;
+use crate::on_demand::await_file;
 
 /// How many files there are of objects and of reductions.
 fn files(space: &TestSpace) -> [usize; 3] {
@@ -88,9 +89,7 @@ fn a_store_in_use_is_left_alone() {
     let space = calculator();
     let waits = "mkfifo pipe; echo > ready; read line < pipe";
     let recorder = space.start_program("ggtrace", &["sh", "-c", waits]);
-    while !space.path("ready").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    await_file(&space, "ready");
     let refused = space.gg(&["gc"]).fails();
     assert!(refused.err().contains("somebody is recording or forcing"), "{refused}");
     assert_eq!(refused.err().lines().count(), 1, "{refused}");

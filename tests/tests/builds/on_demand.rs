@@ -8,10 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::{Running, TestSpace};
 
-use crate::pipelined::processes;
+use crate::pipelined::{no_engine_is_left, processes};
 
 /// Waits until there is a file.
-fn await_file(space: &TestSpace, name: &str) {
+pub fn await_file(space: &TestSpace, name: &str) {
     let started = Instant::now();
     while !space.path(name).exists() {
         assert!(started.elapsed() < Duration::from_secs(60), "{name} does not come");
@@ -28,18 +28,6 @@ fn waits_twice(space: &TestSpace) -> Running {
     let running = space.start_program("ggtrace", &["sh", "-ec", script]);
     await_file(space, "ready");
     running
-}
-
-fn nothing_is_left(space: &TestSpace) {
-    let started = Instant::now();
-    loop {
-        let left: Vec<i32> = ["--follow", "--worker"].iter().flat_map(|a| processes(space, a)).collect();
-        if left.is_empty() {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(30), "these live on: {left:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn is_object(space: &TestSpace, name: &str) -> bool {
@@ -70,7 +58,7 @@ fn another_engine_answers_when_the_first_is_killed() {
     fs::remove_file(space.path("ready")).expect("it was there");
     running.wait().ok();
     assert!(is_object(&space, "b.copy"));
-    nothing_is_left(&space);
+    no_engine_is_left(&space);
 }
 
 #[test]
@@ -84,7 +72,7 @@ fn an_interrupted_recording_leaves_no_engine() {
         }
         let started = Instant::now();
         assert_ne!(running.wait().code(), 0, "{signal}");
-        nothing_is_left(&space);
+        no_engine_is_left(&space);
         assert!(started.elapsed() < Duration::from_secs(30), "{signal}");
     }
 }

@@ -148,8 +148,8 @@ pub fn processes(space: &TestSpace, argument: &str) -> Vec<i32> {
     pids.filter(ours).collect()
 }
 
-/// Neither engine nor worker lives on, and what is there is whole.
-fn nothing_is_left(space: &TestSpace) {
+/// Neither engine nor worker lives on.
+pub fn no_engine_is_left(space: &TestSpace) {
     let started = Instant::now();
     loop {
         let left: Vec<i32> = ["--follow", "--worker"].iter().flat_map(|a| processes(space, a)).collect();
@@ -159,6 +159,11 @@ fn nothing_is_left(space: &TestSpace) {
         assert!(started.elapsed() < Duration::from_secs(30), "these live on: {left:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The same, and what is there is whole.
+fn nothing_is_left(space: &TestSpace) {
+    no_engine_is_left(space);
     assert!(space.is_placeholder("slow.o") || space.read("slow.o").starts_with(b"\x7fELF"));
     let names = fs::read_dir(space.tree()).expect("our tree").flatten().map(|e| e.file_name());
     assert_eq!(names.filter(|name| name.as_encoded_bytes().starts_with(b".gg-")).count(), 0);
