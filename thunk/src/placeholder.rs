@@ -124,7 +124,7 @@ impl Placeholder {
     /// # Errors
     /// The file cannot be read, or is a damaged placeholder.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        Self::read_by(path, |path, _| File::open(path))
+        Self::read_by(path, |path, _| File::open(path).map(Some))
     }
 
     /// The same for who is to replace it. Builds make files that their owner must not read (`install -m 4711`), which hinders nobody
@@ -134,15 +134,18 @@ impl Placeholder {
     /// As [`Self::read`].
     pub fn read_to_replace(path: &Path) -> Result<Option<Self>> {
         Self::read_by(path, |path, metadata| match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied && has_size_of_one(metadata) => {
-                open_unreadable(path, metadata)
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                has_size_of_one(metadata).then(|| open_unreadable(path, metadata)).transpose()
             }
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open("/dev/null"),
-            result => result,
+            result => result.map(Some),
         })
     }
 
-    fn read_by(path: &Path, open: impl Fn(&Path, &Metadata) -> io::Result<File>) -> Result<Option<Self>> {
+    /// `open`: the file, unless it need not be looked into.
+    fn read_by(
+        path: &Path,
+        open: impl Fn(&Path, &Metadata) -> io::Result<Option<File>>,
+    ) -> Result<Option<Self>> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -161,7 +164,8 @@ impl Placeholder {
             return Ok(None);
         }
         let mut content = Vec::with_capacity(metadata.len() as usize);
-        let mut file = open(path, &metadata).map_err(Error::io("read", path))?.take(MAX as u64);
+        let Some(file) = open(path, &metadata).map_err(Error::io("read", path))? else { return Ok(None) };
+        let mut file = file.take(MAX as u64);
         if !has_size_of_one(&metadata) {
             // Not the size of one: only a damaged placeholder would still be marked as one.
             let mut head = [0u8; 2];
