@@ -73,13 +73,17 @@ impl Process {
 
     /// The status that the kernel kept for whoever has a descriptor.
     fn reaped(&self) -> Option<ExitStatus> {
+        self.info(libc::PIDFD_INFO_EXIT).map(|info| ExitStatus::from_raw(info.exit_code))
+    }
+
+    /// What the kernel tells of it, if it knows this.
+    fn info(&self, what: libc::c_uint) -> Option<libc::pidfd_info> {
         // SAFETY: all its fields are integers, for which zero is a value.
         let mut info: libc::pidfd_info = unsafe { mem::zeroed() };
-        info.mask = libc::PIDFD_INFO_EXIT.into();
+        info.mask = what.into();
         // SAFETY: the kernel reads and writes one structure of the size that is part of the request's number.
         let told = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) } == 0;
-        let known = told && info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
-        known.then(|| ExitStatus::from_raw(info.exit_code))
+        (told && info.mask & u64::from(what) != 0).then_some(info)
     }
 
     /// The status that waits for the parent.
@@ -97,18 +101,10 @@ impl Process {
         // It is still this process, unless it has been waited for meanwhile.
         self.signal(0).is_ok().then(|| ExitStatus::from_raw(status))
     }
-}
 
-impl Process {
     /// The process that started it. Linux 6.13 tells that without making a text of all else.
     fn parent(&self) -> Option<Pid> {
-        // SAFETY: all its fields are integers, for which zero is a value.
-        let mut info: libc::pidfd_info = unsafe { mem::zeroed() };
-        info.mask = libc::PIDFD_INFO_PID.into();
-        // SAFETY: the kernel reads and writes one structure of the size that is part of the request's number.
-        let told = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) } == 0;
-        let parent = info.ppid.cast_signed();
-        (told && info.mask & u64::from(libc::PIDFD_INFO_PID) != 0 && parent > 0).then_some(parent)
+        self.info(libc::PIDFD_INFO_PID).map(|info| info.ppid.cast_signed()).filter(|&parent| parent > 0)
     }
 }
 
