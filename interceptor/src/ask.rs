@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_int};
 use crate::session::Session;
 use crate::sys::{self, Errno, IoSlice};
 use crate::text::Strings;
-use wire::{FdIdentity, MAGIC, Plain, Reply, reply_kind};
+use wire::{FdIdentity, MAGIC, PRINT_MAX, Plain, Reply, reply_kind};
 
 /// How many pieces go into one system call.
 const BATCH: usize = 48;
@@ -34,8 +34,30 @@ pub(crate) struct Request<'a> {
     pub(crate) argv: Strings,
     /// Environment.
     pub(crate) envp: Strings,
-    /// Where the reply's message is written.
+    /// Where the message of a failure is written.
     pub(crate) stderr: Option<c_int>,
+}
+
+/// What the process, or its child, is to print before it exits.
+pub(crate) struct Prints {
+    /// A NUL follows the text.
+    bytes: [u8; PRINT_MAX + 1],
+    length: usize,
+}
+
+impl Prints {
+    pub(crate) const fn nothing() -> Self {
+        Self { bytes: [0; PRINT_MAX + 1], length: 0 }
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The text as a C string; nothing where there is none to be printed.
+    pub(crate) fn string(&self) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.bytes).ok().filter(|_| self.length > 0)
+    }
 }
 
 impl Request<'_> {
@@ -47,6 +69,11 @@ impl Request<'_> {
     /// [`reply_kind::ORPHANED`], because tools that cannot read placeholders any more would leave wrong files behind, an empty archive
     /// for one.
     pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
+        self.ask_what_to_print(session, &mut Prints::nothing())
+    }
+
+    /// The same; what is to be printed before exiting is left to the caller.
+    pub(crate) fn ask_what_to_print(&self, session: &Session, prints: &mut Prints) -> Option<Reply> {
         for _ in 0..TRIES {
             let fd = match sys::connect(&session.address) {
                 Ok(fd) => fd,
@@ -62,7 +89,7 @@ impl Request<'_> {
                 }
                 Err(_) => return None,
             };
-            let reply = self.send(session, fd).and_then(|()| self.reply(fd));
+            let reply = self.send(session, fd).and_then(|()| self.reply(fd, prints));
             sys::close(fd);
             if reply.is_some() {
                 return reply;
@@ -104,16 +131,18 @@ impl Request<'_> {
         (batch.sent == size_of::<wire::Request>() + fixed + strings).then_some(())
     }
 
-    fn reply(&self, fd: c_int) -> Option<Reply> {
+    fn reply(&self, fd: c_int, prints: &mut Prints) -> Option<Reply> {
         let mut reply = Reply::default();
-        let mut filled = 0;
-        while let Some(space @ [_, ..]) = reply.as_bytes_mut().get_mut(filled..) {
-            filled += sys::receive(fd, space).ok().filter(|&count| count > 0)?;
-        }
+        receive_all(fd, reply.as_bytes_mut())?;
         if reply.magic != MAGIC {
             return None;
         }
         let mut left = reply.len as usize;
+        if reply.kind == reply_kind::EXIT {
+            receive_all(fd, prints.bytes.get_mut(..left).filter(|_| left <= PRINT_MAX)?)?;
+            prints.length = left;
+            return Some(reply);
+        }
         let mut buffer = [0u8; 512];
         while left > 0 {
             let wanted = left.min(buffer.len());
@@ -125,6 +154,15 @@ impl Request<'_> {
         }
         Some(reply)
     }
+}
+
+/// Fills the buffer; nothing where the other end says less.
+fn receive_all(fd: c_int, buffer: &mut [u8]) -> Option<()> {
+    let mut filled = 0;
+    while let Some(space @ [_, ..]) = buffer.get_mut(filled..) {
+        filled += sys::receive(fd, space).ok().filter(|&count| count > 0)?;
+    }
+    Some(())
 }
 
 /// Pieces that go out together.
@@ -174,7 +212,7 @@ impl Batch {
 }
 
 /// Writes all of it, or as much as can be.
-fn write_all(fd: c_int, mut bytes: &[u8]) {
+pub(crate) fn write_all(fd: c_int, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match sys::write(fd, bytes) {
             Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),

@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use crate::arguments::{NAME_MAX, for_each_candidate, with_arguments};
-use crate::ask::Request;
+use crate::ask::{Prints, Request, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc;
@@ -198,9 +198,13 @@ fn obey(
     for (fd, identity) in (0..).zip(&mut fds) {
         *identity = sys::fstat(fd).map(|stat| stat.identity()).unwrap_or_default();
     }
-    match ask(session, path, argv, envp, fds) {
+    let mut prints = Prints::nothing();
+    match ask(session, path, argv, envp, fds, &mut prints) {
         Some(reply) => match reply.kind {
-            reply_kind::EXIT => sys::exit_group(reply.value),
+            reply_kind::EXIT => {
+                write_all(1, prints.text());
+                sys::exit_group(reply.value)
+            }
             reply_kind::FAIL => Failure::Tracer(Errno(reply.value)),
             reply_kind::ORPHANED => sys::kill_self(),
             _ => {
@@ -243,6 +247,7 @@ fn ask(
     argv: Strings,
     envp: Strings,
     fds: [FdIdentity; 3],
+    prints: &mut Prints,
 ) -> Option<Reply> {
     let mut buffer = [0; PATH_MAX];
     let cwd = sys::getcwd(&mut buffer);
@@ -258,7 +263,7 @@ fn ask(
         envp,
         stderr: Some(2),
     }
-    .ask(session)
+    .ask_what_to_print(session, prints)
 }
 
 /// Executes a program; what the kernel does not know how to execute is given to the shell, as glibc's `execvp` does. musl leaves that

@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_char, c_int, c_short, c_void};
 
 use crate::arguments::for_each_candidate;
-use crate::ask::Request;
+use crate::ask::{Prints, Request};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::Next;
@@ -64,21 +64,24 @@ pub(crate) unsafe fn spawn(
     search: bool,
     arguments: Arguments,
 ) -> c_int {
+    let mut prints = Prints::nothing();
     // SAFETY: as the caller promises.
-    let (reply, only_exits) = match unsafe { ask(session, search, &arguments) } {
+    let (reply, only_exits) = match unsafe { ask(session, search, &arguments, &mut prints) } {
         Some(answer) => answer,
         // SAFETY: as the caller promises.
         None => return unsafe { arguments.call(function) },
     };
     match reply.kind {
         // SAFETY: as the caller promises.
-        reply_kind::EXIT if only_exits => unsafe { spawn_end(End::Exit(reply.value), &arguments) },
+        reply_kind::EXIT if only_exits && prints.text().is_empty() => unsafe {
+            spawn_end(End::Exit(reply.value), &arguments)
+        },
         // A build driver that is told of an error leaves what it was making as it is, even if it is told to end by a signal at
         // the same time; where a command was ended by a signal it removes it.
         // SAFETY: as the caller promises.
         reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, &arguments) },
         // SAFETY: as the caller promises.
-        reply_kind::EXIT => unsafe { spawn_stand_in(session, reply.value, arguments) },
+        reply_kind::EXIT => unsafe { spawn_stand_in(session, reply.value, &prints, arguments) },
         reply_kind::FAIL => reply.value,
         _ => {
             let mut result = Errno::NOSYS.0;
@@ -100,7 +103,12 @@ pub(crate) unsafe fn spawn(
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
 #[inline(never)]
-unsafe fn ask(session: &Session, search: bool, arguments: &Arguments) -> Option<(Reply, bool)> {
+unsafe fn ask(
+    session: &Session,
+    search: bool,
+    arguments: &Arguments,
+    prints: &mut Prints,
+) -> Option<(Reply, bool)> {
     // SAFETY: as the caller promises.
     let (file, mut effects) = unsafe { (string(arguments.file)?, Effects::of(arguments.actions)) };
     let mut found = [0; PATH_MAX];
@@ -124,7 +132,7 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments) -> Option<
         envp,
         stderr: effects.stderr(),
     }
-    .ask(session)?;
+    .ask_what_to_print(session, prints)?;
     // SAFETY: as the caller promises.
     Some((reply, effects.only_descriptors && !unsafe { arguments.change_group() }))
 }
@@ -156,18 +164,19 @@ unsafe fn spawn_end(end: End, arguments: &Arguments) -> c_int {
     }
 }
 
-/// A real child, with all that the caller wants done in it, that exits with `code`.
+/// A real child, with all that the caller wants done in it, that prints and exits with `code`.
 ///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
-unsafe fn spawn_stand_in(session: &Session, code: c_int, arguments: Arguments) -> c_int {
+unsafe fn spawn_stand_in(session: &Session, code: c_int, prints: &Prints, arguments: Arguments) -> c_int {
     let mut digits = [0; 16];
     let mut text = Text::new(&mut digits);
     // The kernel keeps the low eight bits of an exit code.
     text.push_number((code & 0xff) as u32);
     let Some(digits) = text.finish() else { return Errno::NOSYS.0 };
     let file = session.stand_in().as_ptr();
-    let argv = [file, digits.as_ptr(), core::ptr::null()];
+    let text = prints.string().map_or(core::ptr::null(), CStr::as_ptr);
+    let argv = [file, digits.as_ptr(), text, core::ptr::null()];
     // SAFETY: as the caller promises; path and arguments are our own.
     unsafe { Arguments { file, argv: argv.as_ptr(), ..arguments }.call(&next::posix_spawn) }
 }

@@ -38,6 +38,21 @@ impl Environment {
         self.variables.push((start, name.len(), self.text.len()));
     }
 
+    /// Gives a variable this value, wherever it had another one.
+    pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
+        let name = name.as_ref();
+        let same = |&(start, length, _): &(usize, usize, usize)| {
+            self.text.get(start..start + length) == Some(name.as_bytes())
+        };
+        let place = self.variables.iter().position(same);
+        self.push(name, value);
+        if let Some(place) = place
+            && let Some(new) = self.variables.pop()
+        {
+            self.variables[place] = new;
+        }
+    }
+
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables.iter().map(|&(start, name, end)| {
@@ -113,5 +128,10 @@ mod tests {
         more.push("E", "5");
         assert!(more != found && more.len() == found.len() + 1);
         assert_eq!(more.get("E"), Some(OsStr::new("5")));
+        more.set("A", "6");
+        more.set("F", "7");
+        let pairs =
+            [("A", "6"), ("B", "=x"), ("C", ""), ("A", "2"), ("D", ""), ("", ""), ("E", "5"), ("F", "7")];
+        assert_eq!(more, pairs.into_iter().collect());
     }
 }

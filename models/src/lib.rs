@@ -13,6 +13,7 @@ mod plan;
 pub mod recognise;
 mod response;
 pub mod scanner;
+pub mod shell;
 #[cfg(test)]
 mod testing;
 

@@ -215,7 +215,7 @@ fn of_binary(bytes: &[u8], called: &[u8], own: &[u8]) -> Program {
     if CARRIERS.contains(&own) && has("coreutils") {
         return Program::Carrier;
     }
-    if SHELLS.contains(&own) {
+    if SHELLS.contains(&own) && has("OLDPWD") {
         return Program::Shell;
     }
     if has("BusyBox v") {

@@ -21,7 +21,7 @@ use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, environment, file_clock};
-use crate::{learned, process};
+use crate::{learned, process, shell};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -33,8 +33,13 @@ pub enum Answer {
         /// See [`reply_flags`].
         flags: u32,
     },
-    /// The command is done, with this exit code.
-    Exit(i32),
+    /// The command is done.
+    Exit {
+        /// Its exit code.
+        code: i32,
+        /// What goes to standard output before; nothing where the process cannot print.
+        prints: Vec<u8>,
+    },
     /// The call fails.
     Fail {
         /// As the system call would.
@@ -84,7 +89,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
     let program = &exec.invocation.program;
     // What make starts from now on fails: so it ends as it does after a command of its own has failed.
     if recorder.stops() && exec.parent != OWN && !parent(recorder, exec).inside_tool {
-        return Answer::Exit(1);
+        return Answer::Exit { code: 1, prints: Vec::new() };
     }
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
     let parent = parent(recorder, exec);
@@ -109,7 +114,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
             learn(recorder, exec, &place(recorder, exec), &mut command);
         }
         if command.disposition == Disposition::Deferred {
-            return deferred(recorder, &parent, command);
+            return deferred(recorder, &parent, command, Vec::new());
         }
         if let Err(why) = recorder.force(&made) {
             return unforced(&program.display().to_string(), &why);
@@ -127,6 +132,9 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
         (Program::Busybox, Some(applet)) => recorder.program(program, applet).unwrap_or(facts),
         _ => facts,
     };
+    if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
+        return answer;
+    }
     let running = running(recorder, exec, &parent, &facts);
     if recorder.defers
         && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
@@ -157,7 +165,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
         learn(recorder, exec, place, &mut command);
     }
     if command.disposition == Disposition::Deferred {
-        return deferred(recorder, &parent, command);
+        return deferred(recorder, &parent, command, Vec::new());
     }
     let is_command = running.is_command(&parent);
     let drives = running.drives;
@@ -185,6 +193,40 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
         enter(recorder, exec, command.id);
     }
     answer
+}
+
+/// Defers the command that a build driver has a shell start for it, so that the shell need not start either.
+fn without_shell(
+    recorder: &Recorder,
+    exec: &Exec,
+    parent: &Running,
+    facts: &Facts,
+    command: &Command,
+) -> Option<Answer> {
+    let is_asked = recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja);
+    let shell::Line { command: inner, prints } =
+        is_asked.then(|| shell::line(recorder, exec, facts)).flatten()?;
+    let program = &inner.invocation.program;
+    if !recorder.placeholders([program.as_path()].into_iter()).is_empty() {
+        return None;
+    }
+    let facts = recorder.program(program, inner.invocation.argv.first()?).ok()?;
+    // What listens to the shell listens to what the shell starts.
+    let shell = parent.start(Role::Other, exec.fds.as_ref());
+    let (kind, outcome) = model(recorder, &inner, &shell, facts.program)?;
+    let Deferred { thunk, outputs } = outcome.ok()?;
+    let Invocation { program, argv, cwd, .. } = inner.invocation;
+    let command = Command {
+        cwd,
+        argv,
+        program,
+        kind: kind.to_string(),
+        disposition: Disposition::Deferred,
+        thunk: Some(thunk),
+        outputs,
+        ..command.clone()
+    };
+    Some(deferred(recorder, parent, command, prints))
 }
 
 /// A program that a tool runs for its own purposes, or that the recorder does.
@@ -219,7 +261,7 @@ fn is_opaque(executable: &Executable) -> bool {
 }
 
 /// The command was deferred: that is written down, and its process is done.
-fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answer {
+fn deferred(recorder: &Recorder, parent: &Running, mut command: Command, prints: Vec<u8>) -> Answer {
     command.id = recorder.start(parent, parent.start(Role::Other, None));
     command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
     recorder.watch.obstacle(parent.group, Observed::PART_DEFERRED);
@@ -228,7 +270,7 @@ fn deferred(recorder: &Recorder, parent: &Running, mut command: Command) -> Answ
         recorder.complain(&error);
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
-    Answer::Exit(0)
+    Answer::Exit { code: 0, prints }
 }
 
 /// What the program will be to those that it starts.

@@ -264,7 +264,8 @@ fn environment(
     env
 }
 
-fn same_directory(recorder: &Recorder, a: &Path, b: &Path) -> bool {
+/// Do both paths lead to one directory?
+pub fn same_directory(recorder: &Recorder, a: &Path, b: &Path) -> bool {
     if let (Ok(Led::Directory(a)), Ok(Led::Directory(b))) = (recorder.way(a).led(), recorder.way(b).led())
         && a == b
     {

@@ -52,6 +52,7 @@ impl Judge for Kernel {
             parent: recorder.watch.program_of(exec.pid),
             spawned: false,
             marked: false,
+            prints: false,
             invocation: Invocation {
                 program,
                 argv: exec.argv.clone(),
@@ -63,7 +64,7 @@ impl Judge for Kernel {
         };
         match decide::exec(recorder, &Arc::new(exec)) {
             Answer::Run { .. } => Verdict::Go,
-            Answer::Exit(code) => Verdict::Exit(code as u8),
+            Answer::Exit { code, .. } => Verdict::Exit(code as u8),
             Answer::Fail { errno, why } => failed(errno, &why),
         }
     }
@@ -102,7 +103,7 @@ impl Judge for Kernel {
         }
         match decide::open(recorder, pid.cast_unsigned(), command, path) {
             Answer::Fail { errno, why } => failed(errno, &why),
-            Answer::Run { .. } | Answer::Exit(_) => Verdict::Go,
+            Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
         }
     }
 }

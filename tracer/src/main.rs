@@ -26,6 +26,7 @@ mod request;
 mod server;
 mod session;
 mod session_directory;
+mod shell;
 mod standing;
 mod termination;
 mod toolchain;

@@ -52,6 +52,8 @@ pub struct Exec {
     pub spawned: bool,
     /// Will the kernel not ask about it?
     pub marked: bool,
+    /// Can the process be told to print something?
+    pub prints: bool,
     /// The command.
     pub invocation: Invocation,
     /// File mode creation mask.
@@ -121,6 +123,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
                 parent: head.command,
                 spawned: head.flags & request_flags::SPAWN != 0,
                 marked: head.flags & request_flags::MARKED != 0,
+                prints: true,
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),

@@ -118,25 +118,26 @@ fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
         }
     };
     let mut reply = Reply { magic: wire::MAGIC, ..Reply::default() };
-    let mut message = String::new();
+    let mut message = Vec::new();
     match answer {
         Answer::Run { command, flags } => {
             reply.kind = reply_kind::RUN;
             reply.command = command;
             reply.flags = flags;
         }
-        Answer::Exit(code) => {
+        Answer::Exit { code, prints } => {
             reply.kind = reply_kind::EXIT;
             reply.value = code;
+            message = prints;
         }
         Answer::Fail { errno, why } => {
             reply.kind = reply_kind::FAIL;
             reply.value = errno;
-            message = why;
+            message = why.into_bytes();
         }
     }
     reply.len = message.len() as u32;
     let mut bytes = reply.as_bytes().to_vec();
-    bytes.extend_from_slice(message.as_bytes());
+    bytes.extend(message);
     stream.write_all(&bytes)
 }

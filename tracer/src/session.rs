@@ -289,13 +289,14 @@ fn preload(
         parent: 0,
         spawned: false,
         marked: false,
+        prints: false,
         invocation,
         umask,
         fds: Some(fds),
     };
     let (id, flags) = match decide::exec(recorder, &Arc::new(exec)) {
         Answer::Run { command, flags } => (command, flags),
-        Answer::Exit(code) => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
+        Answer::Exit { code, .. } => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
         Answer::Fail { errno, why } => {
             return Err(std::io::Error::from_raw_os_error(errno))
                 .with_context(|| format!("{}: {why}", program.display()));

@@ -10,9 +10,9 @@
 //!             Exec:   path, cwd, argv[0..argc], envp[0..envc]
 //!             Open:   path (absolute, or relative to cwd), cwd
 //!             Placed: new path, cwd, old path ("" where there is none)
-//! reply     ┌───────────┬──────────────────────────────────────┐
-//!           │ Reply (32)│ payload: message for standard error  │
-//!           └───────────┴──────────────────────────────────────┘
+//! reply     ┌───────────┬─────────────────────────────────────────────────────┐
+//!           │ Reply (32)│ payload: what is written to standard output or error │
+//!           └───────────┴─────────────────────────────────────────────────────┘
 //! ```
 //!
 //! All integers are in the machine's byte order: both ends are on one machine, and of one version, which is
@@ -23,11 +23,11 @@ pub mod log;
 
 /// First word of every request and reply: "GGW" and the version of this format. Changes with every change of
 /// the layout, so that a library and a tracer of different builds notice each other.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"GGW\x02");
+pub const MAGIC: u32 = u32::from_le_bytes(*b"GGW\x03");
 
 /// The version that the preload library carries in its exported symbol [`VERSION_SYMBOL`]; the tracer reads it
 /// from the file before it starts anything.
-pub const VERSION: &str = concat!("gg-interceptor ", env!("CARGO_PKG_VERSION"), " wire 2");
+pub const VERSION: &str = concat!("gg-interceptor ", env!("CARGO_PKG_VERSION"), " wire 3");
 
 /// Name of the exported, NUL-terminated byte string that holds [`VERSION`].
 pub const VERSION_SYMBOL: &str = "gg_interceptor_version";
@@ -79,6 +79,9 @@ pub fn head_is_placeholder(head: &[u8]) -> bool {
     head.len() >= i + PLACEHOLDER_MARK.len() && head[i..].starts_with(PLACEHOLDER_MARK)
 }
 
+/// No command is told to print more: a pipe takes as much at once, whatever else is in it (`PIPE_BUF`).
+pub const PRINT_MAX: usize = 2048;
+
 /// What a request asks.
 pub mod request_kind {
     /// May this program be executed? The process waits for a [`super::reply_kind`].
@@ -110,7 +113,8 @@ pub mod request_flags {
 pub mod reply_kind {
     /// Go on: execute the program as it was asked; open the file.
     pub const RUN: u32 = 1;
-    /// Do not execute: write the payload to standard error and exit with `value`.
+    /// Do not execute: write the payload, which has no NUL and no more than [`super::PRINT_MAX`] bytes, to the program's standard output
+    /// and exit with `value`.
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload to standard error.
     pub const FAIL: u32 = 3;

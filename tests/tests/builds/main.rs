@@ -34,6 +34,7 @@ mod probes;
 mod recording;
 mod remote;
 mod replay;
+mod shells;
 mod side_outputs;
 mod strace;
 mod strangers;

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one command that a build driver has a shell start, as the shell would execute it: where it is found in `PATH`, in which directory,
+//! with which variables. Where it is deferred nothing is left for the shell to do but to print, and it need not be started. Starting one, and
+//! what it tells of itself, would take longer than all else. Does not know what becomes of the command.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use models::recognise::Program;
+use models::shell::{Step, steps};
+use nix::unistd::{AccessFlags, access};
+
+use crate::defer;
+use crate::programs::Facts;
+use crate::recorder::Recorder;
+use crate::request::Exec;
+
+/// What a shell was to do.
+pub struct Line {
+    /// The command.
+    pub command: Exec,
+    /// What is printed on the way.
+    pub prints: Vec<u8>,
+}
+
+/// What the shell that is about to be executed was to do, if that is no more than one command.
+pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
+    let invocation = &exec.invocation;
+    if !is_understood(facts, invocation.argv.first()?) || invocation.env.iter().any(changes_shells) {
+        return None;
+    }
+    let steps = steps(&invocation.argv)?;
+    if steps.iter().filter(|step| matches!(step, Step::Run { .. })).count() != 1 {
+        return None;
+    }
+    let mut place = Place::of(recorder, exec)?;
+    let (mut command, mut prints) = (None, Vec::new());
+    for step in steps {
+        match step {
+            Step::Print(text) => prints.extend(text),
+            Step::Enter(to) => place.enter(Path::new(&to))?,
+            Step::Run { variables, argv } => command = Some(execute(exec, &place, variables, argv)?),
+        }
+    }
+    // The process that is to print takes no more.
+    (prints.len() <= wire::PRINT_MAX).then_some(Line { command: command?, prints })
+}
+
+/// Is it a shell that keeps to what all keep to, and reads no file of the user's first?
+fn is_understood(facts: &Facts, called: &OsStr) -> bool {
+    const SHELLS: [&str; 5] = ["ash", "bash", "busybox", "dash", "sh"];
+    let is_one = |path: &Path| path.file_name().is_some_and(|name| SHELLS.iter().any(|shell| name == *shell));
+    facts.program == Program::Shell && is_one(&facts.real) && is_one(Path::new(called))
+}
+
+/// Does a variable make a shell do more, or something else: functions, options, files to be read?
+fn changes_shells((name, _): (&OsStr, &OsStr)) -> bool {
+    const NAMES: [&str; 8] =
+        ["BASHOPTS", "BASH_ENV", "BASH_XTRACEFD", "CDPATH", "ENV", "OPTIND", "POSIXLY_CORRECT", "SHELLOPTS"];
+    NAMES.iter().any(|known| name == *known) || name.as_bytes().starts_with(b"BASH_FUNC_")
+}
+
+/// Where a shell is.
+struct Place {
+    /// Links resolved.
+    real: PathBuf,
+    /// As it is called in `PWD`.
+    called: PathBuf,
+}
+
+impl Place {
+    /// Where it begins: it believes `PWD` if that leads there.
+    fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
+        let real = &exec.invocation.cwd;
+        let called = exec.invocation.var("PWD").map(Path::new).filter(|pwd| pwd.is_absolute());
+        let called = called.filter(|pwd| defer::same_directory(recorder, pwd, real)).unwrap_or(real);
+        let plain = |part: Component| matches!(part, Component::RootDir | Component::Normal(_));
+        called.components().all(plain).then(|| Self { called: called.to_path_buf(), real: real.clone() })
+    }
+
+    /// Goes elsewhere; nothing where that may fail, or shells do not agree.
+    fn enter(&mut self, to: &Path) -> Option<()> {
+        let is_up = |part| part == Component::ParentDir;
+        // From behind a link there are two ways upwards; two slashes may be another root.
+        if to.as_os_str().as_bytes().starts_with(b"//")
+            || to.components().any(is_up) && self.called != self.real
+        {
+            return None;
+        }
+        let mut called = PathBuf::new();
+        for part in self.called.join(to).components() {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir if std::fs::symlink_metadata(&called).ok()?.is_symlink() => return None,
+                Component::ParentDir => {
+                    called.pop();
+                }
+                part => called.push(part),
+            }
+        }
+        let real = std::fs::canonicalize(&called).ok()?;
+        (real.is_dir() && may_execute(&real)).then_some(())?;
+        (self.real, self.called) = (real, called);
+        Some(())
+    }
+}
+
+/// The command as the shell executes it.
+fn execute(
+    exec: &Exec,
+    place: &Place,
+    variables: Vec<(OsString, OsString)>,
+    argv: Vec<OsString>,
+) -> Option<Exec> {
+    if variables.iter().any(|(name, _)| name == "PATH" || changes_shells((name, OsStr::new("")))) {
+        return None;
+    }
+    let mut command = exec.clone();
+    let invocation = &mut command.invocation;
+    let name = argv.first()?;
+    invocation.program = if name.as_bytes().contains(&b'/') {
+        Some(place.real.join(name)).filter(|path| is_program(path))?
+    } else {
+        find(name, invocation.var("PATH")?, &place.real)?
+    };
+    invocation.program = observe::tidy(&invocation.program);
+    invocation.argv = argv;
+    invocation.cwd.clone_from(&place.real);
+    invocation.env.set("PWD", &place.called);
+    for (name, value) in variables {
+        invocation.env.set(name, value);
+    }
+    Some(command)
+}
+
+/// Where shells find a program.
+fn find(name: &OsStr, path: &OsStr, cwd: &Path) -> Option<PathBuf> {
+    // `%builtin` in the path of busybox and dash.
+    if name.is_empty() || path.as_bytes().contains(&b'%') {
+        return None;
+    }
+    let directories = path.as_bytes().split(|&byte| byte == b':').map(OsStr::from_bytes);
+    directories.map(|directory| cwd.join(directory).join(name)).find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    may_execute(path) && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+fn may_execute(path: &Path) -> bool {
+    access(path, AccessFlags::X_OK).is_ok()
+}
