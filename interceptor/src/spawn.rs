@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_char, c_int, c_short, c_void};
 
 use crate::arguments::for_each_candidate;
-use crate::ask::{Prints, Request};
+use crate::ask::{Prints, Request, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::Next;
@@ -66,22 +66,28 @@ pub(crate) unsafe fn spawn(
 ) -> c_int {
     let mut prints = Prints::nothing();
     // SAFETY: as the caller promises.
-    let (reply, only_exits) = match unsafe { ask(session, search, &arguments, &mut prints) } {
+    let Answer { reply, only_exits, stdout } = match unsafe { ask(session, search, &arguments, &mut prints) }
+    {
         Some(answer) => answer,
         // SAFETY: as the caller promises.
         None => return unsafe { arguments.call(function) },
     };
     match reply.kind {
-        // SAFETY: as the caller promises.
-        reply_kind::EXIT if only_exits && prints.text().is_empty() => unsafe {
-            spawn_end(End::Exit(reply.value), &arguments)
-        },
+        reply_kind::EXIT => {
+            let is_done = only_exits && print(stdout, prints.text());
+            // SAFETY: as the caller promises.
+            unsafe {
+                if is_done {
+                    spawn_end(End::Exit(reply.value), &arguments)
+                } else {
+                    spawn_stand_in(session, reply.value, &prints, arguments)
+                }
+            }
+        }
         // A build driver that is told of an error leaves what it was making as it is, even if it is told to end by a signal at
         // the same time; where a command was ended by a signal it removes it.
         // SAFETY: as the caller promises.
         reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, &arguments) },
-        // SAFETY: as the caller promises.
-        reply_kind::EXIT => unsafe { spawn_stand_in(session, reply.value, &prints, arguments) },
         reply_kind::FAIL => reply.value,
         _ => {
             let mut result = Errno::NOSYS.0;
@@ -96,19 +102,33 @@ pub(crate) unsafe fn spawn(
     }
 }
 
-/// The reply, and whether a child that only exits will do. Nothing where there is nothing to ask about.
+struct Answer {
+    reply: Reply,
+    /// Will a child do that only exits?
+    only_exits: bool,
+    /// Which of our descriptors is the child's standard output.
+    stdout: Option<c_int>,
+}
+
+/// Prints in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
+/// reads it any more.
+fn print(stdout: Option<c_int>, text: &[u8]) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    let Some(stdout) = stdout.filter(|&fd| sys::takes_more(fd)) else { return false };
+    write_all(stdout, text);
+    true
+}
+
+/// What the tracer says. Nothing where there is nothing to ask about.
 ///
 /// Its own function so that its buffers are off the stack when the child is made.
 ///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
 #[inline(never)]
-unsafe fn ask(
-    session: &Session,
-    search: bool,
-    arguments: &Arguments,
-    prints: &mut Prints,
-) -> Option<(Reply, bool)> {
+unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, prints: &mut Prints) -> Option<Answer> {
     // SAFETY: as the caller promises.
     let (file, mut effects) = unsafe { (string(arguments.file)?, Effects::of(arguments.actions)) };
     let mut found = [0; PATH_MAX];
@@ -134,7 +154,8 @@ unsafe fn ask(
     }
     .ask_what_to_print(session, prints)?;
     // SAFETY: as the caller promises.
-    Some((reply, effects.only_descriptors && !unsafe { arguments.change_group() }))
+    let only_exits = effects.only_descriptors && !unsafe { arguments.change_group() };
+    Some(Answer { reply, only_exits, stdout: effects.stdout() })
 }
 
 /// Where `posix_spawnp` will find a program.

@@ -237,6 +237,14 @@ impl Effects {
         fds
     }
 
+    /// Which of our descriptors is the child's standard output, if one is.
+    pub(crate) fn stdout(&self) -> Option<c_int> {
+        match self.get(1) {
+            Source::Parent(fd) => Some(fd),
+            Source::Closed | Source::Opened(_) | Source::Unknown => None,
+        }
+    }
+
     /// Which of our descriptors is the child's standard error. Our own where it is a file that is not open yet, so
     /// that nothing is lost.
     pub(crate) fn stderr(&self) -> Option<c_int> {

@@ -143,6 +143,22 @@ pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(nr::WRITE, fd, bytes.as_ptr(), bytes.len())
 }
 
+/// Can something be written there without waiting, as far as can be said now?
+pub(crate) fn takes_more(fd: c_int) -> bool {
+    /// `struct pollfd`.
+    #[repr(C)]
+    struct Polled {
+        fd: c_int,
+        wanted: i16,
+        found: i16,
+    }
+    const OUT: i16 = 4;
+    let mut polled = Polled { fd, wanted: OUT, found: 0 };
+    let at_once = [0i64; 2];
+    let found = call!(nr::PPOLL, &raw mut polled, 1, at_once.as_ptr(), 0, 0);
+    found.is_ok() && polled.found == OUT
+}
+
 pub(crate) fn close(fd: c_int) {
     let _ = call!(nr::CLOSE, fd);
 }

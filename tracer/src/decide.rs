@@ -20,8 +20,9 @@ use crate::defer::{self, Deferred};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
+use crate::shell::{self, Line, Move};
 use crate::watch::{Begun, environment, file_clock};
-use crate::{learned, process, shell};
+use crate::{learned, process};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -204,7 +205,7 @@ fn without_shell(
     command: &Command,
 ) -> Option<Answer> {
     let is_asked = recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja);
-    let shell::Line { command: inner, prints } =
+    let Line { command: inner, prints, moves } =
         is_asked.then(|| shell::line(recorder, exec, facts)).flatten()?;
     let program = &inner.invocation.program;
     if !recorder.placeholders([program.as_path()].into_iter()).is_empty() {
@@ -213,8 +214,13 @@ fn without_shell(
     let facts = recorder.program(program, inner.invocation.argv.first()?).ok()?;
     // What listens to the shell listens to what the shell starts.
     let shell = parent.start(Role::Other, exec.fds.as_ref());
-    let (kind, outcome) = model(recorder, &inner, &shell, facts.program)?;
-    let Deferred { thunk, outputs } = outcome.ok()?;
+    let (kind, planned) = planned(recorder, &inner, &shell, facts.program)?;
+    let plan = planned.ok()?;
+    let gives = |moved: &Move| plan.outputs.iter().any(|output| output.path == moved.from);
+    if !moves.iter().all(gives) {
+        return None;
+    }
+    let Deferred { thunk, outputs } = carry_out(recorder, &inner, &shell, &plan).ok()?;
     let Invocation { program, argv, cwd, .. } = inner.invocation;
     let command = Command {
         cwd,
@@ -226,7 +232,13 @@ fn without_shell(
         outputs,
         ..command.clone()
     };
-    Some(deferred(recorder, parent, command, prints))
+    let answer = deferred(recorder, parent, command, prints);
+    for moved in &moves {
+        if let Err(why) = moved.make(recorder) {
+            return Some(Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {why}\n") });
+        }
+    }
+    Some(answer)
 }
 
 /// A program that a tool runs for its own purposes, or that the recorder does.
@@ -406,17 +418,29 @@ fn model(
     parent: &Running,
     program: Program,
 ) -> Option<(Kind, Result<Deferred, String>)> {
+    let (kind, planned) = planned(recorder, exec, parent, program)?;
+    Some((kind, planned.and_then(|plan| carry_out(recorder, exec, parent, &plan))))
+}
+
+/// What the model plans for the command, if it may be deferred here.
+fn planned(
+    recorder: &Recorder,
+    exec: &Exec,
+    parent: &Running,
+    program: Program,
+) -> Option<(Kind, Result<Box<Plan>, String>)> {
     let (kind, planned) = plan(recorder, &exec.invocation, program)?;
-    let outcome = match planned {
-        Ok(_) if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
-        Ok(_) if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
-        Ok(plan) => {
-            let now = parent.driver == Role::Ninja;
-            defer::defer(recorder, &exec.invocation, &plan, exec.umask, now).map_err(|decline| decline.0)
-        }
-        Err(reason) => Err(reason),
-    };
-    Some((kind, outcome))
+    let allowed = planned.and_then(|plan| match () {
+        () if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
+        () if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
+        () => Ok(plan),
+    });
+    Some((kind, allowed))
+}
+
+fn carry_out(recorder: &Recorder, exec: &Exec, parent: &Running, plan: &Plan) -> Result<Deferred, String> {
+    let now = parent.driver == Role::Ninja;
+    defer::defer(recorder, &exec.invocation, plan, exec.umask, now).map_err(|decline| decline.0)
 }
 
 /// What its model says that the command reads and writes, or why it does not. `None` where no model knows the program.

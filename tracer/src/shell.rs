@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one command that a build driver has a shell start, as the shell would execute it: where it is found in `PATH`, in which directory,
-//! with which variables. Where it is deferred nothing is left for the shell to do but to print, and it need not be started. Starting one, and
+//! with which variables. Where it is deferred nothing is left for the shell to do but to print and to rename what it gives, and it need not be started. Starting one, and
 //! what it tells of itself, would take longer than all else. Does not know what becomes of the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use models::Invocation;
 use models::recognise::Program;
 use models::shell::{Step, steps};
 use nix::unistd::{AccessFlags, access};
+use thunk::real_place;
 
 use crate::defer;
 use crate::programs::Facts;
@@ -22,6 +25,57 @@ pub struct Line {
     pub command: Exec,
     /// What is printed on the way.
     pub prints: Vec<u8>,
+    /// What it makes gets other names after it.
+    pub moves: Vec<Move>,
+}
+
+/// `mv -f`: what Automake has the shell do with a dependency file once it is complete.
+pub struct Move {
+    /// The name that the file has.
+    pub from: PathBuf,
+    /// The name that it gets, whatever has that.
+    pub to: PathBuf,
+}
+
+impl Move {
+    /// What this program is to do, if it can but work once the file is there.
+    fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
+        let Invocation { program, argv, .. } = &exec.invocation;
+        let [name, option, from, to] = &argv[..] else { return None };
+        let facts = recorder.program(program, name).ok()?;
+        if name != "mv" || option != "-f" || facts.program != Program::Carrier {
+            return None;
+        }
+        let [from, to] = [from, to].map(|name| {
+            let is_name = !name.as_bytes().starts_with(b"-") && !name.as_bytes().ends_with(b"/");
+            let path = exec.invocation.absolute(name);
+            // Into a directory it would be put.
+            (is_name && path.file_name().is_some() && !path.is_dir()).then_some(path)
+        });
+        let (from, to) = (from?, to?);
+        let directory = |path: &Path| {
+            let directory = path.parent()?;
+            let may = access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+            std::fs::metadata(directory).ok().filter(|_| may).map(|metadata| metadata.dev())
+        };
+        (from != to && directory(&from)? == directory(&to)?).then_some(Self { from, to })
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// It cannot be done.
+    pub fn make(&self, recorder: &Recorder) -> thunk::Result<()> {
+        // As with all placeholders: where one may stand is written down before it does.
+        recorder.note_outputs([real_place(&self.to).unwrap_or_else(|_| self.to.clone())])?;
+        recorder.puts(&self.from);
+        std::fs::rename(&self.from, &self.to).map_err(|error| thunk::Error::Io {
+            what: "move to its place",
+            path: self.from.clone(),
+            error,
+        })?;
+        recorder.note_placed(&self.to, Some(&self.from), false)
+    }
 }
 
 /// What the shell that is about to be executed was to do, if that is no more than one command.
@@ -31,20 +85,23 @@ pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
         return None;
     }
     let steps = steps(&invocation.argv)?;
-    if steps.iter().filter(|step| matches!(step, Step::Run { .. })).count() != 1 {
-        return None;
-    }
     let mut place = Place::of(recorder, exec)?;
-    let (mut command, mut prints) = (None, Vec::new());
+    let (mut command, mut prints, mut moves) = (None, Vec::new(), Vec::new());
     for step in steps {
         match step {
             Step::Print(text) => prints.extend(text),
             Step::Enter(to) => place.enter(Path::new(&to))?,
-            Step::Run { variables, argv } => command = Some(execute(exec, &place, variables, argv)?),
+            Step::Run { variables, argv } => {
+                let next = execute(exec, &place, variables, argv)?;
+                match &command {
+                    None => command = Some(next),
+                    Some(_) => moves.push(Move::of(recorder, &next)?),
+                }
+            }
         }
     }
     // The process that is to print takes no more.
-    (prints.len() <= wire::PRINT_MAX).then_some(Line { command: command?, prints })
+    (prints.len() <= wire::PRINT_MAX).then_some(Line { command: command?, prints, moves })
 }
 
 /// Is it a shell that keeps to what all keep to, and reads no file of the user's first?

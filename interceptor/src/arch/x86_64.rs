@@ -60,6 +60,7 @@ pub(crate) mod nr {
     pub(crate) const READLINKAT: usize = 267;
     pub(crate) const FCHMODAT: usize = 268;
     pub(crate) const FACCESSAT: usize = 269;
+    pub(crate) const PPOLL: usize = 271;
     pub(crate) const UTIMENSAT: usize = 280;
     pub(crate) const RENAMEAT2: usize = 316;
     pub(crate) const EXECVEAT: usize = 322;

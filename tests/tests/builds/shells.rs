@@ -69,6 +69,25 @@ fn a_shell_that_changes_its_directory_is_not_started() {
 }
 
 #[test]
+fn a_dependency_file_that_is_renamed_at_once_needs_no_shell() {
+    let space = sources();
+    let recipes = [
+        "echo '  CC  ' a.o;$(CC) -DNUMBER=0 -MT a.o -MD -MP -MF .a.Tpo -c -o a.o a.c &&\\\n\tmv -f .a.Tpo .a.Po",
+        "$(CC) -MT $@ -MD -MF sub/b.Tpo -c -o $@ $< && mv -f sub/b.Tpo ./sub/../sub/b.Po",
+        "cd sub && $(CC) -o new ../a.o b.o && mv -f new ../prog",
+    ];
+    same_with_and_without_shells(&space, "", recipes, &[]);
+    // Onto what is there: other files, and what cannot be replaced.
+    space.write(".a.Po", "old");
+    symlink("nowhere", space.path("sub/b.Po")).unwrap();
+    same_with_and_without_shells(&space, "", recipes, &[]);
+    fs::create_dir(space.path("d")).unwrap();
+    space.write("Makefile", "d/b.o: sub/b.c\n\t@$(CC) -c -o b.o $< && mv -f b.o d\n");
+    let seen = space.same_as_plain(&["make"], Expect::make(1));
+    assert_eq!(seen.shown.ran, 3, "it goes into a directory");
+}
+
+#[test]
 fn a_wrong_pwd_is_set_right_as_a_shell_does() {
     for pwd in ["/", "sub", "/nowhere", ""] {
         let mut space = sources();
@@ -90,6 +109,9 @@ fn what_is_wrong_is_told_by_the_shell() {
         "cc -DNUMBER=1 -c a.c; exit 3",
         "cc -DNUMBER=1 -c a.c; echo x | grep -q y",
         "PATH=/nowhere cc -DNUMBER=1 -c a.c",
+        "cc -DNUMBER=1 -c a.c && mv -f b.o c.o",
+        "cc -DNUMBER=1 -c a.c && mv -f a.o nowhere/a.o",
+        "cc -DNUMBER=1 -c a.c && mv -f a.o a.o",
     ] {
         let space = sources();
         space.write("Makefile", format!("a.o:\n\t@echo tried; {recipe}\n"));
