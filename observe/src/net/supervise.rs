@@ -26,7 +26,7 @@ use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
 const PROCESSORS: usize = 4;
 /// If nobody has taken a call for that long, although one waits, the receivers are held up by something, be it a slow disk:
 /// then there is another one.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(50);
 /// How often a thread is asked to stop, which may have looked just before it began to wait.
 const PATIENCE: Duration = Duration::from_millis(1);
 
