@@ -238,6 +238,18 @@ fn processes_that_share_memory_or_a_chunk_are_told_apart() {
 }
 
 #[test]
+fn the_children_of_a_shell_go_on_in_its_chunk_however_many_there_are() {
+    let logged = Logged::new();
+    // dash calls `vfork`.
+    let mut command = logged.command("/bin/bash", 0);
+    let script = "for ((i = 0; i < 400; i++)); do /bin/true; done";
+    assert!(command.args(["-c", script]).status().unwrap().success());
+    assert_eq!(logged.log.owners().unwrap().iter().filter(|owner| owner.command == 5).count(), 1);
+    let executed = |event: &&Event| matches!(event, Event::Executed(place, _) if place.named.ends_with("true"));
+    assert_eq!(logged.events(5).iter().filter(executed).count(), 400);
+}
+
+#[test]
 fn threads_lose_nothing_over_many_chunks() {
     let logged = Logged::new();
     let output = logged.command(program("cc", "processes"), 0).args(["threads", "3000"]).output().unwrap();
