@@ -125,6 +125,12 @@ fn names(mut entries: &[u8]) -> impl Iterator<Item = &CStr> {
     })
 }
 
+/// Where a descriptor of a process leads, as `/proc` shows it.
+pub fn descriptor(pid: Pid, fd: u32) -> Option<String> {
+    let target = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+    Some(String::from_utf8_lossy(target.as_os_str().as_bytes()).into_owned())
+}
+
 /// Where a link with this number in a directory leads.
 fn target_of(directory: &fs::File, number: usize) -> Option<String> {
     let name = CString::new(number.to_string()).ok()?;

@@ -25,6 +25,7 @@ use wire::log::Changed;
 
 use crate::context::Running;
 use crate::early::Early;
+use crate::descriptors::Descriptors;
 use crate::executions::Executions;
 use crate::following::{self, Following, Manner};
 use crate::force::OnDemand;
@@ -64,6 +65,8 @@ pub struct Recorder {
     programs: Programs,
     /// What the kernel reads to execute them.
     executions: Executions,
+    /// Where descriptors of processes lead.
+    pub descriptors: Descriptors,
     /// Who finds included files.
     pub scanner: Scanner,
     /// Since when only that has changed of which the names are known.
@@ -200,6 +203,7 @@ impl Recorder {
             following: OnceLock::new(),
             programs: Programs::default(),
             executions: Executions::default(),
+            descriptors: Descriptors::default(),
             quiet: Mutex::new(scanner.now()),
             scanner,
             headers: Headers::default(),
