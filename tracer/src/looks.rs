@@ -262,7 +262,8 @@ impl<'a> Steps<'a> {
     /// The path leads nowhere.
     pub fn add(&mut self, path: &Path) -> io::Result<Led> {
         let mut way = self.looks.path(path, self.changed);
-        if self.looks_at_files && !way.is_still_file() {
+        // One that has other names was looked at just now.
+        if self.looks_at_files && !way.shared && !way.is_still_file() {
             way = self.looks.path(path, None);
         }
         let led = way.led()?.clone();

@@ -546,6 +546,12 @@ impl Recorder {
         Some(self.looks.path(path, Some(changed))).filter(|way| !way.end().is_some_and(is_made_up))
     }
 
+    /// The same for a directory.
+    pub fn lasting_lead(&self, path: &Path) -> Option<Arc<Way>> {
+        let changed = self.changed_names()?;
+        (!is_made_up(path)).then(|| self.looks.lead(path, Some(changed)))
+    }
+
     /// What the program at `path` is when it is called `name`.
     ///
     /// # Errors

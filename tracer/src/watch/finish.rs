@@ -7,11 +7,13 @@
 //! content, and there is no thunk. The clock's tick is long: what changed within the one in which the command began is told by the
 //! events alone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use foldhash::HashMap;
 use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
@@ -163,7 +165,7 @@ impl Look<'_> {
             }
             let Some(path) = self.recorded_path(named, touch) else { continue };
             let (uses, before, after) = self.one(named, touch);
-            rows.push(trace::Touch { path: path.into(), uses, before, after });
+            rows.push(trace::Touch { path: Arc::from(&*path), uses, before, after });
         }
         // In their order already, but for those that were named otherwise.
         rows.sort_by(|a: &trace::Touch, b| a.path.as_os_str().cmp(b.path.as_os_str()));
@@ -281,22 +283,26 @@ impl Look<'_> {
 
     /// The path with its directory resolved, where there is one.
     fn real_place(&self, path: &Path) -> Option<PathBuf> {
-        let known = || Some(self.recorder.directory(path.parent()?)?.join(path.file_name()?));
-        known().or_else(|| thunk::real_place(path).ok())
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        match self.recorder.lasting_lead(parent) {
+            Some(way) => Some(way.end()?.join(name)),
+            None => thunk::real_place(path).ok(),
+        }
     }
 
     /// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
-    fn recorded_path(&self, named: &Path, touch: &Touch) -> Option<PathBuf> {
+    fn recorded_path<'a>(&self, named: &'a Path, touch: &Touch) -> Option<Cow<'a, Path>> {
         let bytes = named.as_os_str().as_bytes();
         if memchr::memmem::find(bytes, b"/..").is_none() {
             // Tidied where the event was made.
-            return (bytes.first() == Some(&b'/')).then(|| named.to_path_buf());
+            return (bytes.first() == Some(&b'/')).then_some(Cow::Borrowed(named));
         }
-        match (self.real_place(named), &touch.real) {
+        let path = match (self.real_place(named), &touch.real) {
             (Some(place), _) => clean(&place),
             (None, Some(real)) => clean(real),
             (None, None) => clean(named),
-        }
+        };
+        path.map(Cow::Owned)
     }
 
     /// What the command made, changed or removed.
