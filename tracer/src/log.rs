@@ -307,8 +307,7 @@ impl Log {
         self.file.read_exact_at(&mut bytes, unit_offset(unit))?;
         let field = |offset| word(&bytes, offset);
         let units = field(std::mem::offset_of!(Chunk, units));
-        let fits = (1..=MAX_UNITS).contains(&units)
-            && unit + u64::from(units) <= self.units;
+        let fits = (1..=MAX_UNITS).contains(&units) && unit + u64::from(units) <= self.units;
         let is_chunk = field(std::mem::offset_of!(Chunk, seal)) == chunk_seal(unit) && fits;
         let owner = Owner {
             command: field(std::mem::offset_of!(Chunk, command)),

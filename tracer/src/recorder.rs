@@ -24,8 +24,8 @@ use thunk::{
 use wire::log::Changed;
 
 use crate::context::Running;
-use crate::early::Early;
 use crate::descriptors::Descriptors;
+use crate::early::Early;
 use crate::executions::Executions;
 use crate::following::{self, Following, Manner};
 use crate::force::OnDemand;

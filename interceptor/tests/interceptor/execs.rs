@@ -252,7 +252,10 @@ fn descriptors_that_the_program_will_have_are_told() {
     let told: Vec<_> = few.others.iter().map(|o| (o.number, (o.leads.dev, o.leads.ino))).collect();
     let file = identity(&tracer.folder().join("file"));
     // The test may have been given others.
-    assert!([(5, identity(Path::new("/dev/null"))), (9, file)].iter().all(|fd| told.contains(fd)), "{told:?}");
+    assert!(
+        [(5, identity(Path::new("/dev/null"))), (9, file)].iter().all(|fd| told.contains(fd)),
+        "{told:?}"
+    );
     assert!(few.head.flags & request_flags::OTHERS != 0);
     assert!(many.others.is_empty() && many.head.flags & request_flags::OTHERS == 0);
 }

@@ -245,7 +245,8 @@ fn the_children_of_a_shell_go_on_in_its_chunk_however_many_there_are() {
     let script = "for ((i = 0; i < 400; i++)); do /bin/true; done";
     assert!(command.args(["-c", script]).status().unwrap().success());
     assert_eq!(logged.log.owners().unwrap().iter().filter(|owner| owner.command == 5).count(), 1);
-    let executed = |event: &&Event| matches!(event, Event::Executed(place, _) if place.named.ends_with("true"));
+    let executed =
+        |event: &&Event| matches!(event, Event::Executed(place, _) if place.named.ends_with("true"));
     assert_eq!(logged.events(5).iter().filter(executed).count(), 400);
 }
 

@@ -449,4 +449,3 @@ fn uses(touch: &Touch) -> Uses {
     ];
     SAME.iter().filter(|(what, _)| touch.has(*what)).fold(Uses::NONE, |all, (_, uses)| all | *uses)
 }
-

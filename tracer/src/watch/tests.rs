@@ -16,7 +16,16 @@ fn exec(pid: u32, spawned: bool, argument: &str) -> Arc<Exec> {
         cwd: "/".into(),
         ..Invocation::default()
     };
-    Arc::new(Exec { pid, parent: 0, spawned, marked: false, invocation, umask: 0o022, fds: None, others: None })
+    Arc::new(Exec {
+        pid,
+        parent: 0,
+        spawned,
+        marked: false,
+        invocation,
+        umask: 0o022,
+        fds: None,
+        others: None,
+    })
 }
 
 #[test]

@@ -50,7 +50,9 @@ impl Writes {
 
     /// Has another command changed what stands there, from event `first` on?
     pub fn by_others(&self, path: &Path, group: u32, first: u64) -> bool {
-        self.of.get(path.as_os_str()).is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
+        self.of
+            .get(path.as_os_str())
+            .is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
     }
 }
 
