@@ -7,12 +7,13 @@ pub fn preloaded(file_name: &str, more: &[&str]) {
     println!("cargo:rerun-if-changed=build.rs");
     let soname = format!("-Wl,-soname,{file_name}");
     let all = [
+        // Two segments in place of five, which takes GNU's linker, and no mprotect after relocation.
+        "-fuse-ld=bfd",
+        "-Wl,-z,noseparate-code",
+        "-Wl,-z,norelro",
         "-nostdlib",
         // The prebuilt core library mentions it; nothing unwinds here.
         "-Wl,--defsym=rust_eh_personality=0",
-        // Two segments in place of five, and no mprotect after relocation.
-        "-Wl,-z,noseparate-code",
-        "-Wl,-z,norelro",
         // Hooks that call each other mean each other.
         "-Wl,-Bsymbolic-functions",
         "-Wl,--hash-style=gnu",

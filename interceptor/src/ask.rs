@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_int};
 use crate::session::Session;
 use crate::sys::{self, Errno, IoSlice};
 use crate::text::Strings;
-use wire::{FdIdentity, MAGIC, PRINT_MAX, Plain, Reply, reply_kind};
+use wire::{Descriptor, FdIdentity, MAGIC, PRINT_MAX, Plain, Reply, reply_kind};
 
 /// How many pieces go into one system call.
 const BATCH: usize = 48;
@@ -28,6 +28,8 @@ pub(crate) struct Request<'a> {
     pub(crate) umask: u32,
     /// Goes into the header as it is.
     pub(crate) fds: [FdIdentity; 3],
+    /// What comes before the strings.
+    pub(crate) others: &'a [Descriptor],
     /// The strings before `argv`, in pieces, NULs included.
     pub(crate) parts: &'a [&'a [u8]],
     /// Arguments.
@@ -103,7 +105,7 @@ impl Request<'_> {
     }
 
     fn send(&self, session: &Session, fd: c_int) -> Option<()> {
-        let fixed: usize = self.parts.iter().map(|part| part.len()).sum();
+        let fixed = size_of_val(self.others) + self.parts.iter().map(|part| part.len()).sum::<usize>();
         let strings: usize = self.strings().map(|text| text.to_bytes_with_nul().len()).sum();
         let header = wire::Request {
             magic: MAGIC,
@@ -115,11 +117,14 @@ impl Request<'_> {
             umask: self.umask,
             argc: self.argv.len() as u32,
             envc: self.envp.len() as u32,
-            reserved: 0,
+            others: self.others.len() as u32,
             fds: self.fds,
         };
         let mut batch = Batch::new(fd);
         batch.push(header.as_bytes())?;
+        for other in self.others {
+            batch.push(other.as_bytes())?;
+        }
         for part in self.parts {
             batch.push(part)?;
         }

@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::sys::{self, AT_EMPTY_PATH, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text, string};
 use wire::log::kind;
-use wire::{FdIdentity, Reply, reply_kind, request_flags, request_kind};
+use wire::{Descriptor, FdIdentity, MAX_DESCRIPTOR, Reply, reply_kind, request_flags, request_kind};
 
 /// Why the process still runs its old program.
 pub(crate) enum Failure {
@@ -252,18 +252,39 @@ fn ask(
     let mut buffer = [0; PATH_MAX];
     let cwd = sys::getcwd(&mut buffer);
     let [folder, slash, name] = path.parts();
+    let mut room = [Descriptor::default(); FEW];
+    let others = other_descriptors(&mut room);
+    // Where the log cannot be had after all, the kernel asks about a program that nobody expects any more, as about any other.
+    let marked = if Log::ready(session).is_some() { request_flags::MARKED } else { 0 };
     Request {
         kind: request_kind::EXEC,
-        // Where the log cannot be had after all, the kernel asks about a program that nobody expects any more, as about any other.
-        flags: if Log::ready(session).is_some() { request_flags::MARKED } else { 0 },
+        flags: marked | if others.is_some() { request_flags::OTHERS } else { 0 },
         umask: sys::umask(),
         fds,
+        others: others.unwrap_or_default(),
         parts: &[folder, slash, name, cwd, b"\0"],
         argv,
         envp,
         stderr: Some(2),
     }
     .ask_what_to_print(session, prints)
+}
+
+/// So many other descriptors are told of. Nearly all programs are given fewer.
+const FEW: usize = 12;
+
+/// The descriptors that a program will have that is executed now, beside the standard ones; nothing where there are many.
+fn other_descriptors(room: &mut [Descriptor; FEW]) -> Option<&[Descriptor]> {
+    let mut count = 0;
+    for number in 3..MAX_DESCRIPTOR {
+        if sys::stays_open(number as c_int)
+            && let Ok(stat) = sys::fstat(number as c_int)
+        {
+            *room.get_mut(count)? = Descriptor { number, reserved: 0, leads: stat.identity() };
+            count += 1;
+        }
+    }
+    room.get(..count)
 }
 
 /// Executes a program; what the kernel does not know how to execute is given to the shell, as glibc's `execvp` does. musl leaves that

@@ -10,7 +10,7 @@ use crate::attributes::{changes_mode, sets_times, truncates};
 use crate::directory::{self, list, walks};
 use crate::exec::{by_descriptor, by_path, by_search};
 use crate::libc::environ;
-use crate::log::{be_unsure, before_child};
+use crate::log::{be_unsure, before_child, before_fork};
 use crate::lookup::{accesses, stats};
 use crate::names::{makes_node, removes, symlinks};
 use crate::network;
@@ -398,7 +398,7 @@ hooks! {
 
     before fn vfork() => |_session| before_child();
     before fn clone() => |_session| before_child();
-    skip fork: "the child finds out by itself";
+    before fn fork() => |session| before_fork(session);
 
     skip mmap: "the descriptor came from one of the functions above";
     skip copy_file_range: "as mmap";

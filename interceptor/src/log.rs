@@ -115,6 +115,12 @@ pub(crate) fn before_child() {
     }
 }
 
+/// A child is about to be made that has a copy of our memory, and goes on in our chunk: there must be room in it. What a child takes its parent
+/// does not know of; each that a shell makes would take another one.
+pub(crate) fn before_fork(session: &Session) {
+    Log::ready(session);
+}
+
 /// From now on the working directory may be changed without our seeing it, or more than one process runs in this memory.
 pub(crate) fn be_unsure() {
     UNSURE.store(true, Ordering::Relaxed);

@@ -228,6 +228,7 @@ fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Re
         flags,
         umask: 0,
         fds: [FdIdentity::default(); 3],
+        others: &[],
         parts: &[folder, slash, name, cwd, b"\0"],
         argv: Strings::EMPTY,
         envp: Strings::EMPTY,

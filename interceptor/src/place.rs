@@ -100,6 +100,7 @@ fn report(session: &Session, new: At, old: At, flags: u32) {
         flags,
         umask: 0,
         fds: [FdIdentity::default(); 3],
+        others: &[],
         parts: &[folder, slash, name, cwd, b"\0", old_folder, old_slash, old_name],
         argv: Strings::EMPTY,
         envp: Strings::EMPTY,

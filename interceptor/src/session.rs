@@ -27,10 +27,11 @@ pub(crate) struct Session {
     pub(crate) address: SocketAddress,
     /// What marks system calls that are recorded here; zero where none is to be marked.
     pub(crate) cookie: u64,
-    socket: Stored<108>,
-    log: Stored<PATH_MAX>,
-    stand_in: Stored<PATH_MAX>,
-    own: Stored<PATH_MAX>,
+    texts: Texts,
+    socket: Place,
+    log: Place,
+    stand_in: Place,
+    own: Place,
 }
 
 impl Session {
@@ -61,50 +62,56 @@ impl Session {
 
     /// Path of the program that only exits.
     pub(crate) fn stand_in(&self) -> &CStr {
-        self.stand_in.get()
+        self.texts.at(self.stand_in)
     }
 
     /// Path of the shared log; empty where there is none.
     pub(crate) fn log(&self) -> &CStr {
-        self.log.get()
+        self.texts.at(self.log)
     }
 
     /// Path of this library.
     pub(crate) fn own(&self) -> &[u8] {
-        self.own.get().to_bytes()
+        self.texts.at(self.own).to_bytes()
     }
 
     /// Writes `NAME=value` of the session's variable for another command.
     pub(crate) fn write_variable(&self, command: u32, flags: u32, text: &mut Text<'_>) {
         text.push(SESSION_VARIABLE.as_bytes()).push(b"=").push_number(command).push(b":").push_number(flags);
         text.push(b":").push_hexadecimal(self.cookie).push(b":").push(self.stand_in().to_bytes());
-        text.push(b":").push(self.log().to_bytes()).push(b":").push(self.socket.get().to_bytes());
+        text.push(b":").push(self.log().to_bytes()).push(b":").push(self.texts.at(self.socket).to_bytes());
     }
 
     /// Enough bytes for what [`Self::write_variable`] writes, and a NUL.
     pub(crate) fn variable_size(&self) -> usize {
-        let paths = [self.stand_in(), self.log(), self.socket.get()];
+        let paths = [self.stand_in(), self.log(), self.texts.at(self.socket)];
         SESSION_VARIABLE.len() + paths.iter().map(|path| path.count_bytes()).sum::<usize>() + 48
     }
 }
 
-/// A string kept in static memory: what it was copied from belongs to the program, which may overwrite it.
-struct Stored<const N: usize> {
-    bytes: [u8; N],
+/// Strings kept in static memory: what they were copied from belongs to the program, which may overwrite it. One after the other, because
+/// each page that is touched at load takes time.
+struct Texts {
+    bytes: [u8; 4 * PATH_MAX],
+    used: usize,
 }
 
-impl<const N: usize> Stored<N> {
-    const fn new() -> Self {
-        Self { bytes: [0; N] }
+/// Where a string begins.
+#[derive(Clone, Copy)]
+struct Place(usize);
+
+impl Texts {
+    fn keep(&mut self, text: &[u8]) -> Option<Place> {
+        let place = Place(self.used);
+        // All are zeros still: there is a NUL after it.
+        self.bytes.get_mut(self.used..)?.get_mut(..text.len())?.copy_from_slice(text);
+        self.used += text.len() + 1;
+        (self.used <= self.bytes.len()).then_some(place)
     }
 
-    fn set(&mut self, text: &[u8]) -> Option<()> {
-        Text::new(&mut self.bytes).push(text);
-        (text.len() < N).then_some(())
-    }
-
-    fn get(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    fn at(&self, place: Place) -> &CStr {
+        let text = self.bytes.get(place.0..).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok());
+        text.unwrap_or_default()
     }
 }
 
@@ -119,10 +126,11 @@ static SESSION: Shared = Shared(UnsafeCell::new(Session {
     flags: 0,
     address: SocketAddress { family: 0, path: [0; 108] },
     cookie: 0,
-    socket: Stored::new(),
-    log: Stored::new(),
-    stand_in: Stored::new(),
-    own: Stored::new(),
+    texts: Texts { bytes: [0; 4 * PATH_MAX], used: 0 },
+    socket: Place(0),
+    log: Place(0),
+    stand_in: Place(0),
+    own: Place(0),
 }));
 
 #[used]
@@ -155,14 +163,15 @@ fn read(session: &mut Session, environment: Strings) -> Option<()> {
     session.command = number(fields.next()?)?;
     session.flags = number(fields.next()?)?;
     session.cookie = hexadecimal(fields.next()?)?;
-    session.stand_in.set(fields.next()?)?;
-    session.log.set(fields.next()?)?;
-    let socket = fields.next().filter(|path| !path.is_empty())?;
-    session.socket.set(socket)?;
+    session.stand_in = session.texts.keep(fields.next()?)?;
+    session.log = session.texts.keep(fields.next()?)?;
+    let socket = fields.next().filter(|path| path.len() < session.address.path.len() && !path.is_empty())?;
+    session.socket = session.texts.keep(socket)?;
     session.address.family = AF_UNIX;
     Text::new(&mut session.address.path).push(socket);
     let own = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).flat_map(preloads);
-    session.own.set(own.into_iter().find(|path| is_ours(path))?)
+    session.own = session.texts.keep(own.into_iter().find(|path| is_ours(path))?)?;
+    Some(())
 }
 
 /// Is our library the last one that is preloaded?

@@ -147,6 +147,7 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, prints: &m
         // The caller goes on, perhaps with other threads: its mask must not be touched.
         umask: sys::umask_by_reading().unwrap_or_else(sys::umask),
         fds,
+        others: &[],
         parts: &[path.to_bytes_with_nul(), cwd, b"\0"],
         argv,
         envp,

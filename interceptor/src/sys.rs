@@ -168,6 +168,13 @@ pub(crate) fn fstat(fd: c_int) -> Result<Stat, Errno> {
     call!(nr::FSTAT, fd, &raw mut stat).map(|_| stat)
 }
 
+/// Is this descriptor open, and will be in the next program?
+pub(crate) fn stays_open(fd: c_int) -> bool {
+    const F_GETFD: c_int = 1;
+    const FD_CLOEXEC: usize = 1;
+    call!(nr::FCNTL, fd, F_GETFD).is_ok_and(|flags| flags & FD_CLOEXEC == 0)
+}
+
 /// How much there is to read of what was just opened: the low bits of a file's size. It costs half of an `fstat`. Nothing for directories and most
 /// devices; of a pipe or terminal, what is waiting.
 pub(crate) fn rest_of(fd: c_int) -> Option<u32> {

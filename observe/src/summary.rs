@@ -160,10 +160,11 @@ impl Touches {
     }
 
     /// The content of a place mattered.
-    fn depend(&mut self, place: &Place, what: Use) {
+    fn depend(&mut self, place: Place, what: Use) {
         let own = self.is_own(place.real());
-        let touch = self.touch(place.named.clone(), what);
-        touch.real.clone_from(&place.real);
+        let Place { named, real } = place;
+        let touch = self.touch(named, what);
+        touch.real = real;
         if !own {
             touch.input = true;
             touch.existed.get_or_insert(true);
@@ -181,40 +182,42 @@ impl Touches {
         self.make_own(place);
     }
 
-    fn opened(&mut self, place: &Place, access: Access) {
+    fn opened(&mut self, place: Place, access: Access) {
         if access.created {
-            self.change(place, Use::Created, Some(false));
+            self.change(&place, Use::Created, Some(false));
         }
         if access.writes && (access.created || access.emptied) {
-            self.change(place, Use::Written, Some(true));
-        }
-        if access.reads {
-            self.depend(place, Use::Read);
+            self.change(&place, Use::Written, Some(true));
         }
         if access.writes && !access.created && !access.emptied {
+            if access.reads {
+                self.depend(place.clone(), Use::Read);
+            }
             // What is not overwritten stays: the result depends on what was there.
-            self.depend(place, Use::Written);
-            self.make_own(place);
+            self.depend(place.clone(), Use::Written);
+            self.make_own(&place);
+        } else if access.reads {
+            self.depend(place, Use::Read);
         }
     }
 
     fn transferred(&mut self, how: Transfer, from: &Place, to: &Place) {
         match how {
             Transfer::Rename => {
-                self.depend(from, Use::MovedAway);
+                self.depend(from.clone(), Use::MovedAway);
                 self.change(to, Use::MovedHere, None);
                 self.make_own(from);
             }
             Transfer::Exchange => {
                 for place in [from, to] {
-                    self.depend(place, Use::MovedAway);
-                    self.depend(place, Use::MovedHere);
+                    self.depend(place.clone(), Use::MovedAway);
+                    self.depend(place.clone(), Use::MovedHere);
                 }
                 self.make_own(from);
                 self.make_own(to);
             }
             Transfer::Link => {
-                self.depend(from, Use::Linked);
+                self.depend(from.clone(), Use::Linked);
                 self.change(to, Use::Created, Some(false));
             }
         }
@@ -225,7 +228,7 @@ impl Touches {
 impl Sink for Touches {
     fn event(&mut self, _: Pid, event: Event) {
         match event {
-            Event::Opened(place, Kind::File, access) => self.opened(&place, access),
+            Event::Opened(place, Kind::File, access) => self.opened(place, access),
             Event::Opened(place, Kind::Directory, _) => self.note(place.named, Use::Found, true),
             Event::Opened(place, Kind::Special, access) => {
                 for (done, what) in [(access.reads, Use::Read), (access.writes, Use::Written)] {
@@ -237,9 +240,9 @@ impl Sink for Touches {
             }
             Event::Executed(place, role) => {
                 if role != Role::Loader {
-                    self.depend(&place, Use::Executed);
+                    self.depend(place.clone(), Use::Executed);
                 }
-                self.depend(&place, Use::Read);
+                self.depend(place, Use::Read);
             }
             Event::Found(path) => self.note(path, Use::Found, true),
             Event::Missing(path) => self.note(path, Use::Missing, false),

@@ -2,12 +2,13 @@
 //! What files hash to, for as long as device, inode, size, mtime and ctime stay the same. On disk it is a list that
 //! processes append to.
 
-use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use foldhash::HashMap;
 
 use crate::name::{ObjectKind, ObjectName};
 use crate::records::RecordFile;

@@ -3,12 +3,14 @@
 //! real places, the symbolic links on the way, the directories that `..` passes through. Knows no thunk; caches
 //! nothing beyond one use.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+
+use foldhash::HashMap;
 
 use crate::file_cache::FileId;
 

@@ -18,12 +18,13 @@
 //! Knows nothing of what objects mean. Durability after a power failure is not promised: an object whose size is
 //! not the one in its name counts as absent.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use foldhash::HashSet;
 
 use crate::atomic::{self, AtomicFile, write_atomically};
 use crate::digest::Hasher;

@@ -373,7 +373,7 @@ fn begin(
         descriptors: if exec.spawned || exec.pid == std::process::id() {
             Vec::new()
         } else {
-            process::descriptors(exec.pid.cast_signed())
+            recorder.descriptors.of(exec)
         },
         began: file_clock(),
         first: recorder.watch.next(),

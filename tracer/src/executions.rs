@@ -2,10 +2,11 @@
 //! What the kernel reads to execute a program, from the program over interpreters to the loader: looked at once for each, as long as all of these
 //! are where they were. Rests on [`Way`]s for that; knows neither processes nor commands.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use foldhash::HashMap;
 use observe::Event;
 
 use crate::looks::Way;
@@ -16,7 +17,7 @@ const MANY: usize = 1 << 12;
 
 /// Programs that were executed.
 #[derive(Debug, Default)]
-pub struct Executions(Mutex<HashMap<PathBuf, Known>>);
+pub struct Executions(Mutex<HashMap<OsString, Known>>);
 
 #[derive(Debug)]
 struct Known {
@@ -36,7 +37,7 @@ impl Executions {
                     && now.iter().zip(&known.ways).all(|(now, then)| Arc::ptr_eq(now, then))
             })
         };
-        if let Some(known) = lock(&self.0).get(program).filter(same) {
+        if let Some(known) = lock(&self.0).get(program.as_os_str()).filter(same) {
             return Arc::clone(&known.events);
         }
         // Before and after: what was changed meanwhile may have been seen as either.
@@ -52,7 +53,7 @@ impl Executions {
             if known.len() >= MANY {
                 known.clear();
             }
-            known.insert(program.to_path_buf(), Known { events: Arc::clone(&events), ways });
+            known.insert(program.into(), Known { events: Arc::clone(&events), ways });
         }
         events
     }

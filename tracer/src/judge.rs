@@ -61,6 +61,7 @@ impl Judge for Kernel {
             },
             umask: exec.umask,
             fds: Some(exec.fds.each_ref().map(|fd| fd.as_ref().map_or_else(FdIdentity::default, identity))),
+            others: None,
         };
         match decide::exec(recorder, &Arc::new(exec)) {
             Answer::Run { .. } => Verdict::Go,

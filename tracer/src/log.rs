@@ -56,6 +56,8 @@ pub trait Ways {
 #[derive(Debug)]
 pub struct Log {
     file: File,
+    /// How many units it has, which nobody can change.
+    units: u64,
     path: PathBuf,
     header: Mapped,
     state: Mutex<State>,
@@ -138,7 +140,7 @@ impl Log {
         let header = NonNull::new(mapped.cast()).filter(|_| mapped != libc::MAP_FAILED);
         let header = Mapped(header.ok_or_else(io::Error::last_os_error)?);
         let path = format!("/proc/{}/fd/{fd}", std::process::id()).into();
-        Ok(Self { file, path, header, state: Mutex::default(), memory: Mutex::default() })
+        Ok(Self { file, units, path, header, state: Mutex::default(), memory: Mutex::default() })
     }
 
     fn header(&self) -> &Header {
@@ -261,8 +263,7 @@ impl Log {
 
     /// Looks at what was taken since the last time.
     fn find_chunks(&self, state: &mut State) -> io::Result<()> {
-        let size = self.file.metadata()?.len();
-        let next = self.header().next.load(Ordering::Acquire).min(size.saturating_sub(PAGE) / UNIT);
+        let next = self.header().next.load(Ordering::Acquire).min(self.units);
         if next > state.seen {
             state.unknown.push(state.seen..next);
             state.seen = next;
@@ -306,8 +307,7 @@ impl Log {
         self.file.read_exact_at(&mut bytes, unit_offset(unit))?;
         let field = |offset| word(&bytes, offset);
         let units = field(std::mem::offset_of!(Chunk, units));
-        let fits = (1..=MAX_UNITS).contains(&units)
-            && unit + u64::from(units) <= (self.file.metadata()?.len() - PAGE) / UNIT;
+        let fits = (1..=MAX_UNITS).contains(&units) && unit + u64::from(units) <= self.units;
         let is_chunk = field(std::mem::offset_of!(Chunk, seal)) == chunk_seal(unit) && fits;
         let owner = Owner {
             command: field(std::mem::offset_of!(Chunk, command)),

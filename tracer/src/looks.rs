@@ -3,7 +3,7 @@
 //! name the same programs, directories and libraries over and over. Rests on what [`Changed`] tells, as the include
 //! scanner does; knows no commands, and nothing of what is in files.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::HashMap;
 use thunk::{FileFacts, Footprint, Led};
 use wire::log::{Changed, name_hash};
 
@@ -24,8 +25,10 @@ const MANY: usize = 1 << 16;
 pub struct Way {
     /// Where it led, or the error.
     led: Result<Led, i32>,
-    /// What must exist for it to lead there.
+    /// What must exist for it to lead there, beside what its directory needs.
     footprint: Footprint,
+    /// The way to its directory, where that is the same for all that is in there.
+    lead: Option<Arc<Way>>,
     /// The names on the way, hashed: of nothing else can a change make it lead elsewhere.
     names: Box<[u64]>,
     /// The age in which it was followed.
@@ -51,7 +54,7 @@ impl Way {
             }
         }
         let led = led.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-        Self { led, footprint, names: names.into_iter().collect(), age, shared: false }
+        Self { led, footprint, lead: None, names: names.into_iter().collect(), age, shared: false }
     }
 
     fn nowhere(path: &Path, age: u64, lead: &Self, errno: i32) -> Self {
@@ -59,22 +62,26 @@ impl Way {
     }
 
     /// The way to `name` in the directory to which `lead` leads.
-    fn of_entry(path: &Path, name: &OsStr, lead: &Self, age: u64) -> Self {
+    fn of_entry(path: &Path, name: &OsStr, lead: Arc<Self>, age: u64) -> Self {
         let real = match &lead.led {
             Ok(Led::Directory(real)) => real,
-            Ok(_) => return Self::nowhere(path, age, lead, libc::ENOTDIR),
-            Err(errno) => return Self::nowhere(path, age, lead, *errno),
+            Ok(_) => return Self::nowhere(path, age, &lead, libc::ENOTDIR),
+            Err(errno) => return Self::nowhere(path, age, &lead, *errno),
         };
         let mut footprint = Footprint::default();
         let led = footprint.add_entry(real, name);
-        let straight = footprint.links.is_empty();
-        footprint.absorb(&lead.footprint);
-        if !straight {
+        if !footprint.links.is_empty() {
+            footprint.absorb(&lead.footprint);
             return Self::from(path, age, footprint, led);
         }
         let led = led.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
         let names = lead.names.iter().copied().chain([name_hash(name.as_bytes())]).collect();
-        Self { led, footprint, names, age, shared: false }
+        Self { led, footprint, lead: Some(lead), names, age, shared: false }
+    }
+
+    /// Are there links on the way?
+    fn has_links(&self) -> bool {
+        !self.footprint.links.is_empty() || self.lead.as_ref().is_some_and(|lead| lead.has_links())
     }
 
     /// Where it leads.
@@ -117,7 +124,7 @@ impl Way {
             Ok(Led::Directory(_)) => true,
             Ok(Led::Special(_)) => false,
             // Behind links it is not known which name would have to appear.
-            Err(errno) => *errno == libc::ENOENT && self.footprint.links.is_empty(),
+            Err(errno) => *errno == libc::ENOENT && !self.has_links(),
         }
     }
 }
@@ -175,7 +182,7 @@ impl Looks {
             else {
                 return Way::new(path, age, |footprint| footprint.add(path));
             };
-            Way::of_entry(path, name, &self.lead(parent, changed), age)
+            Way::of_entry(path, name, self.lead(parent, changed), age)
         })
     }
 
@@ -226,6 +233,8 @@ pub struct Steps<'a> {
     changed: Option<&'a Changed>,
     /// Are files looked at each time, whatever is known of them?
     looks_at_files: bool,
+    /// Ways to directories of which the footprint has all, by their addresses, which they keep.
+    leads: std::collections::HashMap<usize, Arc<Way>, Fast>,
     /// What they need so far.
     pub footprint: Footprint,
 }
@@ -233,7 +242,13 @@ pub struct Steps<'a> {
 impl<'a> Steps<'a> {
     /// None yet.
     pub fn new(looks: &'a Looks, changed: Option<&'a Changed>) -> Self {
-        Self { looks, changed, looks_at_files: false, footprint: Footprint::default() }
+        Self {
+            looks,
+            changed,
+            looks_at_files: false,
+            leads: Default::default(),
+            footprint: Footprint::default(),
+        }
     }
 
     /// The same, with each file as it is now: for who must know whether somebody from outside of the build has changed it.
@@ -247,12 +262,23 @@ impl<'a> Steps<'a> {
     /// The path leads nowhere.
     pub fn add(&mut self, path: &Path) -> io::Result<Led> {
         let mut way = self.looks.path(path, self.changed);
-        if self.looks_at_files && !way.is_still_file() {
+        // One that has other names was looked at just now.
+        if self.looks_at_files && !way.shared && !way.is_still_file() {
             way = self.looks.path(path, None);
         }
         let led = way.led()?.clone();
+        if let Some(lead) = &way.lead {
+            self.absorb_lead(lead);
+        }
         self.footprint.absorb(&way.footprint);
         Ok(led)
+    }
+
+    /// A command opens hundreds of files in a few directories.
+    fn absorb_lead(&mut self, lead: &Arc<Way>) {
+        if self.leads.insert(Arc::as_ptr(lead).addr(), Arc::clone(lead)).is_none() {
+            self.footprint.absorb(&lead.footprint);
+        }
     }
 
     /// As [`Footprint::lead`].
@@ -262,7 +288,7 @@ impl<'a> Steps<'a> {
     pub fn lead(&mut self, directory: &Path) -> io::Result<PathBuf> {
         let way = self.looks.lead(directory, self.changed);
         let Led::Directory(real) = way.led()? else { return Err(io::ErrorKind::NotADirectory.into()) };
-        self.footprint.absorb(&way.footprint);
+        self.absorb_lead(&way);
         Ok(real.clone())
     }
 

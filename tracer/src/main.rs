@@ -5,6 +5,7 @@
 mod context;
 mod decide;
 mod defer;
+mod descriptors;
 mod early;
 mod executions;
 mod following;

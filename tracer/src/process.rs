@@ -2,9 +2,10 @@
 //! What `/proc` tells of a process. Knows nothing of commands but the number in
 //! the session's variable.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -86,43 +87,64 @@ pub fn identity(link: &str) -> FdIdentity {
 
 /// Where the descriptors of a process lead, from 0 on, as `/proc` shows it.
 pub fn descriptors(pid: Pid) -> Vec<String> {
-    /// Nearly all have no others, and to read the directory takes as long as to look for as many.
-    const FEW: u32 = 8;
     /// One far above the others is not worth a list that long.
-    const MANY: u32 = 64;
-    let directory = format!("/proc/{pid}/fd");
-    let link = |fd: u32| fs::read_link(format!("{directory}/{fd}")).ok().map(|path| shown(&path));
-    // Since Linux 6.2 the size is how many there are.
-    let count = fs::metadata(&directory).map_or(0, |metadata| metadata.len());
+    const MANY: usize = 64;
     let mut descriptors = Vec::new();
-    let mut seen = 0;
-    while seen < count && descriptors.len() < FEW as usize {
-        let found = link(descriptors.len() as u32);
-        seen += u64::from(found.is_some());
-        descriptors.push(found.unwrap_or_default());
-    }
-    if seen > 0 && seen == count {
-        return descriptors;
-    }
-    let numbers = fs::read_dir(&directory).into_iter().flatten().flatten();
-    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    for fd in numbers.filter(|&fd| fd < MANY) {
-        descriptors.resize(descriptors.len().max(fd as usize + 1), String::new());
-        if descriptors[fd as usize].is_empty() {
-            descriptors[fd as usize] = link(fd).unwrap_or_default();
+    // Links are read below it: to walk from the root to each takes longer than to read it.
+    let Ok(directory) = fs::File::open(format!("/proc/{pid}/fd")) else { return descriptors };
+    let mut entries = [0; 2048];
+    loop {
+        let read = next_entries(&directory, &mut entries);
+        if read.is_empty() {
+            return descriptors;
+        }
+        for fd in names(read).filter_map(|name| name.to_str().ok()?.parse().ok()).filter(|&fd| fd < MANY) {
+            descriptors.resize(descriptors.len().max(fd + 1), String::new());
+            descriptors[fd] = target_of(&directory, fd).unwrap_or_default();
         }
     }
-    descriptors
 }
 
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+/// The next entries of a directory, as the kernel writes them; nothing at its end.
+fn next_entries<'a>(directory: &fs::File, buffer: &'a mut [u8]) -> &'a [u8] {
+    let (fd, address, size) = (directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: the kernel writes no further than told.
+    let read = unsafe { libc::syscall(libc::SYS_getdents64, fd, address, size) };
+    buffer.get(..usize::try_from(read).unwrap_or(0)).unwrap_or_default()
+}
+
+/// The names in such entries: each has two numbers of 8 bytes, its length in 2 bytes, its type in one, and its name.
+fn names(mut entries: &[u8]) -> impl Iterator<Item = &CStr> {
+    const LENGTH: usize = 16;
+    const NAME: usize = LENGTH + 2 + 1;
+    std::iter::from_fn(move || {
+        let length = entries.get(LENGTH..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))?;
+        let (entry, rest) = entries.split_at_checked(usize::from(length))?;
+        entries = rest;
+        CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()
+    })
+}
+
+/// Where a descriptor of a process leads, as `/proc` shows it.
+pub fn descriptor(pid: Pid, fd: u32) -> Option<String> {
+    let target = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+    Some(String::from_utf8_lossy(target.as_os_str().as_bytes()).into_owned())
+}
+
+/// Where a link with this number in a directory leads.
+fn target_of(directory: &fs::File, number: usize) -> Option<String> {
+    let name = CString::new(number.to_string()).ok()?;
+    let mut target = [0_u8; libc::PATH_MAX as usize];
+    // SAFETY: the name is NUL-terminated; the kernel writes no further than told.
+    let length = unsafe {
+        libc::readlinkat(directory.as_raw_fd(), name.as_ptr(), target.as_mut_ptr().cast(), target.len())
+    };
+    let target = target.get(..usize::try_from(length).ok()?)?;
+    Some(String::from_utf8_lossy(target).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd as _;
-
     use super::*;
 
     #[test]

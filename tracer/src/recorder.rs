@@ -24,6 +24,7 @@ use thunk::{
 use wire::log::Changed;
 
 use crate::context::Running;
+use crate::descriptors::Descriptors;
 use crate::early::Early;
 use crate::executions::Executions;
 use crate::following::{self, Following, Manner};
@@ -64,6 +65,8 @@ pub struct Recorder {
     programs: Programs,
     /// What the kernel reads to execute them.
     executions: Executions,
+    /// Where descriptors of processes lead.
+    pub descriptors: Descriptors,
     /// Who finds included files.
     pub scanner: Scanner,
     /// Since when only that has changed of which the names are known.
@@ -200,6 +203,7 @@ impl Recorder {
             following: OnceLock::new(),
             programs: Programs::default(),
             executions: Executions::default(),
+            descriptors: Descriptors::default(),
             quiet: Mutex::new(scanner.now()),
             scanner,
             headers: Headers::default(),
@@ -540,6 +544,12 @@ impl Recorder {
             return None;
         }
         Some(self.looks.path(path, Some(changed))).filter(|way| !way.end().is_some_and(is_made_up))
+    }
+
+    /// The same for a directory.
+    pub fn lasting_lead(&self, path: &Path) -> Option<Arc<Way>> {
+        let changed = self.changed_names()?;
+        (!is_made_up(path)).then(|| self.looks.lead(path, Some(changed)))
     }
 
     /// What the program at `path` is when it is called `name`.

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use models::{Environment, Invocation};
-use wire::{FdIdentity, Plain as _, request_flags, request_kind};
+use wire::{Descriptor, FdIdentity, Plain as _, request_flags, request_kind};
 
 /// The kernel takes no longer argument list; twice that is room enough.
 const MAX_PAYLOAD: u32 = 16 << 20;
@@ -60,6 +60,8 @@ pub struct Exec {
     pub umask: u32,
     /// Standard input, output, error; `None` where they could not be told.
     pub fds: Option<[FdIdentity; 3]>,
+    /// All others; `None` where they were not told.
+    pub others: Option<Vec<Descriptor>>,
 }
 
 fn invalid(why: &str) -> io::Error {
@@ -98,7 +100,8 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
     if missing > 0 && stream.by_ref().take(missing as u64).read_to_end(&mut payload)? < missing {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let mut at = 0;
+    let others = others(&head, &payload)?;
+    let mut at = others.len() * size_of::<Descriptor>();
     let mut place = || {
         let start = at;
         let length = memchr::memchr(0, &payload[start..]).ok_or_else(|| invalid("a request that is cut"))?;
@@ -127,6 +130,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),
+                others: (head.flags & request_flags::OTHERS != 0).then_some(others),
             })))
         }
         request_kind::OPEN => {
@@ -139,6 +143,23 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
         }
         _ => Err(invalid("a request of unknown kind")),
     }
+}
+
+/// The descriptors with which a payload begins.
+fn others(head: &wire::Request, payload: &[u8]) -> io::Result<Vec<Descriptor>> {
+    const SIZE: usize = size_of::<Descriptor>();
+    let wrong = || invalid("a request with descriptors that cannot be");
+    if head.others > wire::MAX_DESCRIPTOR {
+        return Err(wrong());
+    }
+    let bytes = payload.get(..head.others as usize * SIZE).ok_or_else(wrong)?;
+    let others = bytes.chunks_exact(SIZE).map(|bytes| {
+        let mut other = Descriptor::default();
+        other.as_bytes_mut().copy_from_slice(bytes);
+        other
+    });
+    let others: Vec<_> = others.collect();
+    if others.iter().any(|other| other.number >= wire::MAX_DESCRIPTOR) { Err(wrong()) } else { Ok(others) }
 }
 
 #[cfg(test)]

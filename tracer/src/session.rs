@@ -293,6 +293,7 @@ fn preload(
         invocation,
         umask,
         fds: Some(fds),
+        others: None,
     };
     let (id, flags) = match decide::exec(recorder, &Arc::new(exec)) {
         Answer::Run { command, flags } => (command, flags),

@@ -107,6 +107,8 @@ pub mod request_flags {
     pub const WRITE: u32 = 8;
     /// `EXEC`: the process will make the call marked, so that the kernel does not ask about it.
     pub const MARKED: u32 = 16;
+    /// `EXEC`: the payload begins with all other descriptors that the program will have.
+    pub const OTHERS: u32 = 32;
 }
 
 /// What a reply says.
@@ -154,6 +156,21 @@ pub struct FdIdentity {
     pub nlink: u32,
 }
 
+/// An open descriptor beside standard input, output and error.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Its number.
+    pub number: u32,
+    /// For alignment; zero.
+    pub reserved: u32,
+    /// What it leads to.
+    pub leads: FdIdentity,
+}
+
+/// Descriptors from here up are not told.
+pub const MAX_DESCRIPTOR: u32 = 64;
+
 /// The fixed part of a request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -176,8 +193,8 @@ pub struct Request {
     pub argc: u32,
     /// Number of environment strings.
     pub envc: u32,
-    /// For alignment; zero.
-    pub reserved: u32,
+    /// Number of [`Descriptor`]s before the strings: see [`request_flags::OTHERS`].
+    pub others: u32,
     /// Standard input, output and error as the program will have them.
     pub fds: [FdIdentity; 3],
 }
@@ -226,9 +243,12 @@ pub unsafe trait Plain: Copy + Default {
 unsafe impl Plain for Request {}
 // SAFETY: repr(C), eight 4-byte integers.
 unsafe impl Plain for Reply {}
+// SAFETY: repr(C), integers only, no padding: 2 × u32, then 32 bytes aligned to 8.
+unsafe impl Plain for Descriptor {}
 
 const _: () = assert!(size_of::<Request>() == 40 + 3 * 32);
 const _: () = assert!(size_of::<Reply>() == 32);
+const _: () = assert!(size_of::<Descriptor>() == 8 + 32);
 
 #[cfg(test)]
 mod tests {

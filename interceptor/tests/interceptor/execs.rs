@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{Tracer, built, exit, fail, program, run, run_with, text};
@@ -39,7 +40,8 @@ fn every_way_asks_and_passes_arguments_and_session_on() {
             assert_eq!(asked.argv[9], "9");
             assert_eq!(asked.head.command, 5);
             assert_eq!(asked.cwd, tracer.folder().canonicalize().unwrap());
-            assert_eq!(asked.head.flags, if way == "spawn" { request_flags::SPAWN } else { 0 });
+            let flags = asked.head.flags & !request_flags::OTHERS;
+            assert_eq!(flags, if way == "spawn" { request_flags::SPAWN } else { 0 });
             assert!(way != "execve" || asked.var("LD_PRELOAD") != Some(library.clone()), "the caller's own");
         }
     }
@@ -236,6 +238,26 @@ fn environments_of_any_size_pass() {
         assert!(went_on(text(&output.stdout), &tracer), "{count}");
         assert_eq!(tracer.asked()[0].head.envc.to_string(), (count.parse::<u32>().unwrap() + 1).to_string());
     }
+}
+
+#[test]
+fn descriptors_that_the_program_will_have_are_told() {
+    let tracer = Tracer::new(|_| run());
+    let many: Vec<String> = (3..30).map(|fd| format!("{fd}</dev/null")).collect();
+    let script = format!("exec 5</dev/null 9>file; /bin/true; exec {}; /bin/true", many.join(" "));
+    assert!(tracer.command("/bin/bash", 0).args(["-c", &script]).status().unwrap().success());
+    let asked: Vec<_> = tracer.asked().into_iter().filter(|asked| asked.is_exec_of("true")).collect();
+    let [few, many] = &asked[..] else { panic!("{asked:?}") };
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).unwrap();
+    let told: Vec<_> = few.others.iter().map(|o| (o.number, (o.leads.dev, o.leads.ino))).collect();
+    let file = identity(&tracer.folder().join("file"));
+    // The test may have been given others.
+    assert!(
+        [(5, identity(Path::new("/dev/null"))), (9, file)].iter().all(|fd| told.contains(fd)),
+        "{told:?}"
+    );
+    assert!(few.head.flags & request_flags::OTHERS != 0);
+    assert!(many.others.is_empty() && many.head.flags & request_flags::OTHERS == 0);
 }
 
 #[test]

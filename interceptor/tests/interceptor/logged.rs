@@ -149,7 +149,7 @@ fn an_execution_is_recorded_for_its_command_before_what_the_program_does() {
     let logged = Logged::new();
     let output = logged.sh("/bin/cat missing; exec /bin/cat none");
     let asked = logged.tracer.asked();
-    assert!(asked.len() == 2 && asked.iter().all(|asked| asked.head.flags == request_flags::MARKED));
+    assert!(asked.len() == 2 && asked.iter().all(|asked| asked.head.flags & request_flags::MARKED != 0));
     assert!(!output.status.success());
     let entries = logged.entries(5);
     let executed: Vec<_> = entries
@@ -236,6 +236,19 @@ fn processes_that_share_memory_or_a_chunk_are_told_apart() {
             own(&logged, 5).into_iter().filter(|(_, event)| matches!(event, Event::Missing(_))).collect();
         assert_eq!(found, expected, "{way}");
     }
+}
+
+#[test]
+fn the_children_of_a_shell_go_on_in_its_chunk_however_many_there_are() {
+    let logged = Logged::new();
+    // dash calls `vfork`.
+    let mut command = logged.command("/bin/bash", 0);
+    let script = "for ((i = 0; i < 400; i++)); do /bin/true; done";
+    assert!(command.args(["-c", script]).status().unwrap().success());
+    assert_eq!(logged.log.owners().unwrap().iter().filter(|owner| owner.command == 5).count(), 1);
+    let executed =
+        |event: &&Event| matches!(event, Event::Executed(place, _) if place.named.ends_with("true"));
+    assert_eq!(logged.events(5).iter().filter(executed).count(), 400);
 }
 
 #[test]

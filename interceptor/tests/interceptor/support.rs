@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use wire::{MAGIC, Plain, Reply, Request, reply_kind, request_kind};
+use wire::{Descriptor, MAGIC, Plain, Reply, Request, reply_kind, request_kind};
 
 /// The library and the stand-in as the other profiles build them: `cargo test` itself builds with unwinding, which this
 /// library cannot be loaded with.
@@ -66,6 +66,7 @@ pub fn program(compiler: &str, name: &str) -> PathBuf {
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
     pub head: Request,
+    pub others: Vec<Descriptor>,
     pub path: OsString,
     pub cwd: OsString,
     /// `PLACED` only.
@@ -181,6 +182,12 @@ fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Aske
     let mut payload = vec![0; asked.head.len as usize];
     stream.read_exact(&mut payload).unwrap();
     assert_eq!(payload.pop(), Some(0), "the payload ends with a NUL");
+    let strings = payload.split_off(asked.head.others as usize * size_of::<Descriptor>());
+    for bytes in std::mem::replace(&mut payload, strings).chunks_exact(size_of::<Descriptor>()) {
+        let mut other = Descriptor::default();
+        other.as_bytes_mut().copy_from_slice(bytes);
+        asked.others.push(other);
+    }
     let mut strings = payload.split(|&byte| byte == 0).map(|text| OsString::from_vec(text.to_vec()));
     asked.path = strings.next().unwrap();
     asked.cwd = strings.next().unwrap();

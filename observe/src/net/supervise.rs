@@ -26,7 +26,7 @@ use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
 const PROCESSORS: usize = 4;
 /// If nobody has taken a call for that long, although one waits, the receivers are held up by something, be it a slow disk:
 /// then there is another one.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(50);
 /// How often a thread is asked to stop, which may have looked just before it began to wait.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -179,9 +179,13 @@ impl Supervise {
         let _taking = self.taking();
         let mut buffer = Buffer(Vec::new());
         let mut seat = self.desk.seat();
+        let mut last = None;
         while let Some(call) = self.listener.receive(&self.stop, seat.call()) {
             self.taken.fetch_add(1, Ordering::Relaxed);
-            self.handle(&call, seat.call(), &mut buffer);
+            // Calls of one process come one after the other, while its libraries are loaded, say. Its id is another's only some 30,000 processes later.
+            let process = if last == Some(call.tid) { call.tid } else { tracee::process_of(call.tid) };
+            last = (process == call.tid).then_some(process);
+            self.handle(&call, process, seat.call(), &mut buffer);
             // In one step: a thread that is counted must not end, or nobody might be left to receive.
             let leave = |count| (count > self.wanted).then(|| count - 1);
             if self.receivers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave).is_ok() {
@@ -200,9 +204,14 @@ impl Supervise {
         result
     }
 
-    fn handle(self: &Arc<Self>, call: &Notification, raw: &libc::seccomp_notif, buffer: &mut Buffer) {
+    fn handle(
+        self: &Arc<Self>,
+        call: &Notification,
+        process: Pid,
+        raw: &libc::seccomp_notif,
+        buffer: &mut Buffer,
+    ) {
         buffer.0.clear();
-        let process = tracee::process_of(call.tid);
         let shared = self.shared_view.load(Ordering::Relaxed);
         let view = View { tid: call.tid, shared };
         let mut context = Context { view, process, sink: buffer };

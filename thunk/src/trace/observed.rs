@@ -3,13 +3,14 @@
 //! paths and contents again and again: the file holds each path component and each object name once, in tables
 //! that grow as the trace goes on, and touches by their numbers. Knows nothing of how it was found out.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::name::{ObjectKind, ObjectName};
 

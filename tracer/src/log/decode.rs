@@ -6,7 +6,6 @@
 //! command's end, when temporary files are gone: those are taken for ordinary files.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,6 +13,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
 use thunk::{Led, is_below};
 use wire::log::{Record, bits, kind};
@@ -300,8 +300,8 @@ impl<'a> Decoder<'a> {
 
 /// Which records tell of an execution that then failed, as the next record of the same process says.
 fn failed_execs(records: &[Raw<'_>]) -> HashSet<usize> {
-    let mut failed = HashSet::new();
-    let mut fails_next = HashMap::new();
+    let mut failed = HashSet::default();
+    let mut fails_next = HashMap::default();
     for (index, (record, ..)) in records.iter().enumerate().rev() {
         let fails = record.kind == kind::EXEC && record.result < 0;
         let next = fails_next.insert(record.process, fails);
@@ -318,13 +318,13 @@ fn failed(path: PathBuf, record: &Record) -> Option<Event> {
     Event::of_failure(path, record.result.wrapping_neg(), |_| exists)
 }
 
-/// What is where now, as far as it was asked for.
+/// What is where now, as far as it was asked for. By the bytes of paths, which are compared and hashed faster than their components.
 #[derive(Default)]
 struct Files<'a> {
     ways: Option<&'a dyn Ways>,
     targets: HashMap<OsString, Option<PathBuf>>,
-    directories: HashMap<PathBuf, Option<PathBuf>>,
-    opened: HashMap<PathBuf, (Option<PathBuf>, Kind)>,
+    directories: HashMap<OsString, Option<PathBuf>>,
+    opened: HashMap<OsString, (Option<PathBuf>, Kind)>,
 }
 
 impl Files<'_> {
@@ -345,17 +345,17 @@ impl Files<'_> {
 
     fn real_entry(&mut self, path: &Path) -> Option<PathBuf> {
         let (parent, name) = (path.parent()?, path.file_name()?);
-        if !self.directories.contains_key(parent) {
+        if !self.directories.contains_key(parent.as_os_str()) {
             let known = self.ways.and_then(|ways| ways.directory(parent));
             let real = known.or_else(|| fs::canonicalize(parent).ok());
-            self.directories.insert(parent.to_path_buf(), real);
+            self.directories.insert(parent.into(), real);
         }
-        Some(self.directories.get(parent)?.as_ref()?.join(name))
+        Some(self.directories.get(parent.as_os_str())?.as_ref()?.join(name))
     }
 
     /// The place of a file that was opened by this path, and its kind.
     fn opened(&mut self, path: PathBuf) -> (Place, Kind) {
-        if let Some((real, kind)) = self.opened.get(&path) {
+        if let Some((real, kind)) = self.opened.get(path.as_os_str()) {
             return (Place::new(path, real.clone()), *kind);
         }
         let known = self.ways.and_then(|ways| match ways.leads(&path)? {
@@ -365,7 +365,7 @@ impl Files<'_> {
         });
         if let Some((real, kind)) = known {
             let real = Some(real);
-            self.opened.insert(path.clone(), (real.clone(), kind));
+            self.opened.insert(path.clone().into_os_string(), (real.clone(), kind));
             return (Place::new(path, real), kind);
         }
         let found = fs::symlink_metadata(&path);
@@ -381,7 +381,7 @@ impl Files<'_> {
             Ok(kind) if kind.is_fifo() || kind.is_socket() => Kind::Special,
             _ => Kind::File,
         };
-        self.opened.insert(path.clone(), (real.clone(), kind));
+        self.opened.insert(path.clone().into_os_string(), (real.clone(), kind));
         (Place::new(path, real), kind)
     }
 }

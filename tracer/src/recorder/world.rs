@@ -16,7 +16,7 @@ use models::libraries::THIN;
 use models::recognise::Program;
 use models::{Answer, Node, Question, World};
 use observe::Event;
-use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Thunk, is_made_up};
+use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Thunk};
 
 use super::{Recorder, lock};
 use crate::log::Ways;
@@ -101,8 +101,7 @@ impl Ways for Recorder {
     }
 
     fn directory(&self, path: &Path) -> Option<PathBuf> {
-        let way = self.looks.lead(path, Some(self.changed_names()?));
-        way.end().filter(|_| !is_made_up(path)).map(Path::to_path_buf)
+        self.lasting_lead(path)?.end().map(Path::to_path_buf)
     }
 
     fn executed(&self, path: &Path) -> Arc<[Event]> {

@@ -81,7 +81,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         if is_made_up(&path) {
             continue;
         }
-        let value = match look.before.get(&path) {
+        let value = match look.before.get(path.as_os_str()) {
             Some(value) => *value,
             // It was looked at, not into. What the command itself made is no input.
             None if look.outputs.contains_key(&path) => continue,

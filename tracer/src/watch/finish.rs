@@ -7,11 +7,15 @@
 //! content, and there is no thunk. The clock's tick is long: what changed within the one in which the command began is told by the
 //! events alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
@@ -40,8 +44,8 @@ pub struct Look<'a> {
     pub touches: &'a Touches,
     /// What must exist for its inputs to be found where it found them.
     pub footprint: Steps<'a>,
-    /// What the files held that it depended on, by their real paths.
-    pub before: HashMap<PathBuf, ObjectName>,
+    /// What the files held that it depended on, by the bytes of their real paths.
+    pub before: HashMap<OsString, ObjectName>,
     /// What it left, by real path.
     pub outputs: BTreeMap<PathBuf, Output>,
     /// The directories that it made, real paths.
@@ -73,7 +77,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         ended: &ended,
         touches: &touches,
         footprint: recorder.steps().with_files_looked_at(),
-        before: HashMap::new(),
+        before: HashMap::default(),
         outputs: BTreeMap::new(),
         made: HashSet::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
@@ -159,9 +163,9 @@ impl Look<'_> {
             if self.recorder.is_own(named) {
                 continue;
             }
-            let Some(path) = recorded_path(named, touch) else { continue };
+            let Some(path) = self.recorded_path(named, touch) else { continue };
             let (uses, before, after) = self.one(named, touch);
-            rows.push(trace::Touch { path: path.into(), uses, before, after });
+            rows.push(trace::Touch { path: Arc::from(&*path), uses, before, after });
         }
         // In their order already, but for those that were named otherwise.
         rows.sort_by(|a: &trace::Touch, b| a.path.as_os_str().cmp(b.path.as_os_str()));
@@ -216,14 +220,14 @@ impl Look<'_> {
     fn input(&mut self, named: &Path, touch: &Touch) -> Option<ObjectName> {
         match self.footprint.add(named) {
             Ok(Led::File(real)) => {
-                if let Some(known) = self.before.get(&real) {
+                if let Some(known) = self.before.get(real.as_os_str()) {
                     return Some(*known);
                 }
                 let facts = *self.footprint.footprint.files.get(&real)?;
                 self.in_sandbox(&real);
                 match self.content_before(&real, &facts, changes(touch)) {
                     Ok(value) => {
-                        self.before.insert(real, value);
+                        self.before.insert(real.into_os_string(), value);
                         return Some(value);
                     }
                     Err(why) => self.unknown(why),
@@ -278,9 +282,27 @@ impl Look<'_> {
     }
 
     /// The path with its directory resolved, where there is one.
-    fn real_place(&self, path: &Path) -> PathBuf {
-        let known = || Some(self.recorder.directory(path.parent()?)?.join(path.file_name()?));
-        known().or_else(|| thunk::real_place(path).ok()).unwrap_or_else(|| path.to_path_buf())
+    fn real_place(&self, path: &Path) -> Option<PathBuf> {
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        match self.recorder.lasting_lead(parent) {
+            Some(way) => Some(way.end()?.join(name)),
+            None => thunk::real_place(path).ok(),
+        }
+    }
+
+    /// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
+    fn recorded_path<'a>(&self, named: &'a Path, touch: &Touch) -> Option<Cow<'a, Path>> {
+        let bytes = named.as_os_str().as_bytes();
+        if memchr::memmem::find(bytes, b"/..").is_none() {
+            // Tidied where the event was made.
+            return (bytes.first() == Some(&b'/')).then_some(Cow::Borrowed(named));
+        }
+        let path = match (self.real_place(named), &touch.real) {
+            (Some(place), _) => clean(&place),
+            (None, Some(real)) => clean(real),
+            (None, None) => clean(named),
+        };
+        path.map(Cow::Owned)
     }
 
     /// What the command made, changed or removed.
@@ -306,7 +328,7 @@ impl Look<'_> {
                 self.unknown(format!("renames a directory to {shown}"));
             } else {
                 self.obstacle(format!("makes the directory {shown}"));
-                self.made.insert(self.real_place(place));
+                self.made.insert(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
             }
             *uses |= Uses::OUTPUT;
             return None;
@@ -321,7 +343,7 @@ impl Look<'_> {
             return None;
         }
         *uses |= Uses::OUTPUT;
-        let real = self.real_place(place);
+        let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
         self.in_sandbox(&real);
         match self.content_after(&real, &metadata) {
             Ok(output) => {
@@ -426,18 +448,4 @@ fn uses(touch: &Touch) -> Uses {
         (Use::Attributes, Uses::ATTRIBUTES),
     ];
     SAME.iter().filter(|(what, _)| touch.has(*what)).fold(Uses::NONE, |all, (_, uses)| all | *uses)
-}
-
-/// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
-fn recorded_path(named: &Path, touch: &Touch) -> Option<PathBuf> {
-    let bytes = named.as_os_str().as_bytes();
-    if !bytes.windows(3).any(|w| w == b"/..") {
-        // Tidied where the event was made.
-        return (bytes.first() == Some(&b'/')).then(|| named.to_path_buf());
-    }
-    match (thunk::real_place(named), &touch.real) {
-        (Ok(place), _) => clean(&place),
-        (Err(_), Some(real)) => clean(real),
-        (Err(_), None) => clean(named),
-    }
 }

@@ -11,7 +11,6 @@ mod exact;
 mod finish;
 mod writes;
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -24,6 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::log::{Log, Owner, Ways};
+use foldhash::{HashMap, HashSet};
 use observe::{Ends, Event, Pid, Process, Stream};
 use thunk::trace::Status;
 
@@ -283,7 +283,7 @@ impl Watch {
         let group = Group {
             root: None,
             status: None,
-            live: HashSet::new(),
+            live: HashSet::default(),
             events: Vec::new(),
             printed: Vec::new(),
             obstacles: Vec::new(),

@@ -25,6 +25,7 @@ fn exec(pid: u32, spawned: bool, argument: &str) -> Arc<Exec> {
         invocation,
         umask: 0o022,
         fds: None,
+        others: None,
     })
 }
 

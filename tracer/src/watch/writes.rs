@@ -2,9 +2,10 @@
 //! Who changed which file, and when: tells whether what a file holds now is what a command found or left there. Knows no
 //! contents.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 
+use foldhash::HashMap;
 use observe::Event;
 
 /// A change of what stands at some paths.
@@ -25,16 +26,16 @@ pub fn change(event: &Event) -> Option<Change<'_>> {
 /// All changes of a build.
 #[derive(Debug, Default)]
 pub struct Writes {
-    of: HashMap<PathBuf, Vec<(u64, u32)>>,
+    of: HashMap<OsString, Vec<(u64, u32)>>,
 }
 
 impl Writes {
     /// The command changed something.
     pub fn note(&mut self, change: Change<'_>, number: u64, group: u32) {
         for path in change.0 {
-            let list = match self.of.get_mut(path) {
+            let list = match self.of.get_mut(path.as_os_str()) {
                 Some(list) => list,
-                None => self.of.entry(path.to_path_buf()).or_default(),
+                None => self.of.entry(path.into()).or_default(),
             };
             // The last change by each command is enough.
             list.retain(|(_, by)| *by != group);
@@ -44,12 +45,14 @@ impl Writes {
 
     /// Has any command changed what stands there?
     pub fn has(&self, path: &Path) -> bool {
-        self.of.contains_key(path)
+        self.of.contains_key(path.as_os_str())
     }
 
     /// Has another command changed what stands there, from event `first` on?
     pub fn by_others(&self, path: &Path, group: u32, first: u64) -> bool {
-        self.of.get(path).is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
+        self.of
+            .get(path.as_os_str())
+            .is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
     }
 }
 
