@@ -9,6 +9,9 @@
 //!   other files makes the forced run fail.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
+//! What it writes may be there from the last time, and it may be one that acts on that: `cat x >>y`, `test -f y || …`. So one memory is kept of
+//! how it did where there was none of what it could tell of, and one of how it did where there was some, as after an edit.
+//!
 //! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one
 //! that can be: it has no obstacles.
 
@@ -34,9 +37,9 @@ pub struct Learned {
     directory: PathBuf,
 }
 
-/// Where it is kept what a command did.
+/// Where it is kept what a command did, where there was none of its outputs and where there was some.
 #[derive(Debug)]
-pub struct Place(PathBuf);
+pub struct Place([PathBuf; 2]);
 
 impl Learned {
     /// In this directory of a store's cache.
@@ -46,6 +49,7 @@ impl Learned {
 
     /// Remembers what a command did, instead of what it did before.
     pub fn put(&self, place: &Place, command: trace::Command, observed: Observed) -> thunk::Result<()> {
+        let again = observed.touches.iter().any(|touch| touch.uses.has(Uses::AGAIN));
         let trace = Trace {
             cwd: command.cwd.clone(),
             argv: command.argv.clone(),
@@ -53,17 +57,26 @@ impl Learned {
             observed: vec![observed],
             ..Trace::default()
         };
-        thunk::write_atomically(&place.0, &trace.encode(), 0o644)
+        thunk::write_atomically(&place.0[usize::from(again)], &trace.encode(), 0o644)
     }
 
     /// What the command did before is not what it does now.
     pub fn forget(&self, place: &Place) {
-        let _ = std::fs::remove_file(&place.0);
+        place.0.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
-    /// What is remembered of a command. A damaged record is as good as none.
-    fn get(place: &Place, exec: &Exec) -> Option<Observed> {
-        let content = std::fs::read(&place.0).ok()?;
+    /// What is remembered of a command, what it did last before what it did earlier.
+    fn get(place: &Place, exec: &Exec) -> Vec<Observed> {
+        let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let mut files = place.0.each_ref().map(|path| (written(path), path));
+        files.sort();
+        let there = files.into_iter().rev().filter(|(written, _)| written.is_some());
+        there.filter_map(|(_, path)| Self::read(path, exec)).collect()
+    }
+
+    /// A damaged record is as good as none.
+    fn read(path: &Path, exec: &Exec) -> Option<Observed> {
+        let content = std::fs::read(path).ok()?;
         let mut trace = Trace::decode("a learned command", &content).ok().filter(|t| t.cut.is_none())?;
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
@@ -83,17 +96,25 @@ impl Learned {
         push(OsStr::new(&format!("{:o} {}", exec.umask, invocation.argv.len())));
         invocation.argv.iter().for_each(|argument| push(argument));
         environment::kept(&invocation.env, own).iter().for_each(|variable| push(variable));
-        Place(self.directory.join(ObjectName::of(ObjectKind::Value, &text).to_string()))
+        let name = ObjectName::of(ObjectKind::Value, &text);
+        Place([self.directory.join(name.to_string()), self.directory.join(format!("{name}.again"))])
     }
 }
 
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
 pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
-    let observed = Learned::get(place, exec)?;
-    Some(match observed.obstacles.first() {
-        Some(why) => Err(why.clone()),
-        None => again(recorder, exec, &observed),
-    })
+    let mut reason = None;
+    for observed in Learned::get(place, exec) {
+        let done = match observed.obstacles.first() {
+            Some(why) => Err(why.clone()),
+            None => again(recorder, exec, &observed),
+        };
+        match done {
+            Ok(deferred) => return Some(Ok(deferred)),
+            Err(why) => reason = reason.or(Some(Err(why))),
+        }
+    }
+    reason
 }
 
 fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferred, String> {
@@ -104,6 +125,7 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
     let changed = changed(recorder, &thunk)?;
     if let Some(changed) = &changed {
         may_follow(&thunk, changed, &exec.invocation.argv)?;
+        acts_on_inputs_alone(recorder, observed, changed)?;
     }
     put(recorder, name, thunk, changed, Some(&reduction), exec.umask)
 }
@@ -121,6 +143,19 @@ fn may_follow(thunk: &Thunk, changed: &Thunk, argv: &[OsString]) -> Result<(), S
     match thunk.outputs.iter().find(|path| !path.file_name().is_some_and(is_named)) {
         Some(path) => {
             Err(format!("{} is not among its arguments, and its inputs have changed", path.display()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A thunk does not say whether there was something at its outputs' places, and where it is forced there is nothing. So who can tell runs, but for where
+/// there was nothing before, is nothing now, and no run on something has given this thunk a reduction.
+fn acts_on_inputs_alone(recorder: &Recorder, observed: &Observed, changed: &Thunk) -> Result<(), String> {
+    let with = |uses| observed.touches.iter().find(|touch| touch.uses.has(uses));
+    let is_known = || recorder.store.reduction(&changed.name()).is_some();
+    match with(Uses::AGAIN).or_else(|| with(Uses::NEW).filter(|_| is_known())) {
+        Some(touch) => {
+            Err(format!("it asks whether {} is there, and its inputs have changed", touch.path.display()))
         }
         None => Ok(()),
     }
@@ -177,6 +212,12 @@ fn put(
 fn surroundings(recorder: &Recorder, observed: &Observed) -> Result<(), String> {
     for touch in &observed.touches {
         let path = &*touch.path;
+        if touch.uses.has(Uses::NEW) && std::fs::symlink_metadata(path).is_ok() {
+            return Err(format!("{} was not there before", path.display()));
+        }
+        if touch.uses.has(Uses::AGAIN) && std::fs::symlink_metadata(path).is_err() {
+            return Err(format!("{} was there before", path.display()));
+        }
         // What it makes itself is there from the last time.
         if touch.uses.has(Uses::OUTPUT) || touch.uses.has(Uses::CREATED) || has_no_content(path) {
             continue;

@@ -101,7 +101,7 @@ impl fmt::Display for Status {
 
 /// What was done to a path; a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Uses(u16);
+pub struct Uses(u32);
 
 macro_rules! uses {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $text:literal;)*) => {
@@ -145,6 +145,10 @@ uses! {
     OUTPUT = 14, "output";
     /// What it left there may be executed.
     RUNNABLE = 15, "runnable";
+    /// An output that was not there before, and the command could tell: what it does where there is one already is not known.
+    NEW = 16, "new";
+    /// An output that was there before, and the command could tell.
+    AGAIN = 17, "again";
 }
 
 impl Uses {
@@ -163,7 +167,7 @@ impl Uses {
     }
 
     fn from_wire(bits: u32) -> Option<Self> {
-        u16::try_from(bits).ok().map(Self)
+        (bits >> Self::ALL.len() == 0).then_some(Self(bits))
     }
 }
 

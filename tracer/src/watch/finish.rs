@@ -96,9 +96,13 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     }
     if let Some(place) = &ended.begun.learn {
         // Its parts are deferred, each as its own model says: nearly all shells that make starts.
-        if observed.obstacles.iter().any(|why| why == Observed::PART_DEFERRED) {
+        let in_parts = observed.obstacles.iter().any(|why| why == Observed::PART_DEFERRED);
+        // It is no function of its inputs: what was remembered of another time is worth nothing either.
+        let by_chance = observed.obstacles.iter().any(|why| why == exact::OTHER_RESULTS);
+        if in_parts || by_chance {
             recorder.learned.forget(place);
-        } else {
+        }
+        if !in_parts {
             remember(recorder, &ended, place, observed);
         }
     }
@@ -197,6 +201,13 @@ impl Look<'_> {
         if changes(touch) {
             after = self.left(named, touch, &mut uses);
         }
+        if touch.noticed && uses.has(Uses::OUTPUT) {
+            match touch.existed {
+                Some(true) => uses |= Uses::AGAIN,
+                Some(false) => uses |= Uses::NEW,
+                None => {}
+            }
+        }
         if touch.has(Use::Denied) {
             self.obstacle(format!("is not allowed to touch {}", named.display()));
         }
@@ -205,7 +216,10 @@ impl Look<'_> {
 
     /// What is no file of a file system.
     fn special(&mut self, named: &Path, touch: &Touch) {
-        const HARMLESS: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/proc/self"];
+        /// The last is what `cp`, `ls`, `mv`, `sed`, `install`, … are told of the kernel when they start, through a library that they share; what uname
+        /// tells, which nobody sees, is no less.
+        const HARMLESS: [&str; 5] =
+            ["/dev/null", "/dev/zero", "/dev/full", "/proc/self", "/proc/filesystems"];
         let used = touch.has(Use::Read) || touch.has(Use::Written) || touch.has(Use::Listed);
         if used && !HARMLESS.iter().any(|path| named.starts_with(path)) {
             self.obstacle(format!("uses {}", named.display()));
