@@ -241,3 +241,39 @@ fn what_asks_for_its_outputs_first_is_deferred_with_and_without_them() {
     again(1);
     again(1);
 }
+
+/// What a command was given may be gone when it has ended: nobody knows then what it was.
+#[test]
+fn what_was_replaced_while_it_was_read_is_not_remembered_as_read() {
+    const SLOW: &str =
+        "exec 3< in; touch begun; while ! test -f replaced; do sleep 0.01; done; cat <&3 > slow";
+    // Later, with another time, and with the time of before.
+    for replace in
+        ["echo new > new; mv new in", "echo new > in", "echo new > new; touch -r in new; mv new in"]
+    {
+        for options in [&["--run"][..], &[], &["--run", "--method", "ptrace"]] {
+            let makefile = format!(
+                "all: slow quick\nslow:\n\t{SLOW}\nquick:\n\t\
+                 while ! test -f begun; do sleep 0.01; done; {replace}; touch replaced; touch quick\n"
+            );
+            let space = TestSpace::with(&[("Makefile", &makefile), ("in", "old\n")]);
+            space.keep();
+            space.run(&["make", "-j2"]).ok();
+            let slow = space.read("slow");
+            space.restore();
+            let trace = space.outside().join("trace");
+            let trace_option = ["-o", trace.to_str().unwrap(), "make", "-j2"];
+            space.ggtrace(&[options, &trace_option].concat()).ok();
+            assert_eq!(space.read("slow"), slow);
+            let trace = Trace::read(&trace).unwrap();
+            let is_it = |command: &&thunk::trace::Command| {
+                command.argv.iter().any(|argument| argument.to_string_lossy().contains("exec 3<"))
+            };
+            let command = trace.commands.iter().find(is_it).unwrap();
+            let observed = trace.observed.iter().find(|observed| observed.id == command.id).unwrap();
+            assert_eq!(observed.thunk, None, "{replace} {options:?}");
+            let input = observed.touches.iter().find(|touch| *touch.path == space.path("in")).unwrap();
+            assert_eq!(input.before, None, "{replace} {options:?}");
+        }
+    }
+}

@@ -257,10 +257,18 @@ impl Look<'_> {
         }
         let begun = &self.ended.begun;
         let changed = changed_at(&facts.id) > begun.began && !self.recorder.was_forced(real, &facts.id);
-        if changed || self.recorder.watch.writes().by_others(real, begun.id, begun.first) {
+        if changed || self.changed_by_others(real, &facts.id, begun.began) {
             return Err(format!("{shown} changed while it ran"));
         }
         self.recorder.store.put_seen(real, facts).map_err(|error| error.to_string())
+    }
+
+    /// Did another command change what stands there? A file that is older may have been put there after `since`: then somebody has set one of
+    /// its times, and it is worth reading what those have done that go on.
+    fn changed_by_others(&self, real: &Path, id: &FileId, since: i64) -> bool {
+        let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
+        watch.writes().by_others(real, begun.id, begun.first)
+            || id.mtime.max(id.ctime) > since && watch.changes_now(real, begun.id, begun.first, self.recorder)
     }
 
     /// A directory whose names the command read.
@@ -369,7 +377,7 @@ impl Look<'_> {
         let value = self.recorder.store.put_seen(real, &facts).map_err(|error| error.to_string())?;
         let begun = &self.ended.begun;
         if changed_at(&facts.id) > self.ended.ended
-            || self.recorder.watch.writes().by_others(real, begun.id, begun.first)
+            || self.changed_by_others(real, &facts.id, self.ended.ended)
         {
             return Err(format!("{shown} was changed by others"));
         }
