@@ -120,6 +120,10 @@ pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<D
 fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferred, String> {
     let name = observed.thunk.ok_or("it has no thunk")?;
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
+    if let Some(path) = thunk.optional_outputs.first() {
+        // Whoever starts it reads that, and takes it away.
+        return Err(format!("{} was gone when it had ended, so nobody knows what it was", path.display()));
+    }
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;

@@ -266,7 +266,8 @@ impl<'a> Replay<'a> {
                 title(command)
             )
         };
-        if let Some(obstacle) = observed.obstacles.first() {
+        // What it prints is shown when it is forced.
+        if let Some(obstacle) = observed.obstacles.iter().find(|why| *why != Observed::PRINTS) {
             return Err(cannot(obstacle));
         }
         if let Some(other) = changes.iter().find(|change| !change.is_content) {

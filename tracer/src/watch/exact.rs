@@ -81,6 +81,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         umask: Some(begun.exec.umask),
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         outputs: look.outputs.keys().cloned().collect(),
+        optional_outputs: look.gone.iter().filter(|path| !is_made_up(path)).cloned().collect(),
         ..Thunk::default()
     };
     let given = |path: &PathBuf| !is_made_up(path) && !look.made.contains(path);

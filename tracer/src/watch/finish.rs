@@ -44,6 +44,8 @@ pub struct Look<'a> {
     pub before: HashMap<PathBuf, ObjectName>,
     /// What it left, by real path.
     pub outputs: BTreeMap<PathBuf, Output>,
+    /// What it made, and somebody else has taken away since: ninja does so with dependency files, once it has read them.
+    pub gone: Vec<PathBuf>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
     /// Why it cannot be deferred when it comes again.
@@ -75,6 +77,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         footprint: recorder.steps().with_files_looked_at(),
         before: HashMap::new(),
         outputs: BTreeMap::new(),
+        gone: Vec::new(),
         made: HashSet::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
@@ -314,6 +317,8 @@ impl Look<'_> {
         let Ok(metadata) = std::fs::symlink_metadata(place) else {
             if !own {
                 self.obstacle(format!("removes {shown}"));
+            } else if made && !touch.has(Use::Removed) && !touch.has(Use::MovedAway) {
+                self.gone.push(self.real_place(place));
             }
             return None;
         };

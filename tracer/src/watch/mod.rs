@@ -610,7 +610,7 @@ impl Group {
             }
             Event::Printed(stream, text) => {
                 if self.stands_at(&stream, &[1, 2]) {
-                    self.obstacle("prints");
+                    self.obstacle(thunk::trace::Observed::PRINTS);
                     self.printed.push((number, stream.fd, text));
                 }
             }
