@@ -255,7 +255,7 @@ impl Numbers {
             let number = self.path(&touch.path, &mut tables) as i32;
             message.paths.push(number - last);
             last = number;
-            message.uses.push(u32::from(touch.uses.0));
+            message.uses.push(touch.uses.0);
             message.before.push(self.value(touch.before, &mut tables));
             message.after.push(self.value(touch.after, &mut tables));
         }
