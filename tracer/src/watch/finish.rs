@@ -270,8 +270,12 @@ impl Look<'_> {
     /// its times, and it is worth reading what those have done that go on.
     fn changed_by_others(&self, real: &Path, id: &FileId, since: i64) -> bool {
         let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
-        watch.writes().by_others(real, begun.id, begun.first)
-            || id.mtime.max(id.ctime) > since && watch.changes_now(real, begun.id, begun.first, self.recorder)
+        // The lock of what is known must not be held while more is read.
+        let is_known = watch.writes().by_others(real, begun.id, begun.first);
+        is_known
+            || id.mtime.max(id.ctime) > since
+                && !self.recorder.was_forced(real, id)
+                && watch.changes_now(real, begun.id, begun.first, self.recorder)
     }
 
     /// A directory whose names the command read.
