@@ -31,6 +31,9 @@ use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
 
+/// The kind of a command that was deferred so.
+pub const LEARNED: &str = "learned";
+
 /// All commands that are remembered.
 #[derive(Debug)]
 pub struct Learned {

@@ -274,6 +274,21 @@ fn what_was_run_is_replayed() {
     }
 }
 
+/// A makefile that a command makes which was observed in an earlier recording, and is deferred in this one.
+#[test]
+fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
+    const MAKEFILE: &str = "all: s\ninclude gen.mk\n\
+        gen.mk: list\n\tawk '{ print \"all: g\" NR \"\\ng\" NR \":\\n\\tcp s \" $$1 }' list > $@\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("s", "s\n"), ("list", "g1\ng2\n")]);
+    built(&space);
+    space.sh("rm gen.mk g1 g2").ok();
+    let trace = built(&space);
+    assert!(space.shown().deferred > 0, "it is learned");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("list", "g1\n");
+    replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
+}
+
 fn space_has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
