@@ -52,6 +52,8 @@ pub struct Touch {
     pub input: bool,
     /// Was there anything before the command changed it? Not always known.
     pub existed: Option<bool>,
+    /// Could the command tell whether there was? Not if it opened it to write it anew, or renamed something to it.
+    pub noticed: bool,
     /// A device, a pipe or a socket.
     pub special: bool,
     /// The path with all links resolved, where it differs and is known: of what was opened, executed or changed.
@@ -60,7 +62,7 @@ pub struct Touch {
 
 impl Touch {
     fn new(first: Use) -> Self {
-        Self { uses: 0, first, input: false, existed: None, special: false, real: None }
+        Self { uses: 0, first, input: false, existed: None, noticed: false, special: false, real: None }
     }
 
     /// Was this done to it?
@@ -154,8 +156,9 @@ impl Touches {
     fn note(&mut self, path: PathBuf, what: Use, exists: bool) {
         let own = self.is_own(&path);
         let touch = self.touch(path, what);
-        if !own && touch.existed.is_none() {
-            touch.existed = Some(exists);
+        if !own {
+            touch.existed.get_or_insert(exists);
+            touch.noticed = true;
         }
     }
 
@@ -182,8 +185,17 @@ impl Touches {
         self.make_own(place);
     }
 
+    /// The same by a call that does something else, or nothing, where there is something else.
+    fn change_noticing(&mut self, place: &Place, what: Use, existed: bool) {
+        let own = self.is_own(place.real());
+        self.touch(place.named.clone(), what).noticed |= !own;
+        self.change(place, what, Some(existed));
+    }
+
     fn opened(&mut self, place: Place, access: Access) {
-        if access.created {
+        if access.created && !access.emptied {
+            self.change_noticing(&place, Use::Created, false);
+        } else if access.created {
             self.change(&place, Use::Created, Some(false));
         }
         if access.writes && (access.created || access.emptied) {
@@ -218,7 +230,7 @@ impl Touches {
             }
             Transfer::Link => {
                 self.depend(from.clone(), Use::Linked);
-                self.change(to, Use::Created, Some(false));
+                self.change_noticing(to, Use::Created, false);
             }
         }
         self.transfers.push((how, from.named.clone(), to.named.clone()));
@@ -248,9 +260,11 @@ impl Sink for Touches {
             Event::Missing(path) => self.note(path, Use::Missing, false),
             Event::Denied(path) => drop(self.touch(path, Use::Denied)),
             Event::Listed(path) => self.note(path, Use::Listed, true),
-            Event::Made(place) | Event::Symlinked(place, _) => self.change(&place, Use::Created, Some(false)),
+            Event::Made(place) | Event::Symlinked(place, _) => {
+                self.change_noticing(&place, Use::Created, false)
+            }
             Event::Transferred(how, from, to) => self.transferred(how, &from, &to),
-            Event::Removed(place) => self.change(&place, Use::Removed, Some(true)),
+            Event::Removed(place) => self.change_noticing(&place, Use::Removed, true),
             Event::Attributes(path) => self.note(path, Use::Attributes, true),
             Event::Network => self.network = true,
             Event::Foreign => self.foreign = true,

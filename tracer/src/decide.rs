@@ -323,7 +323,7 @@ fn place(recorder: &Recorder, exec: &Exec) -> learned::Place {
 fn learn(recorder: &Recorder, exec: &Exec, place: &learned::Place, command: &mut Command) {
     match learned::defer(recorder, exec, place) {
         Some(Ok(deferred)) => {
-            command.kind = "learned".into();
+            command.kind = learned::LEARNED.into();
             command.reason = String::new();
             command.disposition = Disposition::Deferred;
             command.thunk = Some(deferred.thunk);

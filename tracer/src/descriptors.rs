@@ -115,6 +115,7 @@ mod tests {
             parent: 0,
             spawned: false,
             marked: false,
+            prints: false,
             invocation: Invocation::default(),
             umask: 0,
             fds,

@@ -9,12 +9,17 @@
 //!   other files makes the forced run fail.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
+//! What it writes may be there from the last time, and it may be one that acts on that: `cat x >>y`, `test -f y || …`. So one memory is kept of
+//! how it did where there was none of what it could tell of, and one of how it did where there was some, as after an edit.
+//!
 //! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one
 //! that can be: it has no obstacles.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{
@@ -28,15 +33,18 @@ use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
 
+/// The kind of a command that was deferred so.
+pub const LEARNED: &str = "learned";
+
 /// All commands that are remembered.
 #[derive(Debug)]
 pub struct Learned {
     directory: PathBuf,
 }
 
-/// Where it is kept what a command did.
+/// Where it is kept what a command did, where there was none of its outputs and where there was some.
 #[derive(Debug)]
-pub struct Place(PathBuf);
+pub struct Place([PathBuf; 2]);
 
 impl Learned {
     /// In this directory of a store's cache.
@@ -44,11 +52,12 @@ impl Learned {
         Self { directory }
     }
 
-    /// Remembers what a command did, instead of what it did before. Neither its place in the recording nor its times are kept: what did the same
-    /// again is not written again.
+    /// Remembers what a command did, instead of what it did before. Neither its place in the recording nor its times are kept: of what did
+    /// the same again only the time is new.
     pub fn put(&self, place: &Place, command: trace::Command, observed: Observed) -> thunk::Result<()> {
         let command = trace::Command { id: 1, parent: 0, at_us: 0, took_us: 0, ..command };
         let observed = Observed { id: 1, ended_us: 0, ..observed };
+        let again = observed.touches.iter().any(|touch| touch.uses.has(Uses::AGAIN));
         let trace = Trace {
             cwd: command.cwd.clone(),
             argv: command.argv.clone(),
@@ -56,21 +65,32 @@ impl Learned {
             observed: vec![observed],
             ..Trace::default()
         };
+        let path = &place.0[usize::from(again)];
         let content = trace.encode();
-        if std::fs::read(&place.0).is_ok_and(|known| known == content) {
+        let touch = || File::options().append(true).open(path)?.set_modified(SystemTime::now());
+        if std::fs::read(path).is_ok_and(|known| known == content) && touch().is_ok() {
             return Ok(());
         }
-        thunk::write_atomically(&place.0, &content, 0o644)
+        thunk::write_atomically(path, &content, 0o644)
     }
 
     /// What the command did before is not what it does now.
     pub fn forget(&self, place: &Place) {
-        let _ = std::fs::remove_file(&place.0);
+        place.0.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
-    /// What is remembered of a command. A damaged record is as good as none.
-    fn get(place: &Place, exec: &Exec) -> Option<Observed> {
-        let content = std::fs::read(&place.0).ok()?;
+    /// What is remembered of a command, what it did last before what it did earlier.
+    fn get(place: &Place, exec: &Exec) -> Vec<Observed> {
+        let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let mut files = place.0.each_ref().map(|path| (written(path), path));
+        files.sort();
+        let there = files.into_iter().rev().filter(|(written, _)| written.is_some());
+        there.filter_map(|(_, path)| Self::read(path, exec)).collect()
+    }
+
+    /// A damaged record is as good as none.
+    fn read(path: &Path, exec: &Exec) -> Option<Observed> {
+        let content = std::fs::read(path).ok()?;
         let mut trace = Trace::decode("a learned command", &content).ok().filter(|t| t.cut.is_none())?;
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
@@ -90,27 +110,40 @@ impl Learned {
         push(OsStr::new(&format!("{:o} {}", exec.umask, invocation.argv.len())));
         invocation.argv.iter().for_each(|argument| push(argument));
         environment::kept(&invocation.env, own).iter().for_each(|variable| push(variable));
-        Place(self.directory.join(ObjectName::of(ObjectKind::Value, &text).to_string()))
+        let name = ObjectName::of(ObjectKind::Value, &text);
+        Place([self.directory.join(name.to_string()), self.directory.join(format!("{name}.again"))])
     }
 }
 
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
 pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
-    let observed = Learned::get(place, exec)?;
-    Some(match observed.obstacles.first() {
-        Some(why) => Err(why.clone()),
-        None => again(recorder, exec, &observed),
-    })
+    let mut reason = None;
+    for observed in Learned::get(place, exec) {
+        let done = match observed.obstacles.first() {
+            Some(why) => Err(why.clone()),
+            None => again(recorder, exec, &observed),
+        };
+        match done {
+            Ok(deferred) => return Some(Ok(deferred)),
+            Err(why) => reason = reason.or(Some(Err(why))),
+        }
+    }
+    reason
 }
 
 fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferred, String> {
     let name = observed.thunk.ok_or("it has no thunk")?;
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
+    if let Some(path) = thunk.optional_outputs.first() {
+        // Whoever starts it reads that, and takes it away.
+        return Err(format!("{} was gone when it had ended, so nobody knows what it was", path.display()));
+    }
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;
     if let Some(changed) = &changed {
         may_follow(&thunk, changed, &exec.invocation.argv)?;
+        acts_on_inputs_alone(recorder, observed, changed)?;
     }
     put(recorder, name, thunk, changed, Some(&reduction), exec.umask)
 }
@@ -128,6 +161,19 @@ fn may_follow(thunk: &Thunk, changed: &Thunk, argv: &[OsString]) -> Result<(), S
     match thunk.outputs.iter().find(|path| !path.file_name().is_some_and(is_named)) {
         Some(path) => {
             Err(format!("{} is not among its arguments, and its inputs have changed", path.display()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A thunk does not say whether there was something at its outputs' places, and where it is forced there is nothing. So who can tell runs, but for where
+/// there was nothing before, is nothing now, and no run on something has given this thunk a reduction.
+fn acts_on_inputs_alone(recorder: &Recorder, observed: &Observed, changed: &Thunk) -> Result<(), String> {
+    let with = |uses| observed.touches.iter().find(|touch| touch.uses.has(uses));
+    let is_known = || recorder.store.reduction(&changed.name()).is_some();
+    match with(Uses::AGAIN).or_else(|| with(Uses::NEW).filter(|_| is_known())) {
+        Some(touch) => {
+            Err(format!("it asks whether {} is there, and its inputs have changed", touch.path.display()))
         }
         None => Ok(()),
     }
@@ -184,6 +230,12 @@ fn put(
 fn surroundings(recorder: &Recorder, observed: &Observed) -> Result<(), String> {
     for touch in &observed.touches {
         let path = &*touch.path;
+        if touch.uses.has(Uses::NEW) && std::fs::symlink_metadata(path).is_ok() {
+            return Err(format!("{} was not there before", path.display()));
+        }
+        if touch.uses.has(Uses::AGAIN) && std::fs::symlink_metadata(path).is_err() {
+            return Err(format!("{} was there before", path.display()));
+        }
         // What it makes itself is there from the last time.
         if touch.uses.has(Uses::OUTPUT) || touch.uses.has(Uses::CREATED) || has_no_content(path) {
             continue;

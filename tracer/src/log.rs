@@ -223,6 +223,26 @@ impl Log {
         Ok(decode::events(records, ways))
     }
 
+    /// The same, of who goes on: all of it is there to be taken later.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn peek(&self, of: impl Fn(Owner) -> bool, ways: Option<&dyn Ways>) -> io::Result<Vec<Entry>> {
+        // Until it has been read nobody else takes it.
+        let mut state = self.state();
+        self.find_chunks(&mut state)?;
+        let mut contents = Vec::new();
+        for chunk in state.chunks.iter().filter(|chunk| of(chunk.owner)) {
+            let mut memory = Vec::new();
+            let length = self.read(chunk.unit, chunk.units, &mut memory, 0)?;
+            memory.truncate(length);
+            contents.push((chunk.unit, memory));
+        }
+        drop(state);
+        let records = contents.iter().flat_map(|(unit, bytes)| wire::log::records(*unit, bytes)).collect();
+        Ok(decode::events(records, ways))
+    }
+
     /// Reads the used part of a chunk to this place in memory; tells its length.
     fn read(&self, unit: u64, units: u32, memory: &mut Vec<u8>, at: usize) -> io::Result<usize> {
         let mut head = [0; size_of::<Chunk>()];

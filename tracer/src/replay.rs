@@ -266,7 +266,8 @@ impl<'a> Replay<'a> {
                 title(command)
             )
         };
-        if let Some(obstacle) = observed.obstacles.first() {
+        // What it prints is shown when it is forced.
+        if let Some(obstacle) = observed.obstacles.iter().find(|why| *why != Observed::PRINTS) {
             return Err(cannot(obstacle));
         }
         if let Some(other) = changes.iter().find(|change| !change.is_content) {
@@ -285,7 +286,9 @@ impl<'a> Replay<'a> {
     /// A driver whose own input was made by a command that is another one now may start other commands. Dependency files, the work of
     /// compilers, tell it only what to do again.
     fn driver(&self, command: &Command, stale: &[&trace::Touch]) -> Result<()> {
-        let ran: HashSet<u32> = self.trace.observed.iter().map(|observed| observed.id).collect();
+        let learned = self.trace.commands.iter().filter(|command| command.kind == learned::LEARNED);
+        let observed = self.trace.observed.iter().map(|observed| observed.id);
+        let ran: HashSet<u32> = observed.chain(learned.map(|command| command.id)).collect();
         let by_ran = |path: &Path| {
             let remade = self.commands.values().filter(|command| ran.contains(&command.id));
             remade.into_iter().any(|command| command.outputs.iter().any(|output| output == path))

@@ -22,12 +22,16 @@ extern "C" fn forward(signal: libc::c_int) {
     }
 }
 
-/// From now on this process is told what the recorder is told.
+/// From now on this process is told what the recorder is told, unless that was started not to hear it (`nohup`).
 pub fn forward_to(build: u32) {
     BUILD.store(build.cast_signed(), Ordering::SeqCst);
     for signal in [libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: the handler only reads and writes atomics and calls kill.
-        unsafe { libc::signal(signal, forward as *const () as libc::sighandler_t) };
+        let before = unsafe { libc::signal(signal, forward as *const () as libc::sighandler_t) };
+        if before == libc::SIG_IGN {
+            // SAFETY: no handler.
+            unsafe { libc::signal(signal, before) };
+        }
     }
 }
 

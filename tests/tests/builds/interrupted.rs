@@ -470,3 +470,14 @@ fn two_recorders_and_two_engines_at_once_on_one_store() {
     all_is_whole(&space);
     assert!(expected == ["one", "two"].map(|copy| space.read(format!("{copy}/calc"))));
 }
+
+#[test]
+fn what_is_not_to_hear_of_the_terminal_s_end_goes_on() {
+    let space = TestSpace::with(&[("x.c", "int x;\n")]);
+    let ggtrace = TestSpace::program("ggtrace");
+    let build = "gcc -c x.c; kill -HUP $PPID; sleep 0.3; nm x.o >/dev/null && echo done";
+    for (before, goes_on) in [("trap '' HUP", true), (":", false)] {
+        let ran = space.run(&["sh", "-c", &format!("{before}; {} sh -c '{build}'", ggtrace.display())]);
+        assert_eq!((ran.out() == "done\n", ran.code() == 0), (goes_on, goes_on), "{ran}");
+    }
+}

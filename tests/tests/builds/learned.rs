@@ -179,3 +179,101 @@ fn to_write_other_files_than_before_is_no_success() {
     space.ggtrace(&["--run", "make"]).ok();
     assert_eq!(space.read("out.a"), b"a\n");
 }
+
+/// What a command does may depend on whether there is something where it writes, and what comes of it then on what that is.
+#[test]
+fn what_acts_on_what_it_made_before_is_not_taken_to_find_nothing() {
+    const RECIPES: [&str; 4] = [
+        "cat data >> out",
+        "if test -f out; then cp data out; else (echo first; cat data) > out; fi",
+        "cp -n data out; cat data data > out.new; cmp -s out.new out || mv out.new out; rm -f out.new",
+        "sh -c 'set -C; cat data > out || cat data data >| other' 2> log",
+    ];
+    for recipe in RECIPES {
+        for method in ["auto", "ptrace"] {
+            let space = TestSpace::with(&[
+                ("Makefile", &format!("all: out\nout: data\n\t{recipe}\n\t@touch out\n")),
+                ("data", "0\n"),
+            ]);
+            let names = ["out", "out.new", "other", "log"];
+            let rounds = |build: &dyn Fn()| {
+                let mut found = Vec::new();
+                for data in ["1\n", "2\n", "2\n", "gone", "2\n", "1\n"] {
+                    if data == "gone" {
+                        space.sh("rm -f out").ok();
+                    } else {
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        space.write("data", data);
+                    }
+                    build();
+                    found.push(names.map(|name| std::fs::read(space.path(name)).ok()));
+                }
+                space.sh("rm -f out out.new other log").ok();
+                found
+            };
+            let plain = rounds(&|| drop(space.run(&["make"]).ok()));
+            let recorded = rounds(&|| {
+                space.ggtrace(&["--method", method, "make"]).ok();
+                space.force_all();
+            });
+            assert_eq!(plain, recorded, "{recipe} {method}");
+        }
+    }
+}
+
+/// The same command where nothing is, and where something is from the last time: both are remembered.
+#[test]
+fn what_asks_for_its_outputs_first_is_deferred_with_and_without_them() {
+    let space =
+        TestSpace::with(&[("Makefile", "copy: data.txt\n\tcp data.txt copy; :\n"), ("data.txt", "one\n")]);
+    let again = |expected| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        space.sh("touch data.txt").ok();
+        space.ggtrace(&["make"]).ok();
+        assert_eq!(space.shown().deferred, expected);
+        space.force_all();
+        assert_eq!(space.read("copy"), b"one\n");
+    };
+    again(0);
+    again(0);
+    again(1);
+    space.sh("rm copy").ok();
+    again(1);
+    again(1);
+}
+
+/// What a command was given may be gone when it has ended: nobody knows then what it was.
+#[test]
+fn what_was_replaced_while_it_was_read_is_not_remembered_as_read() {
+    const SLOW: &str =
+        "exec 3< in; touch begun; while ! test -f replaced; do sleep 0.01; done; cat <&3 > slow";
+    // Later, with another time, and with the time of before.
+    for replace in
+        ["echo new > new; mv new in", "echo new > in", "echo new > new; touch -r in new; mv new in"]
+    {
+        for options in [&["--run"][..], &[], &["--run", "--method", "ptrace"]] {
+            let makefile = format!(
+                "all: slow quick\nslow:\n\t{SLOW}\nquick:\n\t\
+                 while ! test -f begun; do sleep 0.01; done; {replace}; touch replaced; touch quick\n"
+            );
+            let space = TestSpace::with(&[("Makefile", &makefile), ("in", "old\n")]);
+            space.keep();
+            space.run(&["make", "-j2"]).ok();
+            let slow = space.read("slow");
+            space.restore();
+            let trace = space.outside().join("trace");
+            let trace_option = ["-o", trace.to_str().unwrap(), "make", "-j2"];
+            space.ggtrace(&[options, &trace_option].concat()).ok();
+            assert_eq!(space.read("slow"), slow);
+            let trace = Trace::read(&trace).unwrap();
+            let is_it = |command: &&thunk::trace::Command| {
+                command.argv.iter().any(|argument| argument.to_string_lossy().contains("exec 3<"))
+            };
+            let command = trace.commands.iter().find(is_it).unwrap();
+            let observed = trace.observed.iter().find(|observed| observed.id == command.id).unwrap();
+            assert_eq!(observed.thunk, None, "{replace} {options:?}");
+            let input = observed.touches.iter().find(|touch| *touch.path == space.path("in")).unwrap();
+            assert_eq!(input.before, None, "{replace} {options:?}");
+        }
+    }
+}

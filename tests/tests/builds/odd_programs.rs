@@ -167,3 +167,59 @@ printf 'int odd;\n' >"$(printf 'a\nb\377.c')"; gcc -c "$(printf 'a\nb\377.c')" -
 "#;
     the_same_recorded(&TestSpace::new(), SCRIPT);
 }
+
+/// 220 KB of arguments, one of almost 128 KB, and an environment as large. gcc itself takes about half, for it hands them on in one variable.
+#[test]
+fn arguments_at_every_limit() {
+    const SCRIPT: &str = r#"
+flags=$(i=0; while [ $i -lt 2500 ]; do echo "-DNAME_THAT_IS_LONG_ENOUGH_$i=$i"; i=$((i + 1)); done)
+gcc $flags -c x.c; objdump -s -j .data x.o | tail -n 1
+printf '%s\n' $flags >args; gcc @args -c x.c -o z.o; cmp x.o z.o
+name=$(printf '%0200d' 0 | sed 's,00,./,g')x.o
+names=$(i=0; while [ $i -lt 1000 ]; do echo $name; i=$((i + 1)); done)
+ar qc l.a $names; ar t l.a | cksum; /bin/echo $names | wc -c
+one=$(printf '%0131000d' 0); /bin/echo $one | wc -c
+export one; env flags="$one" sh -c 'gcc -c x.c -DNAME_THAT_IS_LONG_ENOUGH_2499=1 -o v.o; nm v.o; echo ${#one} ${#flags}'
+"#;
+    the_same_recorded(&TestSpace::with(&[("x.c", "int x = NAME_THAT_IS_LONG_ENOUGH_2499 + 0;\n")]), SCRIPT);
+}
+
+/// It is refused, as many sandboxes do: who asks for it must have another way.
+#[test]
+fn a_program_that_would_read_by_io_uring() {
+    const PROGRAM: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <string.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        int main(void) { char params[120] = {0}; long ring = syscall(425, 8, params); char text[9] = {0};\n\
+        fprintf(stderr, \"%s\\n\", ring < 0 ? \"refused\" : \"given\"); close(ring);\n\
+        int fd = open(\"in\", O_RDONLY); read(fd, text, 8); return printf(\"%s\", text) < 0; }\n";
+    for link in ["", "-static"] {
+        let space = compiled(&[("a.c", PROGRAM), ("in", "text\n")], &format!("gcc -w {link} -o a a.c"));
+        for way in [&["--run"][..], &["--run", "--method", "ptrace"]] {
+            let ran = space.ggtrace(&[way, &["./a"]].concat()).ok();
+            assert_eq!((ran.out().as_str(), ran.err().as_str()), ("text\n", "refused\n"), "{link} {way:?}");
+        }
+    }
+}
+
+/// The child of `vfork` runs in its parent's memory until it executes, and no library is in either.
+#[test]
+fn static_parents_that_share_their_memory_with_a_child() {
+    const PROGRAM: &str = "#define _GNU_SOURCE\n#include <sched.h>\n#include <signal.h>\n#include <spawn.h>\n#include <stdio.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+        extern char **environ; static char stack[1 << 16];\n\
+        static int run(void *argv) { execvp(*(char **)argv, argv); _exit(9); }\n\
+        int main(int n, char **v) { int status, bad = 0; pid_t pid;\n\
+        char *one[] = { \"gcc\", \"-c\", \"x.c\", \"-o\", \"one.o\", 0 }, *two[] = { \"gcc\", \"-c\", \"x.c\", \"-o\", \"two.o\", 0 };\n\
+        char *three[] = { \"gcc\", \"-c\", \"x.c\", \"-o\", \"three.o\", 0 }, *nm[] = { \"nm\", \"one.o\", \"two.o\", \"three.o\", 0 };\n\
+        if (!(pid = vfork())) run(one); waitpid(pid, &status, 0); bad += status != 0;\n\
+        posix_spawnp(&pid, two[0], 0, 0, two, environ); waitpid(pid, &status, 0); bad += status != 0;\n\
+        pid = clone(run, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, three); waitpid(pid, &status, 0); bad += status != 0;\n\
+        if (!(pid = vfork())) { chdir(\"d\"); execlp(\"pwd\", \"pwd\", (char *)0); _exit(1); } waitpid(pid, &status, 0);\n\
+        if (!(pid = vfork())) { execl(\"/none\", \"none\", (char *)0); _exit(7); } waitpid(pid, &status, 0); printf(\"%d\\n\", status >> 8); fflush(stdout);\n\
+        if (!(pid = vfork())) run(nm); waitpid(pid, &status, 0); return bad + (status != 0); }\n";
+    for link in ["-static", ""] {
+        let files = [("a.c", PROGRAM), ("x.c", "int x;\n"), ("d/x", "")];
+        let space = compiled(&files, &format!("gcc -w {link} -o a a.c"));
+        the_same_recorded(&space, "./a; echo $?");
+        space.ggtrace(&["./a"]).ok();
+        assert_eq!(space.shown().deferred, 3, "{link}");
+    }
+}

@@ -233,3 +233,63 @@ fn a_build_in_shared_memory_runs() {
     assert_eq!(space.shown().deferred, 0);
     space.force_all();
 }
+
+/// Of a build of which all was observed: what compiles print is no reason against it, nor that ninja has removed dependency files.
+#[test]
+fn what_was_run_is_replayed() {
+    const NINJA: &str = "rule cc\n command = gcc -Wall -MD -MF $out.d -c $in -o $out\n depfile = $out.d\n deps = gcc\n\
+        rule gen\n command = echo made $out >&2; cat $in > $out; echo $out: $in > $out.d\n depfile = $out.d\n deps = gcc\n\
+        rule link\n command = gcc -o $out $in\nbuild gen.c: gen gen.in\nbuild gen.o: cc gen.c\nbuild main.o: cc main.c\n\
+        build prog: link main.o gen.o\n";
+    const MAKEFILE: &str = "prog: main.o gen.o\n\tgcc -o prog main.o gen.o\n%.o: %.c\n\t@echo compiling; gcc -Wall -c $< -o $@\n\
+        gen.c: gen.in\n\tcat gen.in > gen.c; echo made\n";
+    for build in ["ninja", "make"] {
+        if !space_has(build) {
+            continue;
+        }
+        let space = TestSpace::with(&[
+            ("build.ninja", NINJA),
+            ("Makefile", MAKEFILE),
+            ("main.c", "int gen(void);\nint main(void) { int unused; return gen() - 3; }\n"),
+            ("gen.in", "int gen(void) { return 3; }\n"),
+        ]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), build]).ok();
+        space.keep();
+        let edit = |content: &str| {
+            space.write("gen.in", content);
+            space.write("main.c", "int gen(void);\nint main(void) { return gen() - 4; }\n");
+        };
+        edit("int gen(void) { return 4; }\n");
+        let forced = replayed(&space, &trace);
+        // The others were forced while it was found out what changes reach.
+        assert_eq!((forced.run, forced.failed), (1, 0), "{build}");
+        space.run(&["./prog"]).ok();
+        let found = Snapshot::of(&space.tree());
+        space.restore();
+        edit("int gen(void) { return 4; }\n");
+        space.run(&[build]).ok();
+        let deviations = found.deviations_but(&Snapshot::of(&space.tree()), &[".ninja_deps", ".ninja_log"]);
+        assert_eq!(deviations, "", "{build}");
+    }
+}
+
+/// A makefile that a command makes which was observed in an earlier recording, and is deferred in this one.
+#[test]
+fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
+    const MAKEFILE: &str = "all: s\ninclude gen.mk\n\
+        gen.mk: list\n\tawk '{ print \"all: g\" NR \"\\ng\" NR \":\\n\\tcp s \" $$1 }' list > $@\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("s", "s\n"), ("list", "g1\ng2\n")]);
+    built(&space);
+    space.sh("rm gen.mk g1 g2").ok();
+    let trace = built(&space);
+    assert!(space.shown().deferred > 0, "it is learned");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("list", "g1\n");
+    replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
+}
+
+fn space_has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}

@@ -376,6 +376,8 @@ impl Current<'_> {
 impl Observed {
     /// The obstacle of a command that starts others, each of which is a command of its own: make, or what contains one.
     pub const DRIVES: &'static str = "runs other commands";
+    /// The obstacle of a command that writes to where the build's own messages go.
+    pub const PRINTS: &'static str = "prints";
     /// The obstacle of a command whose output or exit code somebody may act on before the build is over.
     pub const HEARD: &'static str = "somebody listens to its output";
     /// The obstacle of a command of which something that it starts is a thunk of its own.

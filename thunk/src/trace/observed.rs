@@ -102,7 +102,7 @@ impl fmt::Display for Status {
 
 /// What was done to a path; a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Uses(u16);
+pub struct Uses(u32);
 
 macro_rules! uses {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $text:literal;)*) => {
@@ -146,6 +146,10 @@ uses! {
     OUTPUT = 14, "output";
     /// What it left there may be executed.
     RUNNABLE = 15, "runnable";
+    /// An output that was not there before, and the command could tell: what it does where there is one already is not known.
+    NEW = 16, "new";
+    /// An output that was there before, and the command could tell.
+    AGAIN = 17, "again";
 }
 
 impl Uses {
@@ -164,7 +168,7 @@ impl Uses {
     }
 
     fn from_wire(bits: u32) -> Option<Self> {
-        u16::try_from(bits).ok().map(Self)
+        (bits >> Self::ALL.len() == 0).then_some(Self(bits))
     }
 }
 
@@ -252,7 +256,7 @@ impl Numbers {
             let number = self.path(&touch.path, &mut tables) as i32;
             message.paths.push(number - last);
             last = number;
-            message.uses.push(u32::from(touch.uses.0));
+            message.uses.push(touch.uses.0);
             message.before.push(self.value(touch.before, &mut tables));
             message.after.push(self.value(touch.after, &mut tables));
         }
@@ -457,7 +461,7 @@ mod tests {
             ..Default::default()
         };
         assert!(known.decode(observed(1, 1, 0)).is_ok());
-        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 16, 0), observed(1, 1, 1)] {
+        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 18, 0), observed(1, 1, 1)] {
             assert!(known.decode(bad).is_err());
         }
     }

@@ -14,6 +14,9 @@ use crate::defer;
 use crate::looks::Steps;
 use crate::recorder::is_shared_library;
 
+/// The obstacle of a command that gave something else the last time.
+pub const OTHER_RESULTS: &str = "gave other results with the same inputs before";
+
 /// The thunk, stored with its reduction; `None` if there is none, which is said among the obstacles.
 pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
     if look.unknown {
@@ -24,7 +27,8 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
         return None;
     }
     let made = thunk(look).and_then(|thunk| {
-        let store = &look.recorder.store;
+        let recorder = look.recorder;
+        let store = &recorder.store;
         let name = store.put_thunk(&thunk).map_err(|error| error.to_string())?;
         let outputs = thunk.outputs.iter().filter_map(|path| {
             let output = look.outputs.get(path)?;
@@ -39,10 +43,17 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
         let (stdout, stderr) = (stdout?, stderr?);
         let reduction =
             Reduction { outputs: outputs.collect(), stdout, stderr, wall, ..Reduction::default() };
+        if store.reduction(&name).is_some_and(|known| !same_results(&known, &reduction)) {
+            look.obstacle(OTHER_RESULTS.into());
+        }
         store.put_reduction(&name, &reduction).map_err(|error| error.to_string())?;
         Ok(name)
     });
     made.inspect_err(|why| look.obstacle(why.clone())).ok()
+}
+
+fn same_results(known: &Reduction, new: &Reduction) -> bool {
+    (&known.outputs, &known.stdout, &known.stderr) == (&new.outputs, &new.stdout, &new.stderr)
 }
 
 fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
@@ -70,6 +81,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         umask: Some(begun.exec.umask),
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         outputs: look.outputs.keys().cloned().collect(),
+        optional_outputs: look.gone.iter().filter(|path| !is_made_up(path)).cloned().collect(),
         ..Thunk::default()
     };
     let given = |path: &PathBuf| !is_made_up(path) && !look.made.contains(path);

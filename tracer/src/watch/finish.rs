@@ -48,6 +48,8 @@ pub struct Look<'a> {
     pub before: HashMap<OsString, ObjectName>,
     /// What it left, by real path.
     pub outputs: BTreeMap<PathBuf, Output>,
+    /// What it made, and somebody else has taken away since: ninja does so with dependency files, once it has read them.
+    pub gone: Vec<PathBuf>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
     /// Why it cannot be deferred when it comes again.
@@ -79,6 +81,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         footprint: recorder.steps().with_files_looked_at(),
         before: HashMap::default(),
         outputs: BTreeMap::new(),
+        gone: Vec::new(),
         made: HashSet::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
@@ -100,9 +103,13 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     }
     if let Some(place) = &ended.begun.learn {
         // Its parts are deferred, each as its own model says: nearly all shells that make starts.
-        if observed.obstacles.iter().any(|why| why == Observed::PART_DEFERRED) {
+        let in_parts = observed.obstacles.iter().any(|why| why == Observed::PART_DEFERRED);
+        // It is no function of its inputs: what was remembered of another time is worth nothing either.
+        let by_chance = observed.obstacles.iter().any(|why| why == exact::OTHER_RESULTS);
+        if in_parts || by_chance {
             recorder.learned.forget(place);
-        } else {
+        }
+        if !in_parts {
             remember(recorder, &ended, place, observed);
         }
     }
@@ -201,6 +208,13 @@ impl Look<'_> {
         if changes(touch) {
             after = self.left(named, touch, &mut uses);
         }
+        if touch.noticed && uses.has(Uses::OUTPUT) {
+            match touch.existed {
+                Some(true) => uses |= Uses::AGAIN,
+                Some(false) => uses |= Uses::NEW,
+                None => {}
+            }
+        }
         if touch.has(Use::Denied) {
             self.obstacle(format!("is not allowed to touch {}", named.display()));
         }
@@ -209,7 +223,10 @@ impl Look<'_> {
 
     /// What is no file of a file system.
     fn special(&mut self, named: &Path, touch: &Touch) {
-        const HARMLESS: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/proc/self"];
+        /// The last is what `cp`, `ls`, `mv`, `sed`, `install`, … are told of the kernel when they start, through a library that they share; what uname
+        /// tells, which nobody sees, is no less.
+        const HARMLESS: [&str; 5] =
+            ["/dev/null", "/dev/zero", "/dev/full", "/proc/self", "/proc/filesystems"];
         let used = touch.has(Use::Read) || touch.has(Use::Written) || touch.has(Use::Listed);
         if used && !HARMLESS.iter().any(|path| named.starts_with(path)) {
             self.obstacle(format!("uses {}", named.display()));
@@ -247,10 +264,22 @@ impl Look<'_> {
         }
         let begun = &self.ended.begun;
         let changed = changed_at(&facts.id) > begun.began && !self.recorder.was_forced(real, &facts.id);
-        if changed || self.recorder.watch.writes().by_others(real, begun.id, begun.first) {
+        if changed || self.changed_by_others(real, &facts.id, begun.began) {
             return Err(format!("{shown} changed while it ran"));
         }
         self.recorder.store.put_seen(real, facts).map_err(|error| error.to_string())
+    }
+
+    /// Did another command change what stands there? A file that is older may have been put there after `since`: then somebody has set one of
+    /// its times, and it is worth reading what those have done that go on.
+    fn changed_by_others(&self, real: &Path, id: &FileId, since: i64) -> bool {
+        let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
+        // The lock of what is known must not be held while more is read.
+        let is_known = watch.writes().by_others(real, begun.id, begun.first);
+        is_known
+            || id.mtime.max(id.ctime) > since
+                && !self.recorder.was_forced(real, id)
+                && watch.changes_now(real, begun.id, begun.first, self.recorder)
     }
 
     /// A directory whose names the command read.
@@ -314,6 +343,8 @@ impl Look<'_> {
         let Ok(metadata) = std::fs::symlink_metadata(place) else {
             if !own {
                 self.obstacle(format!("removes {shown}"));
+            } else if made && !touch.has(Use::Removed) && !touch.has(Use::MovedAway) {
+                self.gone.push(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
             }
             return None;
         };
@@ -377,7 +408,7 @@ impl Look<'_> {
         let value = self.recorder.store.put_seen(real, &facts).map_err(|error| error.to_string())?;
         let begun = &self.ended.begun;
         if changed_at(&facts.id) > self.ended.ended
-            || self.recorder.watch.writes().by_others(real, begun.id, begun.first)
+            || self.changed_by_others(real, &facts.id, self.ended.ended)
         {
             return Err(format!("{shown} was changed by others"));
         }

@@ -432,6 +432,20 @@ impl Watch {
         }
     }
 
+    /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what stands at this path from
+    /// event `first` on?
+    pub fn changes_now(&self, path: &Path, group: u32, first: u64, ways: &dyn Ways) -> bool {
+        let Some(log) = &self.log else { return false };
+        let entries = {
+            let table = lock(&self.table);
+            log.peek(|owner| table.on_record_of(owner) != group, Some(ways))
+        };
+        let is_it = |entry: &crate::log::Entry| {
+            entry.sequence >= first && writes::change(&entry.event).is_some_and(|change| change.is_of(path))
+        };
+        entries.map_or(true, |entries| entries.iter().any(is_it))
+    }
+
     /// Where only hooks see anything: finds processes in what they have written.
     fn look_for_processes(&self) {
         let Some(owners) = self.log.as_ref().and_then(|log| log.owners().ok()) else { return };
@@ -596,7 +610,7 @@ impl Group {
             }
             Event::Printed(stream, text) => {
                 if self.stands_at(&stream, &[1, 2]) {
-                    self.obstacle("prints");
+                    self.obstacle(thunk::trace::Observed::PRINTS);
                     self.printed.push((number, stream.fd, text));
                 }
             }

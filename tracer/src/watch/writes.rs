@@ -12,6 +12,13 @@ use observe::Event;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change<'a>(Vec<&'a Path>);
 
+impl Change<'_> {
+    /// Does it change what stands there?
+    pub fn is_of(&self, path: &Path) -> bool {
+        self.0.contains(&path)
+    }
+}
+
 /// The paths, links resolved, of whose content or existence this event is a change.
 pub fn change(event: &Event) -> Option<Change<'_>> {
     let paths = match event {
