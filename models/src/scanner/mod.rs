@@ -47,7 +47,7 @@ use crate::IncludeSearch;
 use doubts::Told;
 use exact::{Fronts, Lost};
 use search::{List, Lists};
-use tree::{DirId, NO_CALM, Tree, View};
+use tree::{DirId, FileId, NO_CALM, Tree, View};
 use walk::Aim;
 
 /// A file that a command may read.
@@ -72,6 +72,15 @@ pub struct Closure {
     pub files: Vec<Arc<Included>>,
     /// Directories that must exist although perhaps none of the files is in them: the `a` of `a/../b.h`. Sorted.
     pub directories: Vec<Arc<Path>>,
+}
+
+/// What a command looks at when conditions are heeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preprocessed {
+    /// Files that it includes, the source among them.
+    pub included: Vec<Arc<Path>>,
+    /// Files that it only tests for, by `__has_include`; clang's `-M` lists them too.
+    pub tested: Vec<Arc<Path>>,
 }
 
 /// Why a scan's answer may be too small.
@@ -217,10 +226,14 @@ impl Scanner {
         search: &IncludeSearch,
         cwd: &Path,
         files: &dyn Files,
-    ) -> Result<Vec<Arc<Path>>, &'static str> {
+    ) -> Result<Preprocessed, &'static str> {
         self.with(search, cwd, files, self.now(), |memory, view, list, _| {
             match exact::preprocess(view, list, search, &memory.fronts) {
-                Ok(read) => Ok(read.files.iter().map(|&file| view.tree.file(file).path.clone()).collect()),
+                Ok(read) => {
+                    let paths =
+                        |ids: &[FileId]| ids.iter().map(|&id| view.tree.file(id).path.clone()).collect();
+                    Ok(Preprocessed { included: paths(&read.files), tested: paths(&read.found.touch) })
+                }
                 Err(Lost(reason)) => Err(reason),
             }
         })

@@ -35,6 +35,8 @@ pub(super) struct List {
     edges: RwLock<HashMap<(FileId, bool), Arc<Edges>, Fast>>,
     /// Where files lead, and where that leads, to the end.
     reaches: RwLock<HashMap<FileId, Reach, Fast>>,
+    /// Where exactly names are found, and what that rests on.
+    places: RwLock<HashMap<(DirId, NameId, Start), Placed, Fast>>,
     /// Precompiled forms of what a name means in a file of a directory.
     precompiled: RwLock<HashMap<(DirId, NameId), Arc<Edges>, Fast>>,
 }
@@ -114,6 +116,8 @@ pub(super) enum Place {
     /// It depends on which of two names of a directory the compiler drops.
     Several,
 }
+
+type Placed = (Place, Arc<Edges>);
 
 /// Something that may not be calm yet is tried so often.
 const TRIES: u8 = 4;
@@ -206,6 +210,7 @@ impl List {
             names: RwLock::default(),
             edges: RwLock::default(),
             reaches: RwLock::default(),
+            places: RwLock::default(),
             precompiled: RwLock::default(),
         }
     }
@@ -293,12 +298,34 @@ impl List {
 
     /// Where a compiler finds a name in a file of directory `here`.
     pub fn place(&self, view: View<'_>, here: DirId, name: NameId, start: Start) -> Place {
-        let mut trail = Trail::default();
+        let key = (if start == Start::Beside { here } else { self.order.cwd }, name, start);
+        let known = self.places.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((place, _)) = known.filter(|(_, rests_on)| self.holds(view, rests_on)) {
+            return place;
+        }
+        let at = view.tree.now();
+        let mut found = Found::default();
+        let place = self.look_for_place(view, here, name, start, &mut found.trail);
+        let rests_on = Arc::new(found.finish(at, 0));
+        view.tree.add_weight(rests_on.weight() + 48);
+        let mut all = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(key, (place, rests_on));
+        place
+    }
+
+    fn look_for_place(
+        &self,
+        view: View<'_>,
+        here: DirId,
+        name: NameId,
+        start: Start,
+        trail: &mut Trail,
+    ) -> Place {
         if view.tree.names.get(name).first() == Some(&b'/') {
-            return view.find(here, name, &mut trail).map_or(Place::Nowhere, Place::Direct);
+            return view.find(here, name, trail).map_or(Place::Nowhere, Place::Direct);
         }
         let from = match start {
-            Start::Beside => match view.find(here, name, &mut trail) {
+            Start::Beside => match view.find(here, name, trail) {
                 Some(file) => return Place::Beside(file),
                 None => 0,
             },
@@ -308,7 +335,7 @@ impl List {
         let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut found: Option<(FileId, usize)> = None;
         for (place, &dir) in self.order.all.iter().enumerate().skip(from) {
-            let Some(file) = view.find(dir, name, &mut trail) else { continue };
+            let Some(file) = view.find(dir, name, trail) else { continue };
             match found {
                 Some((_, first)) if view.identity(dir) != view.identity(self.order.all[first]) => {
                     return Place::Several;

@@ -137,14 +137,16 @@ impl<'a> Walk<'a> {
                 self.file(self.queue[self.done], first)?;
                 self.done += 1;
             }
-            if !self.preprocessed {
+            if !self.preprocessed || self.lost.is_some() {
                 self.compute();
             }
-            if self.done == self.queue.len() {
-                if self.uncomputed.is_none() || self.preprocessed || self.unlisted || self.unsure.is_some() {
-                    return Ok(());
-                }
+            // What the compiler lists needs no preprocessing, and with another doubt it would be in vain.
+            let is_of_use = !self.unlisted && self.unsure.is_none();
+            if self.uncomputed.is_some() && is_of_use && !self.preprocessed {
                 self.preprocess(search, fronts);
+            }
+            if self.done == self.queue.len() {
+                return Ok(());
             }
         }
     }

@@ -146,7 +146,11 @@ impl Run<'_> {
     }
 
     pub(super) fn number(&self, number: i64) -> Token {
-        let text = self.texts.number(number.to_string().as_bytes());
+        let text = match number {
+            0 => self.texts.number(b"0"),
+            1 => self.texts.number(b"1"),
+            _ => self.texts.number(number.to_string().as_bytes()),
+        };
         Token { text, kind: Kind::Number, spaced: true, pasted: false, painted: false }
     }
 

@@ -7,9 +7,20 @@ use super::token::{Kind, Texts, Token};
 /// Nested deeper than this it is no condition that a person wrote.
 const DEEP: u32 = 100;
 
-/// Is the condition true? `cxx`: `true` and `and` mean what they do in C++.
-pub(super) fn is_true(tokens: &[Token], texts: &Texts, cxx: bool) -> Result<bool, Lost> {
-    let mut parser = Parser { tokens, texts, cxx, depth: 0 };
+/// What the meaning of conditions depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dialect {
+    /// `true` and `and` mean what they do in C++.
+    pub cxx: bool,
+    /// `'x'` has no sign.
+    pub unsigned_char: bool,
+    /// `L'x'` has no sign.
+    pub unsigned_wide: bool,
+}
+
+/// Is the condition true?
+pub(super) fn is_true(tokens: &[Token], texts: &Texts, dialect: Dialect) -> Result<bool, Lost> {
+    let mut parser = Parser { tokens, texts, dialect, depth: 0 };
     let value = parser.comma(true)?;
     if parser.tokens.is_empty() { Ok(value.bits != 0) } else { Err(WRONG) }
 }
@@ -35,7 +46,7 @@ impl Value {
 struct Parser<'a> {
     tokens: &'a [Token],
     texts: &'a Texts,
-    cxx: bool,
+    dialect: Dialect,
     depth: u32,
 }
 
@@ -60,17 +71,18 @@ impl<'a> Parser<'a> {
     /// The operator that comes next; words are operators in C++.
     fn operator(&self) -> &'a [u8] {
         let Some(token) = self.tokens.first() else { return b"" };
+        let cxx = self.dialect.cxx;
         let text = self.texts.get(token.text);
         match (token.kind, text) {
             (Kind::Sign, _) => text,
-            (Kind::Word, b"and") if self.cxx => b"&&",
-            (Kind::Word, b"or") if self.cxx => b"||",
-            (Kind::Word, b"not") if self.cxx => b"!",
-            (Kind::Word, b"not_eq") if self.cxx => b"!=",
-            (Kind::Word, b"bitand") if self.cxx => b"&",
-            (Kind::Word, b"bitor") if self.cxx => b"|",
-            (Kind::Word, b"xor") if self.cxx => b"^",
-            (Kind::Word, b"compl") if self.cxx => b"~",
+            (Kind::Word, b"and") if cxx => b"&&",
+            (Kind::Word, b"or") if cxx => b"||",
+            (Kind::Word, b"not") if cxx => b"!",
+            (Kind::Word, b"not_eq") if cxx => b"!=",
+            (Kind::Word, b"bitand") if cxx => b"&",
+            (Kind::Word, b"bitor") if cxx => b"|",
+            (Kind::Word, b"xor") if cxx => b"^",
+            (Kind::Word, b"compl") if cxx => b"~",
             _ => b"",
         }
     }
@@ -165,8 +177,9 @@ impl<'a> Parser<'a> {
         let text = self.texts.get(token.text);
         match (token.kind, text) {
             (Kind::Number, _) => number(text).ok_or(Lost("a number that is none")),
-            (Kind::Character, _) => character(text).ok_or(Lost("a character in a condition")),
-            (Kind::Word, b"true") if self.cxx => Ok(Value::truth(true)),
+            (Kind::Character, _) => character(text, self.dialect.unsigned_char),
+            (Kind::Literal, [b'L', wide @ ..]) => character(wide, self.dialect.unsigned_wide),
+            (Kind::Word, b"true") if self.dialect.cxx => Ok(Value::truth(true)),
             // In C, it depends on the dialect.
             (Kind::Word, b"true") => Err(Lost("`true` in a condition")),
             (Kind::Word, _) => Ok(Value::signed(0)),
@@ -237,7 +250,8 @@ fn number(text: &[u8]) -> Option<Value> {
     Some(Value { bits, unsigned: unsigned || bits > i64::MAX as u64 })
 }
 
-fn character(text: &[u8]) -> Option<Value> {
+fn character(text: &[u8], unsigned: bool) -> Result<Value, Lost> {
+    let strange = Err(Lost("a character in a condition"));
     let byte = match text {
         [b'\'', c, b'\''] if c.is_ascii() && *c != b'\\' => *c,
         [b'\'', b'\\', c, b'\''] => match c {
@@ -245,11 +259,11 @@ fn character(text: &[u8]) -> Option<Value> {
             b't' => b'\t',
             b'0' => 0,
             b'\\' | b'\'' | b'"' => *c,
-            _ => return None,
+            _ => return strange,
         },
-        _ => return None,
+        _ => return strange,
     };
-    Some(Value::signed(i64::from(byte)))
+    Ok(Value { bits: u64::from(byte), unsigned })
 }
 
 #[cfg(test)]
@@ -259,7 +273,8 @@ mod tests {
 
     fn value(text: &str, cxx: bool) -> Option<bool> {
         let texts = Texts::new();
-        is_true(&tokens(text.as_bytes(), &texts), &texts, cxx).ok()
+        let dialect = Dialect { cxx, ..Dialect::default() };
+        is_true(&tokens(text.as_bytes(), &texts), &texts, dialect).ok()
     }
 
     #[test]
@@ -279,6 +294,7 @@ mod tests {
             ("-8 >> 1 == -4 && -7 / 2 == -3 && -7 % 2 == -1", true),
             ("18446744073709551615 == -1", true),
             ("(2 ^ 3) == 1 && 1 << 70 == 0", true),
+            ("L'\\0' - 1 > 0", false),
         ] {
             assert_eq!(value(text, false), Some(expected), "{text}");
         }

@@ -25,6 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use expand::Purpose;
+use expression::Dialect;
 pub(super) use front::Fronts;
 use front::{Asker, Front};
 use script::{Macro, Name, Step, Target};
@@ -35,7 +36,7 @@ use token::{Class, Kind, Text, Token};
 use super::directives::{Form, NameId, name_id};
 use super::intern::{Bits, Fast};
 use super::search::{Found, List, Place, Start};
-use super::tree::{FileId, View};
+use super::tree::{DirId, FileId, View};
 use crate::IncludeSearch;
 
 /// Why it is not certain here what a command reads.
@@ -91,6 +92,9 @@ enum Way {
     Unclear,
 }
 
+/// A name that is searched for, with the directory of the including file if that matters.
+type Wanted = (Option<DirId>, NameId, Start);
+
 struct Frame {
     file: FileId,
     way: Way,
@@ -106,15 +110,15 @@ struct Run<'a> {
     pushed: HashMap<Text, Vec<Option<Arc<Macro>>>, Fast>,
     asker: Asker<'a>,
     frames: Vec<Frame>,
-    /// What names mean, by the file that uses them if that matters.
-    places: HashMap<(Option<FileId>, NameId, Start), Option<(FileId, Way)>, Fast>,
+    /// What names mean.
+    places: HashMap<Wanted, Option<(FileId, Way)>, Fast>,
     files: Vec<FileId>,
     read: Bits,
     /// Files that are read once, by what is in them.
     once: HashMap<u64, Vec<FileId>, Fast>,
     found: Found,
     worked: usize,
-    cxx: bool,
+    dialect: Dialect,
     clang: bool,
 }
 
@@ -135,14 +139,19 @@ impl<'a> Run<'a> {
             once: HashMap::default(),
             found: Found::default(),
             worked: 0,
-            cxx: false,
+            dialect: Dialect::default(),
             clang: false,
         };
         for (name, of) in &front.macros {
             run.set(*name, Some(Arc::clone(of)));
         }
-        run.cxx = run.macro_of(texts.number(b"__cplusplus")).is_some();
-        run.clang = run.macro_of(texts.number(b"__clang__")).is_some();
+        let has = |name: &[u8]| run.macro_of(texts.number(name)).is_some();
+        let dialect = Dialect {
+            cxx: has(b"__cplusplus"),
+            unsigned_char: has(b"__CHAR_UNSIGNED__"),
+            unsigned_wide: has(b"__WCHAR_UNSIGNED__"),
+        };
+        (run.dialect, run.clang) = (dialect, has(b"__clang__"));
         run
     }
 
@@ -248,7 +257,7 @@ impl<'a> Run<'a> {
             let is_taken = match &line.step {
                 Step::If(tokens) => {
                     let tokens = self.expand(tokens, Purpose::Condition)?;
-                    expression::is_true(&tokens, self.texts, self.cxx)?
+                    expression::is_true(&tokens, self.texts, self.dialect)?
                 }
                 Step::IfDefined(name, wanted) => self.is_defined(*name)? == *wanted,
                 Step::Strange(reason) => return Err(Lost(reason)),
@@ -338,7 +347,7 @@ impl<'a> Run<'a> {
             Way::Unclear => return Err(Lost("#include_next from a directory that is searched twice")),
         };
         let here = self.view.tree.file(frame.file).dir;
-        let key = ((start == Start::Beside).then_some(frame.file), name, start);
+        let key = ((start == Start::Beside).then_some(here), name, start);
         if let Some(known) = self.places.get(&key) {
             return Ok(*known);
         }
@@ -348,7 +357,7 @@ impl<'a> Run<'a> {
         Ok(found)
     }
 
-    fn way(&self, place: Place, here: super::tree::DirId) -> Result<Option<(FileId, Way)>, Lost> {
+    fn way(&self, place: Place, here: DirId) -> Result<Option<(FileId, Way)>, Lost> {
         Ok(match place {
             Place::Nowhere => None,
             Place::Direct(file) => Some((file, Way::Direct)),

@@ -93,10 +93,14 @@ pub(in super::super) fn script(text: &[u8], names: &Names, texts: &Texts) -> Scr
     Script { content: hash(text), lines: maker.lines.into(), weight }
 }
 
+/// Some dialects take `??` and one of these for another sign: `??=` begins a directive, `??/` continues a line.
+fn has_trigraph(text: &[u8], last: &[u8]) -> bool {
+    memmem::find_iter(text, b"??").any(|at| text.get(at + 2).is_some_and(|c| last.contains(c)))
+}
+
 /// What no directive shows.
 fn strange(text: &[u8]) -> Option<&'static str> {
-    let is_trigraph = |at: usize| text.get(at + 2).is_some_and(|c| b"=/'()!<>-".contains(c));
-    if memmem::find_iter(text, b"??").any(is_trigraph) {
+    if has_trigraph(text, b"=/") {
         return Some("trigraphs");
     }
     let changes = |at: usize| {
@@ -145,6 +149,7 @@ impl Maker<'_> {
     fn line(&mut self, keyword: Keyword, line: &[u8]) {
         let here = self.lines.len();
         let step = match keyword {
+            _ if has_trigraph(line, b"'()!<>-") => Step::Strange("trigraphs"),
             Keyword::If => Step::If(self.tokens(line)),
             Keyword::IfDefined | Keyword::IfNotDefined => match self.name(line) {
                 Some(name) => Step::IfDefined(name, keyword == Keyword::IfDefined),

@@ -178,6 +178,7 @@ fn what_is_uncertain_is_for_the_compiler() {
         ("#if __has_include\n#endif", "a test without an argument"),
         ("_Pragma(\"once\")", "a pragma operator"),
         ("#if 1 // ??/\n#endif", "trigraphs"),
+        ("#if 1 ??!??! 0\n#endif", "trigraphs"),
         ("#define V(x, ...) __VA_OPT__(x)\n#if V(1)\n#endif", "__VA_OPT__"),
         ("#if 1.5\n#endif", "a number"),
         ("#if (\n#endif", "a condition"),
