@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Lost;
 use super::script::{Macro, definition};
-use super::token::{Text, Texts};
+use super::token::Text;
 use crate::scanner::Files;
+use crate::scanner::tree::View;
 use crate::{Answer, Question};
 
 /// A compiler with certain options.
@@ -29,8 +30,9 @@ const MARK: &[u8] = b"__gg_answer__";
 
 impl Fronts {
     /// `question` is a command without source, and with neither `-E` nor `-dM`.
-    pub(super) fn get(&self, question: &Question, files: &dyn Files, texts: &Texts) -> Option<Arc<Front>> {
-        let said = put(question, &["-E", "-dM", "-"], b"", files)?;
+    pub(super) fn get(&self, question: &Question, view: View<'_>) -> Option<Arc<Front>> {
+        let texts = &view.tree.texts;
+        let said = put(question, &["-E", "-dM", "-"], b"", view.files)?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(question).filter(|front| front.said == said) {
             return Some(Arc::clone(known));
@@ -38,6 +40,8 @@ impl Fronts {
         let lines = said.stdout.split(|&c| c == b'\n').filter_map(|line| line.strip_prefix(b"#define "));
         let macros = lines.filter_map(|line| definition(line, texts)).map(|(name, of)| (name, Arc::new(of)));
         let front = Arc::new(Front { macros: macros.collect(), said, answers: Mutex::default() });
+        let bodies = front.macros.iter().map(|(_, of)| size_of::<Macro>() + size_of_val(&*of.body) + 32);
+        view.tree.add_weight(bodies.sum::<usize>() + front.said.stdout.len());
         all.insert(question.clone(), Arc::clone(&front));
         Some(front)
     }

@@ -66,8 +66,7 @@ pub(super) fn preprocess(
     fronts: &Fronts,
 ) -> Result<Read, Lost> {
     let question = search.front.as_ref().ok_or(Lost("not a single source in C or C++"))?;
-    let texts = &view.tree.texts;
-    let front = fronts.get(question, view.files, texts).ok_or(Lost("the compiler's own macros"))?;
+    let front = fronts.get(question, view).ok_or(Lost("the compiler's own macros"))?;
     for _ in 0..QUESTIONS {
         let mut run = Run::new(view, list, &front);
         let result = run.all(search);
@@ -183,6 +182,9 @@ impl<'a> Run<'a> {
             return Err(Lost("includes in includes without end"));
         }
         let script = self.view.script(file).ok_or(Lost("a file that cannot be read or changes"))?;
+        if let Some(reason) = script.strange {
+            return Err(Lost(reason));
+        }
         if self.read.add(file) {
             self.files.push(file);
         }
@@ -320,6 +322,10 @@ impl<'a> Run<'a> {
         }
         if target.once {
             self.once.entry(script.content).or_default().push(file);
+            // It may have been read by another directive.
+            if self.read.has(file) {
+                return Ok(());
+            }
         }
         self.enter(file, way)
     }

@@ -73,16 +73,16 @@ pub(in super::super) struct Script {
     /// Hash of the text.
     pub content: u64,
     pub(super) lines: Box<[Line]>,
+    /// Why it is beyond this preprocessor as a whole.
+    pub(super) strange: Option<&'static str>,
     /// About how many bytes it takes.
     pub weight: usize,
 }
 
 /// Reads a text.
 pub(in super::super) fn script(text: &[u8], names: &Names, texts: &Texts) -> Script {
-    let mut maker = Maker { names, texts, lines: Vec::new(), open: Vec::new(), weight: size_of::<Script>() };
-    if let Some(reason) = strange(text) {
-        maker.push(Step::Strange(reason), false);
-    }
+    let mut maker =
+        Maker { names, texts, lines: Vec::new(), open: Vec::new(), stacked: 0, weight: size_of::<Script>() };
     lexer::lex(text, &mut |_, keyword, line| maker.line(keyword, line), &mut |_| {});
     // Branches that never end do so here.
     let end = maker.lines.len() as u32;
@@ -90,7 +90,8 @@ pub(in super::super) fn script(text: &[u8], names: &Names, texts: &Texts) -> Scr
         maker.close(&open, end);
     }
     let weight = maker.weight + maker.lines.len() * size_of::<Line>();
-    Script { content: hash(text), lines: maker.lines.into(), weight }
+    let strange = strange(text, maker.stacked);
+    Script { content: hash(text), lines: maker.lines.into(), strange, weight }
 }
 
 /// Some dialects take `??` and one of these for another sign: `??=` begins a directive, `??/` continues a line.
@@ -98,20 +99,18 @@ fn has_trigraph(text: &[u8], last: &[u8]) -> bool {
     memmem::find_iter(text, b"??").any(|at| text.get(at + 2).is_some_and(|c| last.contains(c)))
 }
 
-/// What no directive shows.
-fn strange(text: &[u8]) -> Option<&'static str> {
+/// What no directive shows; `stacked` is how often one pushes or pops a macro.
+fn strange(text: &[u8], stacked: usize) -> Option<&'static str> {
     if has_trigraph(text, b"=/") {
         return Some("trigraphs");
     }
-    let changes = |at: usize| {
-        let rest = &text[at..text.len().min(at + 80)];
-        [&b"once"[..], b"push_macro", b"pop_macro"].iter().any(|word| memmem::find(rest, word).is_some())
-    };
-    let operators = ["_Pragma", "__pragma"];
-    operators
-        .iter()
-        .any(|operator| memmem::find_iter(text, operator).any(changes))
-        .then_some("a pragma operator that changes macros or what is included")
+    // `_Pragma("push_macro(…)")`, and macros that make one of it in whatever text they are used.
+    let said = |word: &[u8]| memmem::find_iter(text, word).count();
+    let is_once = |at: usize| memmem::find(&text[at..text.len().min(at + 80)], b"once").is_some();
+    let operators = said(b"push_macro") + said(b"pop_macro") > stacked
+        || memmem::find(text, b"(once)").is_some()
+        || ["_Pragma", "__pragma"].iter().any(|operator| memmem::find_iter(text, operator).any(is_once));
+    operators.then_some("a pragma operator that changes macros or what is included")
 }
 
 /// A condition that is not closed yet: its last branch, and the lines that end one.
@@ -125,6 +124,8 @@ struct Maker<'a> {
     texts: &'a Texts,
     lines: Vec<Line>,
     open: Vec<Open>,
+    /// How often a directive pushes or pops a macro.
+    stacked: usize,
     weight: usize,
 }
 
@@ -209,13 +210,14 @@ impl Maker<'_> {
         Step::Include(Target { name, next, once })
     }
 
-    fn pragma(&self, line: &[u8]) -> Option<Step> {
+    fn pragma(&mut self, line: &[u8]) -> Option<Step> {
         let (first, rest) = word(trim(line));
         let macro_in = |rest: &[u8]| {
             let inside = trim(rest).strip_prefix(b"(")?;
             let (_, name, _) = header(trim(inside)).filter(|(form, ..)| *form == Form::Quote)?;
             Some(self.texts.number(name))
         };
+        self.stacked += usize::from(matches!(first, b"push_macro" | b"pop_macro"));
         let unread = Step::Strange("a pragma of a macro that is not named");
         Some(match first {
             b"once" => Step::Once,

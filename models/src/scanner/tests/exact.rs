@@ -138,6 +138,24 @@ fn a_file_includes_itself_with_other_macros() {
 }
 
 #[test]
+fn what_is_imported_is_read_once() {
+    let files = [
+        (
+            "/w/a.c",
+            "#include \"b.h\"\n#import \"b.h\"\n#define STR(x) #x\n#include STR(N.h)\n#include S(N)\n",
+        ),
+        (
+            "/w/b.h",
+            "#ifndef S\n#define S(x) S2(x)\n#define S2(x) #x\n#define N c.h\n#else\n#undef N\n#define N d.h\n#endif\n",
+        ),
+        ("/w/N.h", ""),
+        ("/w/c.h", ""),
+        ("/w/d.h", ""),
+    ];
+    assert_eq!(preprocessed(&files, "", &[]).unwrap(), ["/w/N.h", "/w/a.c", "/w/b.h", "/w/c.h"]);
+}
+
+#[test]
 fn what_a_computed_header_includes_counts_with_all_branches() {
     let files = [
         ("/w/a.c", "#define STR(x) #x\n#include STR(b.h)\n"),
@@ -177,6 +195,7 @@ fn what_is_uncertain_is_for_the_compiler() {
         ("#include STR(missing.h)", "not there"),
         ("#if __has_include\n#endif", "a test without an argument"),
         ("_Pragma(\"once\")", "a pragma operator"),
+        ("#define P(x) _Pragma(#x)\nP(push_macro(\"STR\"))", "a pragma operator"),
         ("#if 1 // ??/\n#endif", "trigraphs"),
         ("#if 1 ??!??! 0\n#endif", "trigraphs"),
         ("#define V(x, ...) __VA_OPT__(x)\n#if V(1)\n#endif", "__VA_OPT__"),
