@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
             // What the compiler lists needs no preprocessing, and with another doubt it would be in vain.
             let is_of_use = !self.unlisted && self.unsure.is_none();
             if self.uncomputed.is_some() && is_of_use && !self.preprocessed {
-                self.preprocess(search, fronts);
+                self.preprocess(search, fronts)?;
             }
             if self.done == self.queue.len() {
                 return Ok(());
@@ -152,15 +152,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes in what the command reads when conditions and macros are heeded.
-    fn preprocess(&mut self, search: &IncludeSearch, fronts: &Fronts) {
+    fn preprocess(&mut self, search: &IncludeSearch, fronts: &Fronts) -> Result<(), Vanished> {
         self.preprocessed = true;
         match exact::preprocess(self.view, self.list, search, fronts) {
             Ok(read) => {
                 self.uncomputed = None;
                 self.take(&read.files, &read.found.touch, &read.found.trail.through);
             }
+            Err(exact::CHANGED) => return Err(Vanished),
             Err(lost) => self.lost = Some(lost),
         }
+        Ok(())
     }
 
     fn roots(&mut self, paths: &[PathBuf]) {

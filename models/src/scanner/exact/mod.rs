@@ -43,6 +43,8 @@ use crate::IncludeSearch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lost(pub &'static str);
 
+/// A file was there and is no more, or is another one: what led to it is void.
+pub(super) const CHANGED: Lost = Lost("a file that cannot be read or changes");
 /// As compilers have it.
 const DEEPEST: usize = 200;
 /// So many tokens and steps are looked at; users of Boost need a hundredth.
@@ -181,7 +183,7 @@ impl<'a> Run<'a> {
         if self.frames.len() > DEEPEST {
             return Err(Lost("includes in includes without end"));
         }
-        let script = self.view.script(file).ok_or(Lost("a file that cannot be read or changes"))?;
+        let script = self.view.script(file).ok_or(CHANGED)?;
         if let Some(reason) = script.strange {
             return Err(Lost(reason));
         }
@@ -316,7 +318,7 @@ impl<'a> Run<'a> {
             }
         };
         let (file, way) = self.find(name, form, target.next)?.ok_or(Lost("a header that is not there"))?;
-        let script = self.view.script(file).ok_or(Lost("a file that cannot be read or changes"))?;
+        let script = self.view.script(file).ok_or(CHANGED)?;
         if self.is_read_once(file, &script) {
             return Ok(());
         }

@@ -138,6 +138,31 @@ fn a_file_includes_itself_with_other_macros() {
 }
 
 #[test]
+fn what_was_looked_for_in_vain_is_looked_for_again() {
+    let text =
+        "#define STR(x) #x\n#include STR(x.h)\n#if __has_include(STR(y.h))\n#include STR(z.h)\n#endif\n";
+    let fake = Fake::with(&[("/w/a.c", text), ("/i/other.h", ""), ("/j/x.h", ""), ("/j/z.h", "")]);
+    let with = With { fake: &fake, macros: "", answers: &[], asked: AtomicU64::new(0) };
+    let scanner = Scanner::default();
+    let search = with_front(search(&["/i", "/j"]));
+    let scan = || {
+        let closure = scanner.scan(&search, Path::new("/w"), &with, scanner.now()).unwrap();
+        let mut all = names(&closure);
+        all.sort();
+        all
+    };
+    assert_eq!(scan(), ["/j/x.h", "/w/a.c"]);
+    fake.write("/i/x.h", "");
+    assert_eq!(scan(), ["/i/x.h", "/w/a.c"]);
+    fake.write("/w/y.h", "");
+    assert_eq!(scan(), ["/i/x.h", "/j/z.h", "/w/a.c", "/w/y.h"]);
+    fake.remove("/i/x.h");
+    fake.write("/j/x.h", "#undef STR\n#define STR(x) <x.h>\n");
+    // Whatever is asked for now, it is that header.
+    assert_eq!(scan(), ["/j/x.h", "/w/a.c"]);
+}
+
+#[test]
 fn what_is_imported_is_read_once() {
     let files = [
         (
