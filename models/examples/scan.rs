@@ -9,7 +9,8 @@
 //!
 //! Each line of FILE is a directory and a compile command with its arguments, separated by tabs. For all commands
 //! it scans cold, scans again warm, once more as if nothing could have changed, asks the compiler, and prints each header that the scanner misses.
-//! With `--times` no compiler is asked.
+//! With `--times` no compiler is asked what a command reads. In addition it preprocesses each command itself, although that is only needed where
+//! macros put the names of headers together, and prints what it then finds more or less than the compiler.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use models::recognise::{Program, recognise};
-use models::scanner::{Closure, Disk, Scanner, Unsure};
+use models::scanner::{Closure, Disk, Files, Kind, Scanner, Stamp, Unsure};
 use models::{Answer, IncludeSearch, Invocation, Node, Question, Verdict, World};
 
 #[path = "../src/testing/disk.rs"]
@@ -84,6 +85,27 @@ fn commands() -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
     Ok(vec![(std::env::current_dir()?, arguments)])
 }
 
+/// This machine as the scanner sees it.
+struct Machine<'a>(&'a disk::Disk);
+
+impl Files for Machine<'_> {
+    fn look(&self, path: &Path, follow: bool) -> Option<(Kind, Stamp)> {
+        Disk.look(path, follow)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+        Files::read(&Disk, path)
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        Disk.names(path)
+    }
+
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        self.0.ask(question)
+    }
+}
+
 fn searches(machine: &disk::Disk) -> io::Result<Vec<(PathBuf, Invocation, IncludeSearch)>> {
     let mut searches = vec![];
     for (cwd, argv) in commands()? {
@@ -116,16 +138,28 @@ fn main() -> io::Result<ExitCode> {
         let since = || if round == 2 { moment } else { scanner.now() };
         let start = processor_time();
         let scan = |(cwd, _, search): &(PathBuf, Invocation, IncludeSearch)| {
-            scanner.scan(search, cwd, &Disk, since())
+            scanner.scan(search, cwd, &Machine(&machine), since())
         };
         let results: Vec<_> = searches.iter().map(scan).collect();
         rounds.push((processor_time().saturating_sub(start), results));
     }
     let mut out = io::stdout().lock();
     let (mut listed, mut scanned, mut missed, mut failed, mut unsure) = (0, 0, 0, 0, 0);
-    let mut asking = Duration::ZERO;
+    let (mut exact, mut differing) = (0, 0);
+    let (mut asking, mut preprocessing) = (Duration::ZERO, Duration::ZERO);
     let (_, results) = &rounds[2];
-    for ((cwd, invocation, search), result) in searches.iter().zip(results).filter(|_| asks) {
+    for ((cwd, invocation, search), result) in searches.iter().zip(results) {
+        if let Err(reason) = result {
+            unsure += 1;
+            writeln!(out, "unsure: {}: {reason}", search.sources[0].display())?;
+        }
+        let start = processor_time();
+        let preprocessed = scanner.preprocess(search, cwd, &Machine(&machine));
+        preprocessing += processor_time().saturating_sub(start);
+        exact += usize::from(preprocessed.is_ok());
+        if !asks {
+            continue;
+        }
         let found: HashSet<_> = files(result).files.iter().filter_map(|f| key(&f.path)).collect();
         let Some(arguments) = search.ask_compiler.get(1..) else { continue };
         let start = Instant::now();
@@ -136,9 +170,25 @@ fn main() -> io::Result<ExitCode> {
             continue;
         }
         let expected: HashSet<_> = prerequisites(&answer.stdout).iter().map(|p| cwd.join(p)).collect();
-        if let Err(reason) = result {
-            unsure += 1;
-            writeln!(out, "unsure: {}: {reason}", search.sources[0].display())?;
+        match preprocessed {
+            Ok(read) => {
+                let tested: HashSet<_> = read.tested.iter().filter_map(|p| key(p)).collect();
+                let read: HashSet<_> = read.included.iter().filter_map(|p| key(p)).collect();
+                let keys: HashSet<_> = expected.iter().filter_map(|p| key(p)).collect();
+                // gcc's -M names a header that comes before all others and that its macros come from.
+                let differs = |k: &&(u64, u64, OsString)| k.2 != "stdc-predef.h" && !tested.contains(*k);
+                let difference: Vec<_> = read.symmetric_difference(&keys).filter(differs).collect();
+                if let Some((_, _, name)) = difference.first() {
+                    differing += 1;
+                    let (name, count) = (name.display(), difference.len());
+                    writeln!(
+                        out,
+                        "preprocessed otherwise: {}: {name}, {count} in all",
+                        search.sources[0].display()
+                    )?;
+                }
+            }
+            Err(reason) => writeln!(out, "not preprocessed: {}: {reason}", search.sources[0].display())?,
         }
         listed += expected.len();
         scanned += found.len();
@@ -154,6 +204,11 @@ fn main() -> io::Result<ExitCode> {
         out,
         "{} commands, {failed} that -M fails on, {unsure} unsure, {missed} headers missed",
         searches.len()
+    )?;
+    writeln!(
+        out,
+        "preprocessed here: {exact}, in {:.0} µs each (processor time), {differing} with another result than -M",
+        preprocessing.as_secs_f64() * 1e6 / count as f64
     )?;
     writeln!(out, "files per command: scanner {}, -M {}", scanned / count, listed / count)?;
     writeln!(out, "ratio {:.2}", scanned as f64 / listed.max(1) as f64)?;

@@ -96,8 +96,8 @@ pub trait World {
     }
 }
 
-/// A command that only asks a tool about itself: it is run in an empty directory with no standard input.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A command that only asks a tool about itself: it is run in an empty directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Absolute path of the program.
     pub program: PathBuf,
@@ -105,6 +105,8 @@ pub struct Question {
     pub argv: Vec<OsString>,
     /// The environment.
     pub env: Vec<(OsString, OsString)>,
+    /// What it reads from its standard input.
+    pub input: Vec<u8>,
 }
 
 /// What a tool said.
@@ -174,6 +176,9 @@ pub struct IncludeSearch {
     pub assembler: Vec<PathBuf>,
     /// `-D` options that define a header's name or an expression that could be one, as `NAME=VALUE`.
     pub defines: Vec<OsString>,
+    /// How the compiler is asked what it has built in for this command: its options, those of `-D` and `-U` among them, without
+    /// source and without `-E`. `None` unless there is a single source, in C or C++ or one of their kind.
+    pub front: Option<Question>,
     /// A command that makes the compiler itself print, as a makefile rule on standard output, every file that
     /// it reads for this command (`gcc … -M`): what counts when the scanner cannot be sure.
     pub ask_compiler: Vec<OsString>,

@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use models::scanner::{Closure, Disk, Files, Kind, Stamp};
-use models::{Decline, IncludeSearch, Invocation, World};
+use models::{Answer, Decline, IncludeSearch, Invocation, Question, World};
 use thunk::AtomicFile;
 
 use crate::recorder::Recorder;
@@ -72,6 +72,10 @@ impl Files for Seen<'_> {
 
     fn extent(&self) -> u64 {
         self.recorder.extent_of_changes()
+    }
+
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        World::ask(self.recorder, question)
     }
 
     fn straight(&self, path: &Path) -> bool {

@@ -3,7 +3,7 @@
 //! Knows nothing of what the answers mean.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -47,7 +47,15 @@ impl Questions {
             command.arg0(name).args(arguments);
         }
         command.env_clear().envs(question.env.iter().map(|(k, v)| (k, v)));
-        let output = command.current_dir(&self.directory).stdin(Stdio::null()).output()?;
+        command.current_dir(&self.directory).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if question.input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        let mut tool = command.spawn()?;
+        let input = tool.stdin.take();
+        let output = std::thread::scope(|scope| {
+            // Beside reading what it says, which it may do first. It need not read all.
+            scope.spawn(|| input.map(|mut input| input.write_all(&question.input)));
+            tool.wait_with_output()
+        })?;
         let answer = Arc::new(Answer {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,

@@ -214,7 +214,8 @@ fn require_deterministic(draft: &Draft<'_>) -> Result<(), Decline> {
         |name: &std::ffi::OsStr| name == "PATH" || draft.plan.environment.iter().any(|known| name == *known);
     let mut env = invocation.env.of(kept);
     env.push(("LC_ALL".into(), "C".into()));
-    let question = Question { program: invocation.program.clone(), argv: vec![name, "--help".into()], env };
+    let (program, argv) = (invocation.program.clone(), vec![name, "--help".into()]);
+    let question = Question { program, argv, env, ..Question::default() };
     let answer = draft
         .world
         .ask(&question)

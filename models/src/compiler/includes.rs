@@ -54,6 +54,7 @@ pub(super) fn search(
     let system: Vec<PathBuf> = search.system.iter().map(|dir| plain(dir)).collect();
     search.bracket.retain(|dir| !system.contains(&plain(dir)));
 
+    search.front = front(line, at, world);
     let base = derived(line, at, false);
     search.ask_compiler = base.iter().cloned().chain(["-M".into()]).collect();
     if let Some((wanted, source)) = names::dependency_source(line)? {
@@ -121,7 +122,8 @@ fn own_directories(
     let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
     argv.extend(kept_words(line, at, world, is_front));
     argv.extend(["-x", language.option(), "-E", "-v", "/dev/null"].map(OsString::from));
-    let question = Question { program: at.program.clone(), argv, env: environment(at) };
+    let question =
+        Question { program: at.program.clone(), argv, env: environment(at), ..Question::default() };
     let answer = world
         .ask(&question)
         .map_err(|e| decline(format!("cannot be asked for its header directories: {e}")))?;
@@ -147,21 +149,38 @@ fn parse_directories(text: &[u8]) -> Option<Vec<PathBuf>> {
     None
 }
 
+/// How the compiler is asked for what it has built in.
+fn front(line: &CommandLine, at: &Invocation, world: &dyn World) -> Option<Question> {
+    let [source] = &*line.sources else { return None };
+    let has_tokens = source.language.is_preprocessed() && !source.language.is_assembler();
+    let is_known = |word: &OsString| {
+        let word = word.as_bytes();
+        // Macros of files that are otherwise not read, another language, another preprocessor.
+        !["-imacros", "--imacros", "-traditional"].iter().any(|option| word.starts_with(option.as_bytes()))
+    };
+    let mut words = line.parts.iter().flat_map(|part| match part {
+        Part::Option { words, .. } => &**words,
+        _ => &[],
+    });
+    if !has_tokens || !words.all(is_known) {
+        return None;
+    }
+    let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
+    argv.extend(kept_words(line, at, world, |meaning| {
+        is_front(meaning) || matches!(meaning, M::Macro | M::Plain)
+    }));
+    argv.extend(line.parts.iter().flat_map(macros_passed_on));
+    argv.extend(["-w", "-x", source.language.option()].map(OsString::from));
+    Some(Question { program: at.program.clone(), argv, env: environment(at), ..Question::default() })
+}
+
 /// The command without what it does with the preprocessed text: only what the preprocessor looks at, and the
 /// sources that it reads. `quiet` leaves out what only concerns messages.
 fn derived(line: &CommandLine, at: &Invocation, quiet: bool) -> Vec<OsString> {
     let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
     for part in &line.parts {
         match part {
-            Part::Option { meaning: M::PreprocessorList, value: Some(value), .. } => {
-                let words = comma_separated(value);
-                let macros = words.into_iter().filter(|word| is_macro(word));
-                argv.extend(macros.map(|word| {
-                    let mut list = OsString::from("-Wp,");
-                    list.push(word);
-                    list
-                }));
-            }
+            Part::Option { meaning: M::PreprocessorList, .. } => argv.extend(macros_passed_on(part)),
             Part::Option { meaning, words, .. } if matters_to_preprocessor(*meaning) => {
                 argv.extend(words.iter().cloned());
             }
@@ -176,6 +195,15 @@ fn derived(line: &CommandLine, at: &Invocation, quiet: bool) -> Vec<OsString> {
         argv.push("-w".into());
     }
     argv
+}
+
+/// The options about macros in `-Wp,…`, one by one.
+fn macros_passed_on(part: &Part) -> Vec<OsString> {
+    let Part::Option { meaning: M::PreprocessorList, value: Some(value), .. } = part else {
+        return Vec::new();
+    };
+    let alone = |word: OsString| [OsStr::new("-Wp,"), &*word].into_iter().collect();
+    comma_separated(value).into_iter().filter(|word| is_macro(word)).map(alone).collect()
 }
 
 fn is_macro(word: &OsStr) -> bool {

@@ -129,7 +129,8 @@ fn system_dirs(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result
         let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
         argv.extend(front.iter().cloned());
         argv.extend(words.iter().map(OsString::from));
-        let question = Question { program: at.program.clone(), argv, env: environment(at) };
+        let question =
+            Question { program: at.program.clone(), argv, env: environment(at), ..Question::default() };
         world.ask(&question).map_err(|e| decline(format!("cannot be asked for its library directories: {e}")))
     };
     let mut dirs = parse_gcc_search_dirs(&ask(&["-print-search-dirs"])?.stdout, Path::new("/"));

@@ -47,7 +47,8 @@ pub(crate) fn linker_search_dirs(
         argv.push(emulation.to_os_string());
     }
     argv.push("--verbose".into());
-    let question = Question { program: program.to_path_buf(), argv, env: env.to_vec() };
+    let question =
+        Question { program: program.to_path_buf(), argv, env: env.to_vec(), ..Question::default() };
     let answer = world
         .ask(&question)
         .map_err(|e| Decline(format!("{} cannot be asked for its directories: {e}", program.display())))?;

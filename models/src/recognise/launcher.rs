@@ -95,6 +95,7 @@ pub fn redirection(invocation: &Invocation, world: &dyn World) -> Option<String>
         // Under this name it is none of the compilers that it stands in for.
         argv: ["ccache", "-p"].map(OsString::from).to_vec(),
         env: invocation.env.of(matters),
+        ..Question::default()
     };
     let answer = world.ask(&question).ok().filter(|answer| answer.code == 0)?;
     // `(/etc/ccache.conf) base_dir = /home`

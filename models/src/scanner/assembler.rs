@@ -73,8 +73,15 @@ pub(super) fn references(text: &[u8], assembler: bool) -> References {
         // In C, a bare quote inside a string ends it (`".incbin "NAME`), unless the string is a raw one.
         let line = &before[memchr::memrchr(b'\n', before).map_or(0, |n| n + 1)..];
         let ends_string = !assembler && line.contains(&b'"') && memmem::find(before, b"R\"").is_none();
+        if ends_string && let [b'"', after @ ..] = rest {
+            // Nothing comes after it (`".include", 8`), unless another string does.
+            let next = after.iter().find(|c| !c.is_ascii_whitespace());
+            if next.is_none_or(|&c| is_word(c) || matches!(c, b'"' | b'#' | b'\\')) {
+                found.unsure.get_or_insert(at);
+            }
+            continue;
+        }
         match operand(rest) {
-            Operand::Name(_) if ends_string && rest.starts_with(b"\"") => _ = found.unsure.get_or_insert(at),
             Operand::Name(name) => found.files.push((name.to_vec(), leaf)),
             Operand::Computed => _ = found.unsure.get_or_insert(at),
             // A word after it: in C, prose or a designated initialiser; in assembler, a macro.
@@ -162,6 +169,7 @@ mod tests {
         assert_eq!(c(r#"#define INCBIN(f) asm(".incbin " #f)"#), (vec![], true));
         assert_eq!(c(r#"asm(".incbin " NAME "\n");"#), (vec![], true));
         assert_eq!(c(r#"asm(".incbin "NAME"\n");"#), (vec![], true));
+        assert_eq!(c("asm(\".incbin \"\n \"x\");"), (vec![], true));
         assert_eq!(c(r#"asm volatile(".incbin %0" :: "i"(x));"#), (vec![], true));
     }
 
@@ -171,6 +179,7 @@ mod tests {
             "struct s v = { .include = 1, .incbin = 2 };",
             "v.include (\"x\"); p->incbin = \"y\"; a[0].include = 3;",
             "/* .incbin \"x\" */ // .include \"y\"\n",
+            "if (strncmp(name, \".include\", 8) == 0 && end == 8)\n",
             "puts(\"see file.include for more\"); puts(\"the .include directive\");",
         ] {
             assert_eq!(c(text), (vec![], false), "{text}");

@@ -177,7 +177,7 @@ fn replace_trigraphs(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn trim(mut text: &[u8]) -> &[u8] {
+pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
         && is_blank(*first)
     {
@@ -192,7 +192,7 @@ fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// Splits a leading identifier off.
-fn word(text: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = match text.first() {
         Some(c) if c.is_ascii_digit() => 0,
         _ => text.iter().position(|&c| !is_word(c)).unwrap_or(text.len()),
@@ -201,7 +201,7 @@ fn word(text: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The header name that a text starts with, and the text after it.
-fn header(text: &[u8]) -> Option<(Form, &[u8], &[u8])> {
+pub(super) fn header(text: &[u8]) -> Option<(Form, &[u8], &[u8])> {
     let (form, close) = match text.first()? {
         b'"' => (Form::Quote, b'"'),
         b'<' => (Form::Angle, b'>'),
@@ -244,12 +244,18 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn text(&mut self, text: &[u8]) {
         let directive = &mut |at: usize, keyword: Keyword, line: &[u8]| match keyword {
-            Keyword::Include => self.include(text, at, line, false, false),
+            Keyword::Include | Keyword::Import => self.include(text, at, line, false, false),
             Keyword::IncludeNext => self.include(text, at, line, true, false),
             Keyword::Embed => self.include(text, at, line, false, true),
             Keyword::Define => self.define(text, at, line),
-            Keyword::Condition => self.condition(text, at, line, &[]),
+            Keyword::If | Keyword::ElseIf => self.condition(text, at, line, &[]),
             Keyword::Pragma => self.pragma(line),
+            Keyword::Undef
+            | Keyword::IfDefined
+            | Keyword::IfNotDefined
+            | Keyword::ElseIfDefined
+            | Keyword::Else
+            | Keyword::EndIf => {}
         };
         lexer::lex(text, directive, &mut |_| {});
     }

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::{Answer, Question};
+
 /// Tells one state of a file or directory from another: if two stamps are equal, nothing happened between them
 /// (but see [`Stamp::settled`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -99,6 +101,15 @@ pub trait Files: Sync {
     /// A number that is another one whenever [`Files::changes`] says something else than before.
     fn extent(&self) -> u64 {
         0
+    }
+
+    /// Asks the compiler about itself, once: see [`World::ask`](crate::World::ask).
+    ///
+    /// # Errors
+    /// It cannot be asked; then a command whose includes depend on the answer is unsure.
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        let _ = question;
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Does this path, as far as it exists, lead through no symbolic link? If not, names do not tell what changes on the way.

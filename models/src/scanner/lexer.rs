@@ -12,16 +12,32 @@ use memchr::{memchr, memchr2, memchr3, memmem};
 /// The directives that this scanner wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keyword {
-    /// `#include`, `#import`.
+    /// `#include`.
     Include,
+    /// `#import`.
+    Import,
     /// `#include_next`.
     IncludeNext,
     /// `#embed`.
     Embed,
     /// `#define`.
     Define,
-    /// `#if`, `#elif`.
-    Condition,
+    /// `#undef`.
+    Undef,
+    /// `#if`.
+    If,
+    /// `#ifdef`.
+    IfDefined,
+    /// `#ifndef`.
+    IfNotDefined,
+    /// `#elif`.
+    ElseIf,
+    /// `#elifdef`, `#elifndef`.
+    ElseIfDefined,
+    /// `#else`.
+    Else,
+    /// `#endif`.
+    EndIf,
     /// `#pragma`.
     Pragma,
 }
@@ -29,11 +45,19 @@ pub(super) enum Keyword {
 impl Keyword {
     pub fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
-            b"include" | b"import" => Self::Include,
+            b"include" => Self::Include,
+            b"import" => Self::Import,
             b"include_next" => Self::IncludeNext,
             b"embed" => Self::Embed,
             b"define" => Self::Define,
-            b"if" | b"elif" => Self::Condition,
+            b"undef" => Self::Undef,
+            b"if" => Self::If,
+            b"ifdef" => Self::IfDefined,
+            b"ifndef" => Self::IfNotDefined,
+            b"elif" => Self::ElseIf,
+            b"elifdef" | b"elifndef" => Self::ElseIfDefined,
+            b"else" => Self::Else,
+            b"endif" => Self::EndIf,
             b"pragma" => Self::Pragma,
             _ => return None,
         })
@@ -41,7 +65,7 @@ impl Keyword {
 
     /// Does a header name come first, in which quotes, backslashes and slashes mean nothing?
     pub fn takes_header(self) -> bool {
-        matches!(self, Self::Include | Self::IncludeNext | Self::Embed)
+        matches!(self, Self::Include | Self::Import | Self::IncludeNext | Self::Embed)
     }
 }
 

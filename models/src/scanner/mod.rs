@@ -3,7 +3,8 @@
 //! running them.
 //!
 //! It reads directives and no conditions: every branch counts, so that the answer is a superset of what is read.
-//! For what would need more, it gives an [`Unsure`] and the compiler is asked. One [`Scanner`] lives as long as a
+//! Where the name of a header is put together by macros, that is not enough: then the command is preprocessed in addition,
+//! conditions heeded, and what that reads is taken in too. For what would need more, it gives an [`Unsure`] and the compiler is asked. One [`Scanner`] lives as long as a
 //! recording and is shared by all threads: each text is read once, each name is searched for once per search path,
 //! and a scan is then little more than one `stat` for each directory and file that matters.
 //!
@@ -12,9 +13,10 @@
 //! lexer       text → directive lines           search   (search path, name) → files; (search path, file) → files
 //! directives  lines → names, macros            walk     command → all files
 //! assembler   text → .include, .incbin         tree     directories and files that are known, and whether they changed
+//! exact       command → files that it reads, conditions heeded
 //! ```
 //!
-//! What it does not know: the values of conditions, macros with parameters, `#undef`, modules (C++20 `import`,
+//! What it does not know, `exact` apart: the values of conditions, macros with parameters, `#undef`. And nowhere: modules (C++20 `import`,
 //! module maps), header maps, frameworks, `--embed-dir`, a macro's name as the argument of a macro that wraps
 //! `__has_include`. In strict C89, an identifier `R` right before a string literal is misread as a raw string.
 
@@ -22,6 +24,7 @@ mod assembler;
 mod directives;
 mod disk;
 mod doubts;
+mod exact;
 mod intern;
 mod lexer;
 mod mark;
@@ -42,8 +45,9 @@ pub use mark::Mark;
 
 use crate::IncludeSearch;
 use doubts::Told;
-use search::Lists;
-use tree::{NO_CALM, Tree, View};
+use exact::{Fronts, Lost};
+use search::{List, Lists};
+use tree::{DirId, FileId, NO_CALM, Tree, View};
 use walk::Aim;
 
 /// A file that a command may read.
@@ -70,10 +74,19 @@ pub struct Closure {
     pub directories: Vec<Arc<Path>>,
 }
 
+/// What a command looks at when conditions are heeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preprocessed {
+    /// Files that it includes, the source among them.
+    pub included: Vec<Arc<Path>>,
+    /// Files that it only tests for, by `__has_include`; clang's `-M` lists them too.
+    pub tested: Vec<Arc<Path>>,
+}
+
 /// Why a scan's answer may be too small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Why {
-    /// `#include MACRO` where the macro has parameters or is pasted together.
+    /// `#include MACRO` where the macro has parameters or is pasted together, and preprocessing meets something uncertain.
     ComputedName,
     /// `__has_include(MACRO)` of the same kind.
     ComputedTest,
@@ -109,7 +122,7 @@ impl Why {
 
 /// The scanner cannot tell all that a command reads.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{}:{line} {}", file.display(), why.text())]
+#[error("{}:{line} {}{}", file.display(), why.text(), lost.map(|lost| format!(" (its preprocessing meets {lost})")).unwrap_or_default())]
 pub struct Unsure {
     /// The file in which it got lost.
     pub file: PathBuf,
@@ -119,6 +132,8 @@ pub struct Unsure {
     pub why: Why,
     /// What it found nevertheless.
     pub known: Closure,
+    /// Why preprocessing here did not help, if it was tried.
+    pub lost: Option<&'static str>,
 }
 
 /// All memory of the scanner: see the module's documentation.
@@ -136,11 +151,12 @@ pub struct Moment(u64);
 struct Memory {
     tree: Tree,
     lists: Lists,
+    fronts: Fronts,
 }
 
 impl Memory {
     fn new() -> Arc<Self> {
-        Arc::new(Self { tree: Tree::new(), lists: Lists::default() })
+        Arc::new(Self { tree: Tree::new(), lists: Lists::default(), fronts: Fronts::default() })
     }
 }
 
@@ -200,6 +216,29 @@ impl Scanner {
         self.run(search, cwd, files, since, Aim::Unlisted(listed))
     }
 
+    /// The files that a command includes, conditions heeded: what [`scan`](Self::scan) takes in beside its superset where names of headers are
+    /// computed. By itself only good for finding out how good it is.
+    ///
+    /// # Errors
+    /// It meets something of which it is not certain.
+    pub fn preprocess(
+        &self,
+        search: &IncludeSearch,
+        cwd: &Path,
+        files: &dyn Files,
+    ) -> Result<Preprocessed, &'static str> {
+        self.with(search, cwd, files, self.now(), |memory, view, list, _| {
+            match exact::preprocess(view, list, search, &memory.fronts) {
+                Ok(read) => {
+                    let paths =
+                        |ids: &[FileId]| ids.iter().map(|&id| view.tree.file(id).path.clone()).collect();
+                    Ok(Preprocessed { included: paths(&read.files), tested: paths(&read.found.touch) })
+                }
+                Err(Lost(reason)) => Err(reason),
+            }
+        })
+    }
+
     fn run(
         &self,
         search: &IncludeSearch,
@@ -208,6 +247,20 @@ impl Scanner {
         since: Moment,
         aim: Aim<'_>,
     ) -> Result<Closure, Unsure> {
+        self.with(search, cwd, files, since, |memory, view, list, through| {
+            walk::walk(view, list, &memory.fronts, search, through, aim)
+        })
+    }
+
+    /// Does something with all memory, a view of the file system `since` a moment, the search path, and the directories that lead to it.
+    fn with<T>(
+        &self,
+        search: &IncludeSearch,
+        cwd: &Path,
+        files: &dyn Files,
+        since: Moment,
+        work: impl Fn(&Memory, View<'_>, &List, &[DirId]) -> T,
+    ) -> T {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
         // Before the doubts are found out: a scan with a higher number knows of all that this one does.
         let scan = self.now().0;
@@ -221,7 +274,7 @@ impl Scanner {
         let list = memory.lists.get(view, search, cwd, &mut through);
         // Only now: until here, directories were asked again.
         let view = View { calm: memory.tree.calm(&doubted, epoch), ..view };
-        let result = walk::walk(view, &list, search, &through, aim);
+        let result = work(&memory, view, &list, &through);
         if memory.tree.weight() > self.limit {
             let mut current = self.memory.write().unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(&current, &memory) {

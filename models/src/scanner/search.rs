@@ -35,6 +35,8 @@ pub(super) struct List {
     edges: RwLock<HashMap<(FileId, bool), Arc<Edges>, Fast>>,
     /// Where files lead, and where that leads, to the end.
     reaches: RwLock<HashMap<FileId, Reach, Fast>>,
+    /// Where exactly names are found, and what that rests on.
+    places: RwLock<HashMap<(DirId, NameId, Start), Placed, Fast>>,
     /// Precompiled forms of what a name means in a file of a directory.
     precompiled: RwLock<HashMap<(DirId, NameId), Arc<Edges>, Fast>>,
 }
@@ -87,6 +89,35 @@ pub(super) struct Reached {
     /// Directories that must exist.
     pub through: Vec<DirId>,
 }
+
+/// From where on a name is searched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Start {
+    /// The directory of the including file, then all others.
+    Beside,
+    /// The directories for `<…>`.
+    Angle,
+    /// The directory in this place of the order.
+    From(usize),
+}
+
+/// Where the compiler finds a header: exactly there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Nowhere,
+    /// By an absolute name.
+    Direct(FileId),
+    /// In the directory of the including file.
+    Beside(FileId),
+    /// In the directory in this place of the order.
+    Order(FileId, usize),
+    /// In a directory that comes twice in the order.
+    Unclear(FileId),
+    /// It depends on which of two names of a directory the compiler drops.
+    Several,
+}
+
+type Placed = (Place, Arc<Edges>);
 
 /// Something that may not be calm yet is tried so often.
 const TRIES: u8 = 4;
@@ -179,6 +210,7 @@ impl List {
             names: RwLock::default(),
             edges: RwLock::default(),
             reaches: RwLock::default(),
+            places: RwLock::default(),
             precompiled: RwLock::default(),
         }
     }
@@ -262,6 +294,80 @@ impl List {
         found.add(&edges.follow, leaf);
         found.trail.watch.extend_from_slice(&edges.watch);
         found.trail.through.extend_from_slice(&edges.through);
+    }
+
+    /// Where a compiler finds a name in a file of directory `here`.
+    pub fn place(&self, view: View<'_>, here: DirId, name: NameId, start: Start) -> Place {
+        let key = (if start == Start::Beside { here } else { self.order.cwd }, name, start);
+        let known = self.places.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((place, _)) = known.filter(|(_, rests_on)| self.holds(view, rests_on)) {
+            return place;
+        }
+        let at = view.tree.now();
+        let mut found = Found::default();
+        let place = self.look_for_place(view, here, name, start, &mut found.trail);
+        let rests_on = Arc::new(found.finish(at, 0));
+        view.tree.add_weight(rests_on.weight() + 48);
+        let mut all = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(key, (place, rests_on));
+        place
+    }
+
+    fn look_for_place(
+        &self,
+        view: View<'_>,
+        here: DirId,
+        name: NameId,
+        start: Start,
+        trail: &mut Trail,
+    ) -> Place {
+        if view.tree.names.get(name).first() == Some(&b'/') {
+            return view.find(here, name, trail).map_or(Place::Nowhere, Place::Direct);
+        }
+        let from = match start {
+            Start::Beside => match view.find(here, name, trail) {
+                Some(file) => return Place::Beside(file),
+                None => 0,
+            },
+            Start::Angle => self.order.angle,
+            Start::From(place) => place,
+        };
+        let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found: Option<(FileId, usize)> = None;
+        for (place, &dir) in self.order.all.iter().enumerate().skip(from) {
+            let Some(file) = view.find(dir, name, trail) else { continue };
+            match found {
+                Some((_, first)) if view.identity(dir) != view.identity(self.order.all[first]) => {
+                    return Place::Several;
+                }
+                Some(_) => {}
+                None => found = Some((file, place)),
+            }
+            if !repeated[place] {
+                break;
+            }
+        }
+        let Some((file, place)) = found else { return Place::Nowhere };
+        let identity = view.identity(self.order.all[place]);
+        let same = self.order.all.iter().filter(|&&dir| view.identity(dir) == identity).count();
+        if same > 1 { Place::Unclear(file) } else { Place::Order(file, place) }
+    }
+
+    /// Where gcc goes on, for `#include_next`, from a file that it found beside the including one.
+    pub fn behind(&self, view: View<'_>, here: DirId) -> Start {
+        let identity = view.identity(here);
+        let place = self.order.all.iter().position(|&dir| view.identity(dir) == identity);
+        Start::From(place.map_or(0, |place| place + 1))
+    }
+
+    /// The working directory.
+    pub fn cwd(&self) -> DirId {
+        self.order.cwd
+    }
+
+    /// The file with an absolute name.
+    pub fn file(&self, view: View<'_>, name: NameId) -> Option<FileId> {
+        view.find(self.order.cwd, name, &mut Trail::default())
     }
 
     /// The files that `-include NAME` means: the working directory stands where an including file's would.

@@ -4,6 +4,7 @@
 mod changes;
 mod compilers;
 mod doubts;
+mod exact;
 mod lexing;
 mod rules;
 

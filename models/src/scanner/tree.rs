@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use super::directives::{self, NameId, Names, Parsed, name_id};
 use super::disk::{Files, Kind, Stamp};
 use super::doubts::{Doubted, Doubts};
+use super::exact::{Script, Texts, script};
 use super::intern::{Fast, Table, hash};
 use super::{Included, Mark};
 
@@ -95,6 +96,8 @@ struct FileState {
     /// What scans are told of the file with this stamp, once one was.
     included: Option<Arc<Included>>,
     parsed: Option<(Stamp, Arc<Parsed>)>,
+    /// What the preprocessor does with a text that it was given: perhaps not this one any more.
+    script: Option<Arc<Script>>,
     /// The text was read when its stamp was too young to be relied on.
     young: bool,
 }
@@ -111,6 +114,7 @@ impl FileState {
 /// All directories and files known so far.
 pub(super) struct Tree {
     pub names: Names,
+    pub texts: Texts,
     dirs: Table<Arc<Path>, Dir>,
     files: Table<(DirId, NameId), File>,
     contents: Mutex<HashMap<Stamp, Arc<Parsed>, Fast>>,
@@ -151,6 +155,7 @@ impl Tree {
     pub fn new() -> Self {
         Self {
             names: Table::new(),
+            texts: Texts::new(),
             dirs: Table::new(),
             files: Table::new(),
             contents: Mutex::default(),
@@ -165,6 +170,7 @@ impl Tree {
     pub fn weight(&self) -> usize {
         let entries =
             self.names.len() as usize * 96 + self.dirs.len() as usize * 320 + self.files.len() as usize * 320;
+        let entries = entries + self.texts.len() as usize * 112;
         entries + self.weight.load(SeqCst)
     }
 
@@ -544,6 +550,30 @@ impl View<'_> {
         let included = Arc::new(Included { path: file.path.clone(), directory, stamp, linked, mark });
         state.included = Some(Arc::clone(&included));
         Some(included)
+    }
+
+    /// The stamp of a file when it was looked at last.
+    pub fn stamp(&self, id: FileId) -> Option<Stamp> {
+        locked(&self.tree.file(id).state).stamp
+    }
+
+    /// What the preprocessor does with a file; `None` where it cannot be read, or changes.
+    pub fn script(&self, id: FileId) -> Option<Arc<Script>> {
+        self.check(id)?;
+        let content = self.parsed(id).ok()?.content;
+        let file = self.tree.file(id);
+        let mut state = locked(&file.state);
+        if let Some(known) = state.script.as_ref().filter(|known| known.content == content) {
+            return Some(Arc::clone(known));
+        }
+        let text = self.files.read(&file.path).ok()?;
+        let made = Arc::new(script(&text, &self.tree.names, &self.tree.texts));
+        if made.content != content {
+            return None;
+        }
+        self.tree.add_weight(made.weight);
+        state.script = Some(Arc::clone(&made));
+        Some(made)
     }
 
     /// The directives of a file; after [`check`](Self::check).

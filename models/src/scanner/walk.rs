@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directives::{self, Computed, Form, Parsed, Value};
+use super::exact::{self, Fronts, Lost};
 use super::intern::{Bits, Fast, hash};
 use super::search::{Found, List, Reached};
 use super::tree::{DirId, FileId, Trail, View};
@@ -31,6 +32,7 @@ pub(super) enum Aim<'a> {
 pub(super) fn walk(
     view: View<'_>,
     list: &List,
+    fronts: &Fronts,
     search: &IncludeSearch,
     through: &[DirId],
     aim: Aim<'_>,
@@ -38,16 +40,26 @@ pub(super) fn walk(
     for _ in 0..PATIENCE {
         let mut walk = Walk::new(view, list, &search.defines);
         walk.through.extend_from_slice(through);
-        if let Ok(()) = walk.run(search, aim) {
+        if let Ok(()) = walk.run(search, fronts, aim) {
             return walk.finish();
         }
     }
     let file = search.sources.first().cloned().unwrap_or_default();
-    Err(Unsure { file, line: 0, why: Why::Changing, known: Closure::default() })
+    Err(Unsure { file, line: 0, why: Why::Changing, known: Closure::default(), lost: None })
 }
 
 /// A file was there and is no more: what led to it is void.
 struct Vanished;
+
+/// Where it is not certain what is read, and why.
+type Doubt = (PathBuf, u32, Why);
+
+/// Keeps the more important of two: what the compiler cannot say either.
+fn note(doubt: &mut Option<Doubt>, other: Doubt) {
+    if doubt.as_ref().is_none_or(|(_, _, why)| why.compiler_knows() && !other.2.compiler_knows()) {
+        *doubt = Some(other);
+    }
+}
 
 struct Walk<'a> {
     view: View<'a>,
@@ -66,7 +78,12 @@ struct Walk<'a> {
     texts: Vec<Option<Arc<Parsed>>>,
     /// Files with computed includes.
     computed: Vec<(FileId, Arc<Parsed>)>,
-    unsure: Option<(PathBuf, u32, Why)>,
+    unsure: Option<Doubt>,
+    /// The same for names that macros compute, and why preprocessing did not help.
+    uncomputed: Option<Doubt>,
+    lost: Option<Lost>,
+    /// The command was preprocessed, or that was in vain.
+    preprocessed: bool,
     /// Only what a compiler does not list.
     unlisted: bool,
 }
@@ -88,11 +105,14 @@ impl<'a> Walk<'a> {
             texts: vec![],
             computed: vec![],
             unsure: None,
+            uncomputed: None,
+            lost: None,
+            preprocessed: false,
             unlisted: false,
         }
     }
 
-    fn run(&mut self, search: &IncludeSearch, aim: Aim<'_>) -> Result<(), Vanished> {
+    fn run(&mut self, search: &IncludeSearch, fronts: &Fronts, aim: Aim<'_>) -> Result<(), Vanished> {
         let roots = search.sources.len();
         self.roots(&search.sources);
         match aim {
@@ -117,11 +137,32 @@ impl<'a> Walk<'a> {
                 self.file(self.queue[self.done], first)?;
                 self.done += 1;
             }
-            self.compute();
+            if !self.preprocessed || self.lost.is_some() {
+                self.compute();
+            }
+            // What the compiler lists needs no preprocessing, and with another doubt it would be in vain.
+            let is_of_use = !self.unlisted && self.unsure.is_none();
+            if self.uncomputed.is_some() && is_of_use && !self.preprocessed {
+                self.preprocess(search, fronts)?;
+            }
             if self.done == self.queue.len() {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes in what the command reads when conditions and macros are heeded.
+    fn preprocess(&mut self, search: &IncludeSearch, fronts: &Fronts) -> Result<(), Vanished> {
+        self.preprocessed = true;
+        match exact::preprocess(self.view, self.list, search, fronts) {
+            Ok(read) => {
+                self.uncomputed = None;
+                self.take(&read.files, &read.found.touch, &read.found.trail.through);
+            }
+            Err(exact::CHANGED) => return Err(Vanished),
+            Err(lost) => self.lost = Some(lost),
+        }
+        Ok(())
     }
 
     fn roots(&mut self, paths: &[PathBuf]) {
@@ -139,10 +180,7 @@ impl<'a> Walk<'a> {
     }
 
     fn doubt(&mut self, file: PathBuf, line: u32, why: Why) {
-        // What the compiler cannot say either is the more important news.
-        if self.unsure.as_ref().is_none_or(|(_, _, old)| old.compiler_knows() && !why.compiler_knows()) {
-            self.unsure = Some((file, line, why));
-        }
+        note(&mut self.unsure, (file, line, why));
     }
 
     fn take(&mut self, follow: &[FileId], touch: &[FileId], through: &[DirId]) {
@@ -238,10 +276,11 @@ impl<'a> Walk<'a> {
             let (name, form) = match value {
                 Value::Quote(name) => (name, Form::Quote),
                 Value::Angle(name) => {
-                    // Between angle brackets stand tokens, and tokens are expanded.
+                    // Between angle brackets stand tokens, and tokens are expanded. What the compiler has built in is not known here.
                     let words =
                         names.get(name).split(|&c| !super::lexer::is_word(c)).filter(|w| !w.is_empty());
-                    if words.map(hash).any(|word| !self.definitions(word, known).is_empty()) {
+                    let mut words = words.map(|word| (word.starts_with(b"__"), hash(word)));
+                    if words.any(|(reserved, word)| reserved || !self.definitions(word, known).is_empty()) {
                         why = Some(Why::ComputedName);
                     }
                     (name, Form::Angle)
@@ -265,7 +304,8 @@ impl<'a> Walk<'a> {
         }
         if let Some(why) = why {
             let why = if computed.leaf { Why::ComputedTest } else { why };
-            self.doubt(self.view.tree.file(file).path.to_path_buf(), computed.line, why);
+            let path = self.view.tree.file(file).path.to_path_buf();
+            note(&mut self.uncomputed, (path, computed.line, why));
         }
         self.take(&found.follow, &found.touch, &found.trail.through);
     }
@@ -293,9 +333,13 @@ impl<'a> Walk<'a> {
         directories.sort_unstable();
         directories.dedup();
         let known = Closure { files: self.included, directories };
-        match self.unsure {
+        let mut doubt = self.unsure;
+        self.uncomputed.into_iter().for_each(|other| note(&mut doubt, other));
+        match doubt {
             None => Ok(known),
-            Some((file, line, why)) => Err(Unsure { file, line, why, known }),
+            Some((file, line, why)) => {
+                Err(Unsure { file, line, why, known, lost: self.lost.map(|Lost(reason)| reason) })
+            }
         }
     }
 }

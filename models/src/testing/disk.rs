@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Answer, Node, Question, World};
@@ -38,8 +38,12 @@ impl World for Disk {
             return Ok(answer.clone());
         }
         let mut command = Command::new(&question.program);
-        let output =
-            command.args(&question.argv[1..]).env_clear().envs(question.env.iter().cloned()).output()?;
+        command.args(&question.argv[1..]).env_clear().envs(question.env.iter().cloned());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        // Questions are short: they fit into a pipe. Not everybody reads them.
+        let _ = child.stdin.take().map(|mut input| input.write_all(&question.input));
+        let output = child.wait_with_output()?;
         let code = output.status.code().unwrap_or(-1);
         let answer = Arc::new(Answer { code, stdout: output.stdout, stderr: output.stderr });
         known.insert(question.clone(), answer.clone());
