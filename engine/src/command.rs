@@ -35,6 +35,9 @@ struct Arguments {
     /// Say nothing but what commands say, and errors.
     #[arg(short, long)]
     quiet: bool,
+    /// Append what is told at the end to this file too, also what computes while a build is recorded.
+    #[arg(long, value_name = "FILE", env = "GG_REPORT")]
+    report: Option<PathBuf>,
     /// Replay the build of this trace, without make: its commands as they were, its inputs as they are now. Targets are files
     /// that it made; without any, everything that it left is put where it is missing.
     #[arg(long, value_name = "FILE")]
@@ -104,6 +107,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let quiet = arguments.quiet || arguments.follow;
     let mut progress = Progress::new(quiet);
+    if let Some(path) = &arguments.report {
+        progress.report_to(path)?;
+    }
     let mut targets = Targets::new(&store);
     if let Some(trace) = &arguments.trace {
         let options =

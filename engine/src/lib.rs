@@ -21,6 +21,7 @@ mod materialise;
 mod needs;
 mod observed;
 mod own;
+mod packs;
 mod progress;
 mod protocol;
 mod remembered;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use thunk::{ObjectName, Result, Store, Thunk, TreeNode};
+use thunk::{ObjectName, Result, Store, Thunk, TreeEntry, TreeNode};
 
 /// The objects that the thunk names itself: trees, inputs, its executable.
 fn named(thunk: &Thunk) -> BTreeSet<ObjectName> {
@@ -27,10 +27,7 @@ pub fn lacking(store: &Store, name: &ObjectName) -> Result<Vec<ObjectName>> {
     let mut lacking: BTreeSet<ObjectName> =
         named(&thunk).into_iter().filter(|name| !store.contains(name)).collect();
     for tree in thunk.trees.iter().filter(|tree| store.contains(tree)) {
-        lacking.extend(store.tree(tree)?.entries().iter().filter_map(|entry| match &entry.node {
-            TreeNode::File { value, .. } if !store.contains(value) => Some(*value),
-            _ => None,
-        }));
+        lacking.extend(of_tree(store, tree)?.into_iter().filter(|value| !store.contains(value)));
     }
     Ok(lacking.into_iter().collect())
 }
@@ -40,37 +37,41 @@ pub fn lacking(store: &Store, name: &ObjectName) -> Result<Vec<ObjectName>> {
 /// # Errors
 /// Something of it is not in the store.
 pub fn all(store: &Store, name: &ObjectName) -> Result<BTreeSet<ObjectName>> {
-    all_but(store, name, |_| false)
-}
-
-/// The same without the trees that are `known`, and what only these hold.
-///
-/// # Errors
-/// Something of it is not in the store.
-pub fn all_but(
-    store: &Store,
-    name: &ObjectName,
-    known: impl Fn(&ObjectName) -> bool,
-) -> Result<BTreeSet<ObjectName>> {
     let thunk = store.thunk(name)?;
     let mut all = named(&thunk);
     for tree in &thunk.trees {
-        if known(tree) {
-            all.remove(tree);
-            continue;
-        }
-        all.extend(store.tree(tree)?.entries().iter().filter_map(|entry| match &entry.node {
-            TreeNode::File { value, .. } => Some(*value),
-            _ => None,
-        }));
+        all.extend(of_tree(store, tree)?);
     }
     all.insert(*name);
     Ok(all)
 }
 
+/// What a thunk names itself, and which of that are trees.
+///
+/// # Errors
+/// The thunk is not in the store.
+#[cfg(feature = "lambda")]
+pub fn of_thunk(store: &Store, name: &ObjectName) -> Result<(BTreeSet<ObjectName>, Vec<ObjectName>)> {
+    let thunk = store.thunk(name)?;
+    Ok((named(&thunk), thunk.trees))
+}
+
+/// What a tree holds.
+///
+/// # Errors
+/// The tree is not in the store.
+pub fn of_tree(store: &Store, tree: &ObjectName) -> Result<BTreeSet<ObjectName>> {
+    let tree = store.tree(tree)?;
+    let value = |entry: &TreeEntry| match &entry.node {
+        TreeNode::File { value, .. } => Some(*value),
+        _ => None,
+    };
+    Ok(tree.entries().iter().filter_map(value).collect())
+}
+
 #[cfg(test)]
 mod tests {
-    use thunk::{Input, ObjectKind, Tree, TreeEntry};
+    use thunk::{Input, ObjectKind, Tree};
 
     use super::*;
 
@@ -95,7 +96,6 @@ mod tests {
         };
         let name = full.put_thunk(&thunk).unwrap();
         assert_eq!(all(&full, &name).unwrap(), BTreeSet::from([name, tree, tool, source]));
-        assert_eq!(all_but(&full, &name, |t| *t == tree).unwrap(), BTreeSet::from([name, source]));
         let mut steps = Vec::new();
         loop {
             let lacks = lacking(&empty, &name).unwrap();

@@ -3,10 +3,12 @@
 //! elsewhere; failures and warnings as they come. Knows no graph.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
 use thunk::Thunk;
 
 use crate::protocol::Failed;
@@ -29,6 +31,8 @@ pub struct Progress {
     started: Instant,
     terminal: bool,
     quiet: bool,
+    /// What is told of the whole run goes here too, quiet or not.
+    report: Option<File>,
     /// When the line was last written.
     written: Option<Instant>,
     /// Is a line of ours on the terminal that the next output must clear?
@@ -44,7 +48,24 @@ impl Progress {
     /// Starts the clock. `quiet` shows failures and warnings only.
     pub fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { started: Instant::now(), terminal, quiet, written: None, line: false }
+        Self { started: Instant::now(), terminal, quiet, report: None, written: None, line: false }
+    }
+
+    /// Appends what is told of the whole run to this file too.
+    ///
+    /// # Errors
+    /// It cannot be written to.
+    pub fn report_to(&mut self, path: &Path) -> Result<()> {
+        let file = File::options().append(true).create(true).open(path);
+        self.report = Some(file.with_context(|| format!("cannot write to {}", path.display()))?);
+        Ok(())
+    }
+
+    /// In one piece: several may write there.
+    fn report(&self, text: &str) {
+        if let Some(mut file) = self.report.as_ref() {
+            let _ = file.write_all(format!("ggforce: {text}\n").as_bytes());
+        }
     }
 
     /// Time since the start.
@@ -90,6 +111,7 @@ impl Progress {
 
     /// A line of our own that no result depends on.
     pub fn note(&mut self, text: &str) {
+        self.report(text);
         if !self.quiet {
             self.say(text);
         }
@@ -117,6 +139,7 @@ impl Progress {
 
     /// The last line.
     pub fn end(&mut self, text: &str) {
+        self.report(text);
         if self.quiet {
             self.clear();
         } else {

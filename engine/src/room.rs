@@ -28,7 +28,7 @@ impl Room {
     /// Neither is to be had.
     pub fn enter(scratch: &Path, manner: Manner) -> Result<Self> {
         if manner == Manner::Translated {
-            return Self::translated(scratch);
+            return Self::translated(scratch, manner);
         }
         match Sandbox::enter(scratch) {
             Ok(mut sandbox) => {
@@ -37,15 +37,19 @@ impl Room {
                 }
                 Ok(Self::Namespaces(sandbox))
             }
-            Err(error @ sandbox::Error::Setup { .. }) => Self::translated(scratch)
+            Err(error @ sandbox::Error::Setup { .. }) => Self::translated(scratch, manner)
                 .map_err(|second| anyhow!("{error}; nor can it do without namespaces: {second:#}")),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn translated(scratch: &Path) -> Result<Self> {
+    fn translated(scratch: &Path, manner: Manner) -> Result<Self> {
         let library = library()?.with_context(|| format!("{} is missing", translation::LIBRARY))?;
-        Ok(Self::Translated(Translated::enter(scratch, &library)?))
+        let mut translated = Translated::enter(scratch, &library)?;
+        if manner != Manner::Sandboxed && !translated.leave_network() {
+            eprintln!("this kernel takes no seccomp filters: commands have this machine's network");
+        }
+        Ok(Self::Translated(translated))
     }
 
     /// Makes `wanted` the files that the next commands see.

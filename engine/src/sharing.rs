@@ -109,17 +109,53 @@ impl Sharing {
     pub async fn repair(&self, names: &[ObjectName]) -> Result<()> {
         let repairs = stream::iter(names).map(|name| async move {
             let key = Key::Object(*name);
-            match self.storage.get(&key).await {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(storage::Error::Damaged { .. }) => {
-                    self.storage.put(&key, self.store.read(name)?).await?;
-                }
-                Err(error) => return Err(error.into()),
+            if !self.is_whole(&key).await? {
+                self.storage.put(&key, self.store.read(name)?).await?;
             }
             Ok(())
         });
         let repairs: Vec<Result<()>> = repairs.buffer_unordered(AT_ONCE).collect().await;
         repairs.into_iter().collect()
+    }
+
+    #[cfg(feature = "lambda")]
+    async fn is_whole(&self, key: &Key) -> storage::Result<bool> {
+        match self.storage.get(key).await {
+            Ok(content) => Ok(content.is_some()),
+            Err(storage::Error::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts an object into the storage that is not in the store, if it is not there. `doubtful`: somebody did not find it there, or found
+    /// something else; so it is read to find out.
+    ///
+    /// # Errors
+    /// The storage fails.
+    #[cfg(feature = "lambda")]
+    pub async fn put_content(&self, name: &ObjectName, content: Vec<u8>, doubtful: bool) -> Result<()> {
+        let key = Key::Object(*name);
+        let there = if doubtful {
+            self.is_whole(&key).await?
+        } else {
+            self.storage.has(&[key]).await?.first() == Some(&true)
+        };
+        if !there {
+            self.storage.put(&key, content).await?;
+        }
+        Ok(())
+    }
+
+    /// The content of an object, which does not come into the store.
+    pub async fn content(&self, name: &ObjectName) -> Option<Vec<u8>> {
+        if self.broken.get() {
+            return None;
+        }
+        let content = self.storage.get(&Key::Object(*name)).await;
+        content.unwrap_or_else(|error| {
+            self.complain(&error);
+            None
+        })
     }
 
     fn complain(&self, error: &storage::Error) {

@@ -41,7 +41,7 @@ pub enum Manner {
 }
 
 impl Manner {
-    /// For a program that runs others' thunks and has no command line: far away, or what GG_MANNER says, to try the other.
+    /// For a program that runs others' thunks: far away, or what GG_MANNER says, to try the other.
     ///
     /// # Errors
     /// That is no manner for it.

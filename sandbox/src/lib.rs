@@ -30,6 +30,7 @@ mod error;
 mod gate;
 mod harvest;
 mod job;
+mod network;
 mod place;
 mod program;
 mod remove;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::child::{self, CArray};
 use crate::run::Running;
-use crate::{Error, Result, Status, Usage, sys};
+use crate::{Error, Result, Status, Usage, network, sys};
 
 /// What is executed.
 pub(crate) struct Program {
@@ -21,6 +21,8 @@ pub(crate) struct Program {
     pub(crate) env: CArray,
     pub(crate) directory: CString,
     pub(crate) umask: libc::mode_t,
+    /// Is it to have none?
+    pub(crate) without_network: bool,
 }
 
 impl Program {
@@ -68,6 +70,11 @@ impl Program {
                 .and_then(|_| sys::check(libc::chdir(self.directory.as_ptr())))
         };
         if let Err(error) = ready {
+            return error;
+        }
+        if self.without_network
+            && let Err(error) = network::deny()
+        {
             return error;
         }
         // SAFETY: an integer; a string and two arrays that end with null pointers.

@@ -26,8 +26,8 @@ use crate::enter::own_directory;
 use crate::program::{Program, end_all, reap};
 use crate::run::{Output, c_string};
 use crate::{
-    Entry, Error, ExecFailure, Job, Outcome, Result, Status, Stdin, SyncStats, Tree, Upper, Usage, remove,
-    sys,
+    Entry, Error, ExecFailure, Job, Outcome, Result, Status, Stdin, SyncStats, Tree, Upper, Usage, network,
+    remove, sys,
 };
 
 /// A place to run commands, one after another, without privileges.
@@ -41,6 +41,7 @@ pub struct Translated {
     /// Loaders that are known to understand what they are told.
     loaders: HashSet<PathBuf>,
     count: u64,
+    without_network: bool,
 }
 
 /// Where loaders look for libraries when nothing tells them, and where distributions have them look.
@@ -69,7 +70,21 @@ impl Translated {
         let disk = directory.join("disk");
         fs::create_dir(&disk).map_err(|e| Error::file("cannot make directory", &disk, e))?;
         let tree = Tree::create_open(&directory.join("tree"))?;
-        Ok(Translated { directory, lock, tree, library, loaders: HashSet::new(), count: 0 })
+        Ok(Translated {
+            directory,
+            lock,
+            tree,
+            library,
+            loaders: HashSet::new(),
+            count: 0,
+            without_network: false,
+        })
+    }
+
+    /// Takes the network from the commands that are run from now on, if the kernel has the means: tells whether it does.
+    pub fn leave_network(&mut self) -> bool {
+        self.without_network = network::can_be_denied();
+        self.without_network
     }
 
     /// Makes `wanted` the files that the next commands see: see [`Tree::sync`].
@@ -239,6 +254,7 @@ impl Translated {
             env: CArray::new(strings(entries)?),
             directory: c_string(job, with(&root, &job.cwd).into_os_string().into_vec())?,
             umask: job.umask & 0o777,
+            without_network: self.without_network,
         }))
     }
 

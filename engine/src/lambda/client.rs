@@ -18,7 +18,7 @@ use super::calls::Calls;
 use super::cost::Cost;
 use super::fault::Fault;
 use super::message::{self, Answer, Event, VERSION};
-use super::uploads::Uploads;
+use super::uploads::{Provided, Uploads};
 use crate::backend::{self, Backend, Forcing};
 use crate::distant::{self, Limits};
 use crate::protocol::Done;
@@ -73,7 +73,7 @@ impl Lambda {
         allow_connections();
         let jobs = jobs.unwrap_or(JOBS).max(1);
         let lambda = Self {
-            uploads: Uploads::new(Rc::clone(&store), Rc::clone(sharing)),
+            uploads: Uploads::new(Rc::clone(&store), Rc::clone(sharing), uri),
             sharing: Rc::clone(sharing),
             uri: uri.into(),
             label: format!("lambda={}", service.region),
@@ -94,9 +94,7 @@ impl Lambda {
     }
 
     async fn ask(&self, thunk: &ObjectName) -> Result<backend::Answer> {
-        let contents = self.uploads.provide(thunk).await.context("inputs cannot be uploaded")?;
-        let event = Event { version: VERSION, storage: self.uri.clone(), thunk: thunk.to_string(), contents };
-        let event = message::to_json(&event);
+        let (mut event, mut packs) = self.event(thunk).await?;
         let (mut crashes, mut late, mut repairs) = (0, 0, 0);
         loop {
             let why = match self.calls.call(|| self.invoke(&event)).await {
@@ -108,7 +106,9 @@ impl Lambda {
                     }
                     let lacking = answer.lacking.iter().map(|name| name.parse());
                     let lacking = lacking.collect::<thunk::Result<Vec<ObjectName>>>()?;
-                    self.uploads.repair(thunk, &lacking).await.context("inputs cannot be uploaded")?;
+                    let repaired = self.uploads.repair(thunk, &lacking, &packs).await;
+                    repaired.context("inputs cannot be uploaded")?;
+                    (event, packs) = self.event(thunk).await?;
                     continue;
                 }
                 Err(Fault::Crashed(why)) => {
@@ -130,6 +130,20 @@ impl Lambda {
                 bail!(why);
             }
         }
+    }
+
+    /// What the function is told, after all that the thunk needs was uploaded; and the packs in which that is.
+    async fn event(&self, thunk: &ObjectName) -> Result<(Value, BTreeSet<ObjectName>)> {
+        let provided = self.uploads.provide(thunk).await.context("inputs cannot be uploaded")?;
+        let Provided { contents, packs } = provided;
+        let event = Event {
+            version: VERSION,
+            storage: self.uri.clone(),
+            thunk: thunk.to_string(),
+            contents,
+            packs: packs.iter().map(ObjectName::to_string).collect(),
+        };
+        Ok((message::to_json(&event), packs))
     }
 
     /// One call, and what it costs.

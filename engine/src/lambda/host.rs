@@ -9,13 +9,15 @@
 //! In which manner commands run is the worker's choice ([`crate::worker::serve`]), here as elsewhere.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::{StreamExt as _, stream};
 use prost::Message as _;
 use serde_json::Value;
 use thunk::{ObjectKind, ObjectName, Reduction, Store};
@@ -27,7 +29,7 @@ use crate::local::Local;
 use crate::protocol::{self, Done};
 use crate::sharing::Sharing;
 use crate::worker::Manner;
-use crate::{needs, own};
+use crate::{needs, own, packs};
 
 /// It takes this long to stop a command and to say so before Lambda ends everything.
 const PARTING: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ const PARTING: Duration = Duration::from_secs(1);
 const SMALL: u64 = 1 << 20;
 /// What a worker says is not larger, but for the output of very talkative commands.
 const DONE: usize = MOST / 2;
+/// Packs that are fetched at once: each is in memory.
+const PACKS: usize = 4;
 /// On one machine, as emulators have them.
 const INSTANCES: usize = 1000;
 
@@ -44,10 +48,15 @@ pub struct Function {
     local: Local,
     cache: Cache,
     storages: RefCell<HashMap<String, Rc<Sharing>>>,
+    /// What was in the packs that were here.
+    packs: RefCell<HashMap<ObjectName, HashSet<ObjectName>>>,
     memory: u64,
     /// Nobody else uses the store while this is open.
     _lock: File,
 }
+
+/// An answer to come.
+pub type Attending<'a> = Pin<Box<dyn Future<Output = Result<Value>> + 'a>>;
 
 /// What the storage does not have.
 #[derive(Default)]
@@ -68,17 +77,23 @@ impl Function {
             local: Local::new(1, store.root(), Manner::elsewhere()?),
             cache: Cache::new(Rc::clone(&store), cache_size),
             storages: RefCell::default(),
+            packs: RefCell::default(),
             memory,
             _lock: lock,
             store,
         })
     }
 
-    /// Does what the event asks for, and answers before the time is up.
+    /// Does what the event asks for, and answers before the time is up. In a box: whoever waits for this, in another crate, needs not know
+    /// how deep the futures in it are, nor does their compiler.
     ///
     /// # Errors
     /// It is no event that this function understands.
-    pub async fn attend(&self, event: &Value, time: Duration) -> Result<Value> {
+    pub fn attend<'a>(&'a self, event: &'a Value, time: Duration) -> Attending<'a> {
+        Box::pin(self.answer(event, time))
+    }
+
+    async fn answer(&self, event: &Value, time: Duration) -> Result<Value> {
         let started = Instant::now();
         let event: Event = message::from_json(event)?;
         if event.version != VERSION {
@@ -125,7 +140,9 @@ impl Function {
         for content in &event.contents {
             self.cache.note([content.put(&self.store, |_| true)?]);
         }
-        let Lacking(lacking) = self.bring(sharing, &name).await?;
+        let packs =
+            event.packs.iter().map(|name| name.parse()).collect::<thunk::Result<Vec<ObjectName>>>()?;
+        let Lacking(lacking) = self.bring(sharing, &name, packs).await?;
         if !lacking.is_empty() {
             let lacking = lacking.iter().map(ObjectName::to_string).collect();
             return Ok(Answer { lacking, ..Answer::default() });
@@ -153,13 +170,21 @@ impl Function {
     }
 
     /// Brings all that the thunk needs into the store; what is left cannot be had.
-    async fn bring(&self, sharing: &Sharing, name: &ObjectName) -> Result<Lacking> {
+    async fn bring(&self, sharing: &Sharing, name: &ObjectName, packs: Vec<ObjectName>) -> Result<Lacking> {
+        let mut packs = packs;
         loop {
             let lacking = needs::lacking(&self.store, name)?;
             if lacking.is_empty() {
                 return Ok(Lacking::default());
             }
-            let missing = sharing.fetch_objects(&lacking).await?;
+            // Of a tree that is lacking nobody knows what it holds: packs come first, each once.
+            let wanted: Vec<ObjectName> =
+                packs.extract_if(.., |pack| self.may_help(pack, &lacking)).collect();
+            let missing = if wanted.is_empty() {
+                sharing.fetch_objects(&lacking).await?
+            } else {
+                self.unpack(sharing, &wanted).await?
+            };
             let complaints = sharing.complaints();
             complaints.iter().for_each(|complaint| eprintln!("{complaint}"));
             if sharing.is_broken() {
@@ -169,6 +194,31 @@ impl Function {
                 return Ok(Lacking(missing));
             }
         }
+    }
+
+    /// May the pack hold some of what is lacking? Of those that were here it is known.
+    fn may_help(&self, pack: &ObjectName, lacking: &[ObjectName]) -> bool {
+        let mut small = lacking.iter().filter(|name| packs::is_small(name));
+        match self.packs.borrow().get(pack) {
+            None => small.next().is_some(),
+            Some(members) => small.any(|name| members.contains(name)),
+        }
+    }
+
+    /// Brings what is in the packs into the store; gives the names of packs that the storage does not have as they should be.
+    async fn unpack(&self, sharing: &Sharing, wanted: &[ObjectName]) -> Result<Vec<ObjectName>> {
+        let fetched = stream::iter(wanted).map(|pack| async move {
+            if !packs::may_be(pack) {
+                bail!("{pack} is too large for a pack");
+            }
+            let Some(content) = sharing.content(pack).await else { return Ok(Some(*pack)) };
+            let members = packs::unpack(&self.store, &content).with_context(|| format!("the pack {pack}"))?;
+            self.cache.note(members.iter().copied());
+            self.packs.borrow_mut().insert(*pack, members.into_iter().collect());
+            Ok(None)
+        });
+        let missing: Vec<Result<Option<ObjectName>>> = fetched.buffer_unordered(PACKS).collect().await;
+        Ok(missing.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Answers with the reduction and as many of its outputs as fit.
@@ -199,6 +249,7 @@ impl Function {
         if self.cache.is_full() {
             // The worker remembers what is in the store.
             self.local.finish().await;
+            self.packs.borrow_mut().clear();
             if let Err(error) = self.cache.shrink() {
                 eprintln!("the cache cannot be made smaller: {error:#}");
             }

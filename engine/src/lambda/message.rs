@@ -12,7 +12,7 @@ use thunk::{ObjectName, Store};
 use crate::protocol::Done;
 
 /// Both sides must speak the same. It is part of the function's name: an older one is not found.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Lambda's own limit is 6 MB for a request and as much for an answer, of which base64 takes a quarter.
 pub const MOST: usize = 4 << 20;
 
@@ -28,9 +28,12 @@ pub struct Event {
     /// Name of a thunk whose inputs are all values.
     #[prost(string, tag = "3")]
     pub thunk: String,
-    /// Objects that it needs, perhaps the thunk itself among them. The others are in the storage.
+    /// Objects that it needs, perhaps the thunk itself among them. The others are in the storage,
     #[prost(message, repeated, tag = "4")]
     pub contents: Vec<Content>,
+    /// in these packs, or alone.
+    #[prost(string, repeated, tag = "5")]
+    pub packs: Vec<String>,
 }
 
 /// What came of it.
@@ -48,7 +51,7 @@ pub struct Answer {
     /// Outputs that are small. All outputs are in the storage too.
     #[prost(message, repeated, tag = "4")]
     pub contents: Vec<Content>,
-    /// The storage does not have these objects, which the thunk needs, as they should be.
+    /// The storage does not have these objects, which the thunk needs, or these packs, as they should be.
     #[prost(string, repeated, tag = "5")]
     pub lacking: Vec<String>,
     /// The function's time was nearly up, and the command still running.

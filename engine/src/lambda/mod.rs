@@ -22,6 +22,8 @@ pub mod deploy;
 mod fault;
 pub mod host;
 pub mod message;
+#[cfg(any(feature = "lambda", test))]
+mod packed;
 #[cfg(feature = "lambda")]
 mod uploads;
 

@@ -113,7 +113,7 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
         None => None,
     };
     let host = Rc::new(Host {
-        local: Local::new(jobs, store.root(), Manner::FarAway),
+        local: Local::new(jobs, store.root(), Manner::elsewhere()?),
         cache: Cache::new(Rc::clone(&store), arguments.cache_size << 20),
         sharing,
         slots: Semaphore::new(jobs),

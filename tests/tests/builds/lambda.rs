@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use tests::{Fault, Forced, Proxy, Ran, Server, TestSpace};
 
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
+use crate::hostile::recorded;
 use crate::remote::holds;
+use crate::strangers::{BY_HAND, Machine};
 use crate::unprivileged;
 
-const FUNCTION: &str = "gg-force-1";
+const FUNCTION: &str = "gg-force-2";
 const ROLE: &str = "arn:aws:iam::000000000000:role/gg";
 
 /// Takes an event and ends.
@@ -53,13 +55,17 @@ impl Cloud {
     }
 
     fn on(namespaces: Namespaces) -> Self {
+        Self::of(calculator(), namespaces)
+    }
+
+    fn of(mut space: TestSpace, namespaces: Namespaces) -> Self {
         let manner = match namespaces {
             Namespaces::There => "far-away",
             Namespaces::Absent => "translated",
         };
         // Functions have the server's environment and more.
-        let aws = Server::aws_with(&[("GG_MANNER", manner)]);
-        let (mut space, redis) = (calculator(), Server::redis());
+        let aws = Server::aws_with(&[("GG_MANNER", manner), ("SECRET", "hunter2")]);
+        let redis = Server::redis();
         space.set("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", aws.port));
         for (name, value) in [
             ("AWS_ACCESS_KEY_ID", "test"),
@@ -239,6 +245,22 @@ fn commands_run_without_the_credentials_of_the_function() {
     }
 }
 
+/// Its credentials, other processes, files of others, what listens on its machine.
+#[test]
+fn a_hostile_thunk_gets_nothing_of_a_function_but_its_inputs() {
+    for (namespaces, gets) in [(Namespaces::There, "done"), (Namespaces::Absent, BY_HAND)] {
+        let cloud = Cloud::of(recorded(), namespaces).deploy_ours();
+        let machine = Machine::new(&cloud.space);
+        machine.plant(&cloud.space);
+        let ran = cloud.space.ggforce(&["-e", "lambda", "out.txt"]).ok();
+        assert_eq!(Forced::of(&ran).run, 1, "{ran}");
+        assert_eq!(machine.got(&cloud.space), gets);
+        for function in cloud.aws.children() {
+            assert!(read(function, "environ").contains("SECRET=hunter2"), "there was something to be had");
+        }
+    }
+}
+
 #[test]
 fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
     let mut cloud = Cloud::new();
@@ -251,11 +273,11 @@ fn what_keeps_the_function_from_being_called_is_said_in_one_line() {
     says(
         &cloud.space,
         &["-e", "lambda"],
-        "there is no function gg-force-1 in us-east-1: ggforce deploy makes it",
+        "there is no function gg-force-2 in us-east-1: ggforce deploy makes it",
     );
     cloud.deploy(&TestSpace::program("bootstrap"), &[]).fails().says("--role");
     cloud.deploy(&TestSpace::program("bootstrap"), &["--role", ROLE]).ok();
-    says(&cloud.space, &["-e", "lambda=eu-west-1"], "there is no function gg-force-1 in eu-west-1");
+    says(&cloud.space, &["-e", "lambda=eu-west-1"], "there is no function gg-force-2 in eu-west-1");
     says(&cloud.space, &["-e", "lambda", "--storage", "file:///tmp"], "--storage s3://… or redis://…");
     cloud.space.unset("AWS_SECRET_ACCESS_KEY");
     says(&cloud.space, &["-e", "lambda"], "no credentials for AWS");
@@ -329,6 +351,62 @@ fn a_storage_that_was_emptied_is_filled_again() {
     cloud.space.ggtrace(&["make"]).ok();
     is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     is_as(&cloud.space, &expected);
+}
+
+/// What the storage holds is replaced by something else, packs among it.
+#[test]
+fn a_storage_that_was_spoiled_is_filled_again() {
+    let cloud = Cloud::deployed();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    let spoil = "local all = redis.call('keys', 'gg/objects/*')
+                 for _, key in ipairs(all) do redis.call('set', key, 'gg-stored-1 plain junk') end
+                 for _, key in ipairs(redis.call('keys', 'gg/facts/*')) do redis.call('del', key) end
+                 return #all";
+    let ran = cloud.space.run(&["redis-cli", "-p", &cloud.redis.port.to_string(), "eval", spoil, "0"]).ok();
+    assert_ne!(ran.out().trim(), "0");
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
+    cloud.space.run(&["make", "clean"]).ok();
+    fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    is_as(&cloud.space, &expected);
+}
+
+/// How many requests functions made to the storage.
+fn requests(ran: &Ran) -> u32 {
+    let text = ran.err();
+    let before = text.split(" requests to the storage").next().expect("something");
+    before.split(' ').next_back().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{ran}"))
+}
+
+/// A toolchain and its headers are some two hundred files, and come to a function in a few pieces, not one by one. What was packed is
+/// known to the next run, and to another person's function.
+#[test]
+fn small_objects_come_in_packs() {
+    let mut cloud = Cloud::deployed();
+    cloud.aws.allow_calls(FUNCTION, 1);
+    cloud.space.ggtrace(&["make"]).ok();
+    let ran = cloud.space.ggforce(&["-e", "lambda"]).ok();
+    is_forced(&ran);
+    let first = requests(&ran);
+    let needed = fs::read_dir(cloud.space.store().join("blobs")).expect("our own store").count() as u32;
+    assert!(first * 2 < needed, "{first} requests for {needed} objects");
+    // New instances, the next run.
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
+    cloud.space.write("add.c", "int add(int a, int b) { return b + a; }\n");
+    cloud.space.ggtrace(&["make"]).ok();
+    let ran = cloud.space.ggforce(&["-e", "lambda"]).ok();
+    assert!(Forced::of(&ran).run >= 1 && requests(&ran) <= first, "{ran}");
+    // Somebody else, with a source of his own.
+    cloud.space.set("GG_DIR", cloud.space.outside().join("second"));
+    cloud.space.run(&["make", "clean"]).ok();
+    cloud.space.write("mul.c", "int mul(int a, int b) { return b * a; }\n");
+    cloud.space.ggtrace(&["make"]).ok();
+    let ran = cloud.space.ggforce(&["-e", "lambda"]).ok();
+    assert!(Forced::of(&ran).run >= 1 && requests(&ran) <= first, "{ran}");
+    assert_eq!(cloud.space.run(&["./calc"]).ok().out(), "42\n");
 }
 
 #[test]

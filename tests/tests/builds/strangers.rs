@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tests::{Forced, TestSpace};
 use thunk::Input;
@@ -61,85 +61,98 @@ int main(int n, char **v) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(v[3])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     if (connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&to, sizeof to) == 0) fputs("connected ", out);
     if (holds(syscall(SYS_openat, AT_FDCWD, v[1], O_RDONLY))) fputs("syscall ", out);
+    long by_hand;
+    __asm__ volatile("syscall" : "=a"(by_hand) : "0"((long)SYS_open), "D"(v[1]), "S"((long)O_RDONLY), "d"(0L) : "rcx", "r11", "memory");
+    if (holds((int)by_hand)) fputs("instruction ", out);
     fputs("done", out);
     return 0;
 }
 "#;
 
 /// A worker's machine, and the program that looks around on it.
-struct Machine {
-    space: TestSpace,
+pub struct Machine {
     probe: PathBuf,
     outside: PathBuf,
     network: TcpListener,
 }
 
 impl Machine {
-    fn new() -> Self {
-        let space = recorded();
+    /// The one that this space is on, in which something was recorded.
+    pub fn new(space: &TestSpace) -> Self {
         let outside = space.outside().join("private");
         fs::create_dir(&outside).expect("our own directory");
         fs::write(outside.join("secret"), "hunter2").expect("our own directory");
         space.write("probe.c", PROBE);
         space.run(&["gcc", "-D_GNU_SOURCE", "-include", "stdlib.h", "-o", "probe", "probe.c"]).ok();
         let network = TcpListener::bind("127.0.0.1:0").expect("this machine has free ports");
-        let probe = space.path("probe");
-        Self { space, probe, outside, network }
+        Self { probe: space.path("probe"), outside, network }
     }
 
-    fn arguments(&self, out: &str) -> Vec<String> {
+    fn arguments(&self, out: &Path) -> Vec<String> {
         let secret = self.outside.join("secret");
         let port = self.network.local_addr().expect("it is bound").port().to_string();
-        let text = |path: &PathBuf| path.to_str().expect("our own names").to_owned();
-        vec![text(&self.probe), text(&secret), text(&self.outside), port, text(&self.space.path(out))]
+        let text = |path: &Path| path.to_str().expect("our own names").to_owned();
+        vec![text(&self.probe), text(&secret), text(&self.outside), port, text(out)]
     }
 
     /// What the program gets of it where nothing holds it back.
-    fn bare(&self) -> String {
-        let mut command = self.space.command(&self.probe);
-        command.args(&self.arguments("bare")[1..]).env("SECRET", "hunter2");
+    fn bare(&self, space: &TestSpace) -> String {
+        let mut command = space.command(&self.probe);
+        command.args(&self.arguments(&space.path("bare"))[1..]).env("SECRET", "hunter2");
         assert!(command.status().expect("it starts").success());
         fs::remove_file(self.outside.join("escaped")).expect("it was written");
-        String::from_utf8_lossy(&self.space.read("bare")).into_owned()
+        String::from_utf8_lossy(&space.read("bare")).into_owned()
     }
 
-    /// What it gets as a thunk on a worker host with a secret in its environment.
-    fn as_thunk(&self, manner: Option<&str>) -> String {
-        let out = self.space.path("out.txt");
-        let mut thunk = scripted(&self.space, "", &out);
-        let (value, _) = store(&self.space).put_file(&self.probe).expect("readable");
+    /// Makes `out.txt` stand for what it gets as a thunk.
+    pub fn plant(&self, space: &TestSpace) {
+        let out = space.path("out.txt");
+        let mut thunk = scripted(space, "", &out);
+        let (value, _) = store(space).put_file(&self.probe).expect("readable");
         thunk.function = Some(value);
         thunk.executables.push(Input { path: self.probe.clone(), value });
         thunk.program = Some(self.probe.clone());
-        thunk.args = self.arguments("out.txt").into_iter().map(Into::into).collect();
-        plant(&self.space, "out.txt", &thunk);
-        let mut command = self.space.command(TestSpace::program("ggforce"));
+        thunk.args = self.arguments(&out).into_iter().map(Into::into).collect();
+        plant(space, "out.txt", &thunk);
+    }
+
+    /// What it got as a thunk that was forced. Nothing of what it wrote is left.
+    pub fn got(&self, space: &TestSpace) -> String {
+        assert!(!self.outside.join("escaped").exists());
+        String::from_utf8_lossy(&space.read("out.txt")).into_owned()
+    }
+
+    /// What it gets on a worker host with a secret in its environment.
+    fn on_host(&self, space: &TestSpace, manner: Option<&str>) -> String {
+        self.plant(space);
+        let mut command = space.command(TestSpace::program("ggforce"));
         command.env("SECRET", "hunter2");
         if let Some(manner) = manner {
             command.env("GG_MANNER", manner);
         }
-        let host = Host::start_as(command, &self.space, "host", &[]);
-        let ran = self.space.ggforce(&["-e", &host.engine(), "out.txt"]).ok();
+        let host = Host::start_as(command, space, "host", &[]);
+        let ran = space.ggforce(&["-e", &host.engine(), "out.txt"]).ok();
         assert_eq!(Forced::of(&ran).run, 1, "{ran}");
-        String::from_utf8_lossy(&self.space.read("out.txt")).into_owned()
+        self.got(space)
     }
 }
 
 #[test]
 fn a_thunk_gets_nothing_of_a_worker_but_its_inputs() {
-    let machine = Machine::new();
-    let bare = machine.bare();
-    assert_eq!(bare, "read climbed followed root wrote environ image connected syscall done");
-    assert_eq!(machine.as_thunk(None), "done");
-    assert!(!machine.outside.join("escaped").exists());
+    let space = recorded();
+    let machine = Machine::new(&space);
+    let bare = machine.bare(&space);
+    assert_eq!(bare, "read climbed followed root wrote environ image connected syscall instruction done");
+    assert_eq!(machine.on_host(&space, None), "done");
 }
 
-/// A translation of paths is no jail, and says so in ARCHITECTURE.md: the network is there, and so is what is opened by hand.
+/// A translation of paths is no jail, and says so in ARCHITECTURE.md: a file that an instruction of the program's own opens is there.
 #[test]
-fn a_thunk_gets_nothing_by_name_where_paths_are_translated() {
-    let machine = Machine::new();
-    let got = machine.as_thunk(Some("translated"));
-    let held: Vec<&str> = got.split(' ').filter(|word| !["connected", "syscall"].contains(word)).collect();
-    assert_eq!(held, ["done"], "{got}");
-    assert!(!machine.outside.join("escaped").exists());
+fn a_thunk_gets_no_file_by_name_and_no_network_where_paths_are_translated() {
+    let space = recorded();
+    let machine = Machine::new(&space);
+    assert_eq!(machine.on_host(&space, Some("translated")), BY_HAND);
 }
+
+/// What is left to a program where paths are translated.
+pub const BY_HAND: &str = "instruction done";

@@ -7,14 +7,15 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use models::Environment;
 
-/// Of agents that hold keys, and of this session.
-const NEVER: [&str; 7] = [
+/// Of agents that hold keys, of this session, and where we find a storage, perhaps with a password.
+const NEVER: [&str; 8] = [
     "SSH_AUTH_SOCK",
     "SSH_AGENT_PID",
     "SSH_ASKPASS",
     "GPG_AGENT_INFO",
     "GPG_TTY",
     "GNUPGHOME",
+    "GG_STORAGE_URI",
     wire::SESSION_VARIABLE,
 ];
 /// Names that begin so are secrets of a cloud.
@@ -24,8 +25,8 @@ const SECRET_TAILS: [&str; 3] = ["_TOKEN", "_PASSWORD", "_KEY"];
 /// Names with this are secrets.
 const SECRET_PARTS: [&str; 1] = ["_SECRET"];
 /// What changes from login to login, or from command to command, without meaning anything to a command that prints nothing to
-/// a terminal.
-const LOGIN: [&str; 15] = [
+/// a terminal; and how forcing is done.
+const LOGIN: [&str; 18] = [
     "_",
     "OLDPWD",
     "SHLVL",
@@ -41,6 +42,9 @@ const LOGIN: [&str; 15] = [
     "MAKE_TERMOUT",
     "MAKE_TERMERR",
     "GG_DIR",
+    "GG_LAMBDA_ROLE",
+    "GG_MANNER",
+    "GG_REPORT",
 ];
 
 /// Is this a secret by its name?
@@ -110,6 +114,8 @@ mod tests {
             ("LD_PRELOAD", "/own.so:/usr/lib/fakeroot.so"),
             ("MAKEFLAGS", " -j2 --jobserver-auth=3,4 V=1"),
             ("GGTRACE_SESSION", "x"),
+            ("GG_STORAGE_URI", "redis://user:hunter2@host"),
+            ("GG_REPORT", "x"),
         ];
         let env = env.into_iter().collect();
         let expected =
