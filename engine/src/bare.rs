@@ -4,7 +4,7 @@
 //! there is no such directory: they are refused.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::fd::FromRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -21,13 +21,13 @@ use crate::protocol::{self, Done, Failed, Job};
 ///
 /// # Errors
 /// The store is not to be had.
-pub fn serve(mut stream: UnixStream, store: Store) -> Result<()> {
+pub fn serve(mut stream: BufReader<UnixStream>, store: Store) -> Result<()> {
     let directory = store.root().join(format!("sandbox/bare-{}", std::process::id()));
     std::fs::create_dir(&directory).context("cannot make a directory to run in")?;
     let worker = Worker { said: [nameless(c"stdout")?, nameless(c"stderr")?], store, directory };
     while let Some(job) = protocol::read::<Job>(&mut stream)? {
         let result = worker.run(&job).unwrap_or_else(|why| protocol::Result::Broken(format!("{why:#}")));
-        protocol::write(&mut stream, &Done::from(result))?;
+        protocol::write(stream.get_mut(), &Done::from(result))?;
     }
     Ok(())
 }

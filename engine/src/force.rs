@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use thunk::following::{self, Order};
-use thunk::{FailedThunks, ObjectName, Reduction, Store};
+use thunk::{FailedThunks, ObjectName, Reduction, Store, Thunk};
 
 use crate::backend::Backend;
 use crate::durations::Durations;
@@ -54,6 +54,8 @@ struct Engine<'a> {
     reductions: HashMap<ObjectName, Reduction>,
     /// Those of them that depend on more than the thunk says, by a completion somewhere below. They are not stored.
     passing: HashSet<ObjectName>,
+    /// Those of gg's own of which a reduction is known that is not the end of it: they returned thunks.
+    unfinished: HashSet<ObjectName>,
     /// What thunks gave that wait for thunks that they returned.
     returned: HashMap<NodeId, Returned>,
     /// Commands of this run whose inputs were completed, and a path that one of them looked for.
@@ -102,6 +104,7 @@ pub async fn force(
         waiting: HashMap::new(),
         reductions: HashMap::new(),
         passing: HashSet::new(),
+        unfinished: HashSet::new(),
         returned: HashMap::new(),
         completed: (0, None),
         summary: Summary::default(),
@@ -141,15 +144,28 @@ impl Engine<'_> {
 
     /// Adds a thunk and what it needs to the graph, as far as that is not known.
     fn add(&mut self, graph: &mut Graph, thunk: ObjectName) -> Result<NodeId> {
-        let (store, durations) = (self.store, &self.durations);
+        let (store, durations, home) = (self.store, &self.durations, &self.home);
         let mut found = Vec::new();
-        let mut reduced = |name: &ObjectName| {
-            let known = escapes::known(store, name).filter(|k| !returned::is_unfinished(store, &k.reduction));
-            let reduced = known.is_some();
-            found.extend(known.map(|known| (*name, known)));
-            reduced
+        let unfinished = &mut self.unfinished;
+        let mut reduced = |name: &ObjectName| match escapes::known(store, name) {
+            Some(known) if returned::is_unfinished(store, &known.reduction) => {
+                unfinished.insert(*name);
+                false
+            }
+            known => {
+                let reduced = known.is_some();
+                found.extend(known.map(|known| (*name, known)));
+                reduced
+            }
         };
-        let id = graph.add(store, thunk, &|thunk| durations.get(thunk), &mut reduced);
+        let mut estimate = |name: &ObjectName, thunk: &Thunk| {
+            if thunk.workdir.is_none() {
+                // One of gg's own: it may return a thunk, and that is read here.
+                home.want(*name);
+            }
+            durations.get(thunk)
+        };
+        let id = graph.add(store, thunk, &mut estimate, &mut reduced);
         for (name, Known { reduction, completed }) in found {
             self.summary.known += 1;
             self.wrote(graph, graph.id(&name), &reduction)?;
@@ -311,17 +327,17 @@ impl Work for Engine<'_> {
                 Err(why) => self.cannot_go_on(graph, id, &why)?,
             }));
         }
-        let thunk = self.store.thunk(&name)?;
-        let is_ours = thunk.workdir.is_some();
-        let resolved = if thunk.thunks.is_empty() {
-            // It is not known, or what is known of it is a thunk that it returned.
-            if is_ours {
+        let (resolved, is_ours) = if graph.needs(id).next().is_none() {
+            // What was looked up when it was added still holds. So it need not be read either.
+            if !self.unfinished.contains(&name) {
                 return Ok(Start::Run(self.wanted(name, name)));
             }
-            name
+            (name, false)
         } else {
+            let thunk = self.store.thunk(&name)?;
+            let is_ours = thunk.workdir.is_some();
             match resolve(thunk, |need| self.reductions.get(need).cloned()) {
-                Ok(resolved) => self.store.put_thunk(&resolved)?,
+                Ok(resolved) => (self.store.put_thunk(&resolved)?, is_ours),
                 Err(why) => return Ok(Start::Ends(self.cannot_go_on(graph, id, &why)?)),
             }
         };

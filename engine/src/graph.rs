@@ -89,7 +89,7 @@ const USUAL: Duration = Duration::from_millis(200);
 
 impl Graph {
     /// Adds a thunk and everything that it needs, as far as that is not reduced yet. `reduced` is asked once for each thunk
-    /// whether it is; `estimate` tells how long one that is not may take.
+    /// whether it is; `estimate` is shown one that is not, once it is read, and tells how long it may take.
     ///
     /// # Errors
     /// A thunk is not in the store, or is damaged. It has failed, then, and what needs it is blocked.
@@ -97,7 +97,7 @@ impl Graph {
         &mut self,
         store: &Store,
         name: ObjectName,
-        estimate: &dyn Fn(&Thunk) -> Option<Duration>,
+        estimate: &mut dyn FnMut(&ObjectName, &Thunk) -> Option<Duration>,
         reduced: &mut dyn FnMut(&ObjectName) -> bool,
     ) -> Result<NodeId> {
         if let Some(&id) = self.by_name.get(&name) {
@@ -120,7 +120,7 @@ impl Graph {
                     continue;
                 }
             };
-            let estimate = estimate(&thunk);
+            let estimate = estimate(&self.node(id).name, &thunk);
             self.node_mut(id).own = estimate.unwrap_or(USUAL).as_micros() as u64;
             self.node_mut(id).known = estimate.is_some();
             let mut needs: Vec<ObjectName> = thunk.thunks.iter().map(|t| t.from.thunk).collect();
@@ -318,6 +318,25 @@ impl Graph {
         let unreduced = || self.nodes.iter().filter(|node| node.state != State::Reduced);
         let path = unreduced().map(|node| node.remaining).max().unwrap_or(0);
         (Duration::from_micros(path), Duration::from_micros(unreduced().map(|node| node.own).sum()))
+    }
+
+    /// How long it takes at least with so many workers: what all who stand on the longest path need must be done before they begin.
+    pub fn least(&self, workers: usize) -> Duration {
+        let longest = |ids: &mut dyn Iterator<Item = NodeId>| ids.max_by_key(|id| self.node(*id).remaining);
+        let mut next = longest(&mut (0..self.nodes.len() as u32).map(NodeId));
+        let mut least = 0;
+        while let Some(id) = next {
+            let mut before = 0;
+            let mut seen = std::collections::HashSet::from([id]);
+            let mut open = vec![id];
+            while let Some(id) = open.pop() {
+                let needs = self.node(id).needs.iter().filter(|need| seen.insert(**need));
+                open.extend(needs.inspect(|need| before += self.node(**need).own));
+            }
+            least = least.max(before / workers as u64 + self.node(id).remaining);
+            next = longest(&mut self.node(id).users.iter().copied());
+        }
+        Duration::from_micros(least)
     }
 
     /// How many thunks are in which state.

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ impl Local {
         ours.set_nonblocking(true).context("cannot make a socket")?;
         let program = own::program()?;
         // Which says nothing there. /dev/null need not exist.
-        let nowhere = std::io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
+        let nowhere = io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
         let mut command = Command::new(&program);
         if !self.completes() {
             // What runs there is somebody else's. It must not find this machine's secrets in /proc.
@@ -91,19 +92,34 @@ impl Local {
             Some(worker) => worker,
             None => self.start()?,
         };
-        let lost = "the worker has died";
-        worker.stream.write_all(&protocol::frame(&Job { thunk: name.to_string() })).await.context(lost)?;
-        let mut head = [0u8; 4];
-        worker.stream.read_exact(&mut head).await.context(lost)?;
-        let mut body = vec![0u8; protocol::body_len(head)?];
-        worker.stream.read_exact(&mut body).await.context(lost)?;
-        let done = Done::decode(body.as_slice())?;
+        let job = protocol::frame(&Job { thunk: name.to_string() });
+        let done = worker.answer(&job).await.context("the worker has died")?;
+        let done = Done::decode(done.as_slice())?;
         if done.refused {
             self.refused.borrow_mut().insert(*name);
         }
         let answer = worker::read_answer(name, done);
         self.idle.borrow_mut().push(worker);
         answer
+    }
+}
+
+impl Worker {
+    /// What it answers to this message. Head and body come together, nearly always.
+    async fn answer(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
+        self.stream.write_all(message).await?;
+        let mut got = Vec::with_capacity(4096);
+        loop {
+            if self.stream.read_buf(&mut got).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some((head, body)) = got.split_first_chunk()
+                && body.len() >= protocol::body_len(*head)?
+            {
+                let head = head.len();
+                return Ok(got.split_off(head));
+            }
+        }
     }
 }
 

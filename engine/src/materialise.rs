@@ -179,7 +179,7 @@ fn copy(store: &Store, output: &ReducedOutput, to: &mut AtomicFile) -> Result<()
     let source = store.find(&name).with_context(|| format!("{name} is not in the store"))?;
     let mut from = File::open(&source)?;
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0u8; 1 << 17];
+    let mut buffer = [0u8; 1 << 15];
     loop {
         let n = from.read(&mut buffer)?;
         if n == 0 {

@@ -2,9 +2,9 @@
 //! What is to be forced: from names on the command line, from a list, or from the trace of the build that was recorded
 //! here last, to the placeholders that stand there now.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,8 @@ use crate::materialise::{Place, Target};
 pub struct Targets<'a> {
     store: &'a Store,
     seen: HashSet<PathBuf>,
+    /// Where directories really are.
+    directories: HashMap<PathBuf, PathBuf>,
     /// What was found.
     pub found: Vec<Target>,
 }
@@ -25,7 +27,7 @@ pub struct Targets<'a> {
 impl<'a> Targets<'a> {
     /// None yet.
     pub fn new(store: &'a Store) -> Self {
-        Self { store, seen: HashSet::new(), found: Vec::new() }
+        Self { store, seen: HashSet::new(), directories: HashMap::new(), found: Vec::new() }
     }
 
     /// A file or directory that the user named; what is no placeholder needs nothing.
@@ -69,12 +71,28 @@ impl<'a> Targets<'a> {
                 self.store.root().display()
             );
         }
-        let real =
-            std::fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))?;
+        let real = self.real(path).with_context(|| format!("cannot resolve {}", path.display()))?;
         if self.seen.insert(real.clone()) {
             self.found.push(Target { path: real, output: placeholder.output, place: Place::Placeholder });
         }
         Ok(())
+    }
+
+    /// The path without symbolic links. Many targets stand in one directory.
+    fn real(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return std::fs::canonicalize(path);
+        };
+        if directory.as_os_str().is_empty() || std::fs::symlink_metadata(path)?.is_symlink() {
+            return std::fs::canonicalize(path);
+        }
+        if let Some(real) = self.directories.get(directory) {
+            return Ok(real.join(name));
+        }
+        let real = std::fs::canonicalize(directory)?;
+        let path = real.join(name);
+        self.directories.insert(directory.into(), real);
+        Ok(path)
     }
 
     /// Adds what standard input lists, paths that end with NUL bytes.
@@ -83,7 +101,7 @@ impl<'a> Targets<'a> {
     /// It cannot be read, or as [`Targets::add`].
     pub fn add_list(&mut self) -> Result<()> {
         let mut list = Vec::new();
-        std::io::stdin().read_to_end(&mut list).context("cannot read the list of targets")?;
+        io::stdin().read_to_end(&mut list).context("cannot read the list of targets")?;
         for path in list.split(|&b| b == 0).filter(|p| !p.is_empty()) {
             self.add(Path::new(OsStr::from_bytes(path)))?;
         }

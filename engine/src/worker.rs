@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::io::BufReader;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
@@ -83,7 +84,8 @@ pub fn serve_if_asked() -> Option<Result<()>> {
 /// The store or the sandbox is not to be had.
 pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     // SAFETY: the engine that started this process put a socket there, and nothing else here uses it.
-    let mut stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
+    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
+    let mut stream = BufReader::new(stream);
     // SAFETY: prctl with integers only. An engine that is killed leaves no worker behind.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let store = Store::open(store_root)?;
@@ -98,7 +100,7 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
                 let result = protocol::Result::Broken(format!("{error:#}"));
-                protocol::write(&mut stream, &Done::from(result))?;
+                protocol::write(stream.get_mut(), &Done::from(result))?;
             }
             return Ok(());
         }
@@ -108,7 +110,7 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
             refused: matches!(error.downcast_ref(), Some(sandbox::Error::Refused(_))),
             ..protocol::Result::Broken(format!("{error:#}")).into()
         });
-        protocol::write(&mut stream, &done)?;
+        protocol::write(stream.get_mut(), &done)?;
     }
     Ok(())
 }

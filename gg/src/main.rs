@@ -8,6 +8,7 @@ mod facts;
 mod gc;
 mod graph;
 mod json;
+mod needs;
 mod pack;
 mod show;
 mod trace_json;

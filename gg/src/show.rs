@@ -26,6 +26,12 @@ pub struct Arguments {
     /// Which command made this file, from what, why it was or was not deferred, and who uses the file.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["json", "all"])]
     why: Option<PathBuf>,
+    /// What has to be brought to machines that have nothing, so that they can compute what was deferred.
+    #[arg(long, conflicts_with_all = ["json", "all", "why"])]
+    needs: bool,
+    /// Of that only what is new to those that have computed this other build.
+    #[arg(long, value_name = "TRACE", requires = "needs")]
+    beside: Option<PathBuf>,
 }
 
 /// Prints it.
@@ -38,6 +44,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(of) = &arguments.why {
         crate::why::why(&facts, of, &mut out)?;
+        return Ok(out.flush()?);
+    }
+    if arguments.needs {
+        crate::needs::run(&facts, arguments.beside.as_deref(), &mut out)?;
         return Ok(out.flush()?);
     }
     if arguments.json {

@@ -452,14 +452,25 @@ impl Store {
     /// # Errors
     /// The store does not hold it, or holds something else under its name.
     pub fn read(&self, name: &ObjectName) -> Result<Vec<u8>> {
-        let missing = || Error::Missing { name: *name, store: self.root.clone() };
-        let path = self.find(name).ok_or_else(missing)?;
-        let content = fs::read(&path).map_err(Error::io("read", &path))?;
-        let actual = ObjectName::of(name.kind(), &content);
-        if actual != *name {
-            return Err(Error::Corrupt { path, actual });
+        for executable in [false, true] {
+            let path = self.slot(name, executable);
+            let mut file = match File::open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(Error::io("read", &path))?,
+            };
+            let metadata = file.metadata().map_err(Error::io("look at", &path))?;
+            if !metadata.is_file() || metadata.len() != name.size() {
+                continue;
+            }
+            let mut content = vec![0; metadata.len() as usize];
+            file.read_exact(&mut content).map_err(Error::io("read", &path))?;
+            let actual = ObjectName::of(name.kind(), &content);
+            if actual != *name {
+                return Err(Error::Corrupt { path, actual });
+            }
+            return Ok(content);
         }
-        Ok(content)
+        Err(Error::Missing { name: *name, store: self.root.clone() })
     }
 
     /// A thunk of the store.
@@ -552,7 +563,8 @@ impl Store {
 /// Hashes a stream, copying it to `copy` on the way.
 fn hash_stream(from: &mut File, mut copy: Option<&File>) -> io::Result<ObjectName> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0u8; 1 << 17];
+    // Most files are small: what is larger than they are must be cheap to make.
+    let mut buffer = [0u8; 1 << 15];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(hasher.finish(ObjectKind::Value)),

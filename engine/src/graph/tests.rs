@@ -41,8 +41,10 @@ fn thunks_become_ready_when_their_inputs_are_reduced() {
     let store = Store::open(dir.path()).unwrap();
     let [a, b, _, d] = diamond(&store);
     let mut graph = Graph::default();
-    let estimate = |t: &Thunk| Some(Duration::from_secs(if t.outputs[0] == Path::new("/b") { 9 } else { 1 }));
-    let root = graph.add(&store, d, &estimate, &mut |_| false).unwrap();
+    let mut estimate = |_: &ObjectName, t: &Thunk| {
+        Some(Duration::from_secs(if t.outputs[0] == Path::new("/b") { 9 } else { 1 }))
+    };
+    let root = graph.add(&store, d, &mut estimate, &mut |_| false).unwrap();
     graph.prioritise();
     let first = graph.next_ready().unwrap();
     assert_eq!(graph.name(first), b, "the longest path first");
@@ -67,7 +69,7 @@ fn a_failure_blocks_what_needs_it_and_nothing_else() {
     let store = Store::open(dir.path()).unwrap();
     let [.., d] = diamond(&store);
     let mut graph = Graph::default();
-    graph.add(&store, d, &|_| None, &mut |_| false).unwrap();
+    graph.add(&store, d, &mut |_, _| None, &mut |_| false).unwrap();
     graph.prioritise();
     let first = graph.next_ready().unwrap();
     graph.failed(first);
@@ -84,7 +86,7 @@ fn a_graph_grows_while_it_is_worked_on() {
     let [a, b, _, d] = diamond(&store);
     let mut graph = Graph::default();
     let add = |graph: &mut Graph, name| {
-        let id = graph.add(&store, name, &|_| None, &mut |_| false).unwrap();
+        let id = graph.add(&store, name, &mut |_, _| None, &mut |_| false).unwrap();
         graph.prioritise_from(id);
         id
     };
@@ -111,7 +113,7 @@ fn what_a_thunk_returned_comes_before_its_users() {
     let store = Store::open(dir.path()).unwrap();
     let [_, _, c, d] = diamond(&store);
     let mut graph = Graph::default();
-    let add = |graph: &mut Graph, name| graph.add(&store, name, &|_| None, &mut |_| false).unwrap();
+    let add = |graph: &mut Graph, name| graph.add(&store, name, &mut |_, _| None, &mut |_| false).unwrap();
     let root = add(&mut graph, d);
     graph.prioritise();
     for _ in 0..2 {
@@ -147,7 +149,7 @@ fn what_is_reduced_is_not_looked_behind() {
         asked.push(*name);
         *name == c
     };
-    graph.add(&store, d, &|_| None, reduced).unwrap();
+    graph.add(&store, d, &mut |_, _| None, reduced).unwrap();
     assert_eq!(graph.counts().total, 3, "b is not needed");
     assert_eq!(asked.len(), 3);
     let (path, work) = graph.bounds();
@@ -174,7 +176,7 @@ fn what_needs_a_thunk_that_cannot_be_read_is_not_waited_for() {
     let gone = ObjectName::of(ObjectKind::Thunk, b"nowhere");
     let top = store.put_thunk(&thunk("/top", &[gone, d])).unwrap();
     let mut graph = Graph::default();
-    let mut add = |name| graph.add(&store, name, &|_| None, &mut |_| false);
+    let mut add = |name| graph.add(&store, name, &mut |_, _| None, &mut |_| false);
     add(top).expect_err("it is not in the store");
     let [top, gone, a] = [top, gone, a].map(|name| add(name).unwrap());
     assert_eq!(graph.state(top), State::Blocked);

@@ -63,6 +63,33 @@ fn describe_shows_a_thunk_by_placeholder_and_by_name() {
 }
 
 #[test]
+fn show_needs_tells_what_other_machines_have_to_be_given() {
+    let space = TestSpace::with(&[("a.c", "int a;\n"), ("b.c", "int bb;\n")]);
+    let needs = |options: &[&str]| -> Vec<(String, u64, u64)> {
+        let out = space.gg(&[&["show", "--needs"], options].concat()).ok().out();
+        let number = |word: &str| word.parse().expect("a number");
+        let rows = out.lines().skip(1).map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let what = words.iter().skip(2).filter(|word| word.parse::<u64>().is_err());
+            (what.copied().collect::<Vec<_>>().join(" "), number(words[0]), number(words[1]))
+        });
+        rows.collect()
+    };
+    space.ggtrace(&["-o", "first.trace", "gcc", "-c", "a.c"]).ok();
+    let first = needs(&[]);
+    assert_eq!((first[0].0.as_str(), first[0].1), ("thunks", 1));
+    let all = &first[4];
+    assert_eq!((all.0.as_str(), all.1), ("all", first[..4].iter().map(|row| row.1).sum()));
+    assert!(all.2 > 1 << 20, "a compiler is large: {first:?}");
+    space.force_all();
+    // What was computed there is there: the object need not be brought.
+    space.ggtrace_sh("gcc -c b.c && ar rc l.a a.o b.o").ok();
+    let second = needs(&["--beside", "first.trace"]);
+    assert_eq!((second[0].0.as_str(), second[0].1), ("thunks", 2));
+    assert_eq!((second[3].0.as_str(), second[3].1, second[3].2), ("other files", 1, 8), "b.c: {second:?}");
+}
+
+#[test]
 fn a_store_that_is_gone_is_not_made_again_by_looking_for_it() {
     let space = TestSpace::with(&[("a.c", "int main(void) { return 0; }\n")]);
     space.ggtrace(&["gcc", "-o", "prog", "a.c"]).ok();
