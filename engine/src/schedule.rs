@@ -116,6 +116,16 @@ const SHORT: Duration = Duration::from_millis(250);
 /// What has at least this share of the longest path left holds all others up: a copy is started before it is late.
 const CRITICAL: f64 = 0.8;
 
+/// Why second copies are started.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// The first takes much longer than it took before.
+    Late,
+    /// Nothing else is to be done. Then also what all others will wait for gets one, before it is late, and what takes longer than
+    /// anything so far.
+    Idle,
+}
+
 type Tasks = JoinSet<(NodeId, Answer)>;
 
 /// A thunk that a back end has.
@@ -196,6 +206,10 @@ impl Schedule {
         let slots = self.backend.job_count();
         loop {
             let copies = self.backend.copies_may_help();
+            if !self.stopping && copies && !self.is_crowded(slots) {
+                // Before what is ready: a slot for what is late gives back the one in which it hangs.
+                self.copy(&mut tasks, slots, Cause::Late);
+            }
             while !self.stopping {
                 let Some(id) = self.next(tasks.len(), slots, work) else { break };
                 match work.start(&mut self.graph, id)? {
@@ -204,7 +218,7 @@ impl Schedule {
                 }
             }
             if !self.stopping && copies {
-                self.copy(&mut tasks, slots);
+                self.copy(&mut tasks, slots, Cause::Idle);
             }
             work.show(&self.graph, self.running.len());
             if self.running.is_empty() && (self.stopping || orders.is_none()) {
@@ -231,7 +245,7 @@ impl Schedule {
                     return Ok(());
                 }
                 _ = tick.tick() => {
-                    if !self.stopping && copies {
+                    if !self.stopping && copies && self.is_crowded(slots) {
                         self.replace(&mut tasks);
                     }
                 }
@@ -279,12 +293,14 @@ impl Schedule {
         self.graph.expected(id).is_some_and(|expected| run.started.elapsed() > self.pace.late(expected))
     }
 
-    /// While other thunks wait for a slot, gives up what is late, and begins it anew: a second copy beside it would take a slot more.
-    /// Once only: it may take so long.
+    /// Do more thunks wait than there are slots? Then the build ends when all work is done, and no slot should be used twice for the same;
+    /// else it ends when the longest path does.
+    fn is_crowded(&self, slots: usize) -> bool {
+        self.graph.counts().ready as usize > slots
+    }
+
+    /// Gives up what is late, and begins it anew: a second copy beside it would take a slot more. Once only: it may take so long.
     fn replace(&mut self, tasks: &mut Tasks) {
-        if self.graph.counts().ready == 0 {
-            return;
-        }
         let late: Vec<_> = (self.running.iter())
             .filter(|(id, run)| run.copies.len() == 1 && !run.again && self.is_late(**id, run))
             .map(|(id, run)| (*id, run.resolved))
@@ -299,17 +315,19 @@ impl Schedule {
         }
     }
 
-    /// Nothing else is to be done: starts second copies in free slots, the longest path first, of what is late, of what all others
-    /// will wait for before it is, and of what takes longer than anything so far.
-    fn copy(&mut self, tasks: &mut Tasks, slots: usize) {
+    /// Starts second copies in free slots, of what the cause picks, the longest path first.
+    fn copy(&mut self, tasks: &mut Tasks, slots: usize, cause: Cause) {
         let free = slots.saturating_sub(tasks.len());
         if free == 0 {
             return;
         }
         let longest = self.running.keys().map(|id| self.graph.remaining(*id)).max().unwrap_or_default();
-        let wanted = |id: NodeId, run: &Run| {
-            let critical = longest > SHORT && self.graph.remaining(id) >= longest.mul_f64(CRITICAL);
-            critical || self.is_late(id, run) || run.started.elapsed() > self.longest.max(SHORT) * LATE
+        let wanted = |id: NodeId, run: &Run| match cause {
+            Cause::Late => self.is_late(id, run),
+            Cause::Idle => {
+                let critical = longest > SHORT && self.graph.remaining(id) >= longest.mul_f64(CRITICAL);
+                critical || run.started.elapsed() > self.longest.max(SHORT) * LATE
+            }
         };
         let mut chosen: Vec<_> = (self.running.iter())
             .filter(|(id, run)| run.copies.len() == 1 && wanted(**id, run))
