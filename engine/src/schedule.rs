@@ -296,7 +296,7 @@ impl Schedule {
     /// Do more thunks wait than there are slots? Then the build ends when all work is done, and no slot should be used twice for the same;
     /// else it ends when the longest path does.
     fn is_crowded(&self, slots: usize) -> bool {
-        self.graph.counts().ready as usize > slots
+        self.graph.counts().ready > slots
     }
 
     /// Gives up what is late, and begins it anew: a second copy beside it would take a slot more. Once only: it may take so long.
