@@ -29,10 +29,12 @@ fn makefile(before: &str, recipes: [&str; 3]) -> String {
 #[track_caller]
 fn same_with_and_without_shells(space: &TestSpace, before: &str, recipes: [&str; 3], arguments: &[&str]) {
     let build = [&["make"], arguments].concat();
-    for (kept, ran) in [("", 1), (KEPT, 4)] {
+    for kept in ["", KEPT] {
         space.write("Makefile", makefile(&format!("{kept}{before}"), recipes));
         let seen = space.same_as_plain(&build, Expect::make(3));
-        assert_eq!((seen.shown.deferred, seen.shown.ran), (3, ran), "{}", space.gg(&["show", "-a"]));
+        // Make alone, or the shells as well, and the programs that these start.
+        let is_as_expected = if kept.is_empty() { seen.shown.ran == 1 } else { seen.shown.ran >= 4 };
+        assert!(is_as_expected && seen.shown.deferred == 3, "{}", space.gg(&["show", "-a"]));
         assert!(kept.is_empty() || seen.cold.run == 0, "other thunks: {:?}", seen.cold);
         space.restore();
     }
