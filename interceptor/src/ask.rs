@@ -40,16 +40,18 @@ pub(crate) struct Request<'a> {
     pub(crate) stderr: Option<c_int>,
 }
 
-/// What the process, or its child, is to print before it exits.
-pub(crate) struct Prints {
-    /// A NUL follows the text.
+/// What comes with a reply.
+pub(crate) struct Rest {
+    /// What the process, or its child, is to print before it exits. A NUL follows the text.
     bytes: [u8; PRINT_MAX + 1],
     length: usize,
+    /// Where a child is to wait for the answer.
+    pub(crate) connection: Option<c_int>,
 }
 
-impl Prints {
+impl Rest {
     pub(crate) const fn nothing() -> Self {
-        Self { bytes: [0; PRINT_MAX + 1], length: 0 }
+        Self { bytes: [0; PRINT_MAX + 1], length: 0, connection: None }
     }
 
     pub(crate) fn text(&self) -> &[u8] {
@@ -71,11 +73,11 @@ impl Request<'_> {
     /// [`reply_kind::ORPHANED`], because tools that cannot read placeholders any more would leave wrong files behind, an empty archive
     /// for one.
     pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
-        self.ask_what_to_print(session, &mut Prints::nothing())
+        self.ask_all(session, &mut Rest::nothing())
     }
 
-    /// The same; what is to be printed before exiting is left to the caller.
-    pub(crate) fn ask_what_to_print(&self, session: &Session, prints: &mut Prints) -> Option<Reply> {
+    /// The same; what is to be printed before exiting, and where a child is to wait, is left to the caller.
+    pub(crate) fn ask_all(&self, session: &Session, rest: &mut Rest) -> Option<Reply> {
         for _ in 0..TRIES {
             let fd = match sys::connect(&session.address) {
                 Ok(fd) => fd,
@@ -91,8 +93,11 @@ impl Request<'_> {
                 }
                 Err(_) => return None,
             };
-            let reply = self.send(session, fd).and_then(|()| self.reply(fd, prints));
-            sys::close(fd);
+            let reply = self.send(session, fd).and_then(|()| self.reply(fd, rest));
+            match reply {
+                Some(reply) if reply.kind == reply_kind::PENDING => rest.connection = Some(fd),
+                _ => sys::close(fd),
+            }
             if reply.is_some() {
                 return reply;
             }
@@ -136,7 +141,7 @@ impl Request<'_> {
         (batch.sent == size_of::<wire::Request>() + fixed + strings).then_some(())
     }
 
-    fn reply(&self, fd: c_int, prints: &mut Prints) -> Option<Reply> {
+    fn reply(&self, fd: c_int, rest: &mut Rest) -> Option<Reply> {
         let mut reply = Reply::default();
         receive_all(fd, reply.as_bytes_mut())?;
         if reply.magic != MAGIC {
@@ -144,8 +149,8 @@ impl Request<'_> {
         }
         let mut left = reply.len as usize;
         if reply.kind == reply_kind::EXIT {
-            receive_all(fd, prints.bytes.get_mut(..left).filter(|_| left <= PRINT_MAX)?)?;
-            prints.length = left;
+            receive_all(fd, rest.bytes.get_mut(..left).filter(|_| left <= PRINT_MAX)?)?;
+            rest.length = left;
             return Some(reply);
         }
         let mut buffer = [0u8; 512];

@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use crate::arguments::{NAME_MAX, for_each_candidate, with_arguments};
-use crate::ask::{Prints, Request, write_all};
+use crate::ask::{Request, Rest, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc;
@@ -198,11 +198,11 @@ fn obey(
     for (fd, identity) in (0..).zip(&mut fds) {
         *identity = sys::fstat(fd).map(|stat| stat.identity()).unwrap_or_default();
     }
-    let mut prints = Prints::nothing();
-    match ask(session, path, argv, envp, fds, &mut prints) {
+    let mut rest = Rest::nothing();
+    match ask(session, path, argv, envp, fds, &mut rest) {
         Some(reply) => match reply.kind {
             reply_kind::EXIT => {
-                write_all(1, prints.text());
+                write_all(1, rest.text());
                 sys::exit_group(reply.value)
             }
             reply_kind::FAIL => Failure::Tracer(Errno(reply.value)),
@@ -247,7 +247,7 @@ fn ask(
     argv: Strings,
     envp: Strings,
     fds: [FdIdentity; 3],
-    prints: &mut Prints,
+    rest: &mut Rest,
 ) -> Option<Reply> {
     let mut buffer = [0; PATH_MAX];
     let cwd = sys::getcwd(&mut buffer);
@@ -267,7 +267,7 @@ fn ask(
         envp,
         stderr: Some(2),
     }
-    .ask_what_to_print(session, prints)
+    .ask_all(session, rest)
 }
 
 /// So many other descriptors are told of. Nearly all programs are given fewer.

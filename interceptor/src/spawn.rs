@@ -4,8 +4,8 @@
 
 use core::ffi::{CStr, c_char, c_int, c_short, c_void};
 
-use crate::arguments::for_each_candidate;
-use crate::ask::{Prints, Request, write_all};
+use crate::arguments::{for_each_candidate, with_arguments};
+use crate::ask::{Request, Rest, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::Next;
@@ -64,23 +64,22 @@ pub(crate) unsafe fn spawn(
     search: bool,
     arguments: Arguments,
 ) -> c_int {
-    let mut prints = Prints::nothing();
+    let mut rest = Rest::nothing();
     // SAFETY: as the caller promises.
-    let Answer { reply, only_exits, stdout } = match unsafe { ask(session, search, &arguments, &mut prints) }
-    {
+    let Answer { reply, only_exits, stdout } = match unsafe { ask(session, search, &arguments, &mut rest) } {
         Some(answer) => answer,
         // SAFETY: as the caller promises.
         None => return unsafe { arguments.call(function) },
     };
     match reply.kind {
         reply_kind::EXIT => {
-            let is_done = only_exits && print(stdout, prints.text());
+            let is_done = only_exits && print(stdout, rest.text());
             // SAFETY: as the caller promises.
             unsafe {
                 if is_done {
                     spawn_end(End::Exit(reply.value), &arguments)
                 } else {
-                    spawn_stand_in(session, reply.value, &prints, arguments)
+                    spawn_stand_in(session, reply.value, rest.string(), arguments)
                 }
             }
         }
@@ -89,6 +88,13 @@ pub(crate) unsafe fn spawn(
         // SAFETY: as the caller promises.
         reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, &arguments) },
         reply_kind::FAIL => reply.value,
+        reply_kind::PENDING => {
+            let connection = rest.connection.unwrap_or(-1);
+            // SAFETY: as the caller promises.
+            let result = unsafe { spawn_waiting(session, &reply, connection, arguments) };
+            sys::close(connection);
+            result
+        }
         _ => {
             let mut result = Errno::NOSYS.0;
             // SAFETY: as the caller promises.
@@ -110,7 +116,7 @@ struct Answer {
     stdout: Option<c_int>,
 }
 
-/// Prints in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
+/// Rest in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
 /// reads it any more.
 fn print(stdout: Option<c_int>, text: &[u8]) -> bool {
     if text.is_empty() {
@@ -128,7 +134,7 @@ fn print(stdout: Option<c_int>, text: &[u8]) -> bool {
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
 #[inline(never)]
-unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, prints: &mut Prints) -> Option<Answer> {
+unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut Rest) -> Option<Answer> {
     // SAFETY: as the caller promises.
     let (file, mut effects) = unsafe { (string(arguments.file)?, Effects::of(arguments.actions)) };
     let mut found = [0; PATH_MAX];
@@ -141,9 +147,13 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, prints: &m
     let cwd = effects.cwd().unwrap_or_else(|| sys::getcwd(&mut own_cwd));
     // SAFETY: as the caller promises.
     let (argv, envp) = unsafe { (Strings::new(arguments.argv), Strings::new(arguments.envp)) };
+    let fds_unknown = if effects.known { 0 } else { request_flags::FDS_UNKNOWN };
+    // A child that waits finds the program by the same name, and has the connection.
+    let can_wait = !search && file.to_bytes().starts_with(b"/") && effects.keeps_others();
+    let flags = request_flags::SPAWN | fds_unknown | if can_wait { request_flags::WAITS } else { 0 };
     let reply = Request {
         kind: request_kind::EXEC,
-        flags: request_flags::SPAWN | if effects.known { 0 } else { request_flags::FDS_UNKNOWN },
+        flags,
         // The caller goes on, perhaps with other threads: its mask must not be touched.
         umask: sys::umask_by_reading().unwrap_or_else(sys::umask),
         fds,
@@ -153,7 +163,7 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, prints: &m
         envp,
         stderr: effects.stderr(),
     }
-    .ask_what_to_print(session, prints)?;
+    .ask_all(session, rest)?;
     // SAFETY: as the caller promises.
     let only_exits = effects.only_descriptors && !unsafe { arguments.change_group() };
     Some(Answer { reply, only_exits, stdout: effects.stdout() })
@@ -190,15 +200,48 @@ unsafe fn spawn_end(end: End, arguments: &Arguments) -> c_int {
 ///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
-unsafe fn spawn_stand_in(session: &Session, code: c_int, prints: &Prints, arguments: Arguments) -> c_int {
+unsafe fn spawn_stand_in(
+    session: &Session,
+    code: c_int,
+    prints: Option<&CStr>,
+    arguments: Arguments,
+) -> c_int {
     let mut digits = [0; 16];
     let mut text = Text::new(&mut digits);
     // The kernel keeps the low eight bits of an exit code.
     text.push_number((code & 0xff) as u32);
     let Some(digits) = text.finish() else { return Errno::NOSYS.0 };
     let file = session.stand_in().as_ptr();
-    let text = prints.string().map_or(core::ptr::null(), CStr::as_ptr);
-    let argv = [file, digits.as_ptr(), text, core::ptr::null()];
+    let prints = prints.map_or(core::ptr::null(), CStr::as_ptr);
+    let argv = [file, digits.as_ptr(), prints, core::ptr::null()];
     // SAFETY: as the caller promises; path and arguments are our own.
     unsafe { Arguments { file, argv: argv.as_ptr(), ..arguments }.call(&next::posix_spawn) }
+}
+
+/// A real child that waits for the answer in our place: the stand-in, which prints and exits, or executes the program after all.
+///
+/// # Safety
+/// The arguments are as `posix_spawn` wants them.
+unsafe fn spawn_waiting(session: &Session, reply: &Reply, connection: c_int, arguments: Arguments) -> c_int {
+    let mut buffer = [0; 16];
+    let mut text = Text::new(&mut buffer);
+    text.push(&[wire::WAITING]).push_number(connection as u32);
+    let Some(waiting) = text.finish() else { return Errno::NOSYS.0 };
+    if sys::keep_over_exec(connection).is_err() {
+        return Errno::NOSYS.0;
+    }
+    // SAFETY: as the caller promises.
+    let (argv, envp) = unsafe { (Strings::new(arguments.argv), Strings::new(arguments.envp)) };
+    let file = session.stand_in().as_ptr();
+    let name = argv.iter().next().map_or(core::ptr::null(), CStr::as_ptr);
+    let mut result = Errno::NOMEM.0;
+    with_arguments(&[file, waiting.as_ptr(), arguments.file, name], argv, |argv| {
+        Change::of(reply).apply(session, envp, |envp| {
+            // SAFETY: as the caller promises; path, arguments and environment are good ones.
+            result = unsafe {
+                Arguments { file, argv: argv.as_ptr(), envp, ..arguments }.call(&next::posix_spawn)
+            };
+        });
+    });
+    result
 }

@@ -237,6 +237,11 @@ impl Effects {
         fds
     }
 
+    /// Will the child have our other descriptors, as far as these may be inherited?
+    pub(crate) fn keeps_others(&self) -> bool {
+        self.known && self.closed_from == c_int::MAX
+    }
+
     /// Which of our descriptors is the child's standard output, if one is.
     pub(crate) fn stdout(&self) -> Option<c_int> {
         match self.get(1) {

@@ -143,6 +143,12 @@ pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     call!(nr::WRITE, fd, bytes.as_ptr(), bytes.len())
 }
 
+/// The descriptor stays open in what is executed.
+pub(crate) fn keep_over_exec(fd: c_int) -> Result<(), Errno> {
+    const F_SETFD: c_int = 2;
+    call!(nr::FCNTL, fd, F_SETFD, 0).map(|_| ())
+}
+
 /// Can something be written there without waiting, as far as can be said now?
 pub(crate) fn takes_more(fd: c_int) -> bool {
     /// `struct pollfd`.

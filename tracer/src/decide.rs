@@ -84,8 +84,15 @@ fn unforced(what: &str, why: &str) -> Answer {
     Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {what} cannot be forced: {why}\n") }
 }
 
-/// A process is about to execute a program.
-pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
+/// Tells who asked that the answer is most likely that the command is done, but takes a moment: the id and the flags that the command will
+/// have if it runs after all.
+pub type Pending<'a> = &'a dyn Fn(u32, u32);
+
+/// Where nobody can be told.
+pub fn at_once(_: u32, _: u32) {}
+
+/// A process is about to execute a program. `pending` is called only if a child can wait.
+pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answer {
     let asked = recorder.started.elapsed();
     let program = &exec.invocation.program;
     // What make starts from now on fails: so it ends as it does after a command of its own has failed.
@@ -133,10 +140,18 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
         (Program::Busybox, Some(applet)) => recorder.program(program, applet).unwrap_or(facts),
         _ => facts,
     };
-    if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
+    let running = running(recorder, exec, &parent, &facts);
+    let mut told = None;
+    let pending = || {
+        if exec.waits {
+            let id = recorder.start(&parent, running.clone());
+            pending(id, flags(&facts.executable, running.carries, running.names));
+            told = Some(id);
+        }
+    };
+    if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command, pending) {
         return answer;
     }
-    let running = running(recorder, exec, &parent, &facts);
     if recorder.defers
         && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
     {
@@ -170,7 +185,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
     }
     let is_command = running.is_command(&parent);
     let drives = running.drives;
-    command.id = recorder.start(&parent, running);
+    command.id = told.unwrap_or_else(|| recorder.start(&parent, running));
     let needed = if carries {
         Needed::default()
     } else {
@@ -196,13 +211,15 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>) -> Answer {
     answer
 }
 
-/// Defers the command that a build driver has a shell start for it, so that the shell need not start either.
+/// Defers the command that a build driver has a shell start for it, so that the shell need not start either. `pending` is called as soon as
+/// that is likely.
 fn without_shell(
     recorder: &Recorder,
     exec: &Exec,
     parent: &Running,
     facts: &Facts,
     command: &Command,
+    pending: impl FnOnce(),
 ) -> Option<Answer> {
     let is_asked = recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja);
     let Line { command: inner, prints, moves } =
@@ -220,6 +237,7 @@ fn without_shell(
     if !moves.iter().all(gives) {
         return None;
     }
+    pending();
     let Deferred { thunk, outputs } = carry_out(recorder, &inner, &shell, &plan).ok()?;
     let Invocation { program, argv, cwd, .. } = inner.invocation;
     let command = Command {

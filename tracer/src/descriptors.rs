@@ -116,6 +116,7 @@ mod tests {
             spawned: false,
             marked: false,
             prints: false,
+            waits: false,
             invocation: Invocation::default(),
             umask: 0,
             fds,

@@ -53,6 +53,7 @@ impl Judge for Kernel {
             spawned: false,
             marked: false,
             prints: false,
+            waits: false,
             invocation: Invocation {
                 program,
                 argv: exec.argv.clone(),
@@ -63,7 +64,7 @@ impl Judge for Kernel {
             fds: Some(exec.fds.each_ref().map(|fd| fd.as_ref().map_or_else(FdIdentity::default, identity))),
             others: None,
         };
-        match decide::exec(recorder, &Arc::new(exec)) {
+        match decide::exec(recorder, &Arc::new(exec), &decide::at_once) {
             Answer::Run { .. } => Verdict::Go,
             Answer::Exit { code, .. } => Verdict::Exit(code as u8),
             Answer::Fail { errno, why } => failed(errno, &why),

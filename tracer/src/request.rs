@@ -54,6 +54,8 @@ pub struct Exec {
     pub marked: bool,
     /// Can the process be told to print something?
     pub prints: bool,
+    /// Can a child of the process wait for the answer?
+    pub waits: bool,
     /// The command.
     pub invocation: Invocation,
     /// File mode creation mask.
@@ -127,6 +129,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
                 spawned: head.flags & request_flags::SPAWN != 0,
                 marked: head.flags & request_flags::MARKED != 0,
                 prints: true,
+                waits: head.flags & request_flags::WAITS != 0,
                 invocation: Invocation { program, argv, env, cwd },
                 umask: head.umask & 0o777,
                 fds: (head.flags & request_flags::FDS_UNKNOWN == 0).then_some(head.fds),

@@ -50,7 +50,7 @@ impl Server {
 
     fn work(self: &Arc<Self>) {
         loop {
-            let Ok((mut stream, _)) = self.listener.accept() else {
+            let Ok((stream, _)) = self.listener.accept() else {
                 // Out of descriptors, most likely: others will close theirs.
                 std::thread::sleep(Duration::from_millis(10));
                 continue;
@@ -60,7 +60,7 @@ impl Server {
             }
             let _ = stream.set_read_timeout(Some(PATIENCE));
             // An error means that the process has gone: nobody waits for an answer.
-            let _ = serve(&self.recorder, &mut stream);
+            let _ = serve(&self.recorder, &stream);
             drop(stream);
             // In one step: a thread that is counted must not end, or nobody might be left to wait.
             let stay = |idle| (idle < MAX_IDLE).then_some(idle + 1);
@@ -69,6 +69,10 @@ impl Server {
             }
         }
     }
+}
+
+fn reply() -> Reply {
+    Reply { magic: wire::MAGIC, ..Reply::default() }
 }
 
 /// The command of a process that says that it belongs to this one. A program that a static one has started has the number of that one in
@@ -98,13 +102,18 @@ fn peer(stream: &UnixStream) -> Option<u32> {
     u32::try_from(peer.pid).ok().filter(|&pid| result == 0 && pid > 0)
 }
 
-fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
-    let answer = match request::read(stream)? {
+fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
+    let answer = match request::read(&mut stream)? {
         Request::Exec(mut exec) => {
             // As we number it: in a namespace of its own it has another number.
             exec.pid = peer(stream).unwrap_or(exec.pid);
             exec.parent = command_of(recorder, exec.pid, exec.parent);
-            decide::exec(recorder, &Arc::new(*exec))
+            let pending = |command, flags| {
+                let reply = Reply { kind: reply_kind::PENDING, command, flags, ..reply() };
+                // Who is not there any more does not wait.
+                let _ = { stream }.write_all(reply.as_bytes());
+            };
+            decide::exec(recorder, &Arc::new(*exec), &pending)
         }
         Request::Open { path, pid, command } => {
             let pid = peer(stream).unwrap_or(pid);
@@ -117,7 +126,7 @@ fn serve(recorder: &Recorder, stream: &mut UnixStream) -> io::Result<()> {
             Answer::Run { command: 0, flags: 0 }
         }
     };
-    let mut reply = Reply { magic: wire::MAGIC, ..Reply::default() };
+    let mut reply = reply();
     let mut message = Vec::new();
     match answer {
         Answer::Run { command, flags } => {

@@ -290,12 +290,13 @@ fn preload(
         spawned: false,
         marked: false,
         prints: false,
+        waits: false,
         invocation,
         umask,
         fds: Some(fds),
         others: None,
     };
-    let (id, flags) = match decide::exec(recorder, &Arc::new(exec)) {
+    let (id, flags) = match decide::exec(recorder, &Arc::new(exec), &decide::at_once) {
         Answer::Run { command, flags } => (command, flags),
         Answer::Exit { code, .. } => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
         Answer::Fail { errno, why } => {

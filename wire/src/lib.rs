@@ -79,6 +79,10 @@ pub fn head_is_placeholder(head: &[u8]) -> bool {
     head.len() >= i + PLACEHOLDER_MARK.len() && head[i..].starts_with(PLACEHOLDER_MARK)
 }
 
+/// The first byte of the stand-in's first argument where it is to wait for the answer: the number of the connection follows, and as further
+/// arguments the path of the program and what that is executed with.
+pub const WAITING: u8 = b'w';
+
 /// No command is told to print more: a pipe takes as much at once, whatever else is in it (`PIPE_BUF`).
 pub const PRINT_MAX: usize = 2048;
 
@@ -109,6 +113,8 @@ pub mod request_flags {
     pub const MARKED: u32 = 16;
     /// `EXEC`: the payload begins with all other descriptors that the program will have.
     pub const OTHERS: u32 = 32;
+    /// `EXEC`, with `SPAWN`: the caller can have a child wait for the answer.
+    pub const WAITS: u32 = 64;
 }
 
 /// What a reply says.
@@ -120,6 +126,9 @@ pub mod reply_kind {
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload to standard error.
     pub const FAIL: u32 = 3;
+    /// It is most likely [`EXIT`], which takes a moment: a child is to wait for what comes after this on the same connection. Said only to who
+    /// asks with [`super::request_flags::WAITS`]; the command's id and flags are those that a [`RUN`] would have.
+    pub const PENDING: u32 = 5;
     /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
     pub const ORPHANED: u32 = 4;
 }

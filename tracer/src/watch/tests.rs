@@ -22,6 +22,7 @@ fn exec(pid: u32, spawned: bool, argument: &str) -> Arc<Exec> {
         spawned,
         marked: false,
         prints: true,
+        waits: false,
         invocation,
         umask: 0o022,
         fds: None,
