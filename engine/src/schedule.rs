@@ -109,53 +109,30 @@ pub struct Tally {
 
 /// A back end that fails this often with one thunk will not do it.
 const TRIES: u32 = 3;
-/// A run that takes longer than this many times what was expected, by the pace of all others, is taken to hang behind.
+/// A run that takes longer than this many times what was expected is taken to hang behind.
 const LATE: u32 = 2;
 /// Expectations below this are no ground for a copy.
-const SHORT: Duration = Duration::from_millis(250);
+const SHORT: Duration = Duration::from_millis(500);
 /// What has at least this share of the longest path left holds all others up: a copy is started before it is late.
 const CRITICAL: f64 = 0.8;
 
-/// Why second copies are started.
+type Tasks = JoinSet<(NodeId, Answer)>;
+
+/// Why a second copy is started.
 #[derive(Clone, Copy)]
 enum Cause {
     /// The first takes much longer than it took before.
     Late,
-    /// Nothing else is to be done. Then also what all others will wait for gets one, before it is late, and what takes longer than
-    /// anything so far.
+    /// Nothing else is to be done. Then also what all others will wait for gets one, before it is late, and what
+    /// takes longer than anything so far.
     Idle,
 }
-
-type Tasks = JoinSet<(NodeId, Answer)>;
 
 /// A thunk that a back end has.
 struct Run {
     resolved: ObjectName,
     started: Instant,
     copies: Vec<AbortHandle>,
-    /// It was given up once, and begun anew.
-    again: bool,
-}
-
-/// How long runs take, against what was expected of them: workers may be slower than those that the expectations come from.
-struct Pace(f64);
-
-impl Pace {
-    /// Moves towards the median, which a few runs that hang behind leave where it is.
-    const STEP: f64 = 1.02;
-
-    fn note(&mut self, expected: Duration, taken: Duration) {
-        // Of short runs other things than their work take most of the time.
-        if expected >= SHORT {
-            let slower = taken > expected.mul_f64(self.0);
-            self.0 = if slower { self.0 * Self::STEP } else { self.0 / Self::STEP };
-        }
-    }
-
-    /// After so long, a run of which this was expected hangs behind.
-    fn late(&self, expected: Duration) -> Duration {
-        expected.max(SHORT).mul_f64(self.0.max(1.0)) * LATE
-    }
 }
 
 /// The loop's state.
@@ -167,7 +144,6 @@ pub struct Schedule {
     tries: HashMap<NodeId, u32>,
     /// The longest run so far.
     longest: Duration,
-    pace: Pace,
     stopping: bool,
     tally: Tally,
 }
@@ -191,7 +167,6 @@ impl Schedule {
             running: HashMap::new(),
             tries: HashMap::new(),
             longest: Duration::ZERO,
-            pace: Pace(1.0),
             stopping: false,
             tally: Tally::default(),
         };
@@ -206,7 +181,7 @@ impl Schedule {
         let slots = self.backend.job_count();
         loop {
             let copies = self.backend.copies_may_help();
-            if !self.stopping && copies && !self.is_crowded(slots) {
+            if !self.stopping && copies {
                 // Before what is ready: a slot for what is late gives back the one in which it hangs.
                 self.copy(&mut tasks, slots, Cause::Late);
             }
@@ -244,11 +219,7 @@ impl Schedule {
                     self.tally.interrupted = true;
                     return Ok(());
                 }
-                _ = tick.tick() => {
-                    if !self.stopping && copies && self.is_crowded(slots) {
-                        self.replace(&mut tasks);
-                    }
-                }
+                _ = tick.tick() => {}
             }
         }
     }
@@ -283,36 +254,8 @@ impl Schedule {
             resolved,
             started: Instant::now(),
             copies: Vec::new(),
-            again: false,
         });
         run.copies.push(handle);
-    }
-
-    /// Does a run take much longer than it took before?
-    fn is_late(&self, id: NodeId, run: &Run) -> bool {
-        self.graph.expected(id).is_some_and(|expected| run.started.elapsed() > self.pace.late(expected))
-    }
-
-    /// Do more thunks wait than there are slots? Then the build ends when all work is done, and no slot should be used twice for the same;
-    /// else it ends when the longest path does.
-    fn is_crowded(&self, slots: usize) -> bool {
-        self.graph.counts().ready > slots
-    }
-
-    /// Gives up what is late, and begins it anew: a second copy beside it would take a slot more. Once only: it may take so long.
-    fn replace(&mut self, tasks: &mut Tasks) {
-        let late: Vec<_> = (self.running.iter())
-            .filter(|(id, run)| run.copies.len() == 1 && !run.again && self.is_late(**id, run))
-            .map(|(id, run)| (*id, run.resolved))
-            .collect();
-        for (id, resolved) in late {
-            if let Some(run) = self.running.get_mut(&id) {
-                run.copies.drain(..).for_each(|copy| copy.abort());
-                (run.started, run.again) = (Instant::now(), true);
-            }
-            self.tally.copies += 1;
-            self.dispatch(tasks, id, resolved);
-        }
     }
 
     /// Starts second copies in free slots, of what the cause picks, the longest path first.
@@ -321,18 +264,21 @@ impl Schedule {
         if free == 0 {
             return;
         }
+        let single = || self.running.iter().filter(|(_, run)| run.copies.len() == 1);
         let longest = self.running.keys().map(|id| self.graph.remaining(*id)).max().unwrap_or_default();
         let wanted = |id: NodeId, run: &Run| match cause {
-            Cause::Late => self.is_late(id, run),
+            Cause::Late => {
+                let expected = self.graph.expected(id);
+                expected.is_some_and(|expected| run.started.elapsed() > expected.max(SHORT) * LATE)
+            }
             Cause::Idle => {
-                let critical = longest > SHORT && self.graph.remaining(id) >= longest.mul_f64(CRITICAL);
-                critical || run.started.elapsed() > self.longest.max(SHORT) * LATE
+                let (remaining, elapsed) = (self.graph.remaining(id), run.started.elapsed());
+                let critical = longest > SHORT && remaining >= longest.mul_f64(CRITICAL);
+                critical || elapsed > self.longest.max(SHORT) * LATE
             }
         };
-        let mut chosen: Vec<_> = (self.running.iter())
-            .filter(|(id, run)| run.copies.len() == 1 && wanted(**id, run))
-            .map(|(id, run)| (*id, run.resolved))
-            .collect();
+        let mut chosen: Vec<_> =
+            single().filter(|(id, run)| wanted(**id, run)).map(|(id, run)| (*id, run.resolved)).collect();
         chosen.sort_unstable_by_key(|(id, _)| (std::cmp::Reverse(self.graph.remaining(*id)), *id));
         for (id, resolved) in chosen.into_iter().take(free) {
             self.tally.copies += 1;
@@ -372,11 +318,7 @@ impl Schedule {
             return Ok(());
         }
         if let Some(run) = self.running.remove(&id) {
-            let taken = run.started.elapsed();
-            self.longest = self.longest.max(taken);
-            if let Some(expected) = self.graph.expected(id) {
-                self.pace.note(expected, taken);
-            }
+            self.longest = self.longest.max(run.started.elapsed());
             run.copies.iter().for_each(AbortHandle::abort);
         }
         match answer {

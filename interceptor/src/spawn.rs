@@ -116,7 +116,7 @@ struct Answer {
     stdout: Option<c_int>,
 }
 
-/// Rest in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
+/// Prints in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
 /// reads it any more.
 fn print(stdout: Option<c_int>, text: &[u8]) -> bool {
     if text.is_empty() {

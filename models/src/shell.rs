@@ -2,7 +2,7 @@
 //! What a shell does with a command line, as far as that can be said without being one: prints, changes its directory, starts
 //! programs, one after the other. Make and ninja start a shell for nearly every command, most of which are no more than that.
 //!
-//! Understood is what all POSIX shells take in the same way (POSIX.1-2017, XCU 2.2, 2.3, 2.9): words without expansions, quoted or not, in
+//! Understood is what dash and bash take as POSIX has it (POSIX.1-2017, XCU 2.2, 2.3, 2.9): words without expansions, quoted or not, in
 //! simple commands that `;`, `&&` or a newline joins. Everything else is [`None`], also what is no mistake: the shell itself has to do
 //! it. Knows no files and no programs.
 
@@ -39,26 +39,24 @@ pub fn parse(script: &[u8]) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     let mut words = Vec::new();
     let mut reader = Reader { script, at: 0 };
-    // After `&&` a command has to come; after `;` and a newline none need.
-    let mut wanted = false;
+    // Printing may fail. It makes no difference where a command comes after it, whatever became of it.
+    let mut printed = false;
     loop {
         match reader.token()? {
-            Token::Word(word) => {
-                words.push(word);
-                continue;
-            }
-            Token::Newline if words.is_empty() => continue,
-            Token::End if words.is_empty() && !wanted => return Some(steps),
+            Token::Word(word) => words.push(word),
+            Token::Newline if words.is_empty() => {}
+            Token::End if words.is_empty() => return (!printed).then_some(steps),
+            // `; ;`, `&& ;`
+            _ if words.is_empty() => return None,
             separator => {
-                if !words.is_empty() {
-                    steps.extend(simple(std::mem::take(&mut words))?);
-                } else {
-                    // `; ;`, `&& ;`
-                    return None;
-                }
-                wanted = separator == Token::And;
-                if separator == Token::End {
-                    return Some(steps);
+                let step = simple(std::mem::take(&mut words))?;
+                printed = matches!(step, Some(Step::Print(_)));
+                steps.extend(step);
+                match separator {
+                    Token::And if printed || !reader.goes_on() => return None,
+                    Token::End if printed => return None,
+                    Token::End => return Some(steps),
+                    _ => {}
                 }
             }
         }
@@ -108,6 +106,12 @@ impl Reader<'_> {
         while self.script.get(self.at..).is_some_and(|rest| rest.starts_with(b"\\\n")) {
             self.at += 2;
         }
+    }
+
+    /// Is anything left but blanks and newlines?
+    fn goes_on(&self) -> bool {
+        let rest = self.script.get(self.at..).unwrap_or_default();
+        rest.iter().any(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\\'))
     }
 
     /// The next token; nothing where it is not one of ours.
@@ -179,8 +183,7 @@ impl Reader<'_> {
                 b'$' | b'`' | b'*' | b'?' | b'[' | b'<' | b'>' | b'(' | b')' | b'{' | b'|' => return None,
                 // A home directory where a word begins or something is assigned; kept anywhere else, but who needs that.
                 b'~' => return None,
-                // csh's history, and the command that zsh would look up.
-                b'!' | b'^' | b'=' if word.text.is_empty() => return None,
+                b'!' if word.text.is_empty() => return None,
                 _ if is_plain(byte) => {
                     word.text.push(byte);
                     if is_bare {
@@ -218,7 +221,7 @@ impl Reader<'_> {
     }
 }
 
-/// Is it a byte that no shell takes for anything special because of its encoding, or uses itself to mark something?
+/// Is it a byte that is nothing special because of its encoding, and that no shell uses itself to mark something?
 fn is_plain(byte: u8) -> bool {
     byte == b'\t' || byte == b' ' || byte.is_ascii_graphic()
 }
@@ -259,8 +262,8 @@ fn run(variables: Vec<(OsString, OsString)>, argv: Vec<Vec<u8>>) -> Step {
     Step::Run { variables, argv: argv.into_iter().map(OsString::from_vec).collect() }
 }
 
-/// Does some shell do this itself, or is it a part of its grammar? Of dash, bash, busybox, ksh; those that these have in addition as
-/// commands of their own, as `test` and `kill`, too.
+/// Do dash or bash do this themselves, or is it a part of their grammar? Also what they have in addition as commands of their own, as
+/// `test` and `kill`.
 fn is_special(name: &[u8]) -> bool {
     const NAMES: &[&[u8]] = &[
         b"!",
@@ -270,14 +273,12 @@ fn is_special(name: &[u8]) -> bool {
         b"[[",
         b"]]",
         b"alias",
-        b"autoload",
         b"bg",
         b"bind",
         b"break",
         b"builtin",
         b"caller",
         b"case",
-        b"cat",
         b"cd",
         b"chdir",
         b"command",
@@ -304,45 +305,33 @@ fn is_special(name: &[u8]) -> bool {
         b"fc",
         b"fg",
         b"fi",
-        b"float",
         b"for",
         b"function",
-        b"functions",
-        b"getconf",
         b"getopts",
         b"hash",
-        b"hist",
-        b"history",
         b"help",
+        b"history",
         b"if",
         b"in",
-        b"integer",
         b"jobs",
         b"kill",
         b"let",
         b"local",
         b"logout",
         b"mapfile",
-        b"nameref",
-        b"nohup",
         b"popd",
-        b"print",
         b"printf",
         b"pushd",
         b"pwd",
-        b"r",
         b"read",
         b"readarray",
         b"readonly",
-        b"redirect",
         b"return",
         b"select",
         b"set",
         b"shift",
         b"shopt",
-        b"sleep",
         b"source",
-        b"stop",
         b"suspend",
         b"test",
         b"then",
@@ -358,7 +347,6 @@ fn is_special(name: &[u8]) -> bool {
         b"unset",
         b"until",
         b"wait",
-        b"whence",
         b"while",
         b"{",
         b"}",

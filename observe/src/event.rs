@@ -75,6 +75,8 @@ pub struct Access {
 pub enum Transfer {
     /// The old name is gone, and what was at the new one too.
     Rename,
+    /// The same by a call that fails if something is at the new name (`RENAME_NOREPLACE`).
+    RenameToNew,
     /// Both names exist and have changed places.
     Exchange,
     /// Both names stand for the same file.

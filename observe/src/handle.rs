@@ -152,13 +152,17 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
         },
         Call::Rename(from, to, flags) => {
             let flags = flags.map_or(0, |flags| arg(flags) as u32);
-            let exchange = flags & libc::RENAME_EXCHANGE != 0;
+            let replace = flags & libc::RENAME_NOREPLACE == 0;
             Request::Transfer {
-                how: if exchange { Transfer::Exchange } else { Transfer::Rename },
+                how: match () {
+                    () if flags & libc::RENAME_EXCHANGE != 0 => Transfer::Exchange,
+                    () if replace => Transfer::Rename,
+                    () => Transfer::RenameToNew,
+                },
                 from: context.path_or_descriptor(from, args)?,
                 to: context.path(to, args)?,
                 follow: false,
-                replace: flags & libc::RENAME_NOREPLACE == 0,
+                replace,
             }
         }
         Call::Attributes(at, links, attribute) => Request::Attributes {
@@ -249,7 +253,9 @@ impl Open {
 
     fn access(&self) -> Access {
         let (reads, writes) = self.mode();
-        Access { reads, writes, created: self.created, emptied: self.has(libc::O_TRUNC) }
+        // With O_EXCL there was nothing to be emptied.
+        let emptied = self.has(libc::O_TRUNC) && !self.has(libc::O_EXCL);
+        Access { reads, writes, created: self.created, emptied }
     }
 }
 

@@ -215,9 +215,13 @@ impl Touches {
 
     fn transferred(&mut self, how: Transfer, from: &Place, to: &Place) {
         match how {
-            Transfer::Rename => {
+            Transfer::Rename | Transfer::RenameToNew => {
                 self.depend(from.clone(), Use::MovedAway);
-                self.change(to, Use::MovedHere, None);
+                if how == Transfer::RenameToNew {
+                    self.change_noticing(to, Use::MovedHere, false);
+                } else {
+                    self.change(to, Use::MovedHere, None);
+                }
                 self.make_own(from);
             }
             Transfer::Exchange => {

@@ -118,10 +118,10 @@ impl Learned {
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
 pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
     let mut reason = None;
-    for observed in Learned::get(place, exec) {
+    for (age, observed) in Learned::get(place, exec).into_iter().enumerate() {
         let done = match observed.obstacles.first() {
             Some(why) => Err(why.clone()),
-            None => again(recorder, exec, &observed),
+            None => again(recorder, exec, &observed, age == 0),
         };
         match done {
             Ok(deferred) => return Some(Ok(deferred)),
@@ -131,7 +131,8 @@ pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<D
     reason
 }
 
-fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferred, String> {
+/// `last`: is it what the command did last? How it did before that, with other inputs, does not tell what it does with these.
+fn again(recorder: &Recorder, exec: &Exec, observed: &Observed, last: bool) -> Result<Deferred, String> {
     let name = observed.thunk.ok_or("it has no thunk")?;
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
     if let Some(path) = thunk.optional_outputs.first() {
@@ -142,6 +143,9 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed) -> Result<Deferr
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;
     if let Some(changed) = &changed {
+        if !last {
+            return Err("it did otherwise since, and its inputs have changed".into());
+        }
         may_follow(&thunk, changed, &exec.invocation.argv)?;
         acts_on_inputs_alone(recorder, observed, changed)?;
     }

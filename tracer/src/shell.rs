@@ -58,7 +58,8 @@ impl Move {
             let may = access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
             std::fs::metadata(directory).ok().filter(|_| may).map(|metadata| metadata.dev())
         };
-        (from != to && directory(&from)? == directory(&to)?).then_some(Self { from, to })
+        let is_same = real_place(&from).ok()? == real_place(&to).ok()?;
+        (!is_same && directory(&from)? == directory(&to)?).then_some(Self { from, to })
     }
 
     /// Does it.
@@ -95,10 +96,21 @@ pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
                 let next = execute(exec, &place, variables, argv)?;
                 match &command {
                     None => command = Some(next),
-                    Some(_) => moves.push(Move::of(recorder, &next)?),
+                    Some(_) => {
+                        let moved = Move::of(recorder, &next)?;
+                        // Each once, and none of them onto another: then their order makes no difference.
+                        let apart = |other: &Move| {
+                            ![&other.from, &other.to].contains(&&moved.from) && other.to != moved.to
+                        };
+                        moves.iter().all(apart).then(|| moves.push(moved))?;
+                    }
                 }
             }
         }
+    }
+    let closed = exec.fds.is_some_and(|fds| fds[1].mode == 0);
+    if closed && !prints.is_empty() {
+        return None;
     }
     // The process that is to print takes no more.
     (prints.len() <= wire::PRINT_MAX).then_some(Line { command: command?, prints, moves })
@@ -106,7 +118,8 @@ pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
 
 /// Is it a shell that keeps to what all keep to, and reads no file of the user's first?
 fn is_understood(facts: &Facts, called: &OsStr) -> bool {
-    const SHELLS: [&str; 5] = ["ash", "bash", "busybox", "dash", "sh"];
+    // busybox has programs of its own where others look into PATH.
+    const SHELLS: [&str; 4] = ["ash", "bash", "dash", "sh"];
     let is_one = |path: &Path| path.file_name().is_some_and(|name| SHELLS.iter().any(|shell| name == *shell));
     facts.program == Program::Shell && is_one(&facts.real) && is_one(Path::new(called))
 }
@@ -149,7 +162,8 @@ impl Place {
         for part in self.called.join(to).components() {
             match part {
                 Component::CurDir => {}
-                Component::ParentDir if std::fs::symlink_metadata(&called).ok()?.is_symlink() => return None,
+                // The way up from a directory, not from a link to one.
+                Component::ParentDir if !std::fs::symlink_metadata(&called).ok()?.is_dir() => return None,
                 Component::ParentDir => {
                     called.pop();
                 }
@@ -193,8 +207,8 @@ fn execute(
 
 /// Where shells find a program.
 fn find(name: &OsStr, path: &OsStr, cwd: &Path) -> Option<PathBuf> {
-    // `%builtin` in the path of busybox and dash.
-    if name.is_empty() || path.as_bytes().contains(&b'%') {
+    // `%builtin` in the path of dash; a home directory in that of bash.
+    if name.is_empty() || path.as_bytes().iter().any(|byte| b"%~".contains(byte)) {
         return None;
     }
     let directories = path.as_bytes().split(|&byte| byte == b':').map(OsStr::from_bytes);

@@ -215,13 +215,16 @@ impl Uploads {
         waiting.retain(|name| !self.is_there(name));
         let uploads = stream::iter(packs::divide(waiting.into_iter().collect())).map(|members| async {
             let pack = packs::pack(&self.store, members)?;
-            let doubtful = self.doubtful.borrow_mut().remove(&pack.name);
+            let doubtful = self.doubtful.borrow().contains(&pack.name);
             self.sharing.put_content(&pack.name, pack.content, doubtful).await?;
+            self.doubtful.borrow_mut().remove(&pack.name);
             self.packed.borrow_mut().add(&pack.name, &pack.members);
             Ok(())
         });
         let uploads: Vec<Result<()>> = uploads.buffer_unordered(AT_ONCE).collect().await;
-        uploads.into_iter().collect()
+        // What others wanted is theirs to be told of.
+        let outcome = uploads.into_iter().collect();
+        if names.iter().all(|name| self.is_there(name)) { Ok(()) } else { outcome }
     }
 
     /// The function did not find these. Objects are looked after again, those among them that the thunk needs; what is in packs is packed

@@ -353,13 +353,6 @@ impl List {
         if same > 1 { Place::Unclear(file) } else { Place::Order(file, place) }
     }
 
-    /// Where gcc goes on, for `#include_next`, from a file that it found beside the including one.
-    pub fn behind(&self, view: View<'_>, here: DirId) -> Start {
-        let identity = view.identity(here);
-        let place = self.order.all.iter().position(|&dir| view.identity(dir) == identity);
-        Start::From(place.map_or(0, |place| place + 1))
-    }
-
     /// The working directory.
     pub fn cwd(&self) -> DirId {
         self.order.cwd

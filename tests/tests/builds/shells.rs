@@ -44,7 +44,7 @@ fn same_with_and_without_shells(space: &TestSpace, before: &str, recipes: [&str;
 fn a_shell_that_only_prints_and_compiles_is_not_started() {
     let recipes = [
         "printf \"CC\\t%s\\n\" $@; $(CC) -DNUMBER=\\(0\\) -g -c -o $@ $<",
-        "echo '  CC  ' $@ && LC_ALL=C $(CC) -g -MD -c -o $@ 'sub/b.c'",
+        "echo '  CC  ' $@; LC_ALL=C $(CC) -g -MD -c -o $@ 'sub/b.c'",
         "printf '%s, ' $^; echo done; $(CC) -o \"$@\" $^",
     ];
     same_with_and_without_shells(&sources(), "", recipes, &[]);
@@ -114,6 +114,9 @@ fn what_is_wrong_is_told_by_the_shell() {
         "cc -DNUMBER=1 -c a.c && mv -f b.o c.o",
         "cc -DNUMBER=1 -c a.c && mv -f a.o nowhere/a.o",
         "cc -DNUMBER=1 -c a.c && mv -f a.o a.o",
+        "cc -DNUMBER=1 -c a.c && mv -f a.o sub/../a.o",
+        "cc -DNUMBER=1 -c a.c && mv -f a.o b.o && mv -f a.o c.o",
+        "cd a.c/.. && cc -DNUMBER=1 -c a.c",
     ] {
         let space = sources();
         space.write("Makefile", format!("a.o:\n\t@echo tried; {recipe}\n"));
@@ -159,7 +162,7 @@ fn what_is_printed_comes_in_order_and_whole() {
     for text in ["x", &long[..2000], &long] {
         space.write(
             "Makefile",
-            format!("all: ; @echo before\n\t@echo '{text}'; cc -DNUMBER=1 -c a.c; echo; echo after\n\t@echo end; false\n"),
+            format!("all: ; @echo before\n\t@echo '{text}'; cc -DNUMBER=1 -c a.c\n\t@echo end; false\n"),
         );
         let plain = space.run(&["make"]);
         let recorded = space.ggtrace(&["make"]);

@@ -178,7 +178,8 @@ impl<'a> Decoder<'a> {
             reads: mode == libc::O_RDONLY || mode == libc::O_RDWR,
             writes: mode == libc::O_WRONLY || mode == libc::O_RDWR,
             created: record.bits & bits::CREATED != 0,
-            emptied: has(libc::O_TRUNC),
+            // With O_EXCL there was nothing to be emptied.
+            emptied: has(libc::O_TRUNC) && !has(libc::O_EXCL),
         };
         let (place, found) = self.files.opened(path);
         let kind = match record.bits {
@@ -204,6 +205,7 @@ impl<'a> Decoder<'a> {
         let how = match record.kind {
             kind::LINK => Transfer::Link,
             _ if record.value & libc::RENAME_EXCHANGE != 0 => Transfer::Exchange,
+            _ if record.value & libc::RENAME_NOREPLACE != 0 => Transfer::RenameToNew,
             _ => Transfer::Rename,
         };
         let (old, new) = (self.files.entry(old), self.files.entry(new));

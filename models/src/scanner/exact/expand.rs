@@ -8,6 +8,9 @@ use super::script::Macro;
 use super::token::{Class, Kind, Text, Token, one};
 use super::{Lost, Run};
 
+/// No token that is put together is longer.
+const LONGEST: usize = 64 << 10;
+
 /// Nested deeper than this it is no program that a person wrote.
 const DEEP: usize = 200;
 /// So many macros may be open at a time.
@@ -337,6 +340,9 @@ impl Run<'_> {
                     (_, Kind::Nothing) => Token { pasted: token.pasted, ..before },
                     _ => {
                         let joined = [self.texts.get(before.text), self.texts.get(token.text)].concat();
+                        if joined.len() > LONGEST {
+                            return Err(Lost("names that grow without end"));
+                        }
                         let (kind, length) = one(&joined);
                         if length != joined.len() {
                             return Err(Lost("tokens that cannot be pasted"));

@@ -12,7 +12,8 @@
 //! front    what the compiler has built in
 //! ```
 //!
-//! What it takes for granted: the command compiles. Where it would not, the answer does not matter.
+//! What it takes for granted: the command compiles. Where it would not, the answer does not matter. What it does not know: macros that
+//! `#pragma GCC target` and `optimize` change while a file is read, which `-M` does not either; that `//` begins no comment in C of 1990.
 
 mod expand;
 mod expression;
@@ -85,8 +86,8 @@ pub(super) fn preprocess(
 enum Way {
     /// Not by a search: the source, an absolute name.
     Direct,
-    /// Beside the including file, and from where on the search order is looked through next.
-    Beside(Start),
+    /// Beside the including file. gcc then looks through the whole search order next.
+    Beside,
     /// In this place of the search order.
     Order(usize),
     /// In a directory that the compiler may have dropped from the search order in favour of another name of it.
@@ -165,7 +166,7 @@ impl<'a> Run<'a> {
         for forced in &search.forced {
             let name = name_id(names, forced.as_os_str().as_bytes());
             let place = self.list.place(self.view, self.list.cwd(), name, Start::Beside);
-            let (file, way) = self.way(place, self.list.cwd())?.ok_or(Lost("a header that is not there"))?;
+            let (file, way) = Self::way(place)?.ok_or(Lost("a header that is not there"))?;
             self.enter(file, way)?;
             self.run()?;
         }
@@ -349,8 +350,8 @@ impl<'a> Run<'a> {
         let start = match frame.way {
             _ if !next => plain,
             Way::Direct => plain,
-            Way::Beside(start) if !self.clang => start,
-            Way::Beside(_) => plain,
+            Way::Beside if !self.clang => Start::From(0),
+            Way::Beside => plain,
             Way::Order(place) => Start::From(place + 1),
             Way::Unclear => return Err(Lost("#include_next from a directory that is searched twice")),
         };
@@ -360,16 +361,16 @@ impl<'a> Run<'a> {
             return Ok(*known);
         }
         let place = self.list.place(self.view, here, name, start);
-        let found = self.way(place, here)?;
+        let found = Self::way(place)?;
         self.places.insert(key, found);
         Ok(found)
     }
 
-    fn way(&self, place: Place, here: DirId) -> Result<Option<(FileId, Way)>, Lost> {
+    fn way(place: Place) -> Result<Option<(FileId, Way)>, Lost> {
         Ok(match place {
             Place::Nowhere => None,
             Place::Direct(file) => Some((file, Way::Direct)),
-            Place::Beside(file) => Some((file, Way::Beside(self.list.behind(self.view, here)))),
+            Place::Beside(file) => Some((file, Way::Beside)),
             Place::Order(file, place) => Some((file, Way::Order(place))),
             Place::Unclear(file) => Some((file, Way::Unclear)),
             Place::Several => return Err(Lost("a header that a doubled directory decides")),

@@ -108,9 +108,14 @@ fn strange(text: &[u8], stacked: usize) -> Option<&'static str> {
     let said = |word: &[u8]| memmem::find_iter(text, word).count();
     let is_once = |at: usize| memmem::find(&text[at..text.len().min(at + 80)], b"once").is_some();
     let operators = said(b"push_macro") + said(b"pop_macro") > stacked
-        || memmem::find(text, b"(once)").is_some()
+        || memmem::find_iter(text, b"once").any(|at| is_argument(&text[..at], &text[at + 4..]))
         || ["_Pragma", "__pragma"].iter().any(|operator| memmem::find_iter(text, operator).any(is_once));
     operators.then_some("a pragma operator that changes macros or what is included")
+}
+
+/// Is what stands between these all that is in parentheses?
+fn is_argument(before: &[u8], after: &[u8]) -> bool {
+    before.trim_ascii_end().ends_with(b"(") && after.trim_ascii_start().starts_with(b")")
 }
 
 /// A condition that is not closed yet: its last branch, and the lines that end one.

@@ -359,3 +359,27 @@ fn random_macros_mean_what_they_do_for_gcc() {
     result.unwrap();
     assert!(answered.get() > 5, "{}", answered.get());
 }
+
+#[test]
+fn include_next_from_a_file_beside_its_includer_begins_with_the_first_directory() {
+    let name = "#define S(x) T(x)\n#define T(x) #x\n#include S(PIECE.h)\n";
+    let files = [
+        ("/w/a.c", &*format!("#include \"p.h\"\n{name}")),
+        ("/w/p.h", "#ifndef P\n#define P\n#include_next <p.h>\n#else\n#define PIECE right\n#endif\n"),
+        ("/j/p.h", "#define PIECE wrong\n"),
+        ("/w/right.h", ""),
+        ("/w/wrong.h", ""),
+    ];
+    let fake = Fake::with(&files);
+    let with = With { fake: &fake, macros: "#define __STDC__ 1\n", answers: &[], asked: AtomicU64::new(0) };
+    let all = scan_with(&with, &with_front(search(&["/w", "/j"]))).unwrap();
+    assert!(all.contains(&"/w/right.h".to_owned()), "{all:?}");
+}
+
+#[test]
+fn names_that_double_end() {
+    let mut text = String::from("#define D0(x) x##x\n");
+    (1..30).for_each(|n| text.push_str(&format!("#define D{n}(x) D{}(x##x)\n", n - 1)));
+    text.push_str("#define S(x) #x\n#define T(x) S(x)\n#include T(D29(abc).h)\n");
+    assert!(includes(&text).is_err());
+}
