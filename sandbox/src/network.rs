@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Keeps a command that runs without namespaces from the network: a seccomp filter lets it make no sockets but local ones, so that it reaches neither other
-//! machines nor what listens on this one (a cloud's metadata, the interface from which a function gets its events). Not what lies in files.
+//! machines nor what listens on this one (a cloud's metadata, the interface from which a function gets its events). Local sockets it has,
+//! also abstract ones, on which programs of this machine may listen.
 
 use std::io;
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! request   ┌──────────────┬──────────────────────────────────────────────────────────────┐
-//!           │ Request (136)│ payload: NUL-terminated strings, `len` bytes                 │
+//!           │ Request (136)│ payload, `len` bytes: `others` Descriptors, then strings     │
 //!           └──────────────┴──────────────────────────────────────────────────────────────┘
 //!             Exec:   path, cwd, argv[0..argc], envp[0..envc]
 //!             Open:   path (absolute, or relative to cwd), cwd
@@ -83,7 +83,7 @@ pub fn head_is_placeholder(head: &[u8]) -> bool {
 /// arguments the path of the program and what that is executed with.
 pub const WAITING: u8 = b'w';
 
-/// No command is told to print more: a pipe takes as much at once, whatever else is in it (`PIPE_BUF`).
+/// No command is told to print more: what others write to the same pipe does not come in between (`PIPE_BUF`).
 pub const PRINT_MAX: usize = 2048;
 
 /// What a request asks.
@@ -111,7 +111,7 @@ pub mod request_flags {
     pub const WRITE: u32 = 8;
     /// `EXEC`: the process will make the call marked, so that the kernel does not ask about it.
     pub const MARKED: u32 = 16;
-    /// `EXEC`: the payload begins with all other descriptors that the program will have.
+    /// `EXEC`: the payload begins with the other descriptors that the program will have, below [`super::MAX_DESCRIPTOR`]. Not told where they are many.
     pub const OTHERS: u32 = 32;
     /// `EXEC`, with `SPAWN`: the caller can have a child wait for the answer.
     pub const WAITS: u32 = 64;

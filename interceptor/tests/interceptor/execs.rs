@@ -7,9 +7,10 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use crate::support::{Tracer, built, exit, fail, program, run, run_with, text};
-use wire::{reply_flags, request_flags, request_kind};
+use crate::support::{Tracer, built, exit, fail, pending, program, run, run_with, text};
+use wire::{reply_flags, reply_kind, request_flags, request_kind};
 
 const WAYS: [&str; 11] = [
     "execve", "execv", "execvp", "execl", "execlp", "execle", "execvpe", "fexecve", "execveat", "spawn",
@@ -41,7 +42,7 @@ fn every_way_asks_and_passes_arguments_and_session_on() {
             assert_eq!(asked.head.command, 5);
             assert_eq!(asked.cwd, tracer.folder().canonicalize().unwrap());
             let flags = asked.head.flags & !request_flags::OTHERS;
-            assert_eq!(flags, if way == "spawn" { request_flags::SPAWN } else { 0 });
+            assert_eq!(flags, if way == "spawn" { request_flags::SPAWN | request_flags::WAITS } else { 0 });
             assert!(way != "execve" || asked.var("LD_PRELOAD") != Some(library.clone()), "the caller's own");
         }
     }
@@ -166,6 +167,33 @@ fn a_deferred_command_prints_and_exits_with_its_code() {
 }
 
 #[test]
+fn a_child_waits_for_an_answer_that_is_pending() {
+    // It is told to print and exit, to run the program after all, to fail.
+    for (later, expected) in [
+        (exit(7, "what it would have said\n"), "what it would have said\nchild exit 7\n"),
+        (run(), "child exit 0\n"),
+        (fail(5, "refused\n"), "child exit 127\n"),
+    ] {
+        let first = AtomicBool::new(true);
+        let tracer = Tracer::new(move |_| if first.swap(false, SeqCst) { pending() } else { later });
+        let output = tracer.program("execs", &["spawn"]);
+        let stdout = text(&output.stdout);
+        assert!(output.status.success() && stdout.ends_with(expected), "{output:?}");
+        let runs = later.0.kind == reply_kind::RUN;
+        assert_eq!(stdout.contains("show 2 3 4 5 6 7 8 9 |"), runs, "{output:?}");
+        assert_eq!(text(&output.stderr), if later.0.kind == reply_kind::FAIL { "refused\n" } else { "" });
+    }
+    // A killed recorder says nothing more.
+    let first = AtomicBool::new(true);
+    let tracer =
+        Tracer::new(
+            move |_| if first.swap(false, SeqCst) { pending() } else { panic!("the connection ends") },
+        );
+    let output = tracer.program("execs", &["spawn"]);
+    assert!(text(&output.stdout).ends_with("child signal 9\n"), "{output:?}");
+}
+
+#[test]
 fn a_refused_command_fails_with_its_errno() {
     for way in WAYS.into_iter().filter(|way| !matches!(*way, "spawn" | "vfork")) {
         let tracer = Tracer::new(|_| fail(5, "refused\n"));
@@ -272,7 +300,7 @@ fn spawn_looks_through_copied_descriptors() {
         let output = tracer.program("execs", &["spawn-dup2", log.to_str().unwrap()]);
         assert_eq!(text(&output.stdout), format!("child exit {code}\n"));
         let asked = &tracer.asked()[0];
-        assert_eq!(asked.head.flags, request_flags::SPAWN);
+        assert_eq!(asked.head.flags, request_flags::SPAWN | request_flags::WAITS);
         let file = fs::metadata(&log).unwrap();
         assert_eq!(asked.head.fds[0], wire::FdIdentity::default(), "closed");
         for fd in 1..3 {
@@ -295,11 +323,12 @@ fn spawn_that_opens_files_has_them_opened_even_when_deferred() {
     assert!(fs::metadata(&log).unwrap().is_file(), "the stand-in's file actions were done");
     let asked = tracer.asked();
     // The file is not there yet: what standard output will be cannot be said. With the file it can.
+    // Nor can it be said, then, what a child would have to wait with.
     assert_eq!(asked[0].head.flags, request_flags::SPAWN | request_flags::FDS_UNKNOWN);
     assert_eq!(asked[0].head.fds[0].rdev, fs::metadata("/dev/null").unwrap().rdev());
     tracer.program("execs", &["spawn-open", log.to_str().unwrap()]);
     let asked = tracer.asked();
-    assert_eq!(asked[1].head.flags, request_flags::SPAWN);
+    assert_eq!(asked[1].head.flags, request_flags::SPAWN | request_flags::WAITS);
     assert_eq!(asked[1].head.fds[1].ino, fs::metadata(&log).unwrap().ino());
     assert_eq!(asked.len(), 2, "the stand-in is not asked about");
 }

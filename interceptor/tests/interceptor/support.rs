@@ -103,6 +103,12 @@ pub fn exit(value: i32, message: &'static str) -> Answer {
     (Reply { magic: MAGIC, kind: reply_kind::EXIT, value, ..Reply::default() }, message)
 }
 
+/// What comes after it is asked for again.
+pub fn pending() -> Answer {
+    let (reply, message) = run();
+    (Reply { kind: reply_kind::PENDING, ..reply }, message)
+}
+
 pub fn fail(value: i32, message: &'static str) -> Answer {
     (Reply { magic: MAGIC, kind: reply_kind::FAIL, value, ..Reply::default() }, message)
 }
@@ -198,10 +204,15 @@ fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Aske
     asked.envp = strings.by_ref().take(asked.head.envc as usize).collect();
     assert_eq!(strings.next(), None, "the header's counts are those of the payload");
     seen.lock().unwrap().push(asked.clone());
-    let (mut reply, message) = answer(&asked);
-    reply.len = message.len() as u32;
-    stream.write_all(reply.as_bytes()).unwrap();
-    stream.write_all(message.as_bytes()).unwrap();
+    loop {
+        let (mut reply, message) = answer(&asked);
+        reply.len = message.len() as u32;
+        stream.write_all(reply.as_bytes()).unwrap();
+        stream.write_all(message.as_bytes()).unwrap();
+        if reply.kind != reply_kind::PENDING {
+            return;
+        }
+    }
 }
 
 /// A file that the library takes for a placeholder.
