@@ -183,8 +183,9 @@ fn to_write_other_files_than_before_is_no_success() {
 /// What a command does may depend on whether there is something where it writes, and what comes of it then on what that is.
 #[test]
 fn what_acts_on_what_it_made_before_is_not_taken_to_find_nothing() {
-    const RECIPES: [&str; 4] = [
+    const RECIPES: [&str; 5] = [
         "cat data >> out",
+        "cat data > out.new; mv -n out.new out; rm -f out.new",
         "if test -f out; then cp data out; else (echo first; cat data) > out; fi",
         "cp -n data out; cat data data > out.new; cmp -s out.new out || mv out.new out; rm -f out.new",
         "sh -c 'set -C; cat data > out || cat data data >| other' 2> log",
@@ -219,6 +220,32 @@ fn what_acts_on_what_it_made_before_is_not_taken_to_find_nothing() {
             assert_eq!(plain, recorded, "{recipe} {method}");
         }
     }
+}
+
+/// With these inputs it asks for its output, which it did not with the first.
+#[test]
+fn how_it_did_before_its_last_run_does_not_tell_of_other_inputs() {
+    let script = "case $(cat $1) in \
+                  update*) if test -f $2; then cat $1 old > $2; else echo none > $2; fi ;; \
+                  *) cat $1 > $2 ;; \
+                  esac\n";
+    let space = TestSpace::with(&[
+        ("Makefile", "out: in\n\tsh gen.sh in out\n"),
+        ("gen.sh", script),
+        ("old", "old\n"),
+        ("in", "one\n"),
+    ]);
+    let write = |text| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        space.write("in", text);
+    };
+    space.ggtrace(&["make"]).ok();
+    write("update1\n");
+    space.ggtrace(&["--run", "make"]).ok();
+    write("update2\n");
+    space.ggtrace(&["make"]).ok();
+    let _ = space.ggforce(&[]);
+    assert_eq!(space.read("out"), b"update2\nold\n");
 }
 
 /// The same command where nothing is, and where something is from the last time: both are remembered.
