@@ -62,7 +62,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         let connection = unsafe { number(first.add(1)) };
         receive(connection, (&raw mut REPLY).cast(), size_of::<Reply>());
         // SAFETY: nobody else is in this process.
-        let reply = unsafe { &*(&raw const REPLY) };
+        let reply = unsafe { (&raw const REPLY).read() };
         if reply.kind == reply_kind::EXIT || reply.kind == reply_kind::FAIL {
             let length = (reply.len as usize).min(PRINT_MAX);
             receive(connection, (&raw mut TEXT).cast(), length);
