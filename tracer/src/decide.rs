@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use models::libraries::runtime_libraries;
@@ -91,6 +91,13 @@ pub type Pending<'a> = &'a dyn Fn(u32, u32);
 /// Where nobody can be told.
 pub fn at_once(_: u32, _: u32) {}
 
+/// Are there more processors than the build driver and one thread of the recorder keep busy? With two, a child that waits in the driver's place
+/// costs more than it gains.
+fn has_processors_to_spare() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| std::thread::available_parallelism().is_ok_and(|number| number.get() > 2))
+}
+
 /// A process is about to execute a program. `pending` is called only if a child can wait.
 pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answer {
     let asked = recorder.started.elapsed();
@@ -143,7 +150,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     let running = running(recorder, exec, &parent, &facts);
     let mut told = None;
     let pending = || {
-        if exec.waits {
+        if exec.waits && has_processors_to_spare() {
             let id = recorder.start(&parent, running.clone());
             pending(id, flags(&facts.executable, running.carries, running.names));
             told = Some(id);
