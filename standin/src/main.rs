@@ -98,42 +98,38 @@ unsafe fn number(mut digits: *const u8) -> usize {
 
 /// So many bytes. Where they do not come, the recorder was killed: nobody must take that for a command that has worked, or for one
 /// that could not be started.
-fn receive(from: usize, mut to: *mut u8, mut left: usize) {
-    while left > 0 {
-        match syscall(nr::READ, from, to as usize, left) {
-            INTERRUPTED => {}
-            read @ 1.. => {
-                to = to.wrapping_add(read as usize);
-                left = left.saturating_sub(read as usize);
-            }
-            _ => {
-                const KILL: usize = 9;
-                let own = syscall(nr::GETPID, 0, 0, 0);
-                let _ = syscall(nr::KILL, own as usize, KILL, 0);
-            }
-        }
+fn receive(from: usize, to: *mut u8, count: usize) {
+    const KILL: usize = 9;
+    if !all(nr::READ, from, to, count) {
+        let own = syscall(nr::GETPID, 0, 0, 0);
+        let _ = syscall(nr::KILL, own as usize, KILL, 0);
     }
 }
 
-const INTERRUPTED: isize = -4;
-
 /// A string, all of it, as far as it can be written.
-fn print(to: usize, mut text: *const u8) {
-    let mut left = 0usize;
+fn print(to: usize, text: *const u8) {
+    let mut count = 0usize;
     // SAFETY: the string ends with a NUL, which is not gone beyond.
-    while unsafe { *text.wrapping_add(left) } != 0 {
-        left += 1;
+    while unsafe { *text.wrapping_add(count) } != 0 {
+        count += 1;
     }
+    let _ = all(nr::WRITE, to, text, count);
+}
+
+/// Reads or writes so many bytes; says whether it was all.
+fn all(call: usize, fd: usize, mut bytes: *const u8, mut left: usize) -> bool {
+    const INTERRUPTED: isize = -4;
     while left > 0 {
-        match syscall(nr::WRITE, to, text as usize, left) {
+        match syscall(call, fd, bytes as usize, left) {
             INTERRUPTED => {}
-            written @ 1.. => {
-                text = text.wrapping_add(written as usize);
-                left = left.saturating_sub(written as usize);
+            done @ 1.. => {
+                bytes = bytes.wrapping_add(done as usize);
+                left = left.saturating_sub(done as usize);
             }
-            _ => return,
+            _ => return false,
         }
     }
+    true
 }
 
 fn exit(code: usize) -> ! {
