@@ -42,10 +42,10 @@ pub(crate) struct Request<'a> {
 
 /// What comes with a reply.
 pub(crate) struct Rest {
-    /// What the process, or its child, is to print before it exits. A NUL follows the text.
+    /// What the process, or its child, is to print before it exits, or why the call fails. A NUL follows the text.
     bytes: [u8; PRINT_MAX + 1],
     length: usize,
-    /// Where a child is to wait for the answer.
+    /// Where the answer comes, if it is pending.
     pub(crate) connection: Option<c_int>,
 }
 
@@ -93,13 +93,14 @@ impl Request<'_> {
                 }
                 Err(_) => return None,
             };
-            let reply = self.send(session, fd).and_then(|()| self.reply(fd, rest));
+            let reply = self.send(session, fd).and_then(|()| receive_reply(fd, rest));
             match reply {
                 Some(reply) if reply.kind == reply_kind::PENDING => rest.connection = Some(fd),
                 _ => sys::close(fd),
             }
-            if reply.is_some() {
-                return reply;
+            if let Some(reply) = reply {
+                say(self.stderr, &reply, rest);
+                return Some(reply);
             }
         }
         None
@@ -140,30 +141,32 @@ impl Request<'_> {
         // Another thread may have changed its environment while we read it: the tracer would wait for the rest.
         (batch.sent == size_of::<wire::Request>() + fixed + strings).then_some(())
     }
+}
 
-    fn reply(&self, fd: c_int, rest: &mut Rest) -> Option<Reply> {
-        let mut reply = Reply::default();
-        receive_all(fd, reply.as_bytes_mut())?;
-        if reply.magic != MAGIC {
-            return None;
-        }
-        let mut left = reply.len as usize;
-        if reply.kind == reply_kind::EXIT {
-            receive_all(fd, rest.bytes.get_mut(..left).filter(|_| left <= PRINT_MAX)?)?;
-            rest.length = left;
-            return Some(reply);
-        }
-        let mut buffer = [0u8; 512];
-        while left > 0 {
-            let wanted = left.min(buffer.len());
-            let count = sys::receive(fd, buffer.get_mut(..wanted)?).ok().filter(|&count| count > 0)?;
-            left = left.saturating_sub(count);
-            if let Some(stderr) = self.stderr {
-                write_all(stderr, buffer.get(..count)?);
-            }
-        }
-        Some(reply)
+/// Says why a call fails, if it does.
+fn say(stderr: Option<c_int>, reply: &Reply, rest: &Rest) {
+    if let Some(stderr) = stderr.filter(|_| reply.kind == reply_kind::FAIL) {
+        write_all(stderr, rest.text());
     }
+}
+
+/// Waits here for what follows a reply that is pending. `stderr` is as in [`Request`].
+pub(crate) fn wait_for_reply(rest: &mut Rest, stderr: Option<c_int>) -> Option<Reply> {
+    let fd = rest.connection.take()?;
+    let reply = receive_reply(fd, rest);
+    sys::close(fd);
+    say(stderr, &reply?, rest);
+    reply
+}
+
+/// A reply and what comes with it. Nothing where the tracer has gone, or is not one.
+pub(crate) fn receive_reply(fd: c_int, rest: &mut Rest) -> Option<Reply> {
+    let mut reply = Reply::default();
+    receive_all(fd, reply.as_bytes_mut())?;
+    // A message that is longer is cut.
+    rest.length = (reply.len as usize).min(PRINT_MAX);
+    receive_all(fd, rest.bytes.get_mut(..rest.length)?)?;
+    (reply.magic == MAGIC).then_some(reply)
 }
 
 /// Fills the buffer; nothing where the other end says less.

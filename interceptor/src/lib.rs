@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! hooks     one row per function ─┬▶ exec, spawn, shell      ask, then execute       ─▶ ask: one request over a socket
+//!                                 │                          (waiting: a child that waits for the answer)
 //!                                 ├▶ open, stream, place     ask where a placeholder is concerned, then as:
 //!                                 └▶ record, directory, realpath, network            ─▶ log: the shared log
 //! session: who we are; environment: what programs are started with; sys, arch, libc: the ground
@@ -13,7 +14,7 @@
 //! It knows nothing of thunks, models or the store: only the messages and the log of [`wire`], and how to do what they say.
 //!
 //! A hook may run in a signal handler, in a child of `vfork` that shares its parent's memory, or in any thread. Hence no
-//! allocation, no locks, no static that changes after load but by one atomic operation, system calls by hand. It has no
+//! allocation, no locks, no static that changes after load but by atomic operations, system calls by hand. It has no
 //! C library of its own and links none: what it takes from the program's is in `libc.rs`.
 #![cfg_attr(panic = "abort", no_std)]
 // The table of hooks is expanded row by row.
@@ -23,6 +24,7 @@ mod arch;
 mod arguments;
 mod ask;
 mod attributes;
+mod copies;
 mod directory;
 mod environment;
 mod exec;
@@ -41,9 +43,11 @@ mod session;
 mod shell;
 mod spawn;
 mod spawn_actions;
+mod spawn_attributes;
 mod stream;
 mod sys;
 mod text;
+mod waiting;
 
 const VERSION_LENGTH: usize = wire::VERSION.len() + 1;
 

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `posix_spawn` and `posix_spawnp`: the caller goes on, so a deferred command is a child that exits at once: one that never runs
-//! anything where that is the same, otherwise the stand-in.
+//! anything where that is the same, otherwise the stand-in. While the tracer thinks, a child waits.
 
-use core::ffi::{CStr, c_char, c_int, c_short, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 
-use crate::arguments::{for_each_candidate, with_arguments};
-use crate::ask::{Request, Rest, write_all};
+use crate::arguments::for_each_candidate;
+use crate::ask::{Request, Rest, wait_for_reply, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::Next;
 use crate::session::Session;
 use crate::spawn_actions::Effects;
+use crate::spawn_attributes::Attributes;
 use crate::sys::{self, AT_FDCWD, End, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text, string};
+use crate::waiting::{self, Wanted};
 use wire::{Reply, reply_kind, request_flags, request_kind};
 
 /// The prototype of both.
@@ -43,14 +45,16 @@ impl Arguments {
         }
     }
 
-    /// Would a child that is not made by the C library be in the wrong process group or session?
+    /// Tells the caller the child's id. The result is what `posix_spawn` returns.
     ///
     /// # Safety
-    /// The attributes are null or initialised.
-    unsafe fn change_group(&self) -> bool {
-        const SETPGROUP_OR_SETSID: c_short = 0x02 | 0x80;
-        // SAFETY: the flags are the first member, in glibc as a `short`, in musl as an `int` of which this is the low half.
-        !self.attributes.is_null() && unsafe { *self.attributes.cast::<c_short>() } & SETPGROUP_OR_SETSID != 0
+    /// The arguments are as `posix_spawn` wants them.
+    unsafe fn made(&self, child: c_int) -> c_int {
+        if !self.pid.is_null() {
+            // SAFETY: the caller wants the child's id there.
+            unsafe { *self.pid = child }
+        }
+        0
     }
 }
 
@@ -59,42 +63,48 @@ impl Arguments {
 /// # Safety
 /// The arguments are as `posix_spawn` wants them; `function` is the one that was called.
 pub(crate) unsafe fn spawn(
-    session: &Session,
+    session: &'static Session,
     function: &Next<Spawn>,
     search: bool,
     arguments: Arguments,
 ) -> c_int {
     let mut rest = Rest::nothing();
     // SAFETY: as the caller promises.
-    let Answer { reply, only_exits, stdout } = match unsafe { ask(session, search, &arguments, &mut rest) } {
-        Some(answer) => answer,
+    let Some(mut asked) = (unsafe { ask(session, search, &arguments, &mut rest) }) else {
         // SAFETY: as the caller promises.
-        None => return unsafe { arguments.call(function) },
+        return unsafe { arguments.call(function) };
     };
+    if asked.reply.kind == reply_kind::PENDING {
+        // SAFETY: as the caller promises.
+        if let Some(child) = unsafe { spawn_waiting(session, &asked, &rest, &arguments) } {
+            if let Some(connection) = rest.connection {
+                sys::close(connection);
+            }
+            // SAFETY: as the caller promises.
+            return unsafe { arguments.made(child) };
+        }
+        match wait_for_reply(&mut rest, asked.stderr) {
+            Some(reply) => asked.reply = reply,
+            None => asked.reply.kind = reply_kind::ORPHANED,
+        }
+    }
+    let Asked { reply, attributes, stdout, .. } = asked;
     match reply.kind {
         reply_kind::EXIT => {
-            let is_done = only_exits && print(stdout, rest.text());
+            let attributes = attributes.filter(|_| print(stdout, rest.text()));
             // SAFETY: as the caller promises.
             unsafe {
-                if is_done {
-                    spawn_end(End::Exit(reply.value), &arguments)
-                } else {
-                    spawn_stand_in(session, reply.value, rest.string(), arguments)
+                match attributes {
+                    Some(attributes) => spawn_end(End::Exit(reply.value), attributes.group, &arguments),
+                    None => spawn_stand_in(session, reply.value, rest.string(), arguments),
                 }
             }
         }
         // A build driver that is told of an error leaves what it was making as it is, even if it is told to end by a signal at
         // the same time; where a command was ended by a signal it removes it.
         // SAFETY: as the caller promises.
-        reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, &arguments) },
+        reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, None, &arguments) },
         reply_kind::FAIL => reply.value,
-        reply_kind::PENDING => {
-            let connection = rest.connection.unwrap_or(-1);
-            // SAFETY: as the caller promises.
-            let result = unsafe { spawn_waiting(session, &reply, connection, arguments) };
-            sys::close(connection);
-            result
-        }
         _ => {
             let mut result = Errno::NOSYS.0;
             // SAFETY: as the caller promises.
@@ -108,12 +118,17 @@ pub(crate) unsafe fn spawn(
     }
 }
 
-struct Answer {
+/// What the tracer says, and what is known of the child.
+struct Asked {
     reply: Reply,
-    /// Will a child do that only exits?
-    only_exits: bool,
+    /// What a child has to do that the C library did not make; nothing where only the C library can make one.
+    attributes: Option<Attributes>,
     /// Which of our descriptors is the child's standard output.
     stdout: Option<c_int>,
+    /// Where a failure is told.
+    stderr: Option<c_int>,
+    /// The program.
+    path: [u8; PATH_MAX],
 }
 
 /// Prints in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
@@ -134,7 +149,7 @@ fn print(stdout: Option<c_int>, text: &[u8]) -> bool {
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
 #[inline(never)]
-unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut Rest) -> Option<Answer> {
+unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut Rest) -> Option<Asked> {
     // SAFETY: as the caller promises.
     let (file, mut effects) = unsafe { (string(arguments.file)?, Effects::of(arguments.actions)) };
     let mut found = [0; PATH_MAX];
@@ -142,18 +157,21 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut
     let mut buffer = [0; PATH_MAX];
     let fds = effects.identities();
     let path = effects.locate(file, &mut buffer)?;
+    let mut kept = [0; PATH_MAX];
+    Text::new(&mut kept).push(path.to_bytes_with_nul()).complete()?;
     sys::may_execute(AT_FDCWD, path.as_ptr()).ok()?;
     let mut own_cwd = [0; PATH_MAX];
     let cwd = effects.cwd().unwrap_or_else(|| sys::getcwd(&mut own_cwd));
     // SAFETY: as the caller promises.
     let (argv, envp) = unsafe { (Strings::new(arguments.argv), Strings::new(arguments.envp)) };
     let fds_unknown = if effects.known { 0 } else { request_flags::FDS_UNKNOWN };
-    // A child that waits finds the program by the same name, and has the connection.
-    let can_wait = !search && file.to_bytes().starts_with(b"/") && effects.keeps_others();
-    let flags = request_flags::SPAWN | fds_unknown | if can_wait { request_flags::WAITS } else { 0 };
+    // SAFETY: as the caller promises.
+    let attributes = unsafe { Attributes::of(arguments.attributes) }.filter(|_| effects.only_descriptors);
+    let waits = if attributes.is_some() { request_flags::WAITS } else { 0 };
+    let stderr = effects.stderr();
     let reply = Request {
         kind: request_kind::EXEC,
-        flags,
+        flags: request_flags::SPAWN | fds_unknown | waits,
         // The caller goes on, perhaps with other threads: its mask must not be touched.
         umask: sys::umask_by_reading().unwrap_or_else(sys::umask),
         fds,
@@ -161,12 +179,10 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut
         parts: &[path.to_bytes_with_nul(), cwd, b"\0"],
         argv,
         envp,
-        stderr: effects.stderr(),
+        stderr,
     }
     .ask_all(session, rest)?;
-    // SAFETY: as the caller promises.
-    let only_exits = effects.only_descriptors && !unsafe { arguments.change_group() };
-    Some(Answer { reply, only_exits, stdout: effects.stdout() })
+    Some(Asked { reply, attributes, stdout: effects.stdout(), stderr, path: kept })
 }
 
 /// Where `posix_spawnp` will find a program.
@@ -179,18 +195,18 @@ fn find<'a>(name: &CStr, buffer: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
     CStr::from_bytes_until_nul(buffer).ok()
 }
 
-/// A child that does nothing but end.
+/// A child that does nothing but end, in this process group: the caller may wait for whatever is in it.
 ///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
-unsafe fn spawn_end(end: End, arguments: &Arguments) -> c_int {
+unsafe fn spawn_end(end: End, group: Option<c_int>, arguments: &Arguments) -> c_int {
     match sys::spawn_end(end) {
         Ok(child) => {
-            if !arguments.pid.is_null() {
-                // SAFETY: the caller wants the child's id there.
-                unsafe { *arguments.pid = child }
+            if let Some(group) = group {
+                sys::set_process_group(child, group);
             }
-            0
+            // SAFETY: as the caller promises.
+            unsafe { arguments.made(child) }
         }
         Err(errno) => errno.0,
     }
@@ -218,30 +234,25 @@ unsafe fn spawn_stand_in(
     unsafe { Arguments { file, argv: argv.as_ptr(), ..arguments }.call(&next::posix_spawn) }
 }
 
-/// A real child that waits for the answer in our place: the stand-in, which prints and exits, or executes the program after all.
+/// A child that waits for the answer in our place. Nothing where none can.
 ///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
-unsafe fn spawn_waiting(session: &Session, reply: &Reply, connection: c_int, arguments: Arguments) -> c_int {
-    let mut buffer = [0; 16];
-    let mut text = Text::new(&mut buffer);
-    text.push(&[wire::WAITING]).push_number(connection as u32);
-    let Some(waiting) = text.finish() else { return Errno::NOSYS.0 };
-    if sys::keep_over_exec(connection).is_err() {
-        return Errno::NOSYS.0;
-    }
-    // SAFETY: as the caller promises.
-    let (argv, envp) = unsafe { (Strings::new(arguments.argv), Strings::new(arguments.envp)) };
-    let file = session.stand_in().as_ptr();
-    let name = argv.iter().next().map_or(core::ptr::null(), CStr::as_ptr);
-    let mut result = Errno::NOMEM.0;
-    with_arguments(&[file, waiting.as_ptr(), arguments.file, name], argv, |argv| {
-        Change::of(reply).apply(session, envp, |envp| {
-            // SAFETY: as the caller promises; path, arguments and environment are good ones.
-            result = unsafe {
-                Arguments { file, argv: argv.as_ptr(), envp, ..arguments }.call(&next::posix_spawn)
-            };
-        });
-    });
-    result
+unsafe fn spawn_waiting(
+    session: &'static Session,
+    asked: &Asked,
+    rest: &Rest,
+    arguments: &Arguments,
+) -> Option<c_int> {
+    let wanted = Wanted {
+        session,
+        connection: rest.connection?,
+        attributes: asked.attributes?,
+        actions: arguments.actions,
+        path: asked.path.as_ptr().cast(),
+        argv: arguments.argv,
+        envp: arguments.envp,
+    };
+    // SAFETY: as the caller promises; attributes are told only where the actions concern descriptors alone.
+    unsafe { waiting::spawn(&wanted) }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a child of `posix_spawn` will have as descriptors 0 to 2 and as working directory: found by going through glibc's list of file
-//! actions in order. The list's layout is glibc's own affair, but the same since `posix_spawn` came (new kinds of action were only
-//! added); musl's is not looked into. Knows no message.
+//! `posix_spawn`'s file actions: what a child will have as descriptors 0 to 2 and as working directory, found by going through glibc's list
+//! in order, and how a child does them that the C library did not make. The list's layout is glibc's own affair, but the same since
+//! `posix_spawn` came (new kinds of action were only added); musl's is not looked into. Knows no message.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
+use crate::copies::Copies;
 use crate::libc;
 use crate::path::descriptor;
-use crate::sys::{self, AT_FDCWD, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, Errno, O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, PATH_MAX};
 use crate::text::{Text, string};
 use wire::FdIdentity;
 
@@ -48,6 +49,113 @@ struct Open {
 
 const _: () = assert!(size_of::<Action>() == 32);
 
+/// One action.
+#[derive(Clone, Copy)]
+enum Step {
+    Close(c_int),
+    Copy {
+        from: c_int,
+        to: c_int,
+    },
+    Open(Open),
+    ChangeDirectory(*const c_char),
+    ChangeDirectoryTo(c_int),
+    CloseFrom(c_int),
+    TakeTerminal,
+    /// Of a kind that came later.
+    Unknown,
+}
+
+impl Action {
+    const OPEN: c_int = 2;
+
+    /// # Safety
+    /// As glibc fills it in.
+    unsafe fn step(&self) -> Step {
+        // SAFETY: each arm reads the member that its tag stands for.
+        unsafe {
+            match self.tag {
+                0 => Step::Close(self.kind.fd),
+                1 => {
+                    let [from, to] = self.kind.dup2;
+                    Step::Copy { from, to }
+                }
+                Self::OPEN => Step::Open(self.kind.open),
+                3 => Step::ChangeDirectory(self.kind.path),
+                4 => Step::ChangeDirectoryTo(self.kind.fd),
+                5 => Step::CloseFrom(self.kind.fd),
+                6 => Step::TakeTerminal,
+                _ => Step::Unknown,
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Null, or initialised file actions of glibc that outlive the result.
+unsafe fn steps(actions: *const c_void) -> impl Iterator<Item = Step> {
+    let list = actions.cast::<FileActions>();
+    // SAFETY: glibc's structure, see above.
+    let count = if list.is_null() { 0 } else { usize::try_from(unsafe { (*list).used }).unwrap_or(0) };
+    // SAFETY: `used` of them are filled in.
+    (0..count).map(move |index| unsafe { (*(*list).actions.add(index)).step() })
+}
+
+/// A copy of the actions that outlives the call.
+///
+/// # Safety
+/// Null, or initialised file actions of the program's C library, of which [`Effects`] found that they do nothing but to descriptors.
+pub(crate) unsafe fn copy(actions: *const c_void, copies: &mut Copies) -> Option<*const c_void> {
+    let list = actions.cast::<FileActions>();
+    if list.is_null() {
+        return Some(core::ptr::null());
+    }
+    // SAFETY: as the caller promises.
+    let list = unsafe { &*list };
+    let room = copies.array::<Action>(usize::try_from(list.used).ok()?)?;
+    for index in 0..usize::try_from(list.used).ok()? {
+        // SAFETY: `used` of them are filled in, and there is room for as many.
+        unsafe {
+            let mut action = *list.actions.add(index);
+            if action.tag == Action::OPEN {
+                action.kind.open.path = copies.string(string(action.kind.open.path)?)?;
+            }
+            room.add(index).write(action);
+        }
+    }
+    let copy = FileActions { allocated: list.used, used: list.used, actions: room.cast_const() };
+    Some(copies.value(copy)?.cast())
+}
+
+/// Does them, in a child.
+///
+/// # Safety
+/// What [`copy`] gave.
+pub(crate) unsafe fn perform(actions: *const c_void) -> Result<(), Errno> {
+    // SAFETY: as the caller promises.
+    for step in unsafe { steps(actions) } {
+        match step {
+            // Closing what is not open is no error.
+            Step::Close(fd) => sys::close(fd),
+            Step::Copy { from, to } if from == to => sys::keep_over_exec(from)?,
+            Step::Copy { from, to } => sys::copy_descriptor(from, to)?,
+            Step::Open(Open { fd, path, flags, mode }) => {
+                sys::close(fd);
+                let opened = sys::open_with_mode(path, flags, mode)?;
+                if opened != fd {
+                    sys::copy_descriptor(opened, fd)?;
+                    sys::close(opened);
+                }
+            }
+            Step::CloseFrom(first) => sys::close_from(first)?,
+            Step::ChangeDirectory(_) | Step::ChangeDirectoryTo(_) | Step::TakeTerminal | Step::Unknown => {
+                return Err(Errno::NOSYS);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Where a descriptor of the child comes from.
 #[derive(Clone, Copy)]
 enum Source {
@@ -66,7 +174,7 @@ const TRACKED: usize = 32;
 pub(crate) struct Effects {
     /// Can all descriptors from 0 to 2 be told?
     pub(crate) known: bool,
-    /// Do the actions only close and copy descriptors? Then a child that does nothing but exit may leave them out.
+    /// Do the actions concern nothing but the child's own descriptors? Then one that does nothing but exit may leave them out.
     pub(crate) only_descriptors: bool,
     tracked: [(c_int, Source); TRACKED],
     count: usize,
@@ -96,58 +204,44 @@ impl Effects {
             effects.give_up();
             return effects;
         }
-        // SAFETY: glibc's structure, see above.
-        let list = unsafe { &*actions.cast::<FileActions>() };
-        for index in 0..usize::try_from(list.used).unwrap_or(0) {
-            // SAFETY: `used` of them are filled in; the tag says which member of the union is.
-            unsafe { effects.follow(&*list.actions.add(index)) }
+        // SAFETY: as the caller promises.
+        for step in unsafe { steps(actions) } {
+            effects.follow(step);
         }
         effects
     }
 
-    /// # Safety
-    /// An action as glibc fills it in.
-    unsafe fn follow(&mut self, action: &Action) {
-        const CLOSE: c_int = 0;
-        const DUP2: c_int = 1;
-        const OPEN: c_int = 2;
-        const CHDIR: c_int = 3;
-        const FCHDIR: c_int = 4;
-        const CLOSEFROM: c_int = 5;
-        const TCSETPGRP: c_int = 6;
-        // SAFETY: each arm reads the member that its tag stands for; strings are NUL-terminated.
-        unsafe {
-            match action.tag {
-                CLOSE => self.set(action.kind.fd, Source::Closed),
-                DUP2 => {
-                    let [from, to] = action.kind.dup2;
-                    self.set(to, self.get(from));
-                }
-                OPEN => {
-                    self.only_descriptors = false;
-                    let Open { fd, path, .. } = action.kind.open;
-                    let mut buffer = [0; PATH_MAX];
-                    let found = string(path)
-                        .and_then(|path| self.locate(path, &mut buffer))
-                        .and_then(|path| sys::stat_at(AT_FDCWD, path.as_ptr(), 0).ok());
-                    self.set(fd, found.map_or(Source::Unknown, |stat| Source::Opened(stat.identity())));
-                }
-                CHDIR => {
-                    self.only_descriptors = false;
-                    self.change_directory(string(action.kind.path).map(CStr::to_bytes));
-                }
-                FCHDIR => {
-                    self.only_descriptors = false;
-                    let mut buffer = [0; PATH_MAX];
-                    match self.get(action.kind.fd) {
-                        Source::Parent(fd) => self.change_directory(descriptor(fd, &mut buffer)),
-                        _ => self.give_up(),
-                    }
-                }
-                CLOSEFROM => self.close_from(action.kind.fd),
-                TCSETPGRP => self.only_descriptors = false,
-                _ => self.give_up(),
+    fn follow(&mut self, step: Step) {
+        match step {
+            Step::Close(fd) => self.set(fd, Source::Closed),
+            Step::Copy { from, to } => self.set(to, self.get(from)),
+            Step::Open(Open { fd, path, flags, .. }) => {
+                let mut buffer = [0; PATH_MAX];
+                // SAFETY: the strings of actions are NUL-terminated.
+                let found = unsafe { string(path) }
+                    .and_then(|path| self.locate(path, &mut buffer))
+                    .and_then(|path| sys::stat_at(AT_FDCWD, path.as_ptr(), 0).ok());
+                // To open a file that is there for reading does nothing to it; what else there is may have to be waited for.
+                let reads = flags & (O_ACCMODE | O_CREAT | O_TRUNC) == O_RDONLY;
+                self.only_descriptors &= reads && found.is_some_and(|stat| stat.is_file() || stat.is_null());
+                self.set(fd, found.map_or(Source::Unknown, |stat| Source::Opened(stat.identity())));
             }
+            Step::ChangeDirectory(path) => {
+                self.only_descriptors = false;
+                // SAFETY: as above.
+                self.change_directory(unsafe { string(path) }.map(CStr::to_bytes));
+            }
+            Step::ChangeDirectoryTo(fd) => {
+                self.only_descriptors = false;
+                let mut buffer = [0; PATH_MAX];
+                match self.get(fd) {
+                    Source::Parent(fd) => self.change_directory(descriptor(fd, &mut buffer)),
+                    _ => self.give_up(),
+                }
+            }
+            Step::CloseFrom(fd) => self.close_from(fd),
+            Step::TakeTerminal => self.only_descriptors = false,
+            Step::Unknown => self.give_up(),
         }
     }
 
@@ -235,11 +329,6 @@ impl Effects {
             }
         }
         fds
-    }
-
-    /// Will the child have our other descriptors, as far as these may be inherited?
-    pub(crate) fn keeps_others(&self) -> bool {
-        self.known && self.closed_from == c_int::MAX
     }
 
     /// Which of our descriptors is the child's standard output, if one is.

@@ -3,7 +3,7 @@
 //! recorder's filter knows that they are our own, or recorded by us. Knows nothing of sessions and hooks.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::arch::{self, Stat, nr, syscall};
 
@@ -60,6 +60,7 @@ pub(crate) const PATH_MAX: usize = 4096;
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFDIR: u32 = 0o040_000;
+const S_IFCHR: u32 = 0o020_000;
 
 impl Stat {
     pub(crate) fn is_file(&self) -> bool {
@@ -73,6 +74,12 @@ impl Stat {
 
     pub(crate) fn is_directory(&self) -> bool {
         self.mode & S_IFMT == S_IFDIR
+    }
+
+    /// `/dev/null`.
+    pub(crate) fn is_null(&self) -> bool {
+        const NULL: u64 = 0x103;
+        self.mode & S_IFMT == S_IFCHR && self.rdev == NULL
     }
 
     pub(crate) fn identity(&self) -> wire::FdIdentity {
@@ -204,6 +211,11 @@ pub(crate) fn stat_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result
 /// `path` is looked at by the kernel only: any address is allowed.
 pub(crate) fn open_at(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<c_int, Errno> {
     call!(nr::OPENAT, dirfd, path, flags, 0).map(|fd| fd as c_int)
+}
+
+/// The same with the mode of a file that is made.
+pub(crate) fn open_with_mode(path: *const c_char, flags: c_int, mode: u32) -> Result<c_int, Errno> {
+    call!(nr::OPENAT, AT_FDCWD, path, flags, mode).map(|fd| fd as c_int)
 }
 
 pub(crate) fn pread(fd: c_int, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
@@ -346,18 +358,85 @@ pub(crate) enum End {
 
 /// A child that ends at once: its process id.
 pub(crate) fn spawn_end(end: End) -> Result<c_int, Errno> {
-    const SIG_SETMASK: c_int = 2;
-    const SET_SIZE: usize = 8;
-    let all = u64::MAX;
-    let mut old = 0u64;
     // The child shares our memory: no handler may run in it.
-    call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut old, SET_SIZE)?;
+    let mask = change_signal_mask(u64::MAX)?;
     let child = check(match end {
         End::Exit(code) => arch::child_that_ends(code, 0),
         End::Killed => arch::child_that_ends(0, SIGKILL),
     });
-    let _ = call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const old, 0, SET_SIZE);
+    let _ = change_signal_mask(mask);
     child.map(|pid| pid as c_int)
+}
+
+/// Sets the mask of signals of this thread and gives the old one.
+pub(crate) fn change_signal_mask(mask: u64) -> Result<u64, Errno> {
+    const SIG_SETMASK: c_int = 2;
+    const SET_SIZE: usize = 8;
+    let mut old = 0u64;
+    call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, &raw mut old, SET_SIZE)?;
+    Ok(old)
+}
+
+/// A child that shares our memory and runs `body(context)` on a stack of its own, while we go on: its process id. It has the default signal handlers
+/// and no descriptor in common with us. The kernel clears `busy` once the child uses our memory no more.
+///
+/// # Safety
+/// The stack has `size` bytes, which nobody else uses until then; nor may anything change that `body` uses. `body` makes no use of what is
+/// a thread's own, such as `errno`.
+pub(crate) unsafe fn child_on_stack(
+    stack: *mut u8,
+    size: usize,
+    busy: &'static AtomicU32,
+    body: unsafe extern "C" fn(*const c_void) -> !,
+    context: *const c_void,
+) -> Result<c_int, Errno> {
+    const CLONE_VM: u64 = 0x100;
+    const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
+    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    const SIGCHLD: u64 = 17;
+    let arguments = arch::CloneArguments {
+        flags: CLONE_VM | CLONE_CHILD_CLEARTID | CLONE_CLEAR_SIGHAND,
+        child_tid: busy.as_ptr() as u64,
+        exit_signal: SIGCHLD,
+        stack: stack as u64,
+        stack_size: size as u64,
+        ..arch::CloneArguments::default()
+    };
+    // SAFETY: as the caller promises.
+    check(unsafe { arch::child_on_stack(&arguments, body, context) }).map(|pid| pid as c_int)
+}
+
+/// Puts a process, 0 for our own, into a process group, 0 for one of its own, if it may.
+pub(crate) fn set_process_group(process: c_int, group: c_int) {
+    let _ = call!(nr::SETPGID, process, group);
+}
+
+/// Makes the real user and group of this process, which has one thread, the effective ones.
+pub(crate) fn reset_ids() -> Result<(), Errno> {
+    const SAME: u32 = u32::MAX;
+    let (user, group) = (call!(nr::GETUID)?, call!(nr::GETGID)?);
+    call!(nr::SETRESUID, SAME, user, SAME)?;
+    call!(nr::SETRESGID, SAME, group, SAME).map(|_| ())
+}
+
+/// These signals have their default effect from now on.
+pub(crate) fn default_signals(signals: u64) {
+    const SET_SIZE: usize = 8;
+    /// The kernel's `struct sigaction`: no handler, no flags, no restorer, an empty mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in (1..=64).filter(|signal| signals >> (signal - 1) & 1 != 0) {
+        let _ = call!(nr::RT_SIGACTION, signal, DEFAULT.as_ptr(), 0, SET_SIZE);
+    }
+}
+
+/// `dup2`, which leaves it open in what is executed. The two are not the same.
+pub(crate) fn copy_descriptor(from: c_int, to: c_int) -> Result<(), Errno> {
+    call!(nr::DUP3, from, to, 0).map(|_| ())
+}
+
+/// Closes this descriptor and all above it.
+pub(crate) fn close_from(first: c_int) -> Result<(), Errno> {
+    call!(nr::CLOSE_RANGE, first, u32::MAX, 0).map(|_| ())
 }
 
 /// `struct sockaddr_un`.

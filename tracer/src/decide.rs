@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use models::libraries::runtime_libraries;
@@ -84,19 +84,11 @@ fn unforced(what: &str, why: &str) -> Answer {
     Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {what} cannot be forced: {why}\n") }
 }
 
-/// Tells who asked that the answer is most likely that the command is done, but takes a moment: the id and the flags that the command will
-/// have if it runs after all.
-pub type Pending<'a> = &'a dyn Fn(u32, u32);
+/// Tells who asked that the answer takes a moment.
+pub type Pending<'a> = &'a dyn Fn();
 
 /// Where nobody can be told.
-pub fn at_once(_: u32, _: u32) {}
-
-/// Are there more processors than the build driver and one thread of the recorder keep busy? With two, a child that waits in the driver's place
-/// costs more than it gains.
-fn has_processors_to_spare() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| std::thread::available_parallelism().is_ok_and(|number| number.get() > 2))
-}
+pub fn at_once() {}
 
 /// A process is about to execute a program. `pending` is called only if a child can wait.
 pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answer {
@@ -147,16 +139,13 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         (Program::Busybox, Some(applet)) => recorder.program(program, applet).unwrap_or(facts),
         _ => facts,
     };
+    // A build driver goes on with other commands. What the kernel may refuse to execute the driver is to hear of itself.
+    let is_native = matches!(facts.executable, Executable::Dynamic { .. } | Executable::Static);
+    if exec.waits && is_native && recorder.defers && matches!(parent.role, Role::Make | Role::Ninja) {
+        pending();
+    }
     let running = running(recorder, exec, &parent, &facts);
-    let mut told = None;
-    let pending = || {
-        if exec.waits && has_processors_to_spare() {
-            let id = recorder.start(&parent, running.clone());
-            pending(id, flags(&facts.executable, running.carries, running.names));
-            told = Some(id);
-        }
-    };
-    if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command, pending) {
+    if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
         return answer;
     }
     if recorder.defers
@@ -192,7 +181,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     }
     let is_command = running.is_command(&parent);
     let drives = running.drives;
-    command.id = told.unwrap_or_else(|| recorder.start(&parent, running));
+    command.id = recorder.start(&parent, running);
     let needed = if carries {
         Needed::default()
     } else {
@@ -218,15 +207,13 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     answer
 }
 
-/// Defers the command that a build driver has a shell start for it, so that the shell need not start either. `pending` is called as soon as
-/// that is likely.
+/// Defers the command that a build driver has a shell start for it, so that the shell need not start either.
 fn without_shell(
     recorder: &Recorder,
     exec: &Exec,
     parent: &Running,
     facts: &Facts,
     command: &Command,
-    pending: impl FnOnce(),
 ) -> Option<Answer> {
     let is_asked = recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja);
     let Line { command: inner, prints, moves } =
@@ -244,7 +231,6 @@ fn without_shell(
     if !moves.iter().all(gives) {
         return None;
     }
-    pending();
     let Deferred { thunk, outputs } = carry_out(recorder, &inner, &shell, &plan).ok()?;
     let Invocation { program, argv, cwd, .. } = inner.invocation;
     let command = Command {

@@ -108,8 +108,8 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
             // As we number it: in a namespace of its own it has another number.
             exec.pid = peer(stream).unwrap_or(exec.pid);
             exec.parent = command_of(recorder, exec.pid, exec.parent);
-            let pending = |command, flags| {
-                let reply = Reply { kind: reply_kind::PENDING, command, flags, ..reply() };
+            let pending = || {
+                let reply = Reply { kind: reply_kind::PENDING, ..reply() };
                 // Who is not there any more does not wait.
                 let _ = { stream }.write_all(reply.as_bytes());
             };

@@ -23,11 +23,11 @@ pub mod log;
 
 /// First word of every request and reply: "GGW" and the version of this format. Changes with every change of
 /// the layout, so that a library and a tracer of different builds notice each other.
-pub const MAGIC: u32 = u32::from_le_bytes(*b"GGW\x03");
+pub const MAGIC: u32 = u32::from_le_bytes(*b"GGW\x04");
 
 /// The version that the preload library carries in its exported symbol [`VERSION_SYMBOL`]; the tracer reads it
 /// from the file before it starts anything.
-pub const VERSION: &str = concat!("gg-interceptor ", env!("CARGO_PKG_VERSION"), " wire 3");
+pub const VERSION: &str = concat!("gg-interceptor ", env!("CARGO_PKG_VERSION"), " wire 4");
 
 /// Name of the exported, NUL-terminated byte string that holds [`VERSION`].
 pub const VERSION_SYMBOL: &str = "gg_interceptor_version";
@@ -79,10 +79,6 @@ pub fn head_is_placeholder(head: &[u8]) -> bool {
     head.len() >= i + PLACEHOLDER_MARK.len() && head[i..].starts_with(PLACEHOLDER_MARK)
 }
 
-/// The first byte of the stand-in's first argument where it is to wait for the answer: the number of the connection follows, and as further
-/// arguments the path of the program and what that is executed with.
-pub const WAITING: u8 = b'w';
-
 /// No command is told to print more: what others write to the same pipe does not come in between (`PIPE_BUF`).
 pub const PRINT_MAX: usize = 2048;
 
@@ -124,10 +120,10 @@ pub mod reply_kind {
     /// Do not execute: write the payload, which has no NUL and no more than [`super::PRINT_MAX`] bytes, to the program's standard output
     /// and exit with `value`.
     pub const EXIT: u32 = 2;
-    /// Fail the call with errno `value`, after writing the payload to standard error.
+    /// Fail the call with errno `value`, after writing the payload, of which [`super::PRINT_MAX`] bytes are read, to standard error.
     pub const FAIL: u32 = 3;
-    /// It is most likely [`EXIT`], which takes a moment: a child is to wait for what comes after this on the same connection. Said only to who
-    /// asks with [`super::request_flags::WAITS`]; the command's id and flags are those that a [`RUN`] would have.
+    /// That takes a moment: a child is to wait for what comes after this on the same connection. Said only to who asks with
+    /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute.
     pub const PENDING: u32 = 5;
     /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
     pub const ORPHANED: u32 = 4;

@@ -12,6 +12,7 @@ pub(crate) mod nr {
     pub(crate) const LSEEK: usize = 8;
     pub(crate) const MMAP: usize = 9;
     pub(crate) const MUNMAP: usize = 11;
+    pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
     pub(crate) const IOCTL: usize = 16;
     pub(crate) const PREAD64: usize = 17;
@@ -35,6 +36,11 @@ pub(crate) mod nr {
     pub(crate) const UMASK: usize = 95;
     pub(crate) const UTIME: usize = 132;
     pub(crate) const RT_SIGPENDING: usize = 127;
+    pub(crate) const GETUID: usize = 102;
+    pub(crate) const GETGID: usize = 104;
+    pub(crate) const SETPGID: usize = 109;
+    pub(crate) const SETRESUID: usize = 117;
+    pub(crate) const SETRESGID: usize = 119;
     pub(crate) const STATFS: usize = 137;
     pub(crate) const SETXATTR: usize = 188;
     pub(crate) const LSETXATTR: usize = 189;
@@ -62,9 +68,11 @@ pub(crate) mod nr {
     pub(crate) const FACCESSAT: usize = 269;
     pub(crate) const PPOLL: usize = 271;
     pub(crate) const UTIMENSAT: usize = 280;
+    pub(crate) const DUP3: usize = 292;
     pub(crate) const RENAMEAT2: usize = 316;
     pub(crate) const EXECVEAT: usize = 322;
     pub(crate) const STATX: usize = 332;
+    pub(crate) const CLOSE_RANGE: usize = 436;
     pub(crate) const FACCESSAT2: usize = 439;
 }
 
@@ -153,6 +161,55 @@ pub(crate) fn child_that_ends(code: i32, signal: i32) -> isize {
             in("r10") 0usize,
             in("r8") signal as usize, // looked at with CLONE_SETTLS only
             in("r9") code as usize,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// `struct clone_args`, its first version.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct CloneArguments {
+    pub(crate) flags: u64,
+    pub(crate) pidfd: u64,
+    pub(crate) child_tid: u64,
+    pub(crate) parent_tid: u64,
+    pub(crate) exit_signal: u64,
+    pub(crate) stack: u64,
+    pub(crate) stack_size: u64,
+    pub(crate) tls: u64,
+}
+
+/// `clone3` with a child that calls `body(context)` on its stack, whose size is a multiple of 16. Returns the child's process id as the
+/// kernel gives it.
+///
+/// # Safety
+/// What `body` does to memory that it shares with us must be all right.
+pub(crate) unsafe fn child_on_stack(
+    arguments: &CloneArguments,
+    body: unsafe extern "C" fn(*const c_void) -> !,
+    context: *const c_void,
+) -> isize {
+    let result: isize;
+    // SAFETY: the kernel reads the arguments; the child has its own stack, on which nothing returns to.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r8",
+            "call r9",
+            "ud2",
+            "2:",
+            inlateout("rax") 435isize => result, // clone3
+            in("rdi") core::ptr::from_ref(arguments),
+            in("rsi") size_of::<CloneArguments>(),
+            in("r8") context,
+            in("r9") body,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every way to execute a program: what is asked, what environment the program gets, and what a deferred one looks like to its caller.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use crate::support::{Tracer, built, exit, fail, pending, program, run, run_with, text};
 use wire::{reply_flags, reply_kind, request_flags, request_kind};
+
+/// So many children of one process can wait for their answers at a time.
+const TOGETHER: usize = 64;
 
 const WAYS: [&str; 11] = [
     "execve", "execv", "execvp", "execl", "execlp", "execle", "execvpe", "fexecve", "execveat", "spawn",
@@ -194,6 +200,73 @@ fn a_child_waits_for_an_answer_that_is_pending() {
 }
 
 #[test]
+fn a_child_that_waited_runs_its_program_as_the_c_library_would_have_it() {
+    let descriptors = "test $$ = $(cut -d' ' -f5 /proc/$$/stat) && echo own group;
+        for fd in 0 7 8 20 21; do readlink /proc/$$/fd/$fd || echo closed; done";
+    let signals = ["/bin/grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"];
+    for (program_argv, expected) in [
+        (&["/bin/sh", "-c", descriptors][..], "own group\n/dev/null\n/dev/zero\nclosed\n/dev/zero\nclosed\n"),
+        (&signals, "SigBlk:\t0000000008000000\n"),
+    ] {
+        let first = AtomicBool::new(true);
+        let tracer = Tracer::new(move |asked| {
+            let waits = asked.head.flags & request_flags::WAITS != 0;
+            if waits && first.swap(false, SeqCst) { pending() } else { run() }
+        });
+        let args = [&["spawn-state"], program_argv].concat();
+        let waited = tracer.program("execs", &args);
+        let mut plain = tracer.command(program("cc", "execs"), 0);
+        let plain = plain.env_remove("LD_PRELOAD").args(&args).output().unwrap();
+        assert_eq!(text(&waited.stdout), text(&plain.stdout));
+        assert!(text(&waited.stdout).starts_with(expected), "{waited:?}");
+        assert!(tracer.asked()[0].head.flags & request_flags::WAITS != 0);
+    }
+    // To a file, which only the child has as its standard output.
+    let first = AtomicBool::new(true);
+    let tracer =
+        Tracer::new(move |_| if first.swap(false, SeqCst) { pending() } else { exit(3, "printed\n") });
+    let output = tracer.program("execs", &["spawn-dup2", "log"]);
+    assert_eq!(text(&output.stdout), "child exit 3\n");
+    assert_eq!(fs::read_to_string(tracer.folder().join("log")).unwrap(), "printed\n");
+}
+
+#[test]
+fn children_wait_together_however_many_there_are() {
+    // Of the children that can wait at a time each waits until the last one does; of the others the caller waits for.
+    let waiting = Arc::new(Barrier::new(TOGETHER));
+    let counted = AtomicUsize::new(0);
+    let tracer = Tracer::new(move |asked| {
+        // Each is asked about twice: what it is told first is that the answer is pending.
+        thread_local!(static TOLD: Cell<bool> = const { Cell::new(false) });
+        assert!(asked.is_exec_of("cc-execs"));
+        if !TOLD.replace(true) {
+            return pending();
+        }
+        if counted.fetch_add(1, SeqCst) < TOGETHER {
+            waiting.wait();
+        }
+        exit(3, "")
+    });
+    let output = tracer.program("execs", &["spawn-many", "150"]);
+    assert_eq!(text(&output.stdout), "exit 3: 150\n");
+    assert_eq!(tracer.asked().len(), 150);
+}
+
+#[test]
+fn a_child_that_waits_can_be_killed() {
+    let first = AtomicBool::new(true);
+    let tracer = Tracer::new(move |_| {
+        if first.swap(false, SeqCst) {
+            return pending();
+        }
+        std::thread::sleep(Duration::from_secs(600));
+        run()
+    });
+    let output = tracer.program("execs", &["spawn-kill"]);
+    assert_eq!(text(&output.stdout), "child signal 15\n");
+}
+
+#[test]
 fn a_refused_command_fails_with_its_errno() {
     for way in WAYS.into_iter().filter(|way| !matches!(*way, "spawn" | "vfork")) {
         let tracer = Tracer::new(|_| fail(5, "refused\n"));
@@ -323,12 +396,12 @@ fn spawn_that_opens_files_has_them_opened_even_when_deferred() {
     assert!(fs::metadata(&log).unwrap().is_file(), "the stand-in's file actions were done");
     let asked = tracer.asked();
     // The file is not there yet: what standard output will be cannot be said. With the file it can.
-    // Nor can it be said, then, what a child would have to wait with.
+    // A child that only waits must not open it in the C library's place.
     assert_eq!(asked[0].head.flags, request_flags::SPAWN | request_flags::FDS_UNKNOWN);
     assert_eq!(asked[0].head.fds[0].rdev, fs::metadata("/dev/null").unwrap().rdev());
     tracer.program("execs", &["spawn-open", log.to_str().unwrap()]);
     let asked = tracer.asked();
-    assert_eq!(asked[1].head.flags, request_flags::SPAWN | request_flags::WAITS);
+    assert_eq!(asked[1].head.flags, request_flags::SPAWN);
     assert_eq!(asked[1].head.fds[1].ino, fs::metadata(&log).unwrap().ino());
     assert_eq!(asked.len(), 2, "the stand-in is not asked about");
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,12 @@ static int spawn(const char *path, posix_spawn_file_actions_t *actions, posix_sp
         return 1;
     }
     return wait_for(pid);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    puts("a handler ran");
 }
 
 static void *spawner(void *count)
@@ -156,6 +163,59 @@ int main(int argc, char **argv)
         int result = posix_spawn(&pid, self, NULL, &attr, child_argv, child_envp);
         printf("spawn %d, of its group %d\n", result, waitpid(-pid, &status, 0) == pid);
         return 0;
+    }
+    if (!strcmp(way, "spawn-state")) {
+        // All that a child may be given and yet not be the C library's.
+        sigset_t set;
+        signal(SIGUSR1, on_signal);
+        signal(SIGHUP, SIG_IGN);
+        signal(SIGQUIT, SIG_IGN);
+        sigemptyset(&set);
+        sigaddset(&set, SIGQUIT);
+        posix_spawnattr_setsigdefault(&attr, &set);
+        sigaddset(&set, SIGUSR2);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        sigemptyset(&set);
+        sigaddset(&set, SIGWINCH);
+        posix_spawnattr_setsigmask(&attr, &set);
+        posix_spawnattr_setflags(&attr,
+            POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_RESETIDS);
+        int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+        dup3(fd, 20, O_CLOEXEC);
+        dup3(fd, 21, O_CLOEXEC);
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+        posix_spawn_file_actions_adddup2(&actions, fd, 7);
+        posix_spawn_file_actions_adddup2(&actions, fd, 8);
+        posix_spawn_file_actions_adddup2(&actions, 20, 20);
+        posix_spawn_file_actions_addclose(&actions, 8);
+        int result = spawn(argv[2], &actions, &attr, argv + 2, environ);
+        sigpending(&set);
+        printf("pending %d\n", sigismember(&set, SIGQUIT));
+        sigprocmask(SIG_SETMASK, NULL, &set);
+        printf("blocked %d %d %d\n", sigismember(&set, SIGUSR2), sigismember(&set, SIGUSR1), sigismember(&set, SIGWINCH));
+        return result;
+    }
+    if (!strcmp(way, "spawn-many")) {
+        int count = atoi(argv[2]), same = 0;
+        pid_t *pids = calloc(count, sizeof *pids);
+        for (int i = 0; i < count; i++)
+            if (posix_spawn(&pids[i], self, NULL, NULL, child_argv, child_envp) != 0)
+                return 1;
+        for (int i = 0; i < count; i++) {
+            int status;
+            same += waitpid(pids[i], &status, 0) == pids[i] && WIFEXITED(status) && WEXITSTATUS(status) == 3;
+        }
+        printf("exit 3: %d\n", same);
+        return 0;
+    }
+    if (!strcmp(way, "spawn-kill")) {
+        // The handler is ours; the child must die.
+        pid_t pid;
+        signal(SIGTERM, on_signal);
+        if (posix_spawn(&pid, self, NULL, NULL, child_argv, child_envp) != 0)
+            return 1;
+        kill(pid, SIGTERM);
+        return wait_for(pid);
     }
 #ifdef __GLIBC__
     if (!strcmp(way, "spawn-chdir")) {
