@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use models::recognise::{Program, recognise};
-use models::scanner::{Closure, Disk, Files, Kind, Scanner, Stamp, Unsure};
+use models::scanner::{self, Closure, Scanner, Unsure};
 use models::{Answer, IncludeSearch, Invocation, Node, Question, Verdict, World};
 
 #[path = "../src/testing/disk.rs"]
@@ -85,27 +85,6 @@ fn commands() -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
     Ok(vec![(std::env::current_dir()?, arguments)])
 }
 
-/// This machine as the scanner sees it.
-struct Machine<'a>(&'a disk::Disk);
-
-impl Files for Machine<'_> {
-    fn look(&self, path: &Path, follow: bool) -> Option<(Kind, Stamp)> {
-        Disk.look(path, follow)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
-        Files::read(&Disk, path)
-    }
-
-    fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        Disk.names(path)
-    }
-
-    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        self.0.ask(question)
-    }
-}
-
 fn searches(machine: &disk::Disk) -> io::Result<Vec<(PathBuf, Invocation, IncludeSearch)>> {
     let mut searches = vec![];
     for (cwd, argv) in commands()? {
@@ -138,7 +117,7 @@ fn main() -> io::Result<ExitCode> {
         let since = || if round == 2 { moment } else { scanner.now() };
         let start = processor_time();
         let scan = |(cwd, _, search): &(PathBuf, Invocation, IncludeSearch)| {
-            scanner.scan(search, cwd, &Machine(&machine), since())
+            scanner.scan(search, cwd, &machine, since())
         };
         let results: Vec<_> = searches.iter().map(scan).collect();
         rounds.push((processor_time().saturating_sub(start), results));
@@ -146,6 +125,7 @@ fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout().lock();
     let (mut listed, mut scanned, mut missed, mut failed, mut unsure) = (0, 0, 0, 0, 0);
     let (mut exact, mut differing) = (0, 0);
+    let (mut rules, mut otherwise, mut unwritten, mut ruling) = (0, 0, 0, Duration::ZERO);
     let (mut asking, mut preprocessing) = (Duration::ZERO, Duration::ZERO);
     let (_, results) = &rounds[2];
     for ((cwd, invocation, search), result) in searches.iter().zip(results) {
@@ -154,7 +134,7 @@ fn main() -> io::Result<ExitCode> {
             writeln!(out, "unsure: {}: {reason}", search.sources[0].display())?;
         }
         let start = processor_time();
-        let preprocessed = scanner.preprocess(search, cwd, &Machine(&machine));
+        let preprocessed = scanner.preprocess(search, cwd, &machine);
         preprocessing += processor_time().saturating_sub(start);
         exact += usize::from(preprocessed.is_ok());
         if !asks {
@@ -190,6 +170,40 @@ fn main() -> io::Result<ExitCode> {
             }
             Err(reason) => writeln!(out, "not preprocessed: {}: {reason}", search.sources[0].display())?,
         }
+        if search.rule.is_some() {
+            rules += 1;
+            let start = processor_time();
+            let ours = scanner.dependencies(search, cwd, &machine, scanner.now());
+            ruling += processor_time().saturating_sub(start);
+            let theirs = tempfile::NamedTempFile::new()?;
+            let options = search.write_dependencies.get(1..).unwrap_or_default();
+            let written = Command::new(&invocation.program)
+                .args(options)
+                .arg(theirs.path())
+                .current_dir(cwd)
+                .output()?;
+            match ours {
+                Ok(ours) if written.status.success() && ours != std::fs::read(theirs.path())? => {
+                    otherwise += 1;
+                    writeln!(out, "written otherwise: {}", search.sources[0].display())?;
+                    let theirs = std::fs::read(theirs.path())?;
+                    let words = |text: &[u8]| {
+                        String::from_utf8_lossy(text)
+                            .split_whitespace()
+                            .map(str::to_owned)
+                            .collect::<Vec<_>>()
+                    };
+                    let (ours, theirs) = (words(&ours), words(&theirs));
+                    let at = ours.iter().zip(&theirs).position(|(a, b)| a != b).unwrap_or(0);
+                    writeln!(out, "  ours {:?} theirs {:?}", ours.get(at), theirs.get(at))?;
+                }
+                Ok(_) => {}
+                Err(reason) => {
+                    unwritten += 1;
+                    writeln!(out, "not written: {}: {reason}", search.sources[0].display())?;
+                }
+            }
+        }
         listed += expected.len();
         scanned += found.len();
         for path in expected.iter().filter(|p| !key(p).is_some_and(|k| found.contains(&k))) {
@@ -209,6 +223,12 @@ fn main() -> io::Result<ExitCode> {
         out,
         "preprocessed here: {exact}, in {:.0} µs each (processor time), {differing} with another result than -M",
         preprocessing.as_secs_f64() * 1e6 / count as f64
+    )?;
+    writeln!(
+        out,
+        "dependency files written here: {} of {rules}, {otherwise} not as the compiler does, {:.0} µs each (processor time)",
+        rules - unwritten,
+        ruling.as_secs_f64() * 1e6 / f64::from(rules.max(1))
     )?;
     writeln!(out, "files per command: scanner {}, -M {}", scanned / count, listed / count)?;
     writeln!(out, "ratio {:.2}", scanned as f64 / listed.max(1) as f64)?;

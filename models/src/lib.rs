@@ -19,8 +19,8 @@ mod testing;
 
 pub use environment::Environment;
 pub use plan::{
-    Answer, Decline, IncludeSearch, Invocation, Kind, Node, Output, Plan, Probe, Question, Role, Verdict,
-    World,
+    Answer, Decline, IncludeSearch, Invocation, Kind, Node, Output, Plan, Probe, Question, Role, Rule,
+    Verdict, World,
 };
 
 use std::ffi::OsStr;

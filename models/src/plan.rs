@@ -186,6 +186,23 @@ pub struct IncludeSearch {
     /// dependency file that the real command will write (`gcc … -E -o /dev/null -MD -MT … -MF FILE`), without compiling.
     /// Empty where no dependency file is asked for.
     pub write_dependencies: Vec<OsString>,
+    /// The same for [`Scanner::dependencies`](crate::scanner::Scanner::dependencies), where gcc's way of writing it is known.
+    pub rule: Option<Rule>,
+}
+
+/// What gcc needs to know to write a dependency file, beside where it looks for headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The source, as written.
+    pub source: PathBuf,
+    /// The target; not quoted, if it may be.
+    pub target: OsString,
+    /// All directories of the search, as written: [`IncludeSearch::quote`], `bracket`, `system` and `after`.
+    pub directories: Vec<PathBuf>,
+    /// System headers are listed, too (`-MD`, not `-MMD`).
+    pub system_headers: bool,
+    /// Each header gets a rule without prerequisites (`-MP`).
+    pub phony: bool,
 }
 
 /// A command that is understood: what it reads and writes.

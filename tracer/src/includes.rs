@@ -84,7 +84,8 @@ impl Files for Seen<'_> {
     }
 }
 
-/// The dependency file that the compile will write to `path`, to be put there.
+/// The dependency file that the compile will write to `path`, to be put there: made here where it is certain what is in it, otherwise by the
+/// compiler.
 ///
 /// # Errors
 /// The compiler refuses, or the file cannot be written.
@@ -96,18 +97,33 @@ pub fn dependencies(
     umask: u32,
 ) -> Result<AtomicFile, Decline> {
     let failed = |e: thunk::Error| Decline(e.to_string());
-    // The compiler writes by name; what it leaves if the recorder is killed does not lie about in the tree.
-    let made = AtomicFile::create_in(&recorder.store.root().join("tmp"), 0o600).map_err(failed)?;
-    let mut question = search.write_dependencies.clone();
-    question.push(made.temporary_path().into());
-    ask(recorder, invocation, &question)?;
     let cannot = |e: io::Error| Decline(format!("{}: {e}", path.display()));
-    let content = std::fs::read(made.temporary_path()).map_err(cannot)?;
+    let files = Seen { recorder, project: &recorder.project };
+    let made = recorder.scanner.dependencies(search, &invocation.cwd, &files, recorder.quiet());
+    let content = match made {
+        Ok(content) => content,
+        Err(_) => written(recorder, invocation, search)?.map_err(cannot)?,
+    };
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(failed)?;
     file.write_all(&content).map_err(cannot)?;
     file.file().set_permissions(Permissions::from_mode(0o666 & !umask)).map_err(cannot)?;
     Ok(file)
+}
+
+/// What the compiler writes.
+fn written(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    search: &IncludeSearch,
+) -> Result<io::Result<Vec<u8>>, Decline> {
+    // It writes by name; what it leaves if the recorder is killed does not lie about in the tree.
+    let temporary = recorder.store.root().join("tmp");
+    let file = AtomicFile::create_in(&temporary, 0o600).map_err(|e| Decline(e.to_string()))?;
+    let mut question = search.write_dependencies.clone();
+    question.push(file.temporary_path().into());
+    ask(recorder, invocation, &question)?;
+    Ok(std::fs::read(file.temporary_path()))
 }
 
 /// Runs the compiler, as the command would have run, under the interceptor: placeholders that it opens are forced.

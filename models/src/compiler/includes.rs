@@ -15,7 +15,7 @@ use super::passed::comma_separated;
 use super::probe::{environment, is_front, kept_words};
 use super::{Vendor, decline};
 use crate::scanner::TIMESTAMP;
-use crate::{Decline, IncludeSearch, Invocation, Node, Question, World};
+use crate::{Decline, IncludeSearch, Invocation, Node, Question, Rule, World};
 
 /// The include search of a command with sources.
 ///
@@ -40,19 +40,22 @@ pub(super) fn search(
     if line.defines.iter().any(|define| memmem::find(define.as_bytes(), TIMESTAMP).is_some()) {
         return Err(decline("asks when a source was changed (__TIMESTAMP__)"));
     }
-    let absolute = |dirs: &[PathBuf]| dirs.iter().map(|dir| at.absolute(dir)).collect::<Vec<_>>();
     search.forced.clone_from(&line.forced);
     search.defines.clone_from(&line.defines);
-    search.quote = absolute(&line.quote);
-    search.bracket = absolute(&line.include);
-    search.bracket.extend(from_environment("CPATH", at));
-    search.system = absolute(&line.system);
-    search.system.extend(from_environment(headers_of(first.language), at));
-    search.system.extend(own_directories(line, first.language, at, world)?);
-    search.after = absolute(&line.after);
+    // As written; then absolute.
+    let mut bracket = line.include.clone();
+    bracket.extend(from_environment("CPATH", at));
+    let mut system = line.system.clone();
+    system.extend(from_environment(headers_of(first.language), at));
+    system.extend(own_directories(line, first.language, at, world)?);
+    let absolute = |dirs: &[PathBuf]| dirs.iter().map(|dir| at.absolute(dir)).collect::<Vec<_>>();
+    search.system = absolute(&system);
     // A directory that is searched as a system one anyway is not searched earlier.
-    let system: Vec<PathBuf> = search.system.iter().map(|dir| plain(dir)).collect();
-    search.bracket.retain(|dir| !system.contains(&plain(dir)));
+    let plain_system: Vec<PathBuf> = search.system.iter().map(|dir| plain(dir)).collect();
+    bracket.retain(|dir| !plain_system.contains(&plain(&at.absolute(dir))));
+    search.quote = absolute(&line.quote);
+    search.bracket = absolute(&bracket);
+    search.after = absolute(&line.after);
 
     search.front = front(line, at, world);
     let base = derived(line, at, false);
@@ -73,8 +76,34 @@ pub(super) fn search(
         command.extend(wanted.targets.iter().cloned());
         command.push("-MF".into());
         search.write_dependencies = command;
+        let target = match &*wanted.targets {
+            [] => Some(names::default_target(vendor, line, wanted, source)),
+            words => only_target(words),
+        };
+        let is_known = vendor == Vendor::Gnu && line.mode != Mode::Rule;
+        search.rule = target.filter(|_| is_known).map(|target| Rule {
+            source: source.path.clone(),
+            target,
+            directories: [&*line.quote, &*bracket, &*system, &*line.after].concat(),
+            system_headers: wanted.system_headers,
+            phony: wanted.phony,
+        });
     }
     Ok(search)
+}
+
+/// The target that `-MT` or `-MQ` gives, if it is one.
+fn only_target(words: &[OsString]) -> Option<OsString> {
+    let is_option = |word: &OsString| word == "-MT" || word == "-MQ";
+    match words {
+        [option, target] if is_option(option) => Some(target.clone()),
+        [word] if !is_option(word) => {
+            let target =
+                word.as_bytes().strip_prefix(b"-MT").or_else(|| word.as_bytes().strip_prefix(b"-MQ"))?;
+            Some(OsStr::from_bytes(target).to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The variable that names the header directories of a language; languages that share it share the directories.
@@ -91,10 +120,11 @@ fn headers_of(language: Language) -> &'static str {
     }
 }
 
-/// The directories in a variable; an empty one is the working directory.
+/// The directories in a variable, as written; an empty one is the working directory.
 fn from_environment(name: &str, at: &Invocation) -> Vec<PathBuf> {
     let Some(list) = at.var(name).filter(|list| !list.is_empty()) else { return Vec::new() };
-    list.as_bytes().split(|&b| b == b':').map(|dir| at.absolute(OsStr::from_bytes(dir))).collect()
+    let directory = |dir: &[u8]| PathBuf::from(OsStr::from_bytes(if dir.is_empty() { b"." } else { dir }));
+    list.as_bytes().split(|&b| b == b':').map(directory).collect()
 }
 
 /// Without `.` and `..`; only for comparing.

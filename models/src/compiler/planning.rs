@@ -231,6 +231,7 @@ impl Planner<'_> {
                     plan.inputs.insert(path);
                     if !search.write_dependencies.is_empty() {
                         search.write_dependencies.insert(1, "-fpch-preprocess".into());
+                        search.rule = None;
                     }
                 }
             }

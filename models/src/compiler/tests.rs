@@ -2,6 +2,7 @@
 //! Tests of the whole model: command lines of real builds, plans in a world in memory, and the real compilers.
 
 mod command_lines;
+mod dependency_files;
 mod plans;
 mod real;
 

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -110,6 +110,11 @@ pub trait Files: Sync {
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         let _ = question;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The path of a file without symbolic links, `.` and `..`.
+    fn real(&self, path: &Path) -> Option<PathBuf> {
+        path.canonicalize().ok()
     }
 
     /// Does this path, as far as it exists, lead through no symbolic link? If not, names do not tell what changes on the way.

@@ -239,6 +239,22 @@ impl Scanner {
         })
     }
 
+    /// The dependency file that gcc writes for a command with a [`Rule`](crate::Rule), to the letter.
+    ///
+    /// # Errors
+    /// It meets something of which it is not certain: ask the compiler.
+    pub fn dependencies(
+        &self,
+        search: &IncludeSearch,
+        cwd: &Path,
+        files: &dyn Files,
+        since: Moment,
+    ) -> Result<Vec<u8>, &'static str> {
+        self.with(search, cwd, files, since, |memory, view, list, _| {
+            exact::dependencies(view, list, search, &memory.fronts, cwd).map_err(|Lost(reason)| reason)
+        })
+    }
+
     fn run(
         &self,
         search: &IncludeSearch,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::scanner::{self, Files, Kind, Stamp};
 use crate::{Answer, Node, Question, World};
 
 /// This machine, with every answer of a tool remembered.
@@ -52,5 +53,23 @@ impl World for Disk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+}
+
+impl Files for Disk {
+    fn look(&self, path: &Path, follow: bool) -> Option<(Kind, Stamp)> {
+        scanner::Disk.look(path, follow)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+        World::read(self, path)
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.list(path)
+    }
+
+    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+        World::ask(self, question)
     }
 }

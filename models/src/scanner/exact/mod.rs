@@ -9,7 +9,7 @@
 //! ```text
 //! token    line → tokens          expand      macros
 //! script   text → steps           expression  the value of a condition
-//! front    what the compiler has built in
+//! front    what the compiler has built in        listing    the dependency file that gcc would write
 //! ```
 //!
 //! What it takes for granted: the command compiles. Where it would not, the answer does not matter. What it does not know: macros that
@@ -18,17 +18,20 @@
 mod expand;
 mod expression;
 mod front;
+mod listing;
 mod script;
 mod token;
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use expand::Purpose;
 use expression::Dialect;
 pub(super) use front::Fronts;
 use front::{Asker, Front};
+use listing::{Called, Listing};
 use script::{Macro, Name, Step, Target};
 pub(super) use script::{Script, script};
 pub(super) use token::Texts;
@@ -68,17 +71,50 @@ pub(super) fn preprocess(
     search: &IncludeSearch,
     fronts: &Fronts,
 ) -> Result<Read, Lost> {
+    run(view, list, search, fronts, None).map(|run| Read { files: run.files, found: run.found })
+}
+
+/// The dependency file that gcc writes for the command.
+pub(super) fn dependencies(
+    view: View<'_>,
+    list: &List,
+    search: &IncludeSearch,
+    fronts: &Fronts,
+    cwd: &Path,
+) -> Result<Vec<u8>, Lost> {
+    let rule = search.rule.as_ref().ok_or(Lost("not a rule as gcc writes it"))?;
+    let listing = || Listing::new(rule, search, cwd, view);
+    Ok(run(view, list, search, fronts, Some(&listing))?.text.unwrap_or_default())
+}
+
+fn run<'a>(
+    view: View<'a>,
+    list: &'a List,
+    search: &IncludeSearch,
+    fronts: &Fronts,
+    listing: Option<&dyn Fn() -> Listing<'a>>,
+) -> Result<Done, Lost> {
     let question = search.front.as_ref().ok_or(Lost("not a single source in C or C++"))?;
     let front = fronts.get(question, view).ok_or(Lost("the compiler's own macros"))?;
     for _ in 0..QUESTIONS {
-        let mut run = Run::new(view, list, &front);
+        let mut run = Run::new(view, list, &front, listing.map(|listing| listing()));
         let result = run.all(search);
         if run.asker.has_all() {
-            return result.map(|()| Read { files: run.files, found: run.found });
+            result?;
+            let text = run.listing.as_ref().map(Listing::text).transpose()?;
+            return Ok(Done { files: run.files, found: run.found, text });
         }
         front.learn(question, view.files, &run.asker)?;
     }
     Err(Lost("a compiler that is asked ever more"))
+}
+
+/// What a run found out.
+struct Done {
+    files: Vec<FileId>,
+    found: Found,
+    /// The dependency file, if it was asked for.
+    text: Option<Vec<u8>>,
 }
 
 /// Where a file was found, for `#include_next`.
@@ -102,6 +138,8 @@ struct Frame {
     way: Way,
     script: Arc<Script>,
     at: usize,
+    /// Where names are listed.
+    called: Called,
 }
 
 struct Run<'a> {
@@ -122,10 +160,11 @@ struct Run<'a> {
     worked: usize,
     dialect: Dialect,
     clang: bool,
+    listing: Option<Listing<'a>>,
 }
 
 impl<'a> Run<'a> {
-    fn new(view: View<'a>, list: &'a List, front: &'a Front) -> Self {
+    fn new(view: View<'a>, list: &'a List, front: &'a Front, listing: Option<Listing<'a>>) -> Self {
         let texts = &view.tree.texts;
         let mut run = Self {
             view,
@@ -143,6 +182,7 @@ impl<'a> Run<'a> {
             worked: 0,
             dialect: Dialect::default(),
             clang: false,
+            listing,
         };
         for (name, of) in &front.macros {
             run.set(*name, Some(Arc::clone(of)));
@@ -163,15 +203,39 @@ impl<'a> Run<'a> {
         let names = &self.view.tree.names;
         let source = self.list.file(self.view, name_id(names, source.as_os_str().as_bytes()));
         let source = source.ok_or(Lost("a source that is not there"))?;
+        let called = self.listing.as_mut().map(Listing::source).unwrap_or_default();
+        self.list_implied()?;
         for forced in &search.forced {
             let name = name_id(names, forced.as_os_str().as_bytes());
             let place = self.list.place(self.view, self.list.cwd(), name, Start::Beside);
             let (file, way) = Self::way(place)?.ok_or(Lost("a header that is not there"))?;
-            self.enter(file, way)?;
+            let called = self.call(way, name)?;
+            self.enter(file, way, called)?;
             self.run()?;
         }
-        self.enter(source, Way::Direct)?;
+        self.enter(source, Way::Direct, called)?;
         self.run()
+    }
+
+    /// gcc lists the header that it includes before all others, if its macros come from one.
+    fn list_implied(&mut self) -> Result<(), Lost> {
+        if self.listing.is_some() && self.is_defined(self.texts.number(b"_STDC_PREDEF_H"))? {
+            let name = name_id(&self.view.tree.names, b"stdc-predef.h");
+            let place = self.list.place(self.view, self.list.cwd(), name, Start::Angle);
+            let (_, way) = Self::way(place)?.ok_or(Lost("a header that is not there"))?;
+            self.call(way, name)?;
+        }
+        Ok(())
+    }
+
+    /// What a file is called that is about to be read; lists it.
+    fn call(&mut self, way: Way, name: NameId) -> Result<Called, Lost> {
+        let Some(listing) = &mut self.listing else { return Ok(Called::default()) };
+        let command_line = Called::command_line();
+        let from = self.frames.last().map_or(&command_line, |frame| &frame.called);
+        let called = listing.called(way, name, from)?;
+        listing.read(&called, way, name, from);
+        Ok(called)
     }
 
     /// Counts what is done, so that it has an end.
@@ -180,7 +244,7 @@ impl<'a> Run<'a> {
         if self.worked > MUCH { Err(Lost("a preprocessor that does not end")) } else { Ok(()) }
     }
 
-    fn enter(&mut self, file: FileId, way: Way) -> Result<(), Lost> {
+    fn enter(&mut self, file: FileId, way: Way, called: Called) -> Result<(), Lost> {
         if self.frames.len() > DEEPEST {
             return Err(Lost("includes in includes without end"));
         }
@@ -191,7 +255,7 @@ impl<'a> Run<'a> {
         if self.read.add(file) {
             self.files.push(file);
         }
-        self.frames.push(Frame { file, way, script, at: 0 });
+        self.frames.push(Frame { file, way, script, at: 0, called });
         Ok(())
     }
 
@@ -247,6 +311,15 @@ impl<'a> Run<'a> {
             Step::PopMacro(name) => {
                 if let Some(before) = self.pushed.get_mut(name).and_then(Vec::pop) {
                     self.set(*name, before);
+                }
+            }
+            Step::SystemHeader => {
+                // Not in the source itself.
+                let is_source = self.frames.len() == 1;
+                if let Some(frame) =
+                    self.frames.last_mut().filter(|frame| !is_source || frame.way != Way::Direct)
+                {
+                    frame.called.system = true;
                 }
             }
             Step::Else | Step::EndIf => {}
@@ -330,7 +403,8 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         }
-        self.enter(file, way)
+        let called = self.call(way, name)?;
+        self.enter(file, way, called)
     }
 
     /// Was it read, and is only read once? Under whatever name: gcc goes by time and content, clang by inode.
@@ -355,6 +429,11 @@ impl<'a> Run<'a> {
             Way::Order(place) => Start::From(place + 1),
             Way::Unclear => return Err(Lost("#include_next from a directory that is searched twice")),
         };
+        if let (Start::Beside, Some(listing)) = (start, &mut self.listing)
+            && self.view.tree.names.get(name).first() != Some(&b'/')
+        {
+            listing.looks_beside(&frame.called);
+        }
         let here = self.view.tree.file(frame.file).dir;
         let key = ((start == Start::Beside).then_some(here), name, start);
         if let Some(known) = self.places.get(&key) {

@@ -35,6 +35,8 @@ pub(super) enum Step {
     Once,
     PushMacro(Text),
     PopMacro(Text),
+    /// `#pragma GCC system_header`.
+    SystemHeader,
     /// The end of a branch. Who comes here goes on behind the last one.
     Else,
     EndIf,
@@ -228,6 +230,7 @@ impl Maker<'_> {
             b"once" => Step::Once,
             b"push_macro" => macro_in(rest).map_or(unread, Step::PushMacro),
             b"pop_macro" => macro_in(rest).map_or(unread, Step::PopMacro),
+            b"GCC" if word(trim(rest)).0 == b"system_header" => Step::SystemHeader,
             b"include_alias" => Step::Strange("#pragma include_alias"),
             _ => return None,
         })

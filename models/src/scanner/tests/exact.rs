@@ -6,8 +6,8 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::scanner::{Disk, Why};
-use crate::{Answer, Question, World};
+use crate::scanner::Why;
+use crate::{Answer, Question};
 
 /// A file system in memory with a compiler that has these macros built in, and answers these tests.
 struct With<'a> {
@@ -251,27 +251,6 @@ fn work_has_an_end() {
     assert_eq!(includes(&text).unwrap_err().lost, Some("a preprocessor that does not end"));
 }
 
-/// This machine with its compilers.
-struct Asking(crate::testing::Disk);
-
-impl Files for Asking {
-    fn look(&self, path: &Path, follow: bool) -> Option<(Kind, Stamp)> {
-        Disk.look(path, follow)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
-        Files::read(&Disk, path)
-    }
-
-    fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        Disk.names(path)
-    }
-
-    fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        self.0.ask(question)
-    }
-}
-
 /// Header names as the parts of a small language of macros may compute them.
 fn programs() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
@@ -319,7 +298,7 @@ fn random_macros_mean_what_they_do_for_gcc() {
     let dir = tempfile::tempdir().unwrap();
     let prelude = "#define F(x) x\n#define G(x, y) x ## y\n#define C(x, y) F(x y)\n#define V(x, ...) x , ## __VA_ARGS__\n\
         #define S(x) #x\n#define T(...) T2(__VA_ARGS__)\n#define T2(...) #__VA_ARGS__\n";
-    let asking = Asking(crate::testing::Disk::default());
+    let asking = crate::testing::Disk::default();
     let answered = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(100));
     let result = runner.run(&programs(), |program| {
