@@ -42,9 +42,13 @@ fn ninja_with_dependency_files() {
     );
     let plain = space.run(&["ninja", "-v"]).ok();
     let built = space.read("prog");
+    let known = || space.sh("ninja -t deps | sed 's/, deps mtime.*//'").ok().out();
+    let dependencies = known();
+    assert!(dependencies.contains("main.o: #deps") && dependencies.contains("include/ab.h"), "{dependencies}");
     space.sh("rm -rf .ninja_log .ninja_deps *.o *.a prog").ok();
     space.ggtrace(&["ninja", "-j1"]).ok();
     assert!(space.shown().deferred >= 5, "{plain}");
+    assert_eq!(known(), dependencies);
     space.force_all();
     assert!(space.read("prog") == built);
     assert!(space.run(&["ninja"]).ok().out().contains("no work to do"));
