@@ -40,7 +40,7 @@ fn ninja_with_dependency_files() {
          rule ar\n  command = rm -f $out && ar rcs $out $in\nrule link\n  command = gcc -o $out @$out.rsp\n  rspfile = $out.rsp\n  rspfile_content = $in\n\
          build a.o: cc lib/a.c\nbuild b.o: cc lib/b.c\nbuild main.o: cc src/main.c\nbuild libab.a: ar a.o b.o\nbuild prog: link main.o libab.a\ndefault prog\n",
     );
-    let plain = space.run(&["ninja", "-v"]).ok();
+    let plain = space.run(&["ninja", "-v", "-j1"]).ok();
     let built = space.read("prog");
     let known = || space.sh("ninja -t deps | sed 's/, deps mtime.*//'").ok().out();
     let dependencies = known();
