@@ -17,7 +17,8 @@ pub(crate) const FILE_NAME: &[u8] = b"libgginterceptor.so";
 /// The dynamic loader's variable.
 pub(crate) const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
 
-/// What the environment said at load.
+/// What the environment said at load. In this order: what is looked at lies together with the beginning of the texts, in one page.
+#[repr(C)]
 pub(crate) struct Session {
     /// The command that this process belongs to.
     pub(crate) command: u32,
@@ -27,11 +28,11 @@ pub(crate) struct Session {
     pub(crate) address: SocketAddress,
     /// What marks system calls that are recorded here; zero where none is to be marked.
     pub(crate) cookie: u64,
-    texts: Texts,
     socket: Place,
     log: Place,
     stand_in: Place,
     own: Place,
+    texts: Texts,
 }
 
 impl Session {
@@ -91,9 +92,10 @@ impl Session {
 
 /// Strings kept in static memory: what they were copied from belongs to the program, which may overwrite it. One after the other, because
 /// each page that is touched at load takes time.
+#[repr(C)]
 struct Texts {
-    bytes: [u8; 4 * PATH_MAX],
     used: usize,
+    bytes: [u8; 4 * PATH_MAX],
 }
 
 /// Where a string begins.
@@ -126,11 +128,11 @@ static SESSION: Shared = Shared(UnsafeCell::new(Session {
     flags: 0,
     address: SocketAddress { family: 0, path: [0; 108] },
     cookie: 0,
-    texts: Texts { bytes: [0; 4 * PATH_MAX], used: 0 },
     socket: Place(0),
     log: Place(0),
     stand_in: Place(0),
     own: Place(0),
+    texts: Texts { used: 0, bytes: [0; 4 * PATH_MAX] },
 }));
 
 #[used]

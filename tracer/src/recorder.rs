@@ -617,8 +617,9 @@ impl Recorder {
     pub fn is_own(&self, path: &Path) -> bool {
         is_below(path, &self.directory)
             || is_below(path, self.store.root())
-            || path.as_os_str() == self.install.interceptor
-            || path.as_os_str() == self.install.standin
+            // As bytes: paths are compared by their components, from the end on.
+            || path.as_os_str() == self.install.interceptor.as_os_str()
+            || path.as_os_str() == self.install.standin.as_os_str()
     }
 
     /// The names in a directory, as the trace keeps them.
