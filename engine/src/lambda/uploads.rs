@@ -395,7 +395,7 @@ mod tests {
             let world = World::new().await;
             let [a, b, c] = &world.thunks;
             let (first, second) = tokio::join!(world.uploads.provide(a), world.uploads.provide(b));
-            let all = 2 << 20 | 20 * 40_000;
+            let all = (2 << 20) + 20 * 40_000;
             assert!(world.traffic().up < all + all / 8, "{:?}", world.traffic());
             for (thunk, provided) in [(a, &first.unwrap()), (b, &second.unwrap())] {
                 assert!(!provided.packs.is_empty());
