@@ -8,13 +8,17 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 use thunk::{ObjectName, Reduction, Store};
 
+use crate::protocol::Done;
+
 /// What a back end elsewhere will not do, as far as that is known.
 #[derive(Debug, Default)]
 pub struct Limits {
     /// It is there, but will not work for us.
     closed: Cell<bool>,
-    /// It cannot run these.
+    /// It cannot run these thunks,
     unfit: RefCell<HashSet<ObjectName>>,
+    /// nor any of these programs.
+    programs: RefCell<HashSet<ObjectName>>,
 }
 
 impl Limits {
@@ -28,12 +32,30 @@ impl Limits {
         self.unfit.borrow_mut().insert(thunk);
     }
 
+    /// It has answered this.
+    pub fn note(&self, store: &Store, thunk: &ObjectName, done: &Done) {
+        if done.unable {
+            self.close();
+        }
+        if done.refused {
+            self.exclude(*thunk);
+            // Where it is the thunk's own program, and none that this one starts, there is no need to hear it of each thunk.
+            let program = store.thunk(thunk).ok().and_then(|thunk| thunk.function);
+            let unfit = |program: &ObjectName| {
+                store.find(program).is_some_and(|path| sandbox::needs_namespaces(&path))
+            };
+            self.programs.borrow_mut().extend(program.filter(unfit));
+        }
+    }
+
     /// May it run the thunk? What was learned, or completed before, may need files that only this machine has.
     pub fn allow(&self, store: &Store, thunk: &ObjectName) -> bool {
         !self.closed.get()
             && !self.unfit.borrow().contains(thunk)
             && store.completion(thunk).is_empty()
-            && !store.thunk(thunk).is_ok_and(|thunk| thunk.learned)
+            && !store.thunk(thunk).is_ok_and(|thunk| {
+                thunk.learned || thunk.function.is_some_and(|it| self.programs.borrow().contains(&it))
+            })
     }
 }
 

@@ -2,7 +2,7 @@
 //! The back end on this machine: one worker process per job slot, started when it is first needed, and again after it
 //! died. Knows how to talk to workers, not what they do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -31,6 +31,8 @@ pub struct Local {
     idle: RefCell<Vec<Worker>>,
     /// What workers have refused: they would again.
     refused: RefCell<HashSet<ObjectName>>,
+    /// One has said that it can run nothing.
+    unable: Cell<bool>,
 }
 
 struct Worker {
@@ -42,7 +44,8 @@ struct Worker {
 impl Local {
     /// A back end that runs `jobs` commands at once.
     pub fn new(jobs: usize, store: &Path, manner: Manner) -> Self {
-        Self { jobs, store: store.into(), manner, idle: RefCell::default(), refused: RefCell::default() }
+        let (idle, refused, unable) = (RefCell::default(), RefCell::default(), Cell::default());
+        Self { jobs, store: store.into(), manner, idle, refused, unable }
     }
 
     fn start(&self) -> Result<Worker> {
@@ -86,21 +89,36 @@ impl Local {
         Done { refused: !self.can_execute(name), ..protocol::Result::Broken(why).into() }
     }
 
+    /// Can anything run here? If not, the result says why.
+    ///
+    /// # Errors
+    /// That cannot be found out.
+    pub async fn ready(&self) -> Result<Done> {
+        self.converse(String::new()).await
+    }
+
     async fn ask(&self, name: &ObjectName) -> Result<Answer> {
+        let done = self.converse(name.to_string()).await?;
+        if done.refused {
+            self.refused.borrow_mut().insert(*name);
+        }
+        worker::read_answer(name, done)
+    }
+
+    async fn converse(&self, thunk: String) -> Result<Done> {
         let idle = self.idle.borrow_mut().pop();
         let mut worker = match idle {
             Some(worker) => worker,
             None => self.start()?,
         };
-        let job = protocol::frame(&Job { thunk: name.to_string() });
+        let job = protocol::frame(&Job { thunk });
         let done = worker.answer(&job).await.context("the worker has died")?;
         let done = Done::decode(done.as_slice())?;
-        if done.refused {
-            self.refused.borrow_mut().insert(*name);
+        if done.unable {
+            self.unable.set(true);
         }
-        let answer = worker::read_answer(name, done);
         self.idle.borrow_mut().push(worker);
-        answer
+        Ok(done)
     }
 }
 
@@ -133,7 +151,7 @@ impl Backend for Local {
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {
-        !self.refused.borrow().contains(thunk)
+        !self.unable.get() && !self.refused.borrow().contains(thunk)
     }
 
     fn completes(&self) -> bool {

@@ -50,7 +50,7 @@ pub fn all(store: &Store, name: &ObjectName) -> Result<BTreeSet<ObjectName>> {
 ///
 /// # Errors
 /// The thunk is not in the store.
-#[cfg(feature = "lambda")]
+#[cfg(any(feature = "lambda", test))]
 pub fn of_thunk(store: &Store, name: &ObjectName) -> Result<(BTreeSet<ObjectName>, Vec<ObjectName>)> {
     let thunk = store.thunk(name)?;
     Ok((named(&thunk), thunk.trees))

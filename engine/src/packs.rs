@@ -8,15 +8,22 @@ use std::mem;
 
 use anyhow::{Context as _, Result, bail};
 use prost::Message;
+use prost::encoding::decode_varint;
 use thunk::{ObjectKind, ObjectName, Store};
 
 /// What is as large or larger stays alone: a request more for it is nothing.
 pub const ALONE: u64 = 1 << 20;
 /// A pack is closed before it holds more: several come in parallel, and each is in memory as a whole.
 const FULL: u64 = 16 << 20;
-/// No pack is larger: names and lengths are a small part of it.
-const LARGEST: u64 = 2 * FULL;
+/// Nor does it hold more objects: of the smallest, names would be the most of it.
+const MOST: usize = 1 << 14;
+/// What a name and lengths add to an object.
+const AROUND: u64 = 128;
+/// No pack is larger.
+const LARGEST: u64 = FULL + MOST as u64 * AROUND;
 const MAGIC: &[u8] = b"##GGPACK##";
+/// The field of [`Wire`] that members are in, as it stands before each.
+const FIELD: u64 = 1 << 3 | 2;
 
 #[derive(Clone, PartialEq, Message)]
 struct Member {
@@ -26,6 +33,8 @@ struct Member {
     content: Vec<u8>,
 }
 
+/// What a pack is written as. It is read member by member: who says that there are many more than there is room for is not to be believed.
+#[cfg(any(feature = "lambda", test))]
 #[derive(Clone, PartialEq, Message)]
 struct Wire {
     #[prost(message, repeated, tag = "1")]
@@ -55,7 +64,7 @@ pub fn divide(mut names: Vec<ObjectName>) -> Vec<Vec<ObjectName>> {
     names.dedup();
     let (mut all, mut now, mut size) = (Vec::new(), Vec::new(), 0);
     for name in names {
-        if size + name.size() > FULL && !now.is_empty() {
+        if (size + name.size() > FULL || now.len() == MOST) && !now.is_empty() {
             all.push(mem::take(&mut now));
             size = 0;
         }
@@ -89,20 +98,43 @@ pub fn may_be(name: &ObjectName) -> bool {
 /// # Errors
 /// It is no pack, or holds something else than it says.
 pub fn unpack(store: &Store, content: &[u8]) -> Result<Vec<ObjectName>> {
-    let body = content.strip_prefix(MAGIC).context("it is no pack")?;
-    let wire = Wire::decode(body).context("it is no pack")?;
-    let mut names = Vec::with_capacity(wire.members.len());
-    for member in wire.members {
-        let name: ObjectName = member.name.parse()?;
-        if name.kind() != ObjectKind::Value || ObjectName::of(ObjectKind::Value, &member.content) != name {
+    let mut rest = content.strip_prefix(MAGIC).context("it is no pack")?;
+    if content.len() as u64 > LARGEST {
+        bail!("it is too large for a pack");
+    }
+    let mut objects: Vec<(ObjectName, Vec<u8>)> = Vec::new();
+    while !rest.is_empty() {
+        if objects.len() == MOST {
+            bail!("it holds more objects than a pack may");
+        }
+        let Member { name, content } = Member::decode(next(&mut rest)?).context("it is no pack")?;
+        let name: ObjectName = name.parse()?;
+        if !is_small(&name)
+            || name.size() != content.len() as u64
+            || ObjectName::of(ObjectKind::Value, &content) != name
+        {
             bail!("what it holds as {name} is something else");
         }
-        if !store.contains(&name) {
-            store.put(ObjectKind::Value, &member.content)?;
-        }
-        names.push(name);
+        objects.push((name, content));
     }
-    Ok(names)
+    // Of one that is wrong anywhere, nothing is taken.
+    for (name, content) in &objects {
+        if !store.contains(name) {
+            store.put(ObjectKind::Value, content)?;
+        }
+    }
+    Ok(objects.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The next member's bytes.
+fn next<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
+    if decode_varint(rest)? != FIELD {
+        bail!("it holds something else than objects");
+    }
+    let length = usize::try_from(decode_varint(rest)?)?;
+    let (member, after) = rest.split_at_checked(length).context("it ends within an object")?;
+    *rest = after;
+    Ok(member)
 }
 
 #[cfg(test)]
@@ -147,11 +179,54 @@ mod tests {
         assert!(divide(Vec::new()).is_empty());
     }
 
+    /// Of many tiny objects each pack is still one that is taken.
+    #[test]
+    fn packs_of_tiny_objects_are_no_larger_than_packs_may_be() {
+        let name = |number: u32| {
+            let mut digest = [0; 32];
+            digest[..4].copy_from_slice(&number.to_be_bytes());
+            ObjectName::new(ObjectKind::Value, digest, 1)
+        };
+        let divided = divide((0..400_000).map(name).collect());
+        assert_eq!(divided.iter().map(Vec::len).sum::<usize>(), 400_000);
+        for names in divided {
+            let members = names.iter().map(|name| Member { name: name.to_string(), content: vec![0] });
+            let size = MAGIC.len() + Wire { members: members.collect() }.encoded_len();
+            assert!(may_be(&ObjectName::new(ObjectKind::Value, [0; 32], size as u64)), "{size}");
+        }
+    }
+
+    /// Two bytes are an empty member, which takes many more in memory.
+    #[test]
+    fn a_pack_that_claims_very_many_objects_is_refused_before_they_are_there() {
+        let (_dir, here, there) = stores();
+        let name = here.put(ObjectKind::Value, b"").unwrap();
+        let members = vec![Member { name: name.to_string(), content: Vec::new() }; MOST];
+        let pack = |members| [MAGIC, &Wire { members }.encode_to_vec()].concat();
+        assert_eq!(unpack(&there, &pack(members.clone())).unwrap().len(), MOST);
+        let many = pack([members, vec![Member { name: name.to_string(), content: Vec::new() }]].concat());
+        assert!(unpack(&there, &many).unwrap_err().to_string().contains("more objects"));
+        let empty = [MAGIC, &[0x0a, 0x00].repeat(LARGEST as usize / 2 - MAGIC.len())].concat();
+        let before = memory();
+        assert!(unpack(&there, &empty).is_err());
+        assert!(memory() - before < 256 << 20, "{} bytes more", memory() - before);
+        let large = [MAGIC, &vec![0x0a; LARGEST as usize]].concat();
+        assert!(unpack(&there, &large).unwrap_err().to_string().contains("too large"));
+    }
+
+    /// The most memory that this process ever had.
+    fn memory() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     #[test]
     fn what_is_not_as_it_says_is_not_taken() {
         let (_dir, here, there) = stores();
         let name = here.put(ObjectKind::Value, b"content").unwrap();
         let thunk = ObjectName::of(ObjectKind::Thunk, b"content");
+        let large = ObjectName::of(ObjectKind::Value, &vec![0; ALONE as usize]);
         let of = |name: String, content: &[u8]| {
             let wire = Wire { members: vec![Member { name, content: content.to_vec() }] };
             [MAGIC, &wire.encode_to_vec()].concat()
@@ -166,6 +241,11 @@ mod tests {
             of("../../etc/passwd".into(), b"content"),
             good[..good.len() - 1].to_vec(),
             good[1..].to_vec(),
+            // One that is right before one that is not, another field behind it, a length that is longer than all there is.
+            [good.clone(), of(name.to_string(), b"CONTENT")[MAGIC.len()..].to_vec()].concat(),
+            [good.clone(), vec![0x12, 0x00]].concat(),
+            [MAGIC, &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]].concat(),
+            of(large.to_string(), &vec![0; ALONE as usize]),
             Vec::new(),
         ] {
             assert!(unpack(&there, &bad).is_err());

@@ -12,7 +12,7 @@ const MAX: u32 = 1 << 30;
 /// What a worker is asked to do.
 #[derive(Clone, PartialEq, Message)]
 pub struct Job {
-    /// Name of a thunk whose inputs are all values.
+    /// Name of a thunk whose inputs are all values. Nothing, to hear whether the worker is ready for some: it has no result to tell then.
     #[prost(string, tag = "1")]
     pub thunk: String,
 }
@@ -29,11 +29,14 @@ pub struct Done {
     /// With [`Result::Broken`]: this worker can never run it, and others may.
     #[prost(bool, tag = "5")]
     pub refused: bool,
+    /// With [`Result::Broken`]: it can never run anything.
+    #[prost(bool, tag = "6")]
+    pub unable: bool,
 }
 
 impl From<Result> for Done {
     fn from(result: Result) -> Self {
-        Self { result: Some(result), completed: Vec::new(), refused: false }
+        Self { result: Some(result), ..Self::default() }
     }
 }
 

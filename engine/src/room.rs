@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use observe::Touches;
 use sandbox::{Entry, Job, Outcome, Sandbox, Translated};
 
@@ -21,11 +21,10 @@ pub enum Room {
 }
 
 impl Room {
-    /// The best that is to be had, or the second one if it is asked for. On a machine that is not its own a command has no network,
-    /// where that can be had.
+    /// The best that is to be had, or the second one if it is asked for. On a machine that is not its own a command has no network.
     ///
     /// # Errors
-    /// Neither is to be had.
+    /// Neither is to be had: where that is for good, [`sandbox::Error::Unsupported`] is among the reasons.
     pub fn enter(scratch: &Path, manner: Manner) -> Result<Self> {
         if manner == Manner::Translated {
             return Self::translated(scratch, manner);
@@ -38,7 +37,7 @@ impl Room {
                 Ok(Self::Namespaces(sandbox))
             }
             Err(error @ sandbox::Error::Setup { .. }) => Self::translated(scratch, manner)
-                .map_err(|second| anyhow!("{error}; nor can it do without namespaces: {second:#}")),
+                .map_err(|second| second.context(format!("{error}; nor can it do without namespaces"))),
             Err(error) => Err(error.into()),
         }
     }
@@ -46,8 +45,8 @@ impl Room {
     fn translated(scratch: &Path, manner: Manner) -> Result<Self> {
         let library = library()?.with_context(|| format!("{} is missing", translation::LIBRARY))?;
         let mut translated = Translated::enter(scratch, &library)?;
-        if manner != Manner::Sandboxed && !translated.leave_network() {
-            eprintln!("this kernel takes no seccomp filters: commands have this machine's network");
+        if manner != Manner::Sandboxed {
+            translated.leave_network()?;
         }
         Ok(Self::Translated(translated))
     }

@@ -89,7 +89,7 @@ impl Sharing {
     }
 
     /// Is the object in the storage, as far as that is remembered?
-    #[cfg(feature = "lambda")]
+    #[cfg(any(feature = "lambda", test))]
     pub fn knows(&self, name: &ObjectName) -> bool {
         self.there.borrow().has(&Key::Object(*name))
     }
@@ -105,7 +105,7 @@ impl Sharing {
     ///
     /// # Errors
     /// The store does not hold them; the storage fails.
-    #[cfg(feature = "lambda")]
+    #[cfg(any(feature = "lambda", test))]
     pub async fn repair(&self, names: &[ObjectName]) -> Result<()> {
         let repairs = stream::iter(names).map(|name| async move {
             let key = Key::Object(*name);
@@ -118,7 +118,7 @@ impl Sharing {
         repairs.into_iter().collect()
     }
 
-    #[cfg(feature = "lambda")]
+    #[cfg(any(feature = "lambda", test))]
     async fn is_whole(&self, key: &Key) -> storage::Result<bool> {
         match self.storage.get(key).await {
             Ok(content) => Ok(content.is_some()),
@@ -132,7 +132,7 @@ impl Sharing {
     ///
     /// # Errors
     /// The storage fails.
-    #[cfg(feature = "lambda")]
+    #[cfg(any(feature = "lambda", test))]
     pub async fn put_content(&self, name: &ObjectName, content: Vec<u8>, doubtful: bool) -> Result<()> {
         let key = Key::Object(*name);
         let there = if doubtful {

@@ -99,13 +99,18 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
         Err(error) => {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
+                let unable = matches!(error.downcast_ref(), Some(sandbox::Error::Unsupported(_)));
                 let result = protocol::Result::Broken(format!("{error:#}"));
-                protocol::write(stream.get_mut(), &Done::from(result))?;
+                protocol::write(stream.get_mut(), &Done { unable, ..result.into() })?;
             }
             return Ok(());
         }
     };
     while let Some(job) = protocol::read::<Job>(&mut stream)? {
+        if job.thunk.is_empty() {
+            protocol::write(stream.get_mut(), &Done::default())?;
+            continue;
+        }
         let done = worker.run(&job).unwrap_or_else(|error| Done {
             refused: matches!(error.downcast_ref(), Some(sandbox::Error::Refused(_))),
             ..protocol::Result::Broken(format!("{error:#}")).into()
@@ -248,7 +253,7 @@ impl Worker {
                 return Ok(Done {
                     result: Some(protocol::Result::Reduced(reduction.encode())),
                     completed: of.paths.into_iter().map(|path| path.into_os_string().into_vec()).collect(),
-                    refused: false,
+                    ..Done::default()
                 });
             }
             // It ended well without a file that it would have found: nobody knows what it had made of that.

@@ -45,7 +45,7 @@ pub enum Error {
         /// What to do about it: empty, or a clause that begins with a semicolon.
         hint: String,
     },
-    /// This machine cannot run sandboxes; the text is the one line that [`Error::Setup`] would give.
+    /// This machine cannot run sandboxes, and will not be able to: the text is one line that says why.
     #[error("{0}")]
     Unsupported(String),
     /// The command needs a program that cannot run without namespaces; the text says which, and why.

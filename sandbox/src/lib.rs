@@ -44,7 +44,7 @@ pub use enter::{Sandbox, Support, check, sweep};
 pub use error::Error;
 pub use gate::Gate;
 pub use job::{ExecFailure, Job, Layer, Outcome, Status, Stdin, Usage};
-pub use translated::Translated;
+pub use translated::{Translated, needs_namespaces};
 pub use tree::{Entry, SyncStats, Tree};
 pub use upper::{Change, ChangeKind, Upper};
 

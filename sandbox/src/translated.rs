@@ -81,10 +81,17 @@ impl Translated {
         })
     }
 
-    /// Takes the network from the commands that are run from now on, if the kernel has the means: tells whether it does.
-    pub fn leave_network(&mut self) -> bool {
-        self.without_network = network::can_be_denied();
-        self.without_network
+    /// Takes the network from the commands that are run from now on.
+    ///
+    /// # Errors
+    /// The kernel does not have the means: [`Error::Unsupported`].
+    pub fn leave_network(&mut self) -> Result<()> {
+        if !network::can_be_denied() {
+            let why = "without namespaces it needs a kernel that takes seccomp filters: others leave commands this machine's network";
+            return Err(Error::Unsupported(why.into()));
+        }
+        self.without_network = true;
+        Ok(())
     }
 
     /// Makes `wanted` the files that the next commands see: see [`Tree::sync`].
@@ -344,6 +351,14 @@ impl Default for Ended {
     fn default() -> Self {
         Ended { status: Status::Exited(0), stdout: Vec::new(), stderr: Vec::new(), usage: Usage::default() }
     }
+}
+
+/// Is it a program that [`Translated`] refuses, whatever it is given?
+#[must_use]
+pub fn needs_namespaces(program: &Path) -> bool {
+    let Ok(file) = File::open(program) else { return false };
+    let read = |offset: u64, buffer: &mut [u8]| read_at(&file, buffer, offset);
+    matches!(translation::examine(read, &mut Found::default()), Kind::Static | Kind::Foreign)
 }
 
 /// A path inside, outside.

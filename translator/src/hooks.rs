@@ -8,6 +8,7 @@ use crate::enter::{Dir, Enter, Path};
 use crate::exec::{Spawn, by_descriptor, by_path, by_search, spawn, spawn_searching};
 use crate::libc::{self, environ};
 use crate::link::makes_link;
+use crate::local;
 use crate::root::Root;
 use crate::shell;
 use crate::sys::{AT_EMPTY_PATH, AT_FDCWD, Errno};
@@ -315,9 +316,15 @@ hooks! {
 
     fn bindtextdomain(domain: Word, path: Path) -> Text;
     fn connect(fd: c_int, address: Buffer, length: c_uint) -> c_int
-        => |root, call| told::addresses(root, address, length, &|address, length| next::connect.get().map(|f| f(fd, address, length)));
+        => |root, call| local::reaches(root, address, length, &|address, length| next::connect.get().map(|f| f(fd, address, length)));
     fn bind(fd: c_int, address: Buffer, length: c_uint) -> c_int
-        => |root, call| told::addresses(root, address, length, &|address, length| next::bind.get().map(|f| f(fd, address, length)));
+        => |root, call| local::binds(root, address, length, &|address, length| next::bind.get().map(|f| f(fd, address, length)));
+    fn sendto(fd: c_int, bytes: Buffer, size: usize, flags: c_int, address: Buffer, length: c_uint) -> isize
+        => |root, call| local::reaches(root, address, length, &|address, length| next::sendto.get().map(|f| f(fd, bytes, size, flags, address, length)));
+    fn sendmsg(fd: c_int, message: *const c_void, flags: c_int) -> isize
+        => |root, call| local::sends(root, message, &|message| next::sendmsg.get().map(|f| f(fd, message, flags)));
+    fn sendmmsg(fd: c_int, messages: Buffer, count: c_uint, flags: c_int) -> c_int
+        => |root, call| local::sends_many(root, messages, count, &|message| next::sendmsg.get().map(|f| f(fd, message, flags)));
 }
 
 /// Hooks that are handed to the C library: to open a directory, to look at a link, to look at a file.

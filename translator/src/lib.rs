@@ -9,7 +9,8 @@
 //! hooks     one row per function: arguments that are paths are put below the root, then the C library's function is called
 //!   ├▶ told        what gives paths back: getcwd, readlink, realpath, mkstemp, glob, …
 //!   ├▶ exec        execve and its siblings, posix_spawn; shell: system and popen
-//!   └▶ link        symbolic links that the command makes
+//!   ├▶ link        symbolic links that the command makes
+//!   └▶ local       sockets by name
 //! syscall   system calls that the program makes by the C library's function for that
 //! enter     the arguments of hooks; root: what the environment said at load
 //! arch, arguments, libc, sys, text: the interceptor's, which has the same needs
@@ -39,6 +40,7 @@ mod enter;
 mod exec;
 mod hooks;
 mod link;
+mod local;
 mod more;
 mod root;
 mod shell;

@@ -3,13 +3,14 @@
 //! here, with the path below the root; all others are the C library's business, which sees its true caller.
 
 use core::arch::naked_asm;
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use crate::arch;
 use crate::hooks::next;
 use crate::libc;
+use crate::local;
 use crate::root::{Room, Root};
-use crate::sys::AT_FDCWD;
+use crate::sys::{AT_FDCWD, Errno};
 
 /// Where a call has its paths: for each, which argument it is, and which one is the directory that it starts from.
 struct Paths(&'static [(usize, Option<usize>)]);
@@ -37,6 +38,11 @@ fn paths_of(number: usize) -> Option<Paths> {
     })
 }
 
+const CONNECT: usize = 42;
+const SENDTO: usize = 44;
+const SENDMSG: usize = 46;
+const BIND: usize = 49;
+
 /// What is to be done: a result, or a function to go on with.
 #[repr(C)]
 struct Decision {
@@ -58,8 +64,18 @@ unsafe extern "C" fn decide(arguments: *const usize) -> Decision {
         let argument = |index: usize| *arguments.add(index);
         (argument(0), [argument(1), argument(2), argument(3), argument(4), argument(5), 0])
     };
+    if let Some(root) = Root::current()
+        // SAFETY: the program passed what the call wants.
+        && let Some(result) = unsafe { by_address(root, number, args) }
+    {
+        return match result {
+            Ok(raw @ ..0) => failed(Errno(-raw as c_int)),
+            Ok(raw) => done(raw),
+            Err(errno) => failed(errno),
+        };
+    }
     let (Some(root), Some(Paths(paths))) = (Root::current(), paths_of(number)) else {
-        let Some(call) = next::syscall.get() else { return failed(crate::sys::Errno::NOSYS) };
+        let Some(call) = next::syscall.get() else { return failed(Errno::NOSYS) };
         // SAFETY: only a way to pass the address on; it is called with its own arguments.
         let other = unsafe { core::mem::transmute::<Call, unsafe extern "C" fn()>(call) };
         return Decision { result: 0, other: Some(other) };
@@ -81,9 +97,41 @@ unsafe extern "C" fn decide(arguments: *const usize) -> Decision {
     }
     // SAFETY: the program's call, with other paths; none of these has a sixth argument.
     match unsafe { arch::syscall(number, args) } {
-        raw @ -4095..0 => failed(crate::sys::Errno(-raw as c_int)),
+        raw @ -4095..0 => failed(Errno(-raw as c_int)),
         raw => done(raw),
     }
+}
+
+/// The calls that name a socket: what the kernel says to them. Nothing for others.
+///
+/// # Safety
+/// The arguments are those of the call.
+unsafe fn by_address(root: &Root, number: usize, args: [usize; 6]) -> Option<Result<isize, Errno>> {
+    let with = |address: usize, length: usize| {
+        move |other: *mut c_void, size: c_uint| {
+            let mut args = args;
+            (args[address], args[length]) = (other as usize, size as usize);
+            // SAFETY: the program's call, with another address.
+            Some(unsafe { arch::syscall(number, args) })
+        }
+    };
+    let address = |at: usize| (args[at] as *mut c_void, args[at + 1] as c_uint);
+    // SAFETY: as the caller promises.
+    Some(unsafe {
+        match number {
+            CONNECT => local::reaches(root, address(1).0, address(1).1, &with(1, 2)),
+            SENDTO => local::reaches(root, address(4).0, address(4).1, &with(4, 5)),
+            BIND => {
+                let call = with(1, 2);
+                let call = |other: *mut c_void, size: c_uint| call(other, size).map(|raw| raw as c_int);
+                local::binds(root, address(1).0, address(1).1, &call).map(|raw| raw as isize)
+            }
+            SENDMSG => local::sends(root, args[1] as *const c_void, &|message| {
+                Some(arch::syscall(number, [args[0], message as usize, args[2], 0, 0, 0]))
+            }),
+            _ => return None,
+        }
+    })
 }
 
 /// Saves the arguments, asks, and returns the result or goes on with the C library's function as if nothing had been.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What gives paths back to the program: the root is cut off. And what takes paths in ways of its own.
 
-use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 
 use translation::{PATH_MAX, Place, place};
 
@@ -10,7 +10,7 @@ use crate::libc;
 use crate::more;
 use crate::root::{Room, Root, string};
 use crate::sys::{self, AT_FDCWD, Errno};
-use crate::text::{Array, Strings, Text, with_memory};
+use crate::text::{Array, Strings, with_memory};
 
 /// `readlink` and its siblings.
 ///
@@ -240,37 +240,4 @@ pub(crate) unsafe fn loads(root: &Root, path: *const c_char, flags: c_int) -> Re
     };
     // SAFETY: as the caller promises; the loader copies the path.
     Ok(unsafe { dlopen(path, flags) })
-}
-
-/// `connect` and `bind`: the path of a local socket is below the root, too.
-///
-/// # Safety
-/// `address` has `length` bytes; `call` makes the call with another address.
-pub(crate) unsafe fn addresses(
-    root: &Root,
-    address: *mut c_void,
-    length: c_uint,
-    call: &dyn Fn(*mut c_void, c_uint) -> Option<c_int>,
-) -> Result<c_int, Errno> {
-    const AF_UNIX: u16 = 1;
-    let plain = || call(address, length).ok_or(Errno::NOSYS);
-    if address.is_null() || length < 4 {
-        return plain();
-    }
-    // SAFETY: as the caller promises.
-    let bytes = unsafe { core::slice::from_raw_parts(address.cast::<u8>(), length as usize) };
-    let (family, path) = bytes.split_at(2);
-    let path = path.split(|&byte| byte == 0).next().unwrap_or_default();
-    if family != AF_UNIX.to_ne_bytes() || path.is_empty() {
-        return plain();
-    }
-    let mut name = [0; 128];
-    let mut text = Text::new(&mut name);
-    text.push(path);
-    let mut room = Room::uninit();
-    let outside = root.outside(AT_FDCWD, text.finish().ok_or(Errno::NAMETOOLONG)?, &mut room)?;
-    let mut other = sys::SocketAddress { family: AF_UNIX, path: [0; 108] };
-    let space = other.path.get_mut(..outside.count_bytes()).ok_or(Errno::NAMETOOLONG)?;
-    space.copy_from_slice(outside.to_bytes());
-    call((&raw mut other).cast(), size_of::<sys::SocketAddress>() as c_uint).ok_or(Errno::NOSYS)
 }

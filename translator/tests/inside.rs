@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -22,13 +24,14 @@ fn main() {
 
 type Case = (&'static str, fn(&World));
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("a command sees its paths", sees_its_paths),
     ("outputs are taken away", outputs_are_taken_away),
     ("static programs are refused", static_programs_are_refused),
     ("nothing is left running", nothing_is_left_running),
     ("a command's time ends", time_ends),
     ("what is missing is told", missing_is_told),
+    ("a command meets its own sockets alone", meets_its_own_sockets),
 ];
 
 struct World {
@@ -70,12 +73,14 @@ impl World {
     fn new(space: &Path) -> World {
         let paths = compile(space, "paths", &[]);
         let fixed = compile(space, "static", &["-static"]);
+        let sockets = compile(space, "sockets", &[]);
         let file = |source: &Path, executable| Entry::File { source: source.to_owned(), executable };
         let mut wanted: BTreeMap<PathBuf, Entry> = BTreeMap::new();
         for (path, entry) in [
             ("/usr/lib/paths", file(&paths, true)),
             ("/bin/paths", Entry::Symlink("/usr/lib/paths".into())),
             ("/bin/fixed", file(&fixed, true)),
+            ("/bin/sockets", file(&sockets, true)),
             ("/bin/sh", file(&Path::new("/bin/sh").canonicalize().expect("there is a shell"), true)),
             ("/etc/link", Entry::Symlink("/data".into())),
             ("/etc/relative", Entry::Symlink("../../../data".into())),
@@ -192,6 +197,31 @@ fn time_ends(world: &World) {
     let mut job = job("/data/waits");
     job.timeout = Some(Duration::from_millis(200));
     assert_eq!(sandbox.run(&job).expect("it runs").status, Status::TimedOut);
+}
+
+/// On this machine others listen, whom the same program reaches where nothing is translated.
+fn meets_its_own_sockets(world: &World) {
+    let name = format!("gg-test-{}", std::process::id());
+    let address = |name: &str| SocketAddr::from_abstract_name(name).expect("a short name");
+    let _listener = UnixListener::bind_addr(&address(&name)).expect("nobody else has this name");
+    let _datagrams = UnixDatagram::bind_addr(&address(&format!("{name}d"))).expect("nor this one");
+    let mut sandbox = world.sandbox();
+    let mut job = job("/bin/sockets");
+    job.argv.extend([name.clone().into(), "/tmp/s".into()]);
+    job.directories.push("/tmp".into());
+    let outcome = sandbox.run(&job).expect("it runs");
+    assert_eq!(outcome.status, Status::Exited(0));
+    let inside = String::from_utf8_lossy(&outcome.stdout);
+    let path = world.space.join("s");
+    let plain = Command::new(world.space.join("sockets")).arg(&name).arg(&path).output().expect("it starts");
+    let plain = String::from_utf8_lossy(&plain.stdout);
+    let lines: Vec<&str> = plain.lines().collect();
+    assert!(lines.len() == 14 && lines.iter().all(|line| line.ends_with(": yes")), "{plain}");
+    for (inside, plain) in inside.lines().zip(lines) {
+        let wanted = if plain.starts_with("others'") { plain.replace("yes", "no") } else { plain.to_owned() };
+        assert_eq!(inside, wanted);
+    }
+    assert_eq!(inside.lines().count(), 14);
 }
 
 fn missing_is_told(world: &World) {

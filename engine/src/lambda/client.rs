@@ -94,7 +94,7 @@ impl Lambda {
     }
 
     async fn ask(&self, thunk: &ObjectName) -> Result<backend::Answer> {
-        let (mut event, mut packs) = self.event(thunk).await?;
+        let (mut event, mut provided) = self.event(thunk).await?;
         let (mut crashes, mut late, mut repairs) = (0, 0, 0);
         loop {
             let why = match self.calls.call(|| self.invoke(&event)).await {
@@ -106,9 +106,9 @@ impl Lambda {
                     }
                     let lacking = answer.lacking.iter().map(|name| name.parse());
                     let lacking = lacking.collect::<thunk::Result<Vec<ObjectName>>>()?;
-                    let repaired = self.uploads.repair(thunk, &lacking, &packs).await;
+                    let repaired = self.uploads.repair(thunk, &lacking, &provided).await;
                     repaired.context("inputs cannot be uploaded")?;
-                    (event, packs) = self.event(thunk).await?;
+                    (event, provided) = self.event(thunk).await?;
                     continue;
                 }
                 Err(Fault::Crashed(why)) => {
@@ -132,18 +132,17 @@ impl Lambda {
         }
     }
 
-    /// What the function is told, after all that the thunk needs was uploaded; and the packs in which that is.
-    async fn event(&self, thunk: &ObjectName) -> Result<(Value, BTreeSet<ObjectName>)> {
-        let provided = self.uploads.provide(thunk).await.context("inputs cannot be uploaded")?;
-        let Provided { contents, packs } = provided;
+    /// What the function is told, after all that the thunk needs was uploaded; and how that is provided.
+    async fn event(&self, thunk: &ObjectName) -> Result<(Value, Provided)> {
+        let mut provided = self.uploads.provide(thunk).await.context("inputs cannot be uploaded")?;
         let event = Event {
             version: VERSION,
             storage: self.uri.clone(),
             thunk: thunk.to_string(),
-            contents,
-            packs: packs.iter().map(ObjectName::to_string).collect(),
+            contents: std::mem::take(&mut provided.contents),
+            packs: provided.packs.iter().map(ObjectName::to_string).collect(),
         };
-        Ok((message::to_json(&event), packs))
+        Ok((message::to_json(&event), provided))
     }
 
     /// One call, and what it costs.
@@ -192,9 +191,7 @@ impl Lambda {
                 Done::decode(self.store.read(&name)?.as_slice())?
             }
         };
-        if done.refused {
-            self.limits.exclude(*thunk);
-        }
+        self.limits.note(&self.store, thunk, &done);
         let done = worker::read_answer(thunk, done)?;
         if let backend::Answer::Reduced { reduction, completed } = &done {
             let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();

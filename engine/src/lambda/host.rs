@@ -137,6 +137,10 @@ impl Function {
 
     async fn work(&self, sharing: &Sharing, event: &Event) -> Result<Answer> {
         let name: ObjectName = event.thunk.parse()?;
+        let ready = self.local.ready().await?;
+        if ready.result.is_some() {
+            return Ok(broken(ready));
+        }
         for content in &event.contents {
             self.cache.note([content.put(&self.store, |_| true)?]);
         }

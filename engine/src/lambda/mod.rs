@@ -24,7 +24,7 @@ pub mod host;
 pub mod message;
 #[cfg(any(feature = "lambda", test))]
 mod packed;
-#[cfg(feature = "lambda")]
+#[cfg(any(feature = "lambda", test))]
 mod uploads;
 
 /// What to say where the program knows no Lambda.

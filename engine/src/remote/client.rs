@@ -109,9 +109,7 @@ impl Remote {
                     }
                 }
                 Body::Done(done) => {
-                    if done.refused {
-                        self.limits.exclude(*thunk);
-                    }
+                    self.limits.note(&self.store, thunk, &done);
                     let answer = worker::read_answer(thunk, done)?;
                     if let Answer::Reduced { reduction, completed } = &answer {
                         distant::accept(&self.store, thunk, reduction, completed.is_empty(), |name| {

@@ -124,6 +124,9 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
         in_use: RwLock::new(()),
         store,
     });
+    if let Some(protocol::Result::Broken(why)) = host.local.ready().await?.result {
+        bail!(why);
+    }
     println!("listening at {}", listener.local_addr()?);
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     loop {

@@ -40,7 +40,7 @@ pub fn store(space: &TestSpace) -> Store {
     Store::open(&space.store()).expect("the store is there")
 }
 
-fn thunk_of(space: &TestSpace, path: &str) -> ObjectName {
+pub fn thunk_of(space: &TestSpace, path: &str) -> ObjectName {
     Placeholder::read(&space.path(path)).expect("readable").expect("a placeholder").output.thunk
 }
 

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tests::{Fault, Forced, Proxy, Ran, Server, TestSpace};
+use thunk::Input;
 
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
-use crate::hostile::recorded;
+use crate::hostile::{plant, recorded, store, thunk_of};
 use crate::remote::holds;
-use crate::strangers::{BY_HAND, Machine};
+use crate::strangers::{BY_HAND, Machine, without_filters};
 use crate::unprivileged;
 
 const FUNCTION: &str = "gg-force-2";
@@ -259,6 +260,59 @@ fn a_hostile_thunk_gets_nothing_of_a_function_but_its_inputs() {
             assert!(read(function, "environ").contains("SECRET=hunter2"), "there was something to be had");
         }
     }
+}
+
+/// One that is not the thunk's own program is found when it is started; of one that is, it is known from then on.
+#[test]
+fn what_a_function_cannot_run_another_engine_does() {
+    let cloud = Cloud::of(unprivileged::with_a_static_assembler(), Namespaces::Absent).deploy_ours();
+    cloud.space.ggforce(&["-e", "lambda", "fixed.o"]).fails().says("tools/as is statically linked");
+    assert!(cloud.space.is_placeholder("fixed.o"));
+    let fallback = ["-e", "lambda", "-j", "1", "--fallback-engine", "local"];
+    let ran = cloud.space.ggforce(&fallback).ok().says("tools/as is statically linked");
+    assert_eq!(Forced::of(&ran).run, 2, "{ran}");
+    assert!(!cloud.space.is_placeholder("fixed.o") && !cloud.space.is_placeholder("main.o"));
+
+    let space = &cloud.space;
+    space.ggtrace_sh("gcc -c main.c -o again.o").ok();
+    space.write(
+        "copy.c",
+        "#include <stdio.h>\nint main(int n, char **v) { fputs(v[1], fopen(v[2], \"w\")); }\n",
+    );
+    space.run(&["gcc", "-static", "-o", "copy", "copy.c"]).ok();
+    let (value, _) = store(space).put_file(&space.path("copy")).expect("readable");
+    for name in ["one", "two", "three"] {
+        let mut thunk = store(space).thunk(&thunk_of(space, "again.o")).expect("recorded");
+        thunk.function = Some(value);
+        thunk.executables.push(Input { path: space.path("copy"), value });
+        thunk.program = Some(space.path("copy"));
+        thunk.args = ["copy".into(), name.into(), space.path(name).into()].into();
+        thunk.outputs = vec![space.path(name)];
+        thunk.optional_outputs.clear();
+        plant(space, name, &thunk);
+    }
+    let ran =
+        space.ggforce(&[&fallback[..], &["one", "two", "three"]].concat()).ok().says("is statically linked");
+    assert_eq!(Forced::of(&ran).run, 3, "{ran}");
+    assert!(ran.err().contains(" 1 calls,"), "{ran}");
+    assert_eq!(["one", "two", "three"].map(|name| space.read(name)), ["one", "two", "three"].map(Vec::from));
+}
+
+/// Commands would have the interface from which the function takes its events, and its machine's credentials.
+#[test]
+fn a_function_that_cannot_take_the_network_away_runs_nothing() {
+    let cloud = Cloud::on(Namespaces::Absent);
+    let bootstrap = without_filters(&cloud.space, &TestSpace::program("bootstrap"));
+    cloud.deploy(&bootstrap, &["--role", ROLE]).ok();
+    let expected = plain(&cloud.space);
+    cloud.space.ggtrace(&["make"]).ok();
+    let why = "a kernel that takes seccomp filters";
+    cloud.space.ggforce(&["-e", "lambda", "add.o"]).fails().says(why);
+    assert!(cloud.space.is_placeholder("add.o"));
+    let ran = cloud.space.ggforce(&["-e", "lambda", "-j", "1", "--fallback-engine", "local"]).ok().says(why);
+    is_forced(&ran);
+    assert!(ran.err().contains(" 1 calls,"), "{ran}");
+    is_as(&cloud.space, &expected);
 }
 
 #[test]

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client's command that wants more from a worker host than its inputs: other files, other processes' environment, the network. The
+//! A client's command that wants more from a worker host than its inputs: other files, other processes' environment, the network, local servers. The
 //! same program, run where nothing holds it back, gets all of it, so each attempt is one that could succeed.
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use tests::{Forced, TestSpace};
+use tests::{Forced, Running, TestSpace};
 use thunk::Input;
 
 use crate::hostile::{plant, recorded, scripted, store};
 use crate::remote::Host;
 
-/// `probe SECRET OUTSIDE PORT`: prints a word for each thing that it could do.
+/// `probe SECRET OUTSIDE PORT OUT NAME`: prints a word for each thing that it could do.
 const PROBE: &str = r#"
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -22,6 +24,7 @@ const PROBE: &str = r#"
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char buffer[1 << 20];
@@ -60,6 +63,10 @@ int main(int n, char **v) {
     if (image) fputs("image ", out);
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(v[3])), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     if (connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&to, sizeof to) == 0) fputs("connected ", out);
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    size_t length = strlen(v[5]);
+    memcpy(local.sun_path + 1, v[5], length);
+    if (connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&local, sizeof(sa_family_t) + 1 + length) == 0) fputs("met ", out);
     if (holds(syscall(SYS_openat, AT_FDCWD, v[1], O_RDONLY))) fputs("syscall ", out);
     long by_hand;
     __asm__ volatile("syscall" : "=a"(by_hand) : "0"((long)SYS_open), "D"(v[1]), "S"((long)O_RDONLY), "d"(0L) : "rcx", "r11", "memory");
@@ -74,6 +81,9 @@ pub struct Machine {
     probe: PathBuf,
     outside: PathBuf,
     network: TcpListener,
+    /// The abstract name at which this one listens.
+    name: String,
+    _local: UnixListener,
 }
 
 impl Machine {
@@ -85,14 +95,17 @@ impl Machine {
         space.write("probe.c", PROBE);
         space.run(&["gcc", "-D_GNU_SOURCE", "-include", "stdlib.h", "-o", "probe", "probe.c"]).ok();
         let network = TcpListener::bind("127.0.0.1:0").expect("this machine has free ports");
-        Self { probe: space.path("probe"), outside, network }
+        let name = format!("gg-{}", outside.display());
+        let address = SocketAddr::from_abstract_name(&name).expect("short paths");
+        let local = UnixListener::bind_addr(&address).expect("nobody else has this name");
+        Self { probe: space.path("probe"), outside, network, name, _local: local }
     }
 
     fn arguments(&self, out: &Path) -> Vec<String> {
         let secret = self.outside.join("secret");
         let port = self.network.local_addr().expect("it is bound").port().to_string();
         let text = |path: &Path| path.to_str().expect("our own names").to_owned();
-        vec![text(&self.probe), text(&secret), text(&self.outside), port, text(out)]
+        vec![text(&self.probe), text(&secret), text(&self.outside), port, text(out), self.name.clone()]
     }
 
     /// What the program gets of it where nothing holds it back.
@@ -142,7 +155,7 @@ fn a_thunk_gets_nothing_of_a_worker_but_its_inputs() {
     let space = recorded();
     let machine = Machine::new(&space);
     let bare = machine.bare(&space);
-    assert_eq!(bare, "read climbed followed root wrote environ image connected syscall instruction done");
+    assert_eq!(bare, "read climbed followed root wrote environ image connected met syscall instruction done");
     assert_eq!(machine.on_host(&space, None), "done");
 }
 
@@ -152,6 +165,54 @@ fn a_thunk_gets_no_file_by_name_and_no_network_where_paths_are_translated() {
     let space = recorded();
     let machine = Machine::new(&space);
     assert_eq!(machine.on_host(&space, Some("translated")), BY_HAND);
+}
+
+/// A program that executes `program` with its own arguments, on a kernel that takes no seccomp filters, as it seems from there.
+pub fn without_filters(space: &TestSpace, program: &Path) -> PathBuf {
+    let source = r#"
+        #include <errno.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(int n, char **v) {
+            struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            struct sock_fprog all = {4, code};
+            if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all)) return 1;
+            execv(PROGRAM, v);
+            return 1;
+        }"#;
+    let made = space.outside().join("without-filters");
+    let (text, name) = (made.with_extension("c"), format!(r#"-DPROGRAM="{}""#, program.display()));
+    fs::write(&text, source).expect("our own directory");
+    let args = ["gcc".as_ref(), "-o".as_ref(), made.as_os_str(), name.as_ref(), text.as_os_str()];
+    space.run(&args).ok();
+    made
+}
+
+/// Commands would have the machine's network: it says so before anybody sends it any.
+#[test]
+fn a_host_that_cannot_take_the_network_away_does_not_listen() {
+    let space = recorded();
+    let program = TestSpace::program("ggforce");
+    let mut command = space.command(without_filters(&space, &program));
+    command.env("GG_MANNER", "translated").args(["worker", "--listen", "127.0.0.1:0", "--cache"]);
+    command.arg(space.outside().join("host"));
+    let ran = Running::start(command, b"").wait().fails().says("a kernel that takes seccomp filters");
+    assert_eq!((ran.err().lines().count(), ran.out()), (1, String::new()), "{ran}");
+    // Nor does an engine try it again and again.
+    let mut command = space.command(without_filters(&space, &program));
+    command.args(["--manner", "translated", "a.o"]);
+    let ran = Running::start(command, b"").wait().fails().says("a kernel that takes seccomp filters");
+    assert!(!ran.err().contains("1 running"), "it was waited for: {ran}");
+    assert!(space.is_placeholder("a.o"));
 }
 
 /// What is left to a program where paths are translated.

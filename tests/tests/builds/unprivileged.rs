@@ -88,7 +88,7 @@ fn a_compiler_says_what_is_wrong_as_ever() {
 }
 
 /// Two compiles, one of them with an assembler that is statically linked, recorded.
-fn with_a_static_assembler() -> TestSpace {
+pub fn with_a_static_assembler() -> TestSpace {
     let space = TestSpace::with(&[
         ("main.c", "int main(void) { return 0; }\n"),
         ("as.c", "#include <unistd.h>\nint main(int n, char **v) { execv(\"/usr/bin/as\", v); return 1; }\n"),
