@@ -274,6 +274,9 @@ mod tests {
     struct Line {
         #[command(flatten)]
         chosen: Chosen,
+        /// The program has this, and some of these options do not go with it.
+        #[arg(long)]
+        follow: bool,
     }
 
     fn pairs(words: &[&str]) -> Result<Vec<(Named, Option<usize>)>> {

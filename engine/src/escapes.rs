@@ -20,6 +20,7 @@
 //!   can a placeholder be added whose thunk is not reduced. A run that looked for one of these fails, and says so.
 //! - What a command would have found by listing a directory, and never asks for, is not missed.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Bound;
@@ -35,9 +36,9 @@ const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
 
 /// A thunk whose inputs were completed.
 #[derive(Debug)]
-pub struct Completed {
+pub struct Completed<'a> {
     /// The other thunk; the same one if nothing was to be added.
-    pub thunk: Thunk,
+    pub thunk: Cow<'a, Thunk>,
     /// The paths that were added, as the command names them.
     pub paths: BTreeSet<PathBuf>,
     /// Files that are escapes and could not be added: which and why.
@@ -64,7 +65,8 @@ pub fn known(store: &Store, name: &ObjectName) -> Option<Known> {
         return None;
     }
     // Whatever is wrong here is told when the thunk is run instead.
-    let completed = complete(store, &store.thunk(name).ok()?, &paths).ok()?;
+    let thunk = store.thunk(name).ok()?;
+    let completed = complete(store, &thunk, &paths).ok()?;
     if completed.paths.is_empty() || !completed.withheld.is_empty() {
         return None;
     }
@@ -83,8 +85,9 @@ pub fn looked_for(touches: &Touches) -> impl Iterator<Item = PathBuf> {
 ///
 /// # Errors
 /// The store is damaged or cannot be written to.
-pub fn complete(store: &Store, thunk: &Thunk, paths: &BTreeSet<PathBuf>) -> Result<Completed> {
-    let mut completed = Completed { thunk: thunk.clone(), paths: BTreeSet::new(), withheld: Vec::new() };
+pub fn complete<'a>(store: &Store, thunk: &'a Thunk, paths: &BTreeSet<PathBuf>) -> Result<Completed<'a>> {
+    let mut completed =
+        Completed { thunk: Cow::Borrowed(thunk), paths: BTreeSet::new(), withheld: Vec::new() };
     if paths.is_empty() {
         return Ok(completed);
     }
@@ -112,7 +115,7 @@ pub fn complete(store: &Store, thunk: &Thunk, paths: &BTreeSet<PathBuf>) -> Resu
         if files.is_empty() && links.is_empty() && directories.is_empty() {
             continue;
         }
-        let thunk = &mut completed.thunk;
+        let thunk = completed.thunk.to_mut();
         for (path, value, executable) in files {
             present.add(&path);
             let list = if executable { &mut thunk.executables } else { &mut thunk.values };
@@ -128,7 +131,9 @@ pub fn complete(store: &Store, thunk: &Thunk, paths: &BTreeSet<PathBuf>) -> Resu
         }
         completed.paths.insert(path.clone());
     }
-    completed.thunk.canonicalise();
+    if let Cow::Owned(thunk) = &mut completed.thunk {
+        thunk.canonicalise();
+    }
     Ok(completed)
 }
 
@@ -331,7 +336,7 @@ mod tests {
         // The result is a thunk that can be stored, and nothing is missing in it.
         let name = store.put_thunk(&completed.thunk).unwrap();
         let stored = store.thunk(&name).unwrap();
-        assert_eq!(stored, completed.thunk);
+        assert_eq!(stored, *completed.thunk);
         assert!(complete(&store, &stored, &asked).unwrap().paths.is_empty());
     }
 
@@ -346,7 +351,7 @@ mod tests {
         let tree = Tree::new(vec![TreeEntry { path: file.clone(), node }]);
         thunk.trees.push(store.put_tree(&tree).unwrap());
         let completed = complete(&store, &thunk, &of(&[&file, &root.join("w/t")])).unwrap();
-        assert_eq!(completed.thunk, thunk);
+        assert_eq!(*completed.thunk, thunk);
     }
 
     #[test]
@@ -372,7 +377,7 @@ mod tests {
         let text = Placeholder { output, store: store.root().into() }.encode(Path::new("/gg")).unwrap();
         std::fs::write(&path, text).unwrap();
         let completed = complete(&store, &thunk, &of(&[&path])).unwrap();
-        assert_eq!(completed.thunk, thunk);
+        assert_eq!(*completed.thunk, thunk);
         assert!(
             completed.withheld[0].contains("gen.h, which is not computed yet"),
             "{:?}",

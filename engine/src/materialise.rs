@@ -4,14 +4,16 @@
 //! prerequisites.
 
 use std::collections::HashMap;
-use std::fs::{File, FileTimes};
+use std::ffi::CString;
+use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use thunk::{AtomicFile, FileFacts, Hasher, OutputRef, Placeholder, ReducedOutput, Store};
+use thunk::{AtomicFile, FileFacts, Hasher, OutputRef, Placeholder, ReducedOutput, Standing, Store};
 
 /// Where a result is to be put.
 #[derive(Clone, Debug)]
@@ -64,15 +66,14 @@ impl<'a> Placer<'a> {
             let Some(output) = output else { return Ok(()) };
             return place_value(self.store, path, output, modified, umask);
         }
-        let same = |p: Option<Placeholder>| p.is_some_and(|p| p.output == target.output);
-        if !same(Placeholder::read_to_replace(path)?) {
+        let Some(standing) = Standing::at(path)?.filter(|there| there.placeholder.output == target.output)
+        else {
             return Ok(());
-        }
+        };
         let Some(output) = output else {
             return std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
         };
-        let metadata =
-            std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        let metadata = &standing.metadata;
         let key = (metadata.dev(), metadata.ino(), target.output.clone());
         let directory = path.parent().unwrap_or(Path::new("/"));
         if let Some((first, placed)) = self.linked.get(&key)
@@ -81,65 +82,77 @@ impl<'a> Placer<'a> {
         {
             let age = Age::of(directory);
             file.commit(path)?;
-            if let Some(age) = age {
-                age.restore();
-            }
+            age.inspect(Age::restore);
             return Ok(());
         }
-        let mut file = AtomicFile::nameless_in(directory, 0o600)?;
+        let mode = metadata.mode() & 0o7777;
+        let mut file = AtomicFile::nameless_in(directory, mode & 0o777)?;
         copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
         let placed = file.file().metadata()?;
         if (metadata.uid(), metadata.gid()) != (placed.uid(), placed.gid()) {
             // Who may not give it away has not given the placeholder away either: somebody else has.
             let _ = fchown(file.file(), Some(metadata.uid()), Some(metadata.gid()));
         }
-        let mode = metadata.permissions().mode() & 0o7777;
-        file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        if placed.mode() & 0o7777 != mode {
+            file.file().set_permissions(Permissions::from_mode(mode))?;
+        }
         let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
         file.file().set_times(times)?;
         // The build may go on while this runs: it renames, touches or links placeholders.
-        let open = file.file().try_clone()?;
-        let mut replaced = None;
         let age = Age::of(directory);
-        let put = file.exchange(path, |was| {
-            let right = Placeholder::read_to_replace(was).is_ok_and(same);
-            replaced = std::fs::metadata(was).ok().filter(|_| right);
-            replaced.is_some()
+        let mut replaced = None;
+        let put = file.exchange(path, |was, file| {
+            let Ok(now) = std::fs::metadata(was) else { return false };
+            let right = standing.is(&now)
+                || Placeholder::read_to_replace(was)
+                    .is_ok_and(|p| p.is_some_and(|p| p.output == target.output));
+            if right {
+                replaced = Some(follow(file, metadata, &now).map(|inode| (inode, now.nlink())));
+            }
+            right
         })?;
-        if let (true, Some(was)) = (put, replaced) {
-            if was.modified()? != metadata.modified()? {
-                open.set_modified(was.modified()?)?;
+        if let (true, Some(followed)) = (put, replaced) {
+            let (inode, names) = followed?;
+            if names > 1 {
+                self.linked.insert(key, (path.clone(), inode));
             }
-            if was.mode() != metadata.mode() {
-                open.set_permissions(was.permissions())?;
-            }
-            if was.nlink() > 1 {
-                self.linked.insert(key, (path.clone(), open.metadata()?.ino()));
-            }
-            if let Some(age) = age {
-                age.restore();
-            }
+            age.inspect(Age::restore);
         }
         Ok(())
     }
 }
 
-/// How old a directory is. To replace a file under its name leaves the directory with the names it had.
-struct Age {
-    directory: File,
-    modified: SystemTime,
+/// What was done to a placeholder since it was looked at is done to the file that takes its place. Tells that one's inode.
+fn follow(file: &File, before: &Metadata, now: &Metadata) -> std::io::Result<u64> {
+    if now.modified()? != before.modified()? {
+        file.set_modified(now.modified()?)?;
+    }
+    if now.mode() != before.mode() {
+        file.set_permissions(now.permissions())?;
+    }
+    if now.nlink() > 1 { Ok(file.metadata()?.ino()) } else { Ok(0) }
 }
 
-impl Age {
-    fn of(directory: &Path) -> Option<Self> {
-        let directory = File::open(directory).ok()?;
-        let modified = directory.metadata().and_then(|metadata| metadata.modified()).ok()?;
+/// How old a directory is. To replace a file under its name leaves the directory with the names it had.
+struct Age<'a> {
+    directory: &'a Path,
+    modified: libc::timespec,
+}
+
+impl<'a> Age<'a> {
+    fn of(directory: &'a Path) -> Option<Self> {
+        let metadata = std::fs::metadata(directory).ok()?;
+        let modified = libc::timespec { tv_sec: metadata.mtime(), tv_nsec: metadata.mtime_nsec() };
         Some(Self { directory, modified })
     }
 
     /// Somebody else's directory stays as it is.
-    fn restore(self) {
-        let _ = self.directory.set_modified(self.modified);
+    fn restore(&self) {
+        let Ok(path) = CString::new(self.directory.as_os_str().as_bytes()) else { return };
+        let unchanged = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+        let times = [unchanged, self.modified];
+        // SAFETY: a NUL-terminated path and two times, which live until the call returns.
+        unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
     }
 }
 
@@ -168,7 +181,7 @@ pub fn place_value(
     let mut file = AtomicFile::nameless_in(directory, 0o600)?;
     copy(store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
     let mode = if output.executable { 0o777 } else { 0o666 } & !umask;
-    file.file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.file().set_permissions(Permissions::from_mode(mode))?;
     file.file().set_times(FileTimes::new().set_accessed(modified).set_modified(modified))?;
     Ok(file.commit(path)?)
 }
@@ -213,7 +226,7 @@ mod tests {
             .encode(Path::new("/gg"))
             .unwrap();
         std::fs::write(&path, &text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         let before = std::fs::metadata(&path).unwrap();
         let target = Target { path: path.clone(), output, place: Place::Placeholder };
         let mut placer = Placer::new(&store);

@@ -71,6 +71,9 @@ pub fn is_unfinished(store: &Store, reduction: &Reduction) -> bool {
 }
 
 fn begins_like_a_thunk(store: &Store, output: &ReducedOutput) -> Result<bool> {
+    if output.value.size() < MAGIC.len() as u64 {
+        return Ok(false);
+    }
     let path = store.file(&output.value, output.executable)?;
     let context = || format!("cannot read {}", path.display());
     let mut beginning = Vec::with_capacity(MAGIC.len());

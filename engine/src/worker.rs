@@ -3,6 +3,7 @@
 //! observation, in case it lacked a file ([`crate::escapes`]). One process with one thread (but while it observes), so that
 //! it can enter namespaces and fork freely. Unaware of the graph, of other workers and of the tree in which results end up.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::BufReader;
@@ -192,7 +193,7 @@ impl Worker {
         &mut self,
         name: &ObjectName,
         thunk: &Thunk,
-        start: Completed,
+        start: Completed<'_>,
         first: Option<Failed>,
     ) -> Result<Done> {
         let mut current = start;
@@ -240,8 +241,8 @@ impl Worker {
     }
 
     /// Stores what came of a thunk, under the name of the thunk that it came of.
-    fn finish(&self, name: &ObjectName, thunk: &Thunk, of: Completed, ended: Ended) -> Result<Done> {
-        let completed = of.thunk != *thunk;
+    fn finish(&self, name: &ObjectName, thunk: &Thunk, of: Completed<'_>, ended: Ended) -> Result<Done> {
+        let completed = matches!(of.thunk, Cow::Owned(_)) && *of.thunk != *thunk;
         let ran = if completed { self.store.put_thunk(&of.thunk)? } else { *name };
         if completed {
             self.store.put_completion(name, &of.paths)?;

@@ -140,26 +140,28 @@ impl AtomicFile {
     }
 
     /// Changes places with what stands at `path`, if that is the right thing: `right` is asked about it when nobody finds it at
-    /// `path` any more. So what came there a moment ago is not lost. Tells whether the file stands there now.
+    /// `path` any more, and shown this file. So what came there a moment ago is not lost. Tells whether the file stands there now.
     ///
     /// # Errors
     /// It cannot be put there. That nothing stands at `path` is none.
-    pub fn exchange(mut self, path: &Path, mut right: impl FnMut(&Path) -> bool) -> Result<bool> {
+    pub fn exchange(mut self, path: &Path, right: impl FnOnce(&Path, &File) -> bool) -> Result<bool> {
         let failed = || Error::io("put a file there", path);
         if !self.named {
             self.name_it().map_err(failed())?;
         }
         match exchange(&self.temporary, path) {
-            // What stood there goes when this is dropped.
-            Ok(()) if right(&self.temporary) => Ok(true),
             Ok(()) => {
+                if right(&self.temporary, &self.file) {
+                    // What stood there goes when this is dropped.
+                    return Ok(true);
+                }
                 exchange(&self.temporary, path).map_err(failed())?;
                 Ok(false)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             // Not every file system can.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                if !right(path) {
+                if !right(path, &self.file) {
                     return Ok(false);
                 }
                 self.commit(path).map(|()| true)
@@ -273,7 +275,8 @@ mod tests {
             file.write_all(content.as_bytes()).unwrap();
             file
         };
-        let is = |text: &'static str| move |path: &Path| std::fs::read(path).unwrap() == text.as_bytes();
+        let is =
+            |text: &'static str| move |path: &Path, _: &File| std::fs::read(path).unwrap() == text.as_bytes();
         assert!(!file("new").exchange(&at, is("old")).unwrap(), "nothing is there");
         std::fs::write(&at, "old").unwrap();
         assert!(!file("new").exchange(&at, is("other")).unwrap());

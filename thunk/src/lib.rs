@@ -35,7 +35,7 @@ pub use footprint::{FileFacts, Footprint, Led};
 pub use lock::try_lock;
 pub use name::{ObjectKind, ObjectName};
 pub use path::{decode_path, encode_path, has_no_content, is_below, is_made_up, real_place};
-pub use placeholder::{OutputRef, Placeholder};
+pub use placeholder::{OutputRef, Placeholder, Standing};
 pub use records::RecordFile;
 pub use reduction::{ReducedOutput, Reduction};
 pub use store::{Store, default_store_dir};

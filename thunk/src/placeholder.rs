@@ -17,6 +17,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::file_cache::TICK;
 use crate::name::ObjectName;
 use crate::path::{decode_path, encode_path};
 
@@ -124,7 +125,8 @@ impl Placeholder {
     /// # Errors
     /// The file cannot be read, or is a damaged placeholder.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        Self::read_by(path, |path, _| File::open(path).map(Some))
+        let standing = Standing::by(path, |path, _| File::open(path).map(Some))?;
+        Ok(standing.map(|standing| standing.placeholder))
     }
 
     /// The same for who is to replace it. Builds make files that their owner must not read (`install -m 4711`), which hinders nobody
@@ -133,7 +135,29 @@ impl Placeholder {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_to_replace(path: &Path) -> Result<Option<Self>> {
-        Self::read_by(path, |path, metadata| match File::open(path) {
+        Ok(Standing::at(path)?.map(|standing| standing.placeholder))
+    }
+}
+
+/// A placeholder that stands somewhere, held open: no other file can have its inode.
+#[derive(Debug)]
+pub struct Standing {
+    /// What it says.
+    pub placeholder: Placeholder,
+    /// What it looked like when it had been read.
+    pub metadata: Metadata,
+    /// It had not been written to for long enough then that a change since would show in its mtime.
+    is_settled: bool,
+    _open: File,
+}
+
+impl Standing {
+    /// The placeholder at `path`, as [`Placeholder::read_to_replace`] finds it.
+    ///
+    /// # Errors
+    /// As [`Placeholder::read`].
+    pub fn at(path: &Path) -> Result<Option<Self>> {
+        Self::by(path, |path, metadata| match File::open(path) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 has_size_of_one(metadata).then(|| open_unreadable(path, metadata)).transpose()
             }
@@ -141,11 +165,17 @@ impl Placeholder {
         })
     }
 
+    /// Is a file that looks like this now the same placeholder, certainly unchanged?
+    #[must_use]
+    pub fn is(&self, now: &Metadata) -> bool {
+        let seen = |metadata: &Metadata| {
+            (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+        };
+        self.is_settled && seen(now) == seen(&self.metadata)
+    }
+
     /// `open`: the file, unless it need not be looked into.
-    fn read_by(
-        path: &Path,
-        open: impl Fn(&Path, &Metadata) -> io::Result<Option<File>>,
-    ) -> Result<Option<Self>> {
+    fn by(path: &Path, open: impl Fn(&Path, &Metadata) -> io::Result<Option<File>>) -> Result<Option<Self>> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -164,8 +194,9 @@ impl Placeholder {
             return Ok(None);
         }
         let mut content = Vec::with_capacity(metadata.len() as usize);
-        let Some(file) = open(path, &metadata).map_err(Error::io("read", path))? else { return Ok(None) };
-        let mut file = file.take(MAX as u64);
+        let Some(mut file) = open(path, &metadata).map_err(Error::io("read", path))? else {
+            return Ok(None);
+        };
         if !has_size_of_one(&metadata) {
             // Not the size of one: only a damaged placeholder would still be marked as one.
             let mut head = [0u8; 2];
@@ -174,8 +205,13 @@ impl Placeholder {
             }
             content.extend_from_slice(&head);
         }
-        file.read_to_end(&mut content).map_err(Error::io("read", path))?;
-        Self::decode(path, &content)
+        (&mut file).take(MAX as u64).read_to_end(&mut content).map_err(Error::io("read", path))?;
+        let Some(placeholder) = Placeholder::decode(path, &content)? else { return Ok(None) };
+        // That of the file that was read, whatever has come to its path since.
+        let metadata = file.metadata().map_err(Error::io("look at", path))?;
+        let since = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+        let is_settled = since.is_some_and(|since| since > TICK);
+        Ok(Some(Self { placeholder, metadata, is_settled, _open: file }))
     }
 }
 
@@ -257,6 +293,31 @@ mod tests {
         assert!(Placeholder::decode(Path::new("p"), &text[..line - 1]).unwrap().is_none());
         let flipped = String::from_utf8(text).unwrap().replace("output T", "output V").into_bytes();
         assert!(Placeholder::decode(Path::new("p"), &flipped).is_err());
+    }
+
+    #[test]
+    fn a_placeholder_is_known_again_unless_it_may_have_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.o");
+        let write = |output: &str, age: u64| {
+            fs::write(&path, sample(output).encode(Path::new("/usr/bin/gg")).unwrap()).unwrap();
+            let modified = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+            File::open(&path).unwrap().set_modified(modified).unwrap();
+        };
+        let at = |path: &Path| Standing::at(path).unwrap().unwrap();
+        write("/a.o", 1);
+        let standing = at(&path);
+        let moved = dir.path().join("b.o");
+        fs::rename(&path, &moved).unwrap();
+        assert!(standing.is(&fs::metadata(&moved).unwrap()));
+        write("/b.o", 1);
+        assert!(!standing.is(&fs::metadata(&path).unwrap()), "another file");
+        let standing = at(&path);
+        write("/c.o", 2);
+        assert!(!standing.is(&fs::metadata(&path).unwrap()), "written to");
+        // The next write could come within the same tick of the clock.
+        write("/a.o", 0);
+        assert!(!at(&path).is(&fs::metadata(&path).unwrap()));
     }
 
     #[test]

@@ -218,13 +218,11 @@ impl Store {
     /// The store does not hold it, holds something else under its name, or cannot make the second form.
     pub fn file(&self, name: &ObjectName, executable: bool) -> Result<PathBuf> {
         let path = self.slot(name, executable);
-        let key = (*name, executable);
-        if self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+        if self.is_verified(name, executable) {
             return Ok(path);
         }
         if self.is_there(name, executable) {
-            self.check_file(name, &path)?;
-            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+            self.check_slot(name, executable)?;
             return Ok(path);
         }
         if !self.is_there(name, !executable) {
@@ -239,6 +237,19 @@ impl Store {
         to.flush().map_err(Error::io("write", &path))?;
         self.install(to, name, executable)?;
         Ok(path)
+    }
+
+    /// Does the store's file hold what its name says? Looked into once by this process.
+    fn check_slot(&self, name: &ObjectName, executable: bool) -> Result<()> {
+        if !self.is_verified(name, executable) {
+            self.check_file(name, &self.slot(name, executable))?;
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert((*name, executable));
+        }
+        Ok(())
+    }
+
+    fn is_verified(&self, name: &ObjectName, executable: bool) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&(*name, executable))
     }
 
     /// Does the file hold what the name says? Read only if that is not known of it: hard links, which are made of store
@@ -411,7 +422,7 @@ impl Store {
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let name = hash_stream(&mut file, None).map_err(Error::io("read", path))?;
         let slot = self.slot(&name, executable);
-        if !self.is_there(&name, executable) || self.check_file(&name, &slot).is_err() {
+        if !self.is_there(&name, executable) || self.check_slot(&name, executable).is_err() {
             let mode = if executable { 0o755 } else { 0o644 };
             file.set_permissions(fs::Permissions::from_mode(mode))
                 .map_err(Error::io("set the mode of", path))?;
