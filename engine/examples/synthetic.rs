@@ -3,7 +3,7 @@
 //! `scripts/bench engine` uses it.
 //!
 //!     synthetic make COUNT [--inputs N] [--shape single|chain|fan-in] [--reduced MS] [--sleep MS] [--gg] DIRECTORY
-//!     synthetic spawn COUNT JOBS PROGRAM    starts it COUNT times in JOBS threads, and waits for it; it writes one file
+//!     synthetic spawn COUNT JOBS PROGRAM    starts it COUNT times in JOBS threads, and waits for it; it makes a new file beside itself each time
 //!     synthetic peak COMMAND…        prints the memory of its largest process in MiB, after what the command printed
 //!
 //! `make` puts them into the default store, placeholders and their program, `create`, into DIRECTORY, and a trace of it all. `--inputs` gives each so many input
@@ -187,12 +187,13 @@ fn make(count: usize, options: &[&str], directory: &Path) -> Fallible<()> {
 }
 
 fn spawn(count: usize, jobs: usize, program: &Path) -> Fallible<()> {
-    let directory = std::env::temp_dir().join(format!("synthetic-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
+    // What a thunk's command writes is not there before, either. To remove it all is not part of the measurement.
+    let directory = program.with_file_name(format!("spawned-{}", std::process::id()));
+    std::fs::create_dir(&directory)?;
     std::thread::scope(|scope| {
         let run = |job: usize| {
-            let output = directory.join(format!("{job}.out"));
-            for _ in 0..count / jobs {
+            for number in 0..count / jobs {
+                let output = directory.join(format!("{job}-{number}.out"));
                 Command::new(program).arg(&output).env_clear().status()?;
             }
             std::io::Result::Ok(())
@@ -200,7 +201,6 @@ fn spawn(count: usize, jobs: usize, program: &Path) -> Fallible<()> {
         let threads: Vec<_> = (0..jobs).map(|job| scope.spawn(move || run(job))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })?;
-    std::fs::remove_dir_all(&directory)?;
     Ok(())
 }
 
