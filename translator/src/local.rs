@@ -124,7 +124,9 @@ pub(crate) unsafe fn sends_many(
 /// # Safety
 /// `address` is null or has `length` bytes.
 unsafe fn content<'a>(address: *mut c_void, length: c_uint) -> &'a [u8] {
-    if address.is_null() {
+    /// `struct sockaddr_storage`: the kernel takes nothing longer.
+    const LONGEST: c_uint = 128;
+    if address.is_null() || length > LONGEST {
         return &[];
     }
     // SAFETY: as the caller promises.

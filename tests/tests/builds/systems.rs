@@ -44,7 +44,10 @@ fn ninja_with_dependency_files() {
     let built = space.read("prog");
     let known = || space.sh("ninja -t deps | sed 's/, deps mtime.*//'").ok().out();
     let dependencies = known();
-    assert!(dependencies.contains("main.o: #deps") && dependencies.contains("include/ab.h"), "{dependencies}");
+    assert!(
+        dependencies.contains("main.o: #deps") && dependencies.contains("include/ab.h"),
+        "{dependencies}"
+    );
     space.sh("rm -rf .ninja_log .ninja_deps *.o *.a prog").ok();
     space.ggtrace(&["ninja", "-j1"]).ok();
     assert!(space.shown().deferred >= 5, "{plain}");
