@@ -24,6 +24,8 @@ pub(crate) struct Request<'a> {
     pub(crate) kind: u32,
     /// Bits of [`wire::request_flags`].
     pub(crate) flags: u32,
+    /// The command of which this process is a part.
+    pub(crate) command: u32,
     /// Goes into the header as it is.
     pub(crate) umask: u32,
     /// Goes into the header as it is.
@@ -93,7 +95,7 @@ impl Request<'_> {
                 }
                 Err(_) => return None,
             };
-            let reply = self.send(session, fd).and_then(|()| receive_reply(fd, rest));
+            let reply = self.send(fd).and_then(|()| receive_reply(fd, rest));
             match reply {
                 Some(reply) if reply.kind == reply_kind::PENDING => rest.connection = Some(fd),
                 _ => sys::close(fd),
@@ -110,7 +112,7 @@ impl Request<'_> {
         self.argv.iter().chain(self.envp.iter())
     }
 
-    fn send(&self, session: &Session, fd: c_int) -> Option<()> {
+    fn send(&self, fd: c_int) -> Option<()> {
         let fixed = size_of_val(self.others) + self.parts.iter().map(|part| part.len()).sum::<usize>();
         let strings: usize = self.strings().map(|text| text.to_bytes_with_nul().len()).sum();
         let header = wire::Request {
@@ -119,7 +121,7 @@ impl Request<'_> {
             len: u32::try_from(fixed + strings).ok()?,
             flags: self.flags,
             pid: sys::getpid(),
-            command: session.command,
+            command: self.command,
             umask: self.umask,
             argc: self.argv.len() as u32,
             envc: self.envp.len() as u32,
@@ -150,17 +152,49 @@ fn say(stderr: Option<c_int>, reply: &Reply, rest: &Rest) {
     }
 }
 
+/// What follows a reply that is pending.
+pub(crate) enum Heard {
+    Reply(Reply),
+    /// The tracer has ended in the meantime, as it does when the build does: nobody is to be asked any more.
+    Ended,
+    /// It was killed.
+    Killed,
+}
+
 /// Waits here for what follows a reply that is pending. `stderr` is as in [`Request`].
-pub(crate) fn wait_for_reply(rest: &mut Rest, stderr: Option<c_int>) -> Option<Reply> {
-    let fd = rest.connection.take()?;
-    let reply = receive_reply(fd, rest);
+pub(crate) fn wait_for_reply(session: &Session, rest: &mut Rest, stderr: Option<c_int>) -> Heard {
+    let Some(fd) = rest.connection.take() else { return Heard::Ended };
+    let heard = loop {
+        match hear(session, fd, rest) {
+            Heard::Reply(reply) if reply.kind == reply_kind::PENDING => {}
+            heard => break heard,
+        }
+    };
     sys::close(fd);
-    say(stderr, &reply?, rest);
-    reply
+    if let Heard::Reply(reply) = &heard {
+        say(stderr, reply, rest);
+    }
+    heard
+}
+
+/// The next reply after one that is pending.
+pub(crate) fn hear(session: &Session, fd: c_int, rest: &mut Rest) -> Heard {
+    if let Some(reply) = receive_reply(fd, rest) {
+        return Heard::Reply(reply);
+    }
+    match sys::connect(&session.address) {
+        // Its socket goes first when it ends.
+        Err(Errno::NOENT) => Heard::Ended,
+        Ok(fd) => {
+            sys::close(fd);
+            Heard::Killed
+        }
+        Err(_) => Heard::Killed,
+    }
 }
 
 /// A reply and what comes with it. Nothing where the tracer has gone, or is not one.
-pub(crate) fn receive_reply(fd: c_int, rest: &mut Rest) -> Option<Reply> {
+fn receive_reply(fd: c_int, rest: &mut Rest) -> Option<Reply> {
     let mut reply = Reply::default();
     receive_all(fd, reply.as_bytes_mut())?;
     // A message that is longer is cut.

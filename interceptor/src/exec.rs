@@ -258,6 +258,7 @@ fn ask(
     let marked = if Log::ready(session).is_some() { request_flags::MARKED } else { 0 };
     Request {
         kind: request_kind::EXEC,
+        command: session.command,
         flags: marked | if others.is_some() { request_flags::OTHERS } else { 0 },
         umask: sys::umask(),
         fds,

@@ -225,6 +225,7 @@ fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Re
     let [folder, slash, name] = located.parts();
     let reply = Request {
         kind: request_kind::OPEN,
+        command: session.command,
         flags,
         umask: 0,
         fds: [FdIdentity::default(); 3],

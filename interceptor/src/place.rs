@@ -97,6 +97,7 @@ fn report(session: &Session, new: At, old: At, flags: u32) {
     // Whatever the answer, the file has its name.
     let _ = Request {
         kind: request_kind::PLACED,
+        command: session.command,
         flags,
         umask: 0,
         fds: [FdIdentity::default(); 3],

@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::arguments::for_each_candidate;
-use crate::ask::{Request, Rest, wait_for_reply, write_all};
+use crate::ask::{Heard, Request, Rest, wait_for_reply, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::Next;
@@ -83,9 +83,11 @@ pub(crate) unsafe fn spawn(
             // SAFETY: as the caller promises.
             return unsafe { arguments.made(child) };
         }
-        match wait_for_reply(&mut rest, asked.stderr) {
-            Some(reply) => asked.reply = reply,
-            None => asked.reply.kind = reply_kind::ORPHANED,
+        match wait_for_reply(session, &mut rest, asked.stderr) {
+            Heard::Reply(reply) => asked.reply = reply,
+            // SAFETY: as the caller promises.
+            Heard::Ended => return unsafe { arguments.call(function) },
+            Heard::Killed => asked.reply.kind = reply_kind::ORPHANED,
         }
     }
     let Asked { reply, attributes, stdout, .. } = asked;
@@ -171,6 +173,7 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut
     let stderr = effects.stderr();
     let reply = Request {
         kind: request_kind::EXEC,
+        command: session.command,
         flags: request_flags::SPAWN | fds_unknown | waits,
         // The caller goes on, perhaps with other threads: its mask must not be touched.
         umask: sys::umask_by_reading().unwrap_or_else(sys::umask),

@@ -214,7 +214,16 @@ impl Effects {
     fn follow(&mut self, step: Step) {
         match step {
             Step::Close(fd) => self.set(fd, Source::Closed),
-            Step::Copy { from, to } => self.set(to, self.get(from)),
+            Step::Copy { from, to } => {
+                let source = self.get(from);
+                // What is not there cannot be copied, which the caller is to be told.
+                self.only_descriptors &= match source {
+                    Source::Parent(fd) => sys::fstat(fd).is_ok(),
+                    Source::Opened(_) => true,
+                    Source::Closed | Source::Unknown => false,
+                };
+                self.set(to, source);
+            }
             Step::Open(Open { fd, path, flags, .. }) => {
                 let mut buffer = [0; PATH_MAX];
                 // SAFETY: the strings of actions are NUL-terminated.

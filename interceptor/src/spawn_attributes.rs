@@ -35,7 +35,7 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// Nothing where more is wanted than is understood here: another session, a scheduling policy.
+    /// Nothing where more is wanted than is done here: another session, another's group, a scheduling policy.
     ///
     /// # Safety
     /// Null, or initialised attributes of the program's C library.
@@ -46,12 +46,16 @@ impl Attributes {
         }
         // SAFETY: see above; what the flags do not speak of is initialised, too.
         let Layout { flags, group, defaults: [defaults, ..], mask: [mask, ..] } = unsafe { layout.read() };
-        if flags & !(RESET_IDS | SET_GROUP | SET_DEFAULT_SIGNALS | SET_MASK | USE_VFORK) != 0 {
+        let has_group = flags & SET_GROUP != 0;
+        // Another's group may not be had, which the caller is to be told.
+        if flags & !(RESET_IDS | SET_GROUP | SET_DEFAULT_SIGNALS | SET_MASK | USE_VFORK) != 0
+            || has_group && group != 0
+        {
             return None;
         }
         Some(Self {
             resets_ids: flags & RESET_IDS != 0,
-            group: (flags & SET_GROUP != 0).then_some(group),
+            group: has_group.then_some(group),
             mask: (flags & SET_MASK != 0).then_some(mask),
             defaults: if flags & SET_DEFAULT_SIGNALS != 0 { defaults } else { 0 },
         })

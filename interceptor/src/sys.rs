@@ -33,7 +33,8 @@ impl Errno {
     pub(crate) const STALE: Self = Self(116);
 }
 
-const SIGKILL: c_int = 9;
+pub(crate) const SIGQUIT: c_int = 3;
+pub(crate) const SIGKILL: c_int = 9;
 pub(crate) const AT_FDCWD: c_int = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 pub(crate) const AT_EACCESS: c_int = 0x200;
@@ -283,8 +284,32 @@ pub(crate) fn exit_group(code: c_int) -> ! {
 
 /// Ends the process by `SIGKILL`.
 pub(crate) fn kill_self() -> ! {
-    let _ = call!(nr::KILL, getpid(), SIGKILL);
-    exit_group(128 + SIGKILL)
+    end_by(SIGKILL)
+}
+
+/// Ends the process by a signal that has its default effect.
+pub(crate) fn end_by(signal: c_int) -> ! {
+    let _ = change_signal_mask(0);
+    let _ = call!(nr::KILL, getpid(), signal);
+    exit_group(128 + signal)
+}
+
+/// A signal that users and build drivers end processes by, and that has come while it was blocked: it would end this one, where signals have no handlers, if
+/// `mask` were the mask.
+pub(crate) fn pending_end(mask: u64) -> Option<c_int> {
+    const SIGHUP: c_int = 1;
+    const SIGINT: c_int = 2;
+    const SIGTERM: c_int = 15;
+    const IGNORED: u64 = 1;
+    const SET_SIZE: usize = 8;
+    let mut pending = 0u64;
+    call!(nr::RT_SIGPENDING, &raw mut pending, SET_SIZE).ok()?;
+    [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().find(|signal| {
+        let mut action = [0u64; 4];
+        (pending & !mask) >> (signal - 1) & 1 != 0
+            && call!(nr::RT_SIGACTION, *signal, 0, action.as_mut_ptr(), SET_SIZE).is_ok()
+            && action[0] != IGNORED
+    })
 }
 
 /// Ends the process as `abort` would.

@@ -9,7 +9,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::ask::{Rest, receive_reply, write_all};
+use crate::ask::{Heard, Request, Rest, hear, write_all};
 use crate::copies::Copies;
 use crate::environment::Change;
 use crate::session::Session;
@@ -17,7 +17,7 @@ use crate::spawn_actions;
 use crate::spawn_attributes::Attributes;
 use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text};
-use wire::reply_kind;
+use wire::{FdIdentity, reply_kind, request_kind};
 
 /// So many children of a process can wait at a time.
 const SLOTS: usize = 64;
@@ -103,7 +103,7 @@ unsafe fn spawn_in(slot: &'static Slot, wanted: &Wanted) -> Option<c_int> {
     let mask = sys::change_signal_mask(u64::MAX).ok()?;
     // SAFETY: there is room for the task, which stays until the word is cleared, as does the stack.
     let child = unsafe {
-        task.write(Task { wanted, mask });
+        task.write(Task { wanted, mask, interrupted: sys::pending_end(0) });
         sys::child_on_stack(memory.add(COPIES), STACK, &slot.busy, run, task.cast_const().cast())
     };
     let _ = sys::change_signal_mask(mask);
@@ -119,6 +119,8 @@ struct Task {
     wanted: Wanted,
     /// The caller's mask of signals: all are blocked where the child begins.
     mask: u64,
+    /// The caller has got this one already, which it blocks while it makes a child. It will take the child for one that got it too.
+    interrupted: Option<c_int>,
 }
 
 /// What the child does. Its signal handlers are the default ones: those of the parent must not run in it.
@@ -127,40 +129,83 @@ struct Task {
 /// A [`Task`].
 unsafe extern "C" fn run(task: *const c_void) -> ! {
     // SAFETY: as the caller promises.
-    let Task { wanted, mask } = unsafe { &*task.cast::<Task>() };
+    let Task { wanted, mask, interrupted } = unsafe { &*task.cast::<Task>() };
     let Attributes { resets_ids, group, mask: own_mask, defaults } = wanted.attributes;
     sys::default_signals(defaults);
     if let Some(group) = group {
         sys::set_process_group(0, group);
     }
-    let _ = sys::change_signal_mask(own_mask.unwrap_or(*mask));
+    let mask = own_mask.unwrap_or(*mask);
     let mut rest = Rest::nothing();
-    // A tracer that says nothing more was killed: nobody must take this for a command that has worked, or for one that could not be started.
-    let Some(reply) = receive_reply(wanted.connection, &mut rest) else { sys::kill_self() };
-    if reply.kind == reply_kind::EXIT && rest.text().is_empty() {
-        sys::exit_group(reply.value)
+    // Until it is decided, no signal ends this: what is put in place after the parent has heard of this end, nobody would know.
+    let reply = loop {
+        match hear(wanted.session, wanted.connection, &mut rest) {
+            Heard::Reply(reply) if reply.kind == reply_kind::PENDING => {
+                // It is: the command runs. A kernel that makes a core dump of us would end the parent, too.
+                let _ = sys::change_signal_mask(mask | QUIT);
+            }
+            Heard::Reply(reply) => break Some(reply),
+            Heard::Ended => break None,
+            // Nobody must take this for a command that has worked, or for one that could not be started.
+            Heard::Killed => sys::kill_self(),
+        }
+    };
+    let kind = reply.as_ref().map_or(reply_kind::RUN, |reply| reply.kind);
+    let code = reply.as_ref().map_or(0, |reply| reply.value);
+    if let Some(done) = reply.as_ref().filter(|reply| reply.kind == reply_kind::EXIT) {
+        // A signal that comes later finds the parent with what was put in place.
+        if let Some(signal) = sys::pending_end(mask).or(*interrupted) {
+            undo(wanted.session, done.command);
+            // Not by a core dump, see above.
+            sys::end_by(if signal == sys::SIGQUIT { sys::SIGKILL } else { signal })
+        }
+        if rest.text().is_empty() {
+            sys::exit_group(code)
+        }
     }
+    let _ = sys::change_signal_mask(mask | if kind == reply_kind::EXIT { QUIT } else { 0 });
     sys::close(wanted.connection);
     let has_own_ids = !resets_ids || sys::reset_ids().is_ok();
     // SAFETY: copied by `spawn_actions`.
     if !has_own_ids || unsafe { spawn_actions::perform(wanted.actions) }.is_err() {
         sys::exit_group(NOT_EXECUTED)
     }
-    match reply.kind {
-        reply_kind::EXIT => {
+    match (kind, reply) {
+        (reply_kind::EXIT, _) => {
             write_all(1, rest.text());
-            sys::exit_group(reply.value)
+            sys::exit_group(code)
         }
-        reply_kind::FAIL => write_all(2, rest.text()),
-        _ => {
+        (reply_kind::FAIL, _) => write_all(2, rest.text()),
+        (_, Some(reply)) => {
             // SAFETY: copies, which stay until a program is executed.
             let envp = unsafe { Strings::new(wanted.envp) };
-            Change::of(&reply).apply(wanted.session, envp, |envp| {
-                complain(wanted.path, sys::execveat(AT_FDCWD, wanted.path, wanted.argv, envp, 0, false));
-            });
+            Change::of(&reply).apply(wanted.session, envp, |envp| execute(wanted, envp));
         }
+        (_, None) => execute(wanted, wanted.envp),
     }
     sys::exit_group(NOT_EXECUTED)
+}
+
+fn execute(wanted: &Wanted, envp: Array) {
+    complain(wanted.path, sys::execveat(AT_FDCWD, wanted.path, wanted.argv, envp, 0, false));
+}
+
+/// Has taken back what was put in place for this command.
+fn undo(session: &Session, command: u32) {
+    let nothing = Strings::EMPTY;
+    let _ = Request {
+        kind: request_kind::UNDO,
+        command,
+        flags: 0,
+        umask: 0,
+        fds: [FdIdentity::default(); 3],
+        others: &[],
+        parts: &[b"\0", b"/\0"],
+        argv: nothing,
+        envp: nothing,
+        stderr: None,
+    }
+    .ask(session);
 }
 
 /// Says that the kernel does not execute the program: `posix_spawn` has returned.
@@ -174,6 +219,9 @@ fn complain(path: *const c_char, errno: Errno) {
     text.push_number(errno.0.unsigned_abs()).push(b")\n");
     write_all(2, text.bytes());
 }
+
+/// `SIGQUIT` in a mask.
+const QUIT: u64 = 1 << (sys::SIGQUIT - 1);
 
 /// What a shell says, too.
 const NOT_EXECUTED: c_int = 127;

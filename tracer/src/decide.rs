@@ -36,6 +36,8 @@ pub enum Answer {
     },
     /// The command is done.
     Exit {
+        /// Its id; 0 where nothing was done.
+        command: u32,
         /// Its exit code.
         code: i32,
         /// What goes to standard output before; nothing where the process cannot print.
@@ -84,7 +86,7 @@ fn unforced(what: &str, why: &str) -> Answer {
     Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {what} cannot be forced: {why}\n") }
 }
 
-/// Tells who asked that the answer takes a moment.
+/// Tells who asked that the answer takes a moment; told again, that it is decided that the command runs, and that what it needs is not there yet.
 pub type Pending<'a> = &'a dyn Fn();
 
 /// Where nobody can be told.
@@ -96,7 +98,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     let program = &exec.invocation.program;
     // What make starts from now on fails: so it ends as it does after a command of its own has failed.
     if recorder.stops() && exec.parent != OWN && !parent(recorder, exec).inside_tool {
-        return Answer::Exit { code: 1, prints: Vec::new() };
+        return Answer::Exit { command: 0, code: 1, prints: Vec::new() };
     }
     let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
     let parent = parent(recorder, exec);
@@ -121,7 +123,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
             learn(recorder, exec, &place(recorder, exec), &mut command);
         }
         if command.disposition == Disposition::Deferred {
-            return deferred(recorder, &parent, command, Vec::new());
+            return deferred(recorder, &parent, command, Vec::new(), &[]);
         }
         if let Err(why) = recorder.force(&made) {
             return unforced(&program.display().to_string(), &why);
@@ -140,8 +142,13 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         _ => facts,
     };
     // A build driver goes on with other commands. What the kernel may refuse to execute the driver is to hear of itself.
-    let is_native = matches!(facts.executable, Executable::Dynamic { .. } | Executable::Static);
-    if exec.waits && is_native && recorder.defers && matches!(parent.role, Role::Make | Role::Ninja) {
+    let is_native = match &facts.executable {
+        Executable::Dynamic { interpreter } => interpreter.exists(),
+        Executable::Static => true,
+        _ => false,
+    };
+    let waits = exec.waits && is_native && recorder.defers && matches!(parent.role, Role::Make | Role::Ninja);
+    if waits {
         pending();
     }
     let running = running(recorder, exec, &parent, &facts);
@@ -177,7 +184,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         learn(recorder, exec, place, &mut command);
     }
     if command.disposition == Disposition::Deferred {
-        return deferred(recorder, &parent, command, Vec::new());
+        return deferred(recorder, &parent, command, Vec::new(), &[]);
     }
     let is_command = running.is_command(&parent);
     let drives = running.drives;
@@ -187,9 +194,12 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     } else {
         needed(recorder, &facts, &exec.invocation, command.disposition)
     };
-    let waits = if needed.waits { reply_flags::FACTS } else { 0 };
+    let asks = if needed.waits { reply_flags::FACTS } else { 0 };
     let mut answer =
-        Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) | waits };
+        Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) | asks };
+    if waits && !needed.now.is_empty() {
+        pending();
+    }
     if let Err(why) = recorder.force(&needed.now) {
         answer = unforced(&format!("what {} needs", program.display()), &why);
     }
@@ -243,7 +253,7 @@ fn without_shell(
         outputs,
         ..command.clone()
     };
-    let answer = deferred(recorder, parent, command, prints);
+    let answer = deferred(recorder, parent, command, prints, &moves);
     for moved in &moves {
         if let Err(why) = moved.make(recorder) {
             return Some(Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {why}\n") });
@@ -284,7 +294,13 @@ fn is_opaque(executable: &Executable) -> bool {
 }
 
 /// The command was deferred: that is written down, and its process is done.
-fn deferred(recorder: &Recorder, parent: &Running, mut command: Command, prints: Vec<u8>) -> Answer {
+fn deferred(
+    recorder: &Recorder,
+    parent: &Running,
+    mut command: Command,
+    prints: Vec<u8>,
+    moved: &[Move],
+) -> Answer {
     command.id = recorder.start(parent, parent.start(Role::Other, None));
     command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
     recorder.watch.obstacle(parent.group, Observed::PART_DEFERRED);
@@ -293,7 +309,11 @@ fn deferred(recorder: &Recorder, parent: &Running, mut command: Command, prints:
         recorder.complain(&error);
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
-    Answer::Exit { code: 0, prints }
+    if let Some(thunk) = command.thunk {
+        let moved = moved.iter().map(|moved| moved.to.clone());
+        recorder.placed.note(command.id, thunk, command.outputs.into_iter().chain(moved).collect());
+    }
+    Answer::Exit { command: command.id, code: 0, prints }
 }
 
 /// What the program will be to those that it starts.

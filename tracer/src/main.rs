@@ -31,6 +31,7 @@ mod shell;
 mod standing;
 mod termination;
 mod toolchain;
+mod undo;
 mod watch;
 
 use std::ffi::OsString;

@@ -38,6 +38,7 @@ use crate::programs::{Facts, Programs};
 use crate::questions::Questions;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
+use crate::undo::Placed;
 use crate::watch::Watch;
 
 pub use world::is_shared_library;
@@ -117,6 +118,8 @@ pub struct Recorder {
     standing: Standing,
     /// Dependency files that can be had without their compiles.
     pub early: Early,
+    /// What was put in place last.
+    pub placed: Placed,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -227,6 +230,7 @@ impl Recorder {
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
             early: Early::default(),
+            placed: Placed::default(),
             counts: Mutex::default(),
             install,
             store,

@@ -39,6 +39,11 @@ pub enum Request {
         /// A whole directory.
         directory: bool,
     },
+    /// A process was told to exit for a command, and is ended by a signal instead.
+    Undo {
+        /// The command.
+        command: u32,
+    },
 }
 
 /// A program about to be executed.
@@ -139,6 +144,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
         request_kind::OPEN => {
             Ok(Request::Open { path: cwd.join(path), pid: head.pid, command: head.command })
         }
+        request_kind::UNDO => Ok(Request::Undo { command: head.command }),
         request_kind::PLACED => {
             let old = next().ok().filter(|old| !old.is_empty()).map(|old| cwd.join(old));
             let directory = head.flags & request_flags::DIRECTORY != 0;

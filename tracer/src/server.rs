@@ -119,6 +119,10 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
             let pid = peer(stream).unwrap_or(pid);
             decide::open(recorder, pid, command_of(recorder, pid, command), &path)
         }
+        Request::Undo { command } => {
+            recorder.placed.take_back(command);
+            Answer::Run { command: 0, flags: 0 }
+        }
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {
                 eprintln!("ggtrace: {error}");
@@ -134,8 +138,9 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
             reply.command = command;
             reply.flags = flags;
         }
-        Answer::Exit { code, prints } => {
+        Answer::Exit { command, code, prints } => {
             reply.kind = reply_kind::EXIT;
+            reply.command = command;
             reply.value = code;
             message = prints;
         }

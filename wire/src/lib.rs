@@ -92,6 +92,9 @@ pub mod request_kind {
     /// A placeholder, or a directory, now stands at a new path (rename, link, or created by a carrying program).
     /// Answered with `RUN` once it is noted.
     pub const PLACED: u32 = 3;
+    /// The process was told to exit, and is ended by a signal instead: take back what was put in place for its command, then answer
+    /// `RUN`. Path and working directory mean nothing.
+    pub const UNDO: u32 = 4;
 }
 
 /// Bits of [`Request::flags`].
@@ -117,13 +120,14 @@ pub mod request_flags {
 pub mod reply_kind {
     /// Go on: execute the program as it was asked; open the file.
     pub const RUN: u32 = 1;
-    /// Do not execute: write the payload, which has no NUL and no more than [`super::PRINT_MAX`] bytes, to the program's standard output
+    /// Do not execute; for the tracer it was this command: write the payload, which has no NUL and no more than [`super::PRINT_MAX`] bytes, to the program's standard output
     /// and exit with `value`.
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload, of which [`super::PRINT_MAX`] bytes are read, to standard error.
     pub const FAIL: u32 = 3;
     /// That takes a moment: a child is to wait for what comes after this on the same connection. Said only to who asks with
-    /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute.
+    /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute. Said again, the command runs, once what it needs is there: from
+    /// then on the child may be ended. Before, it must not: its parent would know nothing of what is put in place for it.
     pub const PENDING: u32 = 5;
     /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
     pub const ORPHANED: u32 = 4;

@@ -253,17 +253,40 @@ fn children_wait_together_however_many_there_are() {
 }
 
 #[test]
-fn a_child_that_waits_can_be_killed() {
-    let first = AtomicBool::new(true);
-    let tracer = Tracer::new(move |_| {
-        if first.swap(false, SeqCst) {
+fn a_child_that_waits_is_ended_by_no_signal_until_it_is_decided_that_its_program_runs() {
+    for (words, expected) in [
+        // The answer comes: what is put in place for it is known to its parent.
+        (vec![pending(), exit(7, "")], "child exit 7\n"),
+        (vec![pending(), pending(), exit(7, "")], "child signal 15\n"),
+        (vec![pending(), run()], "child signal 15\n"),
+    ] {
+        let at = AtomicUsize::new(0);
+        let tracer = Tracer::new(move |_| {
+            let said = at.fetch_add(1, SeqCst);
+            if said == words.len() - 1 {
+                // The signal is there first.
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            words[said]
+        });
+        let output = tracer.program("execs", &["spawn-kill"]);
+        assert_eq!(text(&output.stdout), expected);
+    }
+}
+
+#[test]
+fn a_child_whose_tracer_has_ended_runs_its_program() {
+    let at = AtomicUsize::new(0);
+    let tracer = Tracer::new(move |asked| {
+        if at.fetch_add(1, SeqCst) == 0 {
             return pending();
         }
-        std::thread::sleep(Duration::from_secs(600));
-        run()
+        fs::remove_file(Path::new(&asked.cwd).join("socket")).unwrap();
+        panic!("the connection ends")
     });
-    let output = tracer.program("execs", &["spawn-kill"]);
-    assert_eq!(text(&output.stdout), "child signal 15\n");
+    let output = tracer.program("execs", &["spawn"]);
+    assert!(text(&output.stdout).contains("show 2 3 4 5 6 7 8 9 |"), "{output:?}");
+    assert!(text(&output.stdout).ends_with("child exit 0\n"), "{output:?}");
 }
 
 #[test]
@@ -396,7 +419,7 @@ fn spawn_that_opens_files_has_them_opened_even_when_deferred() {
     assert!(fs::metadata(&log).unwrap().is_file(), "the stand-in's file actions were done");
     let asked = tracer.asked();
     // The file is not there yet: what standard output will be cannot be said. With the file it can.
-    // A child that only waits must not open it in the C library's place.
+    // A child that waits must not open it in the C library's place.
     assert_eq!(asked[0].head.flags, request_flags::SPAWN | request_flags::FDS_UNKNOWN);
     assert_eq!(asked[0].head.fds[0].rdev, fs::metadata("/dev/null").unwrap().rdev());
     tracer.program("execs", &["spawn-open", log.to_str().unwrap()]);

@@ -86,6 +86,33 @@ fn killed_at_any_moment(
     }
 }
 
+/// Make removes what a command that is interrupted was making. What was deferred at that moment must not come to be there afterwards: its recipe has
+/// another line.
+#[test]
+fn an_interrupted_make_leaves_no_target_of_which_it_does_not_know() {
+    let sources: Vec<(String, String)> =
+        (0..6).map(|n| (format!("s{n}.c"), format!("#include <stdio.h>\nint f{n};\n"))).collect();
+    let files: Vec<_> = sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let space = TestSpace::with(&files);
+    space.write(
+        "Makefile",
+        "all: s0.o s1.o s2.o s3.o s4.o s5.o\n%.o: %.c\n\tgcc -O2 -c $< -o $@\n\techo done >$@.post\n",
+    );
+    space.ggtrace(&["make", "-j3"]).ok();
+    for round in 0..12 {
+        space.sh("rm -f *.o *.post").ok();
+        let mut build = space.start_program("ggtrace", &["make", "-j3"]);
+        sleep(Duration::from_millis(8 + 3 * round));
+        build.signal_all(Signal::SIGINT);
+        let _ = build.wait();
+        for n in 0..6 {
+            let made = space.path(format!("s{n}.o")).exists();
+            let post = space.path(format!("s{n}.o.post")).exists();
+            assert!(!made || post, "round {round}: s{n}.o is there, and make does not know it");
+        }
+    }
+}
+
 /// How long what a killed program has started may go on. Most of it ends at once.
 const LATEST: Duration = Duration::from_secs(30);
 
