@@ -80,7 +80,8 @@ pub(super) fn search(
             [] => Some(names::default_target(vendor, line, wanted, source)),
             words => only_target(words),
         };
-        let is_known = vendor == Vendor::Gnu && line.mode != Mode::Rule;
+        let is_known =
+            vendor == Vendor::Gnu && line.mode != Mode::Rule && !wanted.passed_on && !spells_otherwise(line);
         search.rule = target.filter(|_| is_known).map(|target| Rule {
             source: source.path.clone(),
             target,
@@ -90,6 +91,18 @@ pub(super) fn search(
         });
     }
     Ok(search)
+}
+
+/// Are headers called otherwise than by the directories that the compiler prints?
+fn spells_otherwise(line: &CommandLine) -> bool {
+    let words = line.parts.iter().flat_map(|part| match part {
+        Part::Option { words, .. } => &**words,
+        _ => &[],
+    });
+    words.into_iter().any(|word| {
+        let word = word.as_bytes();
+        word.ends_with(b"canonical-system-headers") || word.starts_with(b"-B")
+    })
 }
 
 /// The target that `-MT` or `-MQ` gives, if it is one.
@@ -127,19 +140,9 @@ fn from_environment(name: &str, at: &Invocation) -> Vec<PathBuf> {
     list.as_bytes().split(|&b| b == b':').map(directory).collect()
 }
 
-/// Without `.` and `..`; only for comparing.
+/// Without `.`; only for comparing. Where `..` leads, only links tell.
 fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 /// The compiler's own header directories, as it prints them.
@@ -197,7 +200,8 @@ fn front(line: &CommandLine, at: &Invocation, world: &dyn World) -> Option<Quest
     }
     let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
     argv.extend(kept_words(line, at, world, |meaning| {
-        is_front(meaning) || matches!(meaning, M::Macro | M::Plain)
+        // Some warnings have macros.
+        is_front(meaning) || matches!(meaning, M::Macro | M::Plain | M::Warning)
     }));
     argv.extend(line.parts.iter().flat_map(macros_passed_on));
     argv.extend(["-w", "-x", source.language.option()].map(OsString::from));
@@ -244,7 +248,15 @@ fn matters_to_preprocessor(meaning: M) -> bool {
     is_front(meaning)
         || matches!(
             meaning,
-            M::Macro | M::Include | M::Quote | M::System | M::After | M::Forced | M::Plain | M::Language
+            M::Macro
+                | M::Include
+                | M::Quote
+                | M::System
+                | M::After
+                | M::Forced
+                | M::Plain
+                | M::Language
+                | M::Warning
         )
 }
 

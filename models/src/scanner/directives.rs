@@ -251,6 +251,7 @@ impl Parser<'_> {
             Keyword::If | Keyword::ElseIf => self.condition(text, at, line, &[]),
             Keyword::Pragma => self.pragma(line),
             Keyword::Undef
+            | Keyword::Error
             | Keyword::IfDefined
             | Keyword::IfNotDefined
             | Keyword::ElseIfDefined

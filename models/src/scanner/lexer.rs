@@ -40,6 +40,8 @@ pub(super) enum Keyword {
     EndIf,
     /// `#pragma`.
     Pragma,
+    /// `#error`.
+    Error,
 }
 
 impl Keyword {
@@ -59,6 +61,7 @@ impl Keyword {
             b"else" => Self::Else,
             b"endif" => Self::EndIf,
             b"pragma" => Self::Pragma,
+            b"error" => Self::Error,
             _ => return None,
         })
     }

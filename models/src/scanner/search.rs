@@ -182,6 +182,8 @@ impl Lists {
         ids(&search.bracket, &mut all);
         ids(&search.system, &mut all);
         ids(&search.after, &mut all);
+        // gcc looks for `<…>` where it looks for `"…"` if it has nothing else.
+        let angle = if angle == all.len() { 0 } else { angle };
         let mut assembler = vec![];
         ids(&search.assembler, &mut assembler);
         let mut here = vec![];

@@ -2,8 +2,10 @@
 //! Dependency files that are written without the compiler, against those that gcc writes, to the letter.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use super::super::Vendor;
 use super::plan;
@@ -11,7 +13,7 @@ use crate::scanner::Scanner;
 use crate::testing::Disk;
 use crate::{Invocation, Verdict};
 
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 30] = [
     (
         "src/a.c",
         "#include <stdio.h>\n#include \"a.h\"\n#include <a.h>\n#include \"sub/b.h\"\n#include <deep/one.h>\n\
@@ -27,16 +29,35 @@ const FILES: [(&str, &str); 16] = [
     ("src/sub/d.h", ""),
     ("src/sub/e.h", ""),
     ("src/once.h", "int once;\n"),
-    ("sys/deep/one.h", "#include \"../deep/two.h\"\n#include <limits.h>\n"),
+    ("sys/deep/one.h", "#include \"../deep/two.h\"\n#include <stddef.h>\n"),
     ("sys/deep/two.h", ""),
     ("sys/a_rather_long_name_that_is_linked.h", "#include \"tested.h\"\n"),
     ("sys/tested.h", ""),
     ("forced.h", "#include \"src/sub/d.h\"\n"),
     ("src/.hidden.h", ""),
+    // Where there is nothing but the directories for quotes.
+    ("src/n.c", "#if __has_include(<only.h>)\n#include <only.h>\n#endif\n#include \"sub/d.h\"\nint n;\n"),
+    ("quoted/only.h", ""),
+    // In place of the C library's.
+    ("pre/stdc-predef.h", "#include \"more.h\"\n"),
+    ("pre/more.h", "#define FROM_PRE 1\n"),
+    ("src/p.c", "#ifdef FROM_PRE\n#include \"sub/d.h\"\n#endif\nint p;\n"),
+    // A macro that a warning takes away.
+    ("src/v.cc", "#ifdef __cpp_runtime_arrays\n#include \"sub/d.h\"\n#endif\nint v;\n"),
+    // Copies of the same second.
+    ("copies/one/e.h", "#pragma once\n#include \"f.h\"\n"),
+    ("copies/two/e.h", "#pragma once\n#include \"f.h\"\n"),
+    ("copies/one/f.h", ""),
+    ("copies/two/f.h", ""),
+    ("src/o.c", "#include \"../copies/one/e.h\"\n#include \"../copies/two/e.h\"\nint o;\n"),
+    ("src/itself.c", "#ifndef I\n#define I\n#include SELF\nint i;\n#endif\n"),
+    ("src/x.c", "#include \"sub/b.h\"\n#include <limits.h>\nint x;\n"),
+    // A pragma changes what is built in.
+    ("src/t.c", "#pragma GCC target(\"avx2\")\n#ifdef __AVX2__\n#include \"sub/d.h\"\n#endif\nint t;\n"),
 ];
 
 /// Lines, and whether they are to be written here at all.
-const LINES: [(&str, bool); 17] = [
+const LINES: [(&str, bool); 28] = [
     ("-MD -MT o/a.o -MF o/a.d -Isrc -isystem sys -o o/a.o -c src/a.c", true),
     ("-MD -MT ./o/a.o -MF o/a.d -I src -I./sys -o o/a.o -c ./src/a.c", true),
     ("-MD -MQ o/a.o -MP -MF o/a.d -Isrc -idirafter sys/ -o o/a.o -c src/a.c", true),
@@ -51,6 +72,17 @@ const LINES: [(&str, bool); 17] = [
     ("-MMD -MF o/b.d -Isrc -o o/b.o -c -x c++ src/b.cc", true),
     ("-MD -MF o/b.d -iquote src -o o/b.o -c -x c++ src/b.cc", true),
     ("-MD -MF o/b.d -Isrc -std=c++20 -O2 -g -o o/b.o -c -x c++ src/b.cc", true),
+    ("-MD -MF o/n.d -nostdinc -iquote quoted -o o/n.o -c src/n.c", true),
+    ("-MD -MF o/p.d -Ipre -o o/p.o -c src/p.c", true),
+    ("-MD -MF o/p.d -Ipre -nostdinc -o o/p.o -c src/p.c", true),
+    ("-MD -MF o/p.d -Ipre -ffreestanding -o o/p.o -c src/p.c", true),
+    ("-MD -MF o/v.d -Wvla -o o/v.o -c -x c++ src/v.cc", true),
+    ("-MMD -MF o/n.d -include ROOT/src/sub/c.h -o o/n.o -c src/n.c", true),
+    ("-MD -MF o/o.d -o o/o.o -c src/o.c", true),
+    ("-MD -MF o/i.d -DSELF=\"ROOT/src/itself.c\" -o o/i.o -c ROOT/src/itself.c", true),
+    ("-MD -MF o/t.d -o o/t.o -c src/t.c", false),
+    ("-MD -MF o/x.d -Isrc -o o/x.o -c src/x.c", true),
+    ("-MD -MF o/a.d -fno-canonical-system-headers -Isrc -isystem sys/../sys -o o/a.o -c src/a.c", false),
     // A name that is quoted, several targets, and a directory that gcc drops for another name of it.
     ("-MD -MT o/$a.o -MF o/a.d -Isrc -Isys -o o/a.o -c src/a.c", false),
     ("-MD -MT a -MT b -MF o/a.d -Isrc -Isys -o o/a.o -c src/a.c", false),
@@ -63,7 +95,10 @@ fn what_gcc_writes_is_written() {
     let root = dir.path().canonicalize().unwrap();
     for (name, text) in FILES {
         std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-        std::fs::write(root.join(name), text).unwrap();
+        let mut file = std::fs::File::create(root.join(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        // Not within a second that ends meanwhile.
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     }
     std::fs::create_dir(root.join("o")).unwrap();
     std::os::unix::fs::symlink("a_rather_long_name_that_is_linked.h", root.join("sys/linked.h")).unwrap();

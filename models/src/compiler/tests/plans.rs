@@ -107,10 +107,10 @@ fn a_compile() {
     let search = plan.includes.unwrap();
     assert_eq!(search.bracket, ["/w/inc"].map(PathBuf::from));
     assert_eq!(search.system, ["/w/o", "/usr/lib/gcc/12/include", "/usr/include"].map(PathBuf::from));
-    assert_eq!(joined(&search.ask_compiler), "gcc -O2 -DX=1 -Iinc -isystem o -I /usr/include a.c -M");
+    assert_eq!(joined(&search.ask_compiler), "gcc -O2 -Wall -DX=1 -Iinc -isystem o -I /usr/include a.c -M");
     assert_eq!(
         joined(&search.write_dependencies),
-        "gcc -O2 -DX=1 -Iinc -isystem o -I /usr/include a.c -w -E -o /dev/null -MMD -MP -MQ o/a.o -MF"
+        "gcc -O2 -Wall -DX=1 -Iinc -isystem o -I /usr/include a.c -w -E -o /dev/null -MMD -MP -MQ o/a.o -MF"
     );
     let directories = ["/w/inc", "/w/o", "/usr/include", "/usr/lib/gcc/12/include"].map(PathBuf::from);
     assert_eq!(plan.directories, BTreeSet::from(directories));

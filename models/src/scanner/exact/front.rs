@@ -29,10 +29,11 @@ pub(in super::super) struct Fronts(Mutex<HashMap<Question, Arc<Front>>>);
 const MARK: &[u8] = b"__gg_answer__";
 
 impl Fronts {
-    /// `question` is a command without source, and with neither `-E` nor `-dM`.
+    /// `question` is a command without source, and with neither `-E` nor `-dM`. The header that gcc includes before all others is not built in: it is one of
+    /// those that the command finds, or none.
     pub(super) fn get(&self, question: &Question, view: View<'_>) -> Option<Arc<Front>> {
         let texts = &view.tree.texts;
-        let said = put(question, &["-E", "-dM", "-"], b"", view.files)?;
+        let said = put(question, &["-nostdinc", "-E", "-dM", "-"], b"", view.files)?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(question).filter(|front| front.said == said) {
             return Some(Arc::clone(known));
@@ -69,7 +70,8 @@ impl Front {
             text.extend_from_slice(wanted);
             text.push(b'\n');
         }
-        let answer = put(question, &["-E", "-P", "-"], &text, files).ok_or(Lost("a test that fails"))?;
+        let answer =
+            put(question, &["-nostdinc", "-E", "-P", "-"], &text, files).ok_or(Lost("a test that fails"))?;
         let words: Vec<_> = answer.stdout.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, wanted) in asker.wanted.iter().enumerate() {

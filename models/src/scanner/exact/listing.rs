@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The dependency file that gcc writes for a command (`-MD`), from what the preprocessor here reads: which names it lists, in what order, and
-//! how it spells them, lines and all. As gcc's `libcpp/files.cc` and `mkdeps.cc` do it, versions 8 to 14; other compilers have
-//! other ways. Unaware of conditions and macros.
+//! how it spells them, lines and all. As gcc's `libcpp/files.cc` and `mkdeps.cc` do it since gcc 11 (tried with 12); other compilers
+//! have other ways. Unaware of conditions and macros.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::directives::NameId;
+use super::super::directives::{NameId, name_id};
 use super::super::intern::Fast;
+use super::super::search::Start;
 use super::super::tree::{Trail, View};
 use super::{Lost, Way};
 use crate::{IncludeSearch, Rule};
+
+/// The versions of gcc whose way this is.
+pub(super) const VERSIONS: RangeInclusive<u32> = 11..=14;
 
 /// A line gets no longer, unless by a single name.
 const WIDTH: usize = 72;
@@ -23,12 +28,13 @@ const WIDTH: usize = 72;
 pub(super) struct Called {
     path: Arc<[u8]>,
     pub system: bool,
+    pub is_source: bool,
 }
 
 impl Called {
     /// What includes a forced header: for gcc it is in `./`.
     pub(super) fn command_line() -> Self {
-        Self { path: (*b"./").into(), system: false }
+        Self { path: (*b"./").into(), ..Self::default() }
     }
 
     /// The directory in which it looks for what it includes in quotes, as it is put before a name.
@@ -37,12 +43,14 @@ impl Called {
     }
 }
 
-/// Where gcc thinks that it found a file. It takes files for different ones that it found by the same name in different places, though they
-/// have the same path, and lists each.
-#[derive(PartialEq, Eq, Hash)]
-enum Found {
+/// Where a search begins, for gcc.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Begin {
+    /// Nowhere: an absolute name, or the source.
     Direct,
+    /// In the directory of an including file.
     Beside(Box<[u8]>),
+    /// In this place of the search order.
     Order(usize),
 }
 
@@ -55,17 +63,23 @@ pub(super) struct Listing<'a> {
     order: Vec<Vec<u8>>,
     /// From which on they hold system headers.
     system: usize,
+    /// Where the search for `<…>` begins.
+    angle: usize,
     names: Vec<Arc<[u8]>>,
-    seen: HashSet<(Found, NameId), Fast>,
+    /// Where searches led. gcc lists files, not paths: it takes two for the same if a search for the same name began at the same place, or came by
+    /// one of the two heads of the order (for quotes, and for `<…>`) and another one did, too.
+    found: HashMap<(NameId, Begin), usize, Fast>,
+    /// Whether each of these files is listed.
+    listed: Vec<bool>,
     /// Directories of including files, and whether gcc takes what is in them for system headers: whoever looked there first decides.
     beside: HashMap<Box<[u8]>, bool, Fast>,
 }
 
 impl<'a> Listing<'a> {
     pub(super) fn new(rule: &'a Rule, search: &'a IncludeSearch, cwd: &'a Path, view: View<'a>) -> Self {
-        let user = search.quote.len() + search.bracket.len();
+        let (quote, user) = (search.quote.len(), search.quote.len() + search.bracket.len());
         let all = search.quote.iter().chain(&search.bracket).chain(&search.system).chain(&search.after);
-        let (mut order, mut system) = (Vec::new(), 0);
+        let (mut order, mut angle, mut system) = (Vec::new(), 0, 0);
         for (number, (path, written)) in all.zip(&rule.directories).enumerate() {
             // As the search order itself is made.
             if view.directory(path.as_os_str().as_bytes(), &mut Trail::default()).is_none() {
@@ -76,7 +90,11 @@ impl<'a> Listing<'a> {
                 written.push(b'/');
             }
             order.push(written);
+            angle += usize::from(number < quote);
             system += usize::from(number < user);
+        }
+        if angle == order.len() {
+            angle = 0;
         }
         Self {
             rule,
@@ -84,16 +102,21 @@ impl<'a> Listing<'a> {
             cwd,
             order,
             system,
+            angle,
             names: Vec::new(),
-            seen: HashSet::default(),
+            found: HashMap::default(),
+            listed: Vec::new(),
             beside: HashMap::default(),
         }
     }
 
     /// The source.
     pub(super) fn source(&mut self) -> Called {
-        let called = Called { path: self.rule.source.as_os_str().as_bytes().into(), system: false };
+        let source = self.rule.source.as_os_str().as_bytes();
+        let called = Called { path: source.into(), is_source: true, ..Called::default() };
         self.names.push(Arc::clone(&called.path));
+        self.found.insert((name_id(&self.view.tree.names, source), Begin::Direct), 0);
+        self.listed.push(true);
         called
     }
 
@@ -118,7 +141,7 @@ impl<'a> Listing<'a> {
         if system && let Some(shorter) = self.shorter(&path) {
             path = shorter;
         }
-        Ok(Called { path: path.into(), system: system || from.system })
+        Ok(Called { path: path.into(), system: system || from.system, is_source: false })
     }
 
     /// gcc gives system headers their real path where that is shorter.
@@ -127,14 +150,50 @@ impl<'a> Listing<'a> {
         (real.len() < path.len()).then(|| real.as_bytes().to_vec())
     }
 
-    /// A file is read.
-    pub(super) fn read(&mut self, called: &Called, way: Way, name: NameId, from: &Called) {
-        let found = match way {
-            Way::Direct | Way::Unclear => Found::Direct,
-            Way::Beside => Found::Beside(from.directory().into()),
-            Way::Order(place) => Found::Order(place),
+    /// A search has led somewhere: the number of the file that gcc takes it for.
+    pub(super) fn found(&mut self, way: Way, name: NameId, start: Start, from: &Called) -> usize {
+        let begin = match (way, start) {
+            (Way::Direct | Way::Unclear, _) => Begin::Direct,
+            (_, Start::Beside) => Begin::Beside(from.directory().into()),
+            (_, Start::Angle) => Begin::Order(self.angle),
+            (_, Start::From(place)) => Begin::Order(place),
         };
-        if self.seen.insert((found, name)) && (self.rule.system_headers || !called.system) {
+        if let Some(&file) = self.found.get(&(name, begin.clone())) {
+            return file;
+        }
+        // The heads that it comes by after its beginning.
+        let after = match begin {
+            Begin::Order(place) => place + 1,
+            Begin::Direct | Begin::Beside(_) => 0,
+        };
+        let heads = match way {
+            Way::Order(place) => [0, self.angle].map(|head| (after..=place).contains(&head).then_some(head)),
+            _ => [None, None],
+        };
+        let mut passed = Vec::new();
+        let mut known = None;
+        for head in heads.into_iter().flatten() {
+            known = self.found.get(&(name, Begin::Order(head))).copied();
+            if known.is_some() {
+                break;
+            }
+            passed.push(head);
+        }
+        let file = known.unwrap_or_else(|| {
+            self.listed.push(false);
+            self.listed.len() - 1
+        });
+        self.found.insert((name, begin), file);
+        for head in passed {
+            self.found.insert((name, Begin::Order(head)), file);
+        }
+        file
+    }
+
+    /// This file is read.
+    pub(super) fn read(&mut self, file: usize, called: &Called) {
+        let is_new = self.listed.get_mut(file).is_some_and(|listed| !std::mem::replace(listed, true));
+        if is_new && (self.rule.system_headers || !called.system) {
             self.names.push(Arc::clone(&called.path));
         }
     }

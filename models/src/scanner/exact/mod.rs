@@ -12,8 +12,8 @@
 //! front    what the compiler has built in        listing    the dependency file that gcc would write
 //! ```
 //!
-//! What it takes for granted: the command compiles. Where it would not, the answer does not matter. What it does not know: macros that
-//! `#pragma GCC target` and `optimize` change while a file is read, which `-M` does not either; that `//` begins no comment in C of 1990.
+//! What it takes for granted: the command compiles. Where it would not, the answer does not matter, but that whoever reads a dependency file goes on; what the
+//! preprocessor alone would refuse is left to it. What it does not know: that `//` begins no comment in C of 1990; line markers in a source.
 
 mod expand;
 mod expression;
@@ -31,7 +31,7 @@ use expand::Purpose;
 use expression::Dialect;
 pub(super) use front::Fronts;
 use front::{Asker, Front};
-use listing::{Called, Listing};
+use listing::{Called, Listing, VERSIONS};
 use script::{Macro, Name, Step, Target};
 pub(super) use script::{Script, script};
 pub(super) use token::Texts;
@@ -203,13 +203,18 @@ impl<'a> Run<'a> {
         let names = &self.view.tree.names;
         let source = self.list.file(self.view, name_id(names, source.as_os_str().as_bytes()));
         let source = source.ok_or(Lost("a source that is not there"))?;
+        if self.listing.is_some()
+            && !self.number_of(b"__GNUC__").is_some_and(|version| VERSIONS.contains(&version))
+        {
+            return Err(Lost("a compiler whose way of writing is not known"));
+        }
         let called = self.listing.as_mut().map(Listing::source).unwrap_or_default();
-        self.list_implied()?;
+        self.implied(search)?;
         for forced in &search.forced {
             let name = name_id(names, forced.as_os_str().as_bytes());
             let place = self.list.place(self.view, self.list.cwd(), name, Start::Beside);
             let (file, way) = Self::way(place)?.ok_or(Lost("a header that is not there"))?;
-            let called = self.call(way, name)?;
+            let called = self.call(way, name, Start::Beside)?;
             self.enter(file, way, called)?;
             self.run()?;
         }
@@ -217,24 +222,39 @@ impl<'a> Run<'a> {
         self.run()
     }
 
-    /// gcc lists the header that it includes before all others, if its macros come from one.
-    fn list_implied(&mut self) -> Result<(), Lost> {
-        if self.listing.is_some() && self.is_defined(self.texts.number(b"_STDC_PREDEF_H"))? {
-            let name = name_id(&self.view.tree.names, b"stdc-predef.h");
-            let place = self.list.place(self.view, self.list.cwd(), name, Start::Angle);
-            let (_, way) = Self::way(place)?.ok_or(Lost("a header that is not there"))?;
-            self.call(way, name)?;
+    /// The header that gcc includes before all others, if it finds one.
+    fn implied(&mut self, search: &IncludeSearch) -> Result<(), Lost> {
+        let is_told =
+            |option| search.front.as_ref().is_some_and(|front| front.argv.iter().any(|word| word == option));
+        let is_hosted = self.number_of(b"__STDC_HOSTED__") == Some(1);
+        if self.clang || !is_hosted || is_told("-nostdinc") {
+            return Ok(());
+        }
+        let name = name_id(&self.view.tree.names, b"stdc-predef.h");
+        let place = self.list.place(self.view, self.list.cwd(), name, Start::Angle);
+        if let Some((file, way)) = Self::way(place)? {
+            let called = self.call(way, name, Start::Angle)?;
+            self.enter(file, way, called)?;
+            self.run()?;
         }
         Ok(())
     }
 
+    /// The value of a macro that is a plain number.
+    fn number_of(&self, name: &[u8]) -> Option<u32> {
+        let of = self.macro_of(self.texts.number(name))?;
+        let [value] = &*of.body else { return None };
+        std::str::from_utf8(self.texts.get(value.text)).ok()?.parse().ok()
+    }
+
     /// What a file is called that is about to be read; lists it.
-    fn call(&mut self, way: Way, name: NameId) -> Result<Called, Lost> {
+    fn call(&mut self, way: Way, name: NameId, start: Start) -> Result<Called, Lost> {
         let Some(listing) = &mut self.listing else { return Ok(Called::default()) };
         let command_line = Called::command_line();
         let from = self.frames.last().map_or(&command_line, |frame| &frame.called);
         let called = listing.called(way, name, from)?;
-        listing.read(&called, way, name, from);
+        let file = listing.found(way, name, start, from);
+        listing.read(file, &called);
         Ok(called)
     }
 
@@ -315,10 +335,7 @@ impl<'a> Run<'a> {
             }
             Step::SystemHeader => {
                 // Not in the source itself.
-                let is_source = self.frames.len() == 1;
-                if let Some(frame) =
-                    self.frames.last_mut().filter(|frame| !is_source || frame.way != Way::Direct)
-                {
+                if let Some(frame) = self.frames.last_mut().filter(|frame| !frame.called.is_source) {
                     frame.called.system = true;
                 }
             }
@@ -391,7 +408,8 @@ impl<'a> Run<'a> {
                 self.name(&tokens)?
             }
         };
-        let (file, way) = self.find(name, form, target.next)?.ok_or(Lost("a header that is not there"))?;
+        let start = self.start(form, target.next)?;
+        let (file, way) = self.find(name, start)?.ok_or(Lost("a header that is not there"))?;
         let script = self.view.script(file).ok_or(CHANGED)?;
         if self.is_read_once(file, &script) {
             return Ok(());
@@ -403,14 +421,15 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         }
-        let called = self.call(way, name)?;
+        let called = self.call(way, name, start)?;
         self.enter(file, way, called)
     }
 
     /// Was it read, and is only read once? Under whatever name: gcc goes by time and content, clang by inode.
     fn is_read_once(&self, file: FileId, script: &Script) -> bool {
+        let seconds = |time: i64| time.div_euclid(1_000_000_000);
         let is_same = |other: FileId| match (self.view.stamp(other), self.view.stamp(file)) {
-            (Some(a), Some(b)) => a.same_object(&b) || (!self.clang && a.mtime == b.mtime),
+            (Some(a), Some(b)) => a.same_object(&b) || (!self.clang && seconds(a.mtime) == seconds(b.mtime)),
             _ => false,
         };
         self.once
@@ -418,17 +437,21 @@ impl<'a> Run<'a> {
             .is_some_and(|all| all.iter().any(|&other| other == file || is_same(other)))
     }
 
-    fn find(&mut self, name: NameId, form: Form, next: bool) -> Result<Option<(FileId, Way)>, Lost> {
-        let Some(frame) = self.frames.last() else { return Ok(None) };
+    /// Where the search for a name begins.
+    fn start(&self, form: Form, next: bool) -> Result<Start, Lost> {
         let plain = if form == Form::Quote { Start::Beside } else { Start::Angle };
-        let start = match frame.way {
-            _ if !next => plain,
+        let Some(frame) = self.frames.last().filter(|_| next) else { return Ok(plain) };
+        Ok(match frame.way {
             Way::Direct => plain,
             Way::Beside if !self.clang => Start::From(0),
             Way::Beside => plain,
             Way::Order(place) => Start::From(place + 1),
             Way::Unclear => return Err(Lost("#include_next from a directory that is searched twice")),
-        };
+        })
+    }
+
+    fn find(&mut self, name: NameId, start: Start) -> Result<Option<(FileId, Way)>, Lost> {
+        let Some(frame) = self.frames.last() else { return Ok(None) };
         if let (Start::Beside, Some(listing)) = (start, &mut self.listing)
             && self.view.tree.names.get(name).first() != Some(&b'/')
         {
@@ -463,7 +486,12 @@ impl<'a> Run<'a> {
         let here = self.view.tree.file(frame.file).dir;
         let any = if next { Form::Any } else { form };
         self.list.resolve(self.view, here, name, any, true, &mut self.found);
-        Ok(self.find(name, form, next)?.is_some())
+        let start = self.start(form, next)?;
+        let found = self.find(name, start)?;
+        if let (Some((_, way)), Some(listing), Some(frame)) = (found, &mut self.listing, self.frames.last()) {
+            listing.found(way, name, start, &frame.called);
+        }
+        Ok(found.is_some())
     }
 
     /// The name of a header that expanded tokens make.

@@ -83,16 +83,25 @@ pub(in super::super) struct Script {
 
 /// Reads a text.
 pub(in super::super) fn script(text: &[u8], names: &Names, texts: &Texts) -> Script {
-    let mut maker =
-        Maker { names, texts, lines: Vec::new(), open: Vec::new(), stacked: 0, weight: size_of::<Script>() };
+    let mut maker = Maker {
+        names,
+        texts,
+        lines: Vec::new(),
+        open: Vec::new(),
+        unbalanced: false,
+        stacked: 0,
+        weight: size_of::<Script>(),
+    };
     lexer::lex(text, &mut |_, keyword, line| maker.line(keyword, line), &mut |_| {});
     // Branches that never end do so here.
     let end = maker.lines.len() as u32;
+    maker.unbalanced |= !maker.open.is_empty();
     while let Some(open) = maker.open.pop() {
         maker.close(&open, end);
     }
     let weight = maker.weight + maker.lines.len() * size_of::<Line>();
-    let strange = strange(text, maker.stacked);
+    let unbalanced = maker.unbalanced.then_some("a condition without its beginning or end");
+    let strange = unbalanced.or_else(|| strange(text, maker.stacked));
     Script { content: hash(text), lines: maker.lines.into(), strange, weight }
 }
 
@@ -131,6 +140,8 @@ struct Maker<'a> {
     texts: &'a Texts,
     lines: Vec<Line>,
     open: Vec<Open>,
+    /// Is there an `#else` or an `#endif` that belongs to nothing, or nothing that belongs to an `#if`?
+    unbalanced: bool,
     /// How often a directive pushes or pops a macro.
     stacked: usize,
     weight: usize,
@@ -181,6 +192,7 @@ impl Maker<'_> {
                 None => return,
             },
             Keyword::Embed => return,
+            Keyword::Error => Step::Strange("#error"),
         };
         match keyword {
             Keyword::If | Keyword::IfDefined | Keyword::IfNotDefined => {
@@ -189,14 +201,20 @@ impl Maker<'_> {
             }
             Keyword::ElseIf | Keyword::ElseIfDefined | Keyword::Else => {
                 // Without a condition it is an error, and not there.
-                let Some(open) = self.open.last_mut() else { return };
+                let Some(open) = self.open.last_mut() else {
+                    self.unbalanced = true;
+                    return;
+                };
                 self.lines[open.last].otherwise = here as u32;
                 open.last = here;
                 open.ends.push(here);
                 self.push(step, true);
             }
             Keyword::EndIf => {
-                let Some(open) = self.open.pop() else { return };
+                let Some(open) = self.open.pop() else {
+                    self.unbalanced = true;
+                    return;
+                };
                 self.close(&open, here as u32);
                 self.push(step, false);
             }
@@ -230,7 +248,12 @@ impl Maker<'_> {
             b"once" => Step::Once,
             b"push_macro" => macro_in(rest).map_or(unread, Step::PushMacro),
             b"pop_macro" => macro_in(rest).map_or(unread, Step::PopMacro),
-            b"GCC" if word(trim(rest)).0 == b"system_header" => Step::SystemHeader,
+            b"GCC" => match word(trim(rest)).0 {
+                b"system_header" => Step::SystemHeader,
+                b"error" | b"poison" => Step::Strange("a pragma that makes errors"),
+                b"target" | b"optimize" => Step::Strange("a pragma that changes what is built in"),
+                _ => return None,
+            },
             b"include_alias" => Step::Strange("#pragma include_alias"),
             _ => return None,
         })
