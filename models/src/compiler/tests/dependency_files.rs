@@ -13,12 +13,12 @@ use crate::scanner::Scanner;
 use crate::testing::Disk;
 use crate::{Invocation, Verdict};
 
-const FILES: [(&str, &str); 30] = [
+const FILES: [(&str, &str); 31] = [
     (
         "src/a.c",
         "#include <stdio.h>\n#include \"a.h\"\n#include <a.h>\n#include \"sub/b.h\"\n#include <deep/one.h>\n\
          #if __has_include(<tested.h>) && !defined NOTHING\n#include <linked.h>\n#else\n#include <tested.h>\n#endif\n\
-         #import \"once.h\"\n#include \"once.h\"\n#include \"../src/once.h\"\n#include MACRO\nint main(void) { return 0; }\n",
+         #include \"once.h\"\n#include \"once.h\"\n#include \"../src/once.h\"\n#include MACRO\nint main(void) { return 0; }\n",
     ),
     ("src/b.cc", "#include <vector>\n#include <string>\n#include \"a.h\"\nint b;\n"),
     ("src/a.h", "#ifndef A\n#define A\n#include \"guarded.h\"\n#endif\n"),
@@ -28,7 +28,7 @@ const FILES: [(&str, &str); 30] = [
     ("src/sub/c.h", "#pragma GCC system_header\n#include \"d.h\"\n#include \"../sub/../sub/e.h\"\n"),
     ("src/sub/d.h", ""),
     ("src/sub/e.h", ""),
-    ("src/once.h", "int once;\n"),
+    ("src/once.h", "#pragma once\nint once;\n"),
     ("sys/deep/one.h", "#include \"../deep/two.h\"\n#include <stddef.h>\n"),
     ("sys/deep/two.h", ""),
     ("sys/a_rather_long_name_that_is_linked.h", "#include \"tested.h\"\n"),
@@ -51,13 +51,14 @@ const FILES: [(&str, &str); 30] = [
     ("copies/two/f.h", ""),
     ("src/o.c", "#include \"../copies/one/e.h\"\n#include \"../copies/two/e.h\"\nint o;\n"),
     ("src/itself.c", "#ifndef I\n#define I\n#include SELF\nint i;\n#endif\n"),
+    ("src/m.c", "#import \"sub/d.h\"\nint m;\n"),
     ("src/x.c", "#include \"sub/b.h\"\n#include <limits.h>\nint x;\n"),
     // A pragma changes what is built in.
     ("src/t.c", "#pragma GCC target(\"avx2\")\n#ifdef __AVX2__\n#include \"sub/d.h\"\n#endif\nint t;\n"),
 ];
 
 /// Lines, and whether they are to be written here at all.
-const LINES: [(&str, bool); 28] = [
+const LINES: [(&str, bool); 29] = [
     ("-MD -MT o/a.o -MF o/a.d -Isrc -isystem sys -o o/a.o -c src/a.c", true),
     ("-MD -MT ./o/a.o -MF o/a.d -I src -I./sys -o o/a.o -c ./src/a.c", true),
     ("-MD -MQ o/a.o -MP -MF o/a.d -Isrc -idirafter sys/ -o o/a.o -c src/a.c", true),
@@ -81,6 +82,7 @@ const LINES: [(&str, bool); 28] = [
     ("-MD -MF o/o.d -o o/o.o -c src/o.c", true),
     ("-MD -MF o/i.d -DSELF=\"ROOT/src/itself.c\" -o o/i.o -c ROOT/src/itself.c", true),
     ("-MD -MF o/t.d -o o/t.o -c src/t.c", false),
+    ("-MD -MF o/m.d -w -o o/m.o -c src/m.c", false),
     ("-MD -MF o/x.d -Isrc -o o/x.o -c src/x.c", true),
     ("-MD -MF o/a.d -fno-canonical-system-headers -Isrc -isystem sys/../sys -o o/a.o -c src/a.c", false),
     // A name that is quoted, several targets, and a directory that gcc drops for another name of it.

@@ -408,6 +408,10 @@ impl<'a> Run<'a> {
                 self.name(&tokens)?
             }
         };
+        if target.once && self.listing.is_some() {
+            // gcc compares it with all files that it has come upon, also those that it has not read.
+            return Err(Lost("#import"));
+        }
         let start = self.start(form, target.next)?;
         let (file, way) = self.find(name, start)?.ok_or(Lost("a header that is not there"))?;
         let script = self.view.script(file).ok_or(CHANGED)?;
