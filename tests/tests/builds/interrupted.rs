@@ -101,7 +101,7 @@ fn an_interrupted_make_leaves_no_target_of_which_it_does_not_know() {
     space.ggtrace(&["make", "-j3"]).ok();
     for round in 0..12 {
         space.sh("rm -f *.o *.post").ok();
-        let mut build = space.start_program("ggtrace", &["make", "-j3"]);
+        let build = space.start_program("ggtrace", &["make", "-j3"]);
         sleep(Duration::from_millis(8 + 3 * round));
         build.signal_all(Signal::SIGINT);
         let _ = build.wait();
