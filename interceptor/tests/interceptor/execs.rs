@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crate::support::{Tracer, built, exit, fail, pending, program, run, run_with, text};
-use wire::{reply_flags, reply_kind, request_flags, request_kind};
+use wire::{Reply, reply_flags, reply_kind, request_flags, request_kind};
 
 /// So many children of one process can wait for their answers at a time.
 const TOGETHER: usize = 64;
@@ -253,15 +253,21 @@ fn children_wait_together_however_many_there_are() {
 }
 
 #[test]
-fn a_child_that_waits_is_ended_by_no_signal_until_it_is_decided_that_its_program_runs() {
-    for (words, expected) in [
-        // The answer comes: what is put in place for it is known to its parent.
-        (vec![pending(), exit(7, "")], "child exit 7\n"),
-        (vec![pending(), pending(), exit(7, "")], "child signal 15\n"),
-        (vec![pending(), run()], "child signal 15\n"),
+fn a_child_that_waits_is_ended_by_no_signal_until_it_is_decided_what_becomes_of_its_program() {
+    let (done, _) = exit(7, "");
+    let done = (Reply { command: 9, ..done }, "");
+    for (words, undone) in [
+        // What was put in place is taken back, and the child ends by the signal after all.
+        (vec![pending(), done], vec![9]),
+        // The command is to run: there is nothing to be taken back.
+        (vec![pending(), pending(), done], vec![]),
+        (vec![pending(), run()], vec![]),
     ] {
         let at = AtomicUsize::new(0);
-        let tracer = Tracer::new(move |_| {
+        let tracer = Tracer::new(move |asked| {
+            if asked.head.kind == request_kind::UNDO {
+                return run();
+            }
             let said = at.fetch_add(1, SeqCst);
             if said == words.len() - 1 {
                 // The signal is there first.
@@ -270,7 +276,10 @@ fn a_child_that_waits_is_ended_by_no_signal_until_it_is_decided_that_its_program
             words[said]
         });
         let output = tracer.program("execs", &["spawn-kill"]);
-        assert_eq!(text(&output.stdout), expected);
+        assert_eq!(text(&output.stdout), "child signal 15\n");
+        let taken_back: Vec<_> =
+            tracer.of_kind(request_kind::UNDO).iter().map(|asked| asked.head.command).collect();
+        assert_eq!(taken_back, undone);
     }
 }
 
