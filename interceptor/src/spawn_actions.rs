@@ -112,8 +112,9 @@ pub(crate) unsafe fn copy(actions: *const c_void, copies: &mut Copies) -> Option
     }
     // SAFETY: as the caller promises.
     let list = unsafe { &*list };
-    let room = copies.array::<Action>(usize::try_from(list.used).ok()?)?;
-    for index in 0..usize::try_from(list.used).ok()? {
+    let count = usize::try_from(list.used).ok()?;
+    let room = copies.array::<Action>(count)?;
+    for index in 0..count {
         // SAFETY: `used` of them are filled in, and there is room for as many.
         unsafe {
             let mut action = *list.actions.add(index);

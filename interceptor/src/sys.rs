@@ -35,6 +35,9 @@ impl Errno {
 
 pub(crate) const SIGQUIT: c_int = 3;
 pub(crate) const SIGKILL: c_int = 9;
+const SIGTERM: c_int = 15;
+/// Size of the kernel's set of signals.
+const SET_SIZE: usize = 8;
 pub(crate) const AT_FDCWD: c_int = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 pub(crate) const AT_EACCESS: c_int = 0x200;
@@ -294,16 +297,22 @@ pub(crate) fn end_by(signal: c_int) -> ! {
     exit_group(128 + signal)
 }
 
+/// The signals that have come while they were blocked; none where that cannot be told.
+fn pending_signals() -> u64 {
+    let mut pending = 0u64;
+    match call!(nr::RT_SIGPENDING, &raw mut pending, SET_SIZE) {
+        Ok(_) => pending,
+        Err(_) => 0,
+    }
+}
+
 /// A signal that users and build drivers end processes by, and that has come while it was blocked: it would end this one, where signals have no handlers, if
 /// `mask` were the mask.
 pub(crate) fn pending_end(mask: u64) -> Option<c_int> {
     const SIGHUP: c_int = 1;
     const SIGINT: c_int = 2;
-    const SIGTERM: c_int = 15;
     const IGNORED: u64 = 1;
-    const SET_SIZE: usize = 8;
-    let mut pending = 0u64;
-    call!(nr::RT_SIGPENDING, &raw mut pending, SET_SIZE).ok()?;
+    let pending = pending_signals();
     [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().find(|signal| {
         let mut action = [0u64; 4];
         (pending & !mask) >> (signal - 1) & 1 != 0
@@ -396,7 +405,6 @@ pub(crate) fn spawn_end(end: End) -> Result<c_int, Errno> {
 /// Sets the mask of signals of this thread and gives the old one.
 pub(crate) fn change_signal_mask(mask: u64) -> Result<u64, Errno> {
     const SIG_SETMASK: c_int = 2;
-    const SET_SIZE: usize = 8;
     let mut old = 0u64;
     call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, &raw mut old, SET_SIZE)?;
     Ok(old)
@@ -446,7 +454,6 @@ pub(crate) fn reset_ids() -> Result<(), Errno> {
 
 /// These signals have their default effect from now on.
 pub(crate) fn default_signals(signals: u64) {
-    const SET_SIZE: usize = 8;
     /// The kernel's `struct sigaction`: no handler, no flags, no restorer, an empty mask.
     const DEFAULT: [u64; 4] = [0; 4];
     for signal in (1..=64).filter(|signal| signals >> (signal - 1) & 1 != 0) {
@@ -538,12 +545,10 @@ pub(crate) unsafe fn send(fd: c_int, slices: &[IoSlice]) -> Result<usize, Errno>
 /// Waits so many milliseconds, or until a signal was handled, or `SIGTERM` is there and may not be delivered.
 pub(crate) fn await_termination(milliseconds: u32) {
     const STEP: u32 = 20;
-    const TERMINATION: u64 = 1 << 14;
+    const TERMINATION: u64 = 1 << (SIGTERM - 1);
     let step = [0, i64::from(STEP) * 1_000_000];
     for _ in 0..milliseconds / STEP {
-        let mut pending = 0u64;
-        let told = call!(nr::RT_SIGPENDING, &raw mut pending, size_of::<u64>()).is_ok();
-        if told && pending & TERMINATION != 0 || call!(nr::NANOSLEEP, step.as_ptr(), 0).is_err() {
+        if pending_signals() & TERMINATION != 0 || call!(nr::NANOSLEEP, step.as_ptr(), 0).is_err() {
             return;
         }
     }

@@ -150,9 +150,8 @@ unsafe extern "C" fn run(task: *const c_void) -> ! {
             Heard::Killed => sys::kill_self(),
         }
     };
-    let kind = reply.as_ref().map_or(reply_kind::RUN, |reply| reply.kind);
-    let code = reply.as_ref().map_or(0, |reply| reply.value);
-    if let Some(done) = reply.as_ref().filter(|reply| reply.kind == reply_kind::EXIT) {
+    let exit = reply.filter(|reply| reply.kind == reply_kind::EXIT);
+    if let Some(done) = exit {
         // A signal that comes later finds the parent with what was put in place.
         if let Some(signal) = sys::pending_end(mask).or(*interrupted) {
             undo(wanted.session, done.command);
@@ -160,28 +159,28 @@ unsafe extern "C" fn run(task: *const c_void) -> ! {
             sys::end_by(if signal == sys::SIGQUIT { sys::SIGKILL } else { signal })
         }
         if rest.text().is_empty() {
-            sys::exit_group(code)
+            sys::exit_group(done.value)
         }
     }
-    let _ = sys::change_signal_mask(mask | if kind == reply_kind::EXIT { QUIT } else { 0 });
+    let _ = sys::change_signal_mask(mask | if exit.is_some() { QUIT } else { 0 });
     sys::close(wanted.connection);
     let has_own_ids = !resets_ids || sys::reset_ids().is_ok();
     // SAFETY: copied by `spawn_actions`.
     if !has_own_ids || unsafe { spawn_actions::perform(wanted.actions) }.is_err() {
         sys::exit_group(NOT_EXECUTED)
     }
-    match (kind, reply) {
-        (reply_kind::EXIT, _) => {
+    match reply {
+        Some(reply) if reply.kind == reply_kind::EXIT => {
             write_all(1, rest.text());
-            sys::exit_group(code)
+            sys::exit_group(reply.value)
         }
-        (reply_kind::FAIL, _) => write_all(2, rest.text()),
-        (_, Some(reply)) => {
+        Some(reply) if reply.kind == reply_kind::FAIL => write_all(2, rest.text()),
+        Some(reply) => {
             // SAFETY: copies, which stay until a program is executed.
             let envp = unsafe { Strings::new(wanted.envp) };
             Change::of(&reply).apply(wanted.session, envp, |envp| execute(wanted, envp));
         }
-        (_, None) => execute(wanted, wanted.envp),
+        None => execute(wanted, wanted.envp),
     }
     sys::exit_group(NOT_EXECUTED)
 }
