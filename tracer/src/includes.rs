@@ -102,7 +102,7 @@ pub fn dependencies(
     let made = recorder.scanner.dependencies(search, &invocation.cwd, &files, recorder.quiet());
     let content = match made {
         Ok(content) => content,
-        Err(_) => written(recorder, invocation, search)?.map_err(cannot)?,
+        Err(_) => written(recorder, invocation, search, path)?,
     };
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(failed)?;
@@ -111,19 +111,20 @@ pub fn dependencies(
     Ok(file)
 }
 
-/// What the compiler writes.
+/// What the compiler writes to `path`.
 fn written(
     recorder: &Recorder,
     invocation: &Invocation,
     search: &IncludeSearch,
-) -> Result<io::Result<Vec<u8>>, Decline> {
+    path: &Path,
+) -> Result<Vec<u8>, Decline> {
     // It writes by name; what it leaves if the recorder is killed does not lie about in the tree.
     let temporary = recorder.store.root().join("tmp");
     let file = AtomicFile::create_in(&temporary, 0o600).map_err(|e| Decline(e.to_string()))?;
     let mut question = search.write_dependencies.clone();
     question.push(file.temporary_path().into());
     ask(recorder, invocation, &question)?;
-    Ok(std::fs::read(file.temporary_path()))
+    std::fs::read(file.temporary_path()).map_err(|e| Decline(format!("{}: {e}", path.display())))
 }
 
 /// Runs the compiler, as the command would have run, under the interceptor: placeholders that it opens are forced.

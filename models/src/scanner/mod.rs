@@ -250,8 +250,9 @@ impl Scanner {
         files: &dyn Files,
         since: Moment,
     ) -> Result<Vec<u8>, &'static str> {
+        let rule = search.rule.as_ref().ok_or("a way of writing it that is not known")?;
         self.with(search, cwd, files, since, |memory, view, list, _| {
-            exact::dependencies(view, list, search, &memory.fronts, cwd).map_err(|Lost(reason)| reason)
+            exact::dependencies(view, list, search, rule, &memory.fronts, cwd).map_err(|Lost(reason)| reason)
         })
     }
 

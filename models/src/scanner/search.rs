@@ -13,6 +13,9 @@ use super::intern::{Bits, Fast, Packed};
 use super::tree::{Calm, DirId, FileId, NO_CALM, Trail, View};
 use crate::IncludeSearch;
 
+/// The header that gcc includes before everything else, where it finds one.
+pub(super) const IMPLIED: &[u8] = b"stdc-predef.h";
+
 /// The directories of one kind of command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Order {
@@ -355,6 +358,11 @@ impl List {
         if same > 1 { Place::Unclear(file) } else { Place::Order(file, place) }
     }
 
+    /// Where the search for `<…>` begins.
+    pub fn angle(&self) -> usize {
+        self.order.angle
+    }
+
     /// The working directory.
     pub fn cwd(&self) -> DirId {
         self.order.cwd
@@ -374,7 +382,7 @@ impl List {
 
     /// The header that gcc includes before everything else, where the C library has it.
     pub fn implied(&self, view: View<'_>, found: &mut Found) {
-        let name = name_id(&view.tree.names, b"stdc-predef.h");
+        let name = name_id(&view.tree.names, IMPLIED);
         self.resolve(view, self.order.cwd, name, Form::Angle, false, found);
     }
 

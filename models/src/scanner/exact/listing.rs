@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::super::directives::{NameId, name_id};
 use super::super::intern::Fast;
-use super::super::search::Start;
+use super::super::search::{List, Start};
 use super::super::tree::{Trail, View};
 use super::{Lost, Way};
 use crate::{IncludeSearch, Rule};
@@ -76,10 +76,16 @@ pub(super) struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    pub(super) fn new(rule: &'a Rule, search: &'a IncludeSearch, cwd: &'a Path, view: View<'a>) -> Self {
-        let (quote, user) = (search.quote.len(), search.quote.len() + search.bracket.len());
+    pub(super) fn new(
+        rule: &'a Rule,
+        search: &'a IncludeSearch,
+        list: &List,
+        cwd: &'a Path,
+        view: View<'a>,
+    ) -> Self {
+        let user = search.quote.len() + search.bracket.len();
         let all = search.quote.iter().chain(&search.bracket).chain(&search.system).chain(&search.after);
-        let (mut order, mut angle, mut system) = (Vec::new(), 0, 0);
+        let (mut order, mut system) = (Vec::new(), 0);
         for (number, (path, written)) in all.zip(&rule.directories).enumerate() {
             // As the search order itself is made.
             if view.directory(path.as_os_str().as_bytes(), &mut Trail::default()).is_none() {
@@ -90,11 +96,7 @@ impl<'a> Listing<'a> {
                 written.push(b'/');
             }
             order.push(written);
-            angle += usize::from(number < quote);
             system += usize::from(number < user);
-        }
-        if angle == order.len() {
-            angle = 0;
         }
         Self {
             rule,
@@ -102,7 +104,7 @@ impl<'a> Listing<'a> {
             cwd,
             order,
             system,
-            angle,
+            angle: list.angle(),
             names: Vec::new(),
             found: HashMap::default(),
             listed: Vec::new(),

@@ -39,9 +39,9 @@ use token::{Class, Kind, Text, Token};
 
 use super::directives::{Form, NameId, name_id};
 use super::intern::{Bits, Fast};
-use super::search::{Found, List, Place, Start};
+use super::search::{Found, IMPLIED, List, Place, Start};
 use super::tree::{DirId, FileId, View};
-use crate::IncludeSearch;
+use crate::{IncludeSearch, Rule};
 
 /// Why it is not certain here what a command reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +79,11 @@ pub(super) fn dependencies(
     view: View<'_>,
     list: &List,
     search: &IncludeSearch,
+    rule: &Rule,
     fronts: &Fronts,
     cwd: &Path,
 ) -> Result<Vec<u8>, Lost> {
-    let rule = search.rule.as_ref().ok_or(Lost("not a rule as gcc writes it"))?;
-    let listing = || Listing::new(rule, search, cwd, view);
+    let listing = || Listing::new(rule, search, list, cwd, view);
     Ok(run(view, list, search, fronts, Some(&listing))?.text.unwrap_or_default())
 }
 
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
         if self.clang || !is_hosted || is_told("-nostdinc") {
             return Ok(());
         }
-        let name = name_id(&self.view.tree.names, b"stdc-predef.h");
+        let name = name_id(&self.view.tree.names, IMPLIED);
         let place = self.list.place(self.view, self.list.cwd(), name, Start::Angle);
         if let Some((file, way)) = Self::way(place)? {
             let called = self.call(way, name, Start::Angle)?;
