@@ -50,6 +50,8 @@ struct Engine<'a> {
     placer: Placer<'a>,
     /// Targets by the thunk they wait for.
     waiting: HashMap<ObjectName, Vec<Target>>,
+    /// Thunks that are reduced, whose outputs are to be put in place when the workers have something to do.
+    due: Vec<ObjectName>,
     /// Reductions of this run, which others' inputs come from.
     reductions: HashMap<ObjectName, Reduction>,
     /// Those of them that depend on more than the thunk says, by a completion somewhere below. They are not stored.
@@ -102,6 +104,7 @@ pub async fn force(
         progress,
         placer: Placer::new(store),
         waiting: HashMap::new(),
+        due: Vec::new(),
         reductions: HashMap::new(),
         passing: HashSet::new(),
         unfinished: HashSet::new(),
@@ -215,7 +218,7 @@ impl Engine<'_> {
     fn settle(&mut self, name: ObjectName, reduction: Reduction) -> Result<End> {
         self.failures.clear(&name)?;
         self.reductions.insert(name, reduction);
-        self.place(&name);
+        self.due.push(name);
         Ok(End::Reduced)
     }
 
@@ -442,6 +445,7 @@ impl Work for Engine<'_> {
     }
 
     fn show(&mut self, graph: &Graph, running: usize) {
+        std::mem::take(&mut self.due).iter().for_each(|name| self.place(name));
         self.follower.iter_mut().for_each(|follower| follower.answer(graph));
         let counts = graph.counts();
         let done = counts.reduced + counts.failed + counts.blocked;

@@ -56,7 +56,7 @@ pub trait Work {
     fn is_awaited(&self) -> bool {
         false
     }
-    /// Where things stand.
+    /// All that can be started is: time to put in place what has ended, and to tell where things stand.
     fn show(&mut self, graph: &Graph, running: usize);
 }
 
@@ -185,6 +185,7 @@ impl Schedule {
                 // Before what is ready: a slot for what is late gives back the one in which it hangs.
                 self.copy(&mut tasks, slots, Cause::Late);
             }
+            let before = tasks.len();
             while !self.stopping {
                 let Some(id) = self.next(tasks.len(), slots, work) else { break };
                 match work.start(&mut self.graph, id)? {
@@ -194,6 +195,10 @@ impl Schedule {
             }
             if !self.stopping && copies {
                 self.copy(&mut tasks, slots, Cause::Idle);
+            }
+            if tasks.len() > before {
+                // The back end begins before what is done is put in place.
+                tokio::task::yield_now().await;
             }
             work.show(&self.graph, self.running.len());
             if self.running.is_empty() && (self.stopping || orders.is_none()) {

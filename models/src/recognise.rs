@@ -54,6 +54,66 @@ pub enum Program {
     Other,
 }
 
+/// Changes when the rules do by which programs are recognised: what is remembered of other rules is worth nothing.
+pub const RULES: u64 = fnv(include_bytes!("recognise.rs"));
+
+/// 64-bit FNV-1a (draft-eastlake-fnv).
+const fn fnv(bytes: &[u8]) -> u64 {
+    let (mut hash, mut at) = (0xcbf2_9ce4_8422_2325_u64, 0);
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
+impl Program {
+    /// All there are, at their numbers.
+    const ALL: [Self; 29] = [
+        Self::Other,
+        Self::Compiler(Driver::Gcc),
+        Self::Compiler(Driver::Gxx),
+        Self::Compiler(Driver::Gcpp),
+        Self::Compiler(Driver::GccOther),
+        Self::Compiler(Driver::Clang),
+        Self::Ar(Flavour::Gnu),
+        Self::Ar(Flavour::GccWrapper),
+        Self::Ar(Flavour::Llvm),
+        Self::Ranlib(Flavour::Gnu),
+        Self::Ranlib(Flavour::GccWrapper),
+        Self::Ranlib(Flavour::Llvm),
+        Self::Ld(Flavour::Gnu),
+        Self::Ld(Flavour::Gold),
+        Self::Ld(Flavour::Llvm),
+        Self::As,
+        Self::Strip(Flavour::Gnu),
+        Self::Strip(Flavour::Llvm),
+        Self::Objcopy(Flavour::Gnu),
+        Self::Objcopy(Flavour::Llvm),
+        Self::Launcher,
+        Self::Carrier,
+        Self::Builder(Builder::Make),
+        Self::Builder(Builder::Ninja),
+        Self::Builder(Builder::Samurai),
+        Self::Shell,
+        Self::Libtool,
+        Self::CMake,
+        Self::Busybox,
+    ];
+
+    /// Its number, by which it is remembered together with [`RULES`].
+    #[must_use]
+    pub fn number(self) -> Option<u8> {
+        Self::ALL.iter().position(|known| *known == self).and_then(|at| u8::try_from(at).ok())
+    }
+
+    /// The inverse of [`Program::number`].
+    #[must_use]
+    pub fn numbered(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
 /// Which compiler driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Driver {

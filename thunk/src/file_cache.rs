@@ -42,6 +42,31 @@ impl FileId {
         }
     }
 
+    /// How many bytes [`FileId::encode`] makes.
+    pub const LENGTH: usize = 40;
+
+    /// As bytes, for lists of files on disk.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LENGTH] {
+        let words = [self.dev, self.ino, self.size, self.mtime as u64, self.ctime as u64];
+        let mut bytes = [0; Self::LENGTH];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The inverse of [`FileId::encode`].
+    #[must_use]
+    pub fn decode(bytes: &[u8; Self::LENGTH]) -> Self {
+        let mut words = [0; Self::LENGTH / 8];
+        for (word, place) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*place);
+        }
+        let [dev, ino, size, mtime, ctime] = words;
+        Self { dev, ino, size, mtime: mtime as i64, ctime: ctime as i64 }
+    }
+
     /// Was the last change long enough ago for the next one to get another time?
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -51,7 +76,7 @@ impl FileId {
 }
 
 /// A file's identity and the SHA-256 of its content.
-const RECORD: usize = 72;
+const RECORD: usize = FileId::LENGTH + 32;
 /// As many records as are written at once.
 const BATCH: usize = 256;
 /// The longest tick of the clock that files are stamped with: what changed less than this ago could change again and have the same
@@ -136,26 +161,16 @@ impl Log {
 }
 
 fn encode(id: &FileId, digest: &[u8; 32]) -> [u8; RECORD] {
-    let mut record = [0u8; RECORD];
-    record[0..8].copy_from_slice(&id.dev.to_le_bytes());
-    record[8..16].copy_from_slice(&id.ino.to_le_bytes());
-    record[16..24].copy_from_slice(&id.size.to_le_bytes());
-    record[24..32].copy_from_slice(&id.mtime.to_le_bytes());
-    record[32..40].copy_from_slice(&id.ctime.to_le_bytes());
-    record[40..72].copy_from_slice(digest);
+    let mut record = [0; RECORD];
+    let (first, rest) = record.split_at_mut(FileId::LENGTH);
+    first.copy_from_slice(&id.encode());
+    rest.copy_from_slice(digest);
     record
 }
 
 fn decode(record: &[u8; RECORD]) -> Option<(FileId, [u8; 32])> {
-    let word = |at: usize| record[at..at + 8].try_into().map(u64::from_le_bytes).ok();
-    let id = FileId {
-        dev: word(0)?,
-        ino: word(8)?,
-        size: word(16)?,
-        mtime: word(24)? as i64,
-        ctime: word(32)? as i64,
-    };
-    Some((id, record[40..72].try_into().ok()?))
+    let (id, digest) = record.split_first_chunk()?;
+    Some((FileId::decode(id), digest.try_into().ok()?))
 }
 
 #[cfg(test)]

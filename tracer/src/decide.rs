@@ -15,12 +15,13 @@ use models::{Invocation, Kind, Plan, Verdict, World as _};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
+use crate::carry::{self, Carry, Move};
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
-use crate::shell::{self, Line, Move};
+use crate::shell::{self, Line};
 use crate::watch::{Begun, environment, file_clock};
 use crate::{learned, process};
 
@@ -152,6 +153,11 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         pending();
     }
     let running = running(recorder, exec, &parent, &facts);
+    if may_be_done(recorder, exec, &parent)
+        && let Some(answer) = carried(recorder, exec, &parent, &facts, &command, Vec::new())
+    {
+        return answer;
+    }
     if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
         return answer;
     }
@@ -217,6 +223,36 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     answer
 }
 
+/// Can a process that a build driver starts be told that all is done?
+fn may_be_done(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
+    recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja)
+}
+
+/// Does itself what a program does that moves or removes files.
+fn carried(
+    recorder: &Recorder,
+    exec: &Exec,
+    parent: &Running,
+    facts: &Facts,
+    command: &Command,
+    prints: Vec<u8>,
+) -> Option<Answer> {
+    if facts.program != Program::Carrier || !process::shares_files(exec.pid) {
+        return None;
+    }
+    let carry = Carry::of(recorder, exec)?;
+    let id = recorder.start(parent, parent.start(Role::Other, None));
+    let touches = carry.make(recorder, id)?;
+    let Invocation { program, argv, cwd, .. } = exec.invocation.clone();
+    let took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
+    let command = Command { id, program, argv, cwd, took_us, ..command.clone() };
+    let recorded = recorder.record(&command);
+    let recorded = recorded.and_then(|()| recorder.trace.observed(&carry::observed(recorder, id, touches)));
+    // What it did is done: to do it again would fail.
+    recorded.unwrap_or_else(|error| recorder.complain(&error));
+    Some(Answer::Exit { command: id, code: 0, prints })
+}
+
 /// Defers the command that a build driver has a shell start for it, so that the shell need not start either.
 fn without_shell(
     recorder: &Recorder,
@@ -225,7 +261,7 @@ fn without_shell(
     facts: &Facts,
     command: &Command,
 ) -> Option<Answer> {
-    let is_asked = recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja);
+    let is_asked = may_be_done(recorder, exec, parent);
     let Line { command: inner, prints, moves } =
         is_asked.then(|| shell::line(recorder, exec, facts)).flatten()?;
     let program = &inner.invocation.program;
@@ -233,6 +269,12 @@ fn without_shell(
         return None;
     }
     let facts = recorder.program(program, inner.invocation.argv.first()?).ok()?;
+    if facts.program == Program::Carrier {
+        return moves
+            .is_empty()
+            .then(|| carried(recorder, &inner, parent, &facts, command, prints))
+            .flatten();
+    }
     // What listens to the shell listens to what the shell starts.
     let shell = parent.start(Role::Other, exec.fds.as_ref());
     let (kind, planned) = planned(recorder, &inner, &shell, facts.program)?;

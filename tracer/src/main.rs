@@ -2,6 +2,7 @@
 //! `ggtrace`: runs a build unmodified and records it. What the models understand is deferred: it becomes a thunk,
 //! and placeholders stand for its outputs until `ggforce` computes them.
 
+mod carry;
 mod context;
 mod decide;
 mod defer;

@@ -204,7 +204,7 @@ impl Recorder {
             questions: Questions::new(empty),
             on_demand: OnDemand::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
-            programs: Programs::default(),
+            programs: Programs::new(&store.cache_dir("programs")?.join("known")),
             executions: Executions::default(),
             descriptors: Descriptors::default(),
             quiet: Mutex::new(scanner.now()),
@@ -528,6 +528,12 @@ impl Recorder {
         let name = path.file_name().unwrap_or_default().as_bytes();
         self.scanner.changes(name);
         self.looks.changes(name);
+    }
+
+    /// The recorder itself did this, in the place of the command with this number.
+    pub fn did(&self, command: u32, event: &Event) {
+        self.changes(event);
+        self.watch.wrote(command, event);
     }
 
     /// What the build changes, for as long as it can be told by names.

@@ -5,15 +5,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use models::Invocation;
 use models::recognise::Program;
 use models::shell::{Step, steps};
 use nix::unistd::{AccessFlags, access};
-use thunk::real_place;
 
+use crate::carry::Move;
 use crate::defer;
 use crate::programs::Facts;
 use crate::recorder::Recorder;
@@ -27,56 +25,6 @@ pub struct Line {
     pub prints: Vec<u8>,
     /// What it makes gets other names after it.
     pub moves: Vec<Move>,
-}
-
-/// `mv -f`: what Automake has the shell do with a dependency file once it is complete.
-pub struct Move {
-    /// The name that the file has.
-    pub from: PathBuf,
-    /// The name that it gets, whatever has that.
-    pub to: PathBuf,
-}
-
-impl Move {
-    /// What this program is to do, if it can but work once the file is there.
-    fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
-        let Invocation { program, argv, .. } = &exec.invocation;
-        let [name, option, from, to] = &argv[..] else { return None };
-        let facts = recorder.program(program, name).ok()?;
-        if name != "mv" || option != "-f" || facts.program != Program::Carrier {
-            return None;
-        }
-        let [from, to] = [from, to].map(|name| {
-            let is_name = !name.as_bytes().starts_with(b"-") && !name.as_bytes().ends_with(b"/");
-            let path = exec.invocation.absolute(name);
-            // Into a directory it would be put.
-            (is_name && path.file_name().is_some() && !path.is_dir()).then_some(path)
-        });
-        let (from, to) = (from?, to?);
-        let directory = |path: &Path| {
-            let directory = path.parent()?;
-            let may = access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
-            std::fs::metadata(directory).ok().filter(|_| may).map(|metadata| metadata.dev())
-        };
-        let is_same = real_place(&from).ok()? == real_place(&to).ok()?;
-        (!is_same && directory(&from)? == directory(&to)?).then_some(Self { from, to })
-    }
-
-    /// Does it.
-    ///
-    /// # Errors
-    /// It cannot be done.
-    pub fn make(&self, recorder: &Recorder) -> thunk::Result<()> {
-        // As with all placeholders: where one may stand is written down before it does.
-        recorder.note_outputs([real_place(&self.to).unwrap_or_else(|_| self.to.clone())])?;
-        recorder.puts(&self.from);
-        std::fs::rename(&self.from, &self.to).map_err(|error| thunk::Error::Io {
-            what: "move to its place",
-            path: self.from.clone(),
-            error,
-        })?;
-        recorder.note_placed(&self.to, Some(&self.from), false)
-    }
 }
 
 /// What the shell that is about to be executed was to do, if that is no more than one command.

@@ -201,3 +201,14 @@ proptest! {
         prop_assert_eq!(executable(line.as_bytes()), expected);
     }
 }
+
+#[test]
+fn every_program_has_a_number_of_its_own() {
+    for number in 0.. {
+        let Some(program) = Program::numbered(number) else {
+            assert_eq!(number, 29);
+            break;
+        };
+        assert_eq!(program.number(), Some(number));
+    }
+}

@@ -7,6 +7,7 @@
 mod archives;
 mod bad_input;
 mod calculator;
+mod carried;
 mod compilers;
 mod environment;
 mod failures;

@@ -458,6 +458,13 @@ impl Watch {
         }
     }
 
+    /// The recorder did this in the place of a command, which is on no other record.
+    pub fn wrote(&self, command: u32, event: &Event) {
+        if let Some(change) = writes::change(event) {
+            lock(&self.writes).note(change, self.next(), command);
+        }
+    }
+
     /// The changes that were seen so far.
     pub fn writes(&self) -> std::sync::MutexGuard<'_, Writes> {
         lock(&self.writes)

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `mv -f` and `rm -f` that a build driver starts: the recorder does what they do in their place where they can but work, and what
+//! they would have done or said is the same.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tests::{Expect, TestSpace};
+
+/// Two sources, and a makefile as Automake writes it.
+fn automake() -> TestSpace {
+    let space = TestSpace::with(&[
+        ("main.c", "#include \"part.h\"\nint main(void) { return part(); }\n"),
+        ("part.c", "#include \"part.h\"\nint part(void) { return 0; }\n"),
+        ("part.h", "int part(void);\n"),
+        (
+            "Makefile",
+            "all: libpart.a prog
+.c.o:
+	$(CC) -MT $@ -MD -MP -MF .deps/$*.Tpo -c -o $@ $<
+	mv -f .deps/$*.Tpo .deps/$*.Po
+libpart.a: part.o
+	-rm -f libpart.a
+	$(AR) cr libpart.a part.o
+	ranlib libpart.a
+prog: main.o libpart.a
+	@echo '  LD  ' $@; rm -f prog
+	$(CC) -o prog main.o libpart.a
+-include .deps/main.Po .deps/part.Po
+",
+        ),
+    ]);
+    fs::create_dir(space.path(".deps")).unwrap();
+    space
+}
+
+#[test]
+fn no_program_is_started_that_only_moves_or_removes() {
+    let space = automake();
+    for arguments in [&["make"][..], &["make", "SHELL=/bin/bash"], &["make", "-O"]] {
+        let seen = space.same_as_plain(arguments, Expect::make(5));
+        let shown = space.gg(&["show", "-a"]);
+        assert_eq!(seen.shown.ran, 5, "make, two of each, and nothing of a shell: {shown}");
+        assert!(shown.out().contains("mv -f .deps/main.Tpo .deps/main.Po"), "{shown}");
+        space.restore();
+    }
+    // The programs themselves do.
+    let seen = space.same_as_plain(&["make", "SHELL=/bin/bash", ".SHELLFLAGS=-vc"], Expect::make(5));
+    assert!(seen.shown.ran > 5, "{}", space.gg(&["show", "-a"]));
+}
+
+#[test]
+fn what_was_moved_is_known_to_a_replay_and_to_make() {
+    let space = automake();
+    let trace = space.outside().join("trace");
+    let trace = trace.to_str().unwrap();
+    space.start_program("ggtrace", &["-o", trace, "make"]).wait().ok();
+    space.ggforce(&[]).ok();
+    let replayed = space.ggforce(&["--trace", trace]);
+    assert!(replayed.code() == 0 && !replayed.err().contains("changed"), "{replayed}");
+    let why = space.gg(&["show", "--why", ".deps/part.Po"]).ok();
+    assert!(why.out().contains("part.c"), "{why}");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("part.h", "int part(void);\n#define MORE 1\n");
+    let again = space.ggtrace(&["make"]).ok();
+    assert!(again.out().contains("-c -o main.o") && again.out().contains("-c -o part.o"), "{again}");
+    space.write("Makefile", "clean:\n\trm -f prog *.o libpart.a\n\trm -f prog .deps/main.Po .deps/part.Po\n");
+    let cleaned = space.ggtrace(&["make"]).ok();
+    assert!(!space.path("prog").exists() && !space.path(".deps/part.Po").exists(), "{cleaned}");
+    assert!(!space.path("part.o").exists(), "patterns are the shell's");
+}
+
+#[test]
+fn what_is_wrong_is_told_by_the_program() {
+    for recipe in [
+        "mv -f nothing b",
+        "mv -f a.o nowhere/a.o",
+        "mv -f a.o a.o",
+        "mv -f a.o ./d/../a.o",
+        "mv -f a.o d",
+        "mv -f a.o d/",
+        "mv -f a.o full",
+        "mv -f a.o",
+        "mv -f a.o b c",
+        "mv -f -x a.o b",
+        "mv -f same.o a.o",
+        "mv -f d e",
+        "rm -f d",
+        "rm -f a.o d b",
+        "rm -f a.o/",
+        "rm -f a.o/b a.o",
+        "rm -f ''",
+        "rm -f . ..",
+        "rm -f /",
+        "rm -f",
+        "rm -f -- a.o",
+        "rm -f -v a.o",
+        "rm -f nothing nowhere/nothing link dangling",
+        "rm -f full",
+        "false; rm -f a.o",
+    ] {
+        let space = TestSpace::with(&[("a.c", "int a;\n"), ("full/file", "")]);
+        fs::create_dir(space.path("d")).unwrap();
+        symlink("a.c", space.path("link")).unwrap();
+        symlink("nowhere", space.path("dangling")).unwrap();
+        space.write(
+            "Makefile",
+            format!("all: a.o\n\t@echo tried; {recipe}\na.o: a.c\n\t@cc -c a.c\n\t@ln a.o same.o\n"),
+        );
+        let seen = space.same_as_plain(
+            &["sh", "-c", "make || echo $?"],
+            Expect { nothing_left: false, ..Expect::make(1) },
+        );
+        assert!(seen.plain.out().contains("tried"), "{recipe}: {}", seen.plain);
+    }
+}

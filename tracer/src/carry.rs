@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `mv -f` and `rm -f` do, done by the recorder in their place. Makefiles of Automake have one of them for each file that is compiled; to start
+//! the program, and before it a shell, and to write down all that these look at, takes a hundred times as long as what they do.
+//!
+//! Knows these two, in the forms in which they cannot ask or print. Where one of them does not work after all, nothing has been done that it
+//! would not do again: it is started, and says itself what is wrong.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use models::Invocation;
+use models::recognise::Program;
+use nix::unistd::{AccessFlags, access};
+use observe::{Event, Place, Transfer};
+use thunk::trace::{Observed, Status, Touch, Uses, clean};
+use thunk::{Placeholder, real_place};
+
+use crate::recorder::Recorder;
+use crate::request::Exec;
+use crate::watch::environment;
+
+/// `mv -f`: what Automake has the shell do with a dependency file once it is complete.
+pub struct Move {
+    /// The name that the file has.
+    pub from: PathBuf,
+    /// The name that it gets, whatever has that.
+    pub to: PathBuf,
+}
+
+impl Move {
+    /// What this program is to do, if it can but work once the file is there.
+    pub fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
+        let [from, to] = operands(recorder, exec, "mv")? else { return None };
+        let [from, to] = [from, to].map(|name| {
+            let path = exec.invocation.absolute(name);
+            // Into a directory it would be put.
+            (is_name(name) && path.file_name().is_some() && !path.is_dir()).then_some(path)
+        });
+        let (from, to) = (from?, to?);
+        let directory = |path: &Path| {
+            let directory = path.parent()?;
+            let may = access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+            fs::metadata(directory).ok().filter(|_| may).map(|metadata| metadata.dev())
+        };
+        let is_same = real_place(&from).ok()? == real_place(&to).ok()?;
+        (!is_same && directory(&from)? == directory(&to)?).then_some(Self { from, to })
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// It cannot be done.
+    pub fn make(&self, recorder: &Recorder) -> thunk::Result<()> {
+        // As with all placeholders: where one may stand is written down before it does.
+        recorder.note_outputs([real_place(&self.to).unwrap_or_else(|_| self.to.clone())])?;
+        recorder.puts(&self.from);
+        fs::rename(&self.from, &self.to).map_err(|error| thunk::Error::Io {
+            what: "move to its place",
+            path: self.from.clone(),
+            error,
+        })?;
+        recorder.note_placed(&self.to, Some(&self.from), false)
+    }
+}
+
+/// What a program is to do that the recorder can do itself.
+pub enum Carry {
+    /// A placeholder of ours gets another name.
+    Move(Move, Placeholder),
+    /// These are removed, as far as they are there.
+    Remove(Vec<PathBuf>),
+}
+
+impl Carry {
+    /// What this program is to do, if the recorder can do it.
+    pub fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
+        if let Some(names) = operands(recorder, exec, "rm") {
+            let removes = |name: &OsString| {
+                let path = exec.invocation.absolute(name);
+                let may =
+                    |file: io::Result<Metadata>| file.map_or_else(|e| is_gone(&e), |file| !file.is_dir());
+                (is_name(name) && path.file_name().is_some() && may(fs::symlink_metadata(&path)))
+                    .then_some(path)
+            };
+            return names.iter().map(removes).collect::<Option<_>>().map(Self::Remove);
+        }
+        let moved = Move::of(recorder, exec)?;
+        // Of another file nobody could tell whether it is to be taken back.
+        let placeholder = Placeholder::read(&moved.from).ok().flatten()?;
+        let [from, to] = [&moved.from, &moved.to].map(|path| fs::symlink_metadata(path).ok());
+        let is_linked =
+            to.is_some_and(|to| from.is_some_and(|from| (from.dev(), from.ino()) == (to.dev(), to.ino())));
+        (!is_linked).then_some(Self::Move(moved, placeholder))
+    }
+
+    /// Does it, as the command with this number: what was done to which paths. Nothing where it could not be done.
+    pub fn make(self, recorder: &Recorder, id: u32) -> Option<Vec<Touch>> {
+        match self {
+            Self::Move(moved, placeholder) => {
+                let found = moved.to.symlink_metadata().is_ok();
+                let (from, to) = (place(&moved.from), place(&moved.to));
+                moved.make(recorder).ok()?;
+                recorder.placed.note(id, placeholder.output.thunk, vec![moved.to]);
+                let stood = if found { Uses::FOUND | Uses::AGAIN } else { Uses::MISSING | Uses::NEW };
+                let touches = vec![
+                    touch(&from, Uses::FOUND | Uses::MOVED_AWAY),
+                    touch(&to, stood | Uses::MOVED_HERE | Uses::OUTPUT),
+                ];
+                recorder.did(id, &Event::Transferred(Transfer::Rename, from, to));
+                Some(touches)
+            }
+            Self::Remove(paths) => {
+                let remove = |path: &PathBuf| {
+                    let place = place(path);
+                    match fs::remove_file(path) {
+                        Ok(()) => {
+                            let touch = touch(&place, Uses::FOUND | Uses::REMOVED);
+                            recorder.did(id, &Event::Removed(place));
+                            Some(touch)
+                        }
+                        Err(error) => is_gone(&error).then(|| touch(&place, Uses::MISSING)),
+                    }
+                };
+                paths.iter().map(remove).collect()
+            }
+        }
+    }
+}
+
+/// What the trace says of such a command.
+pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>) -> Observed {
+    touches.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+    touches.dedup_by(|again, touch| again.path == touch.path);
+    Observed {
+        id,
+        status: Status::Exited(0),
+        ended_us: recorder.started.elapsed().as_micros() as u64,
+        thunk: None,
+        touches,
+        obstacles: vec!["moves or removes files".into()],
+        descriptors: Vec::new(),
+    }
+}
+
+/// What follows `-f`, if the program is coreutils' of this name, and no library of others is in it that wants to see what it does.
+fn operands<'a>(recorder: &Recorder, exec: &'a Exec, called: &str) -> Option<&'a [OsString]> {
+    let Invocation { program, argv, .. } = &exec.invocation;
+    let [name, option, operands @ ..] = &argv[..] else { return None };
+    let base = |path: &Path| path.file_name() == Some(OsStr::new(called));
+    if !base(Path::new(name)) || option != "-f" {
+        return None;
+    }
+    let facts = recorder.program(program, name).ok()?;
+    let own = recorder.install.interceptor.as_os_str();
+    let alone =
+        exec.invocation.var("LD_PRELOAD").is_none_or(|list| environment::without_item(list, own).is_none());
+    (facts.program == Program::Carrier && base(&facts.real) && alone).then_some(operands)
+}
+
+fn is_name(name: &OsStr) -> bool {
+    !name.as_bytes().starts_with(b"-") && !name.as_bytes().ends_with(b"/")
+}
+
+/// `rm -f` takes these for what it wants.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn place(path: &Path) -> Place {
+    Place::new(observe::tidy(path), real_place(path).ok())
+}
+
+/// As with commands that were observed: as it was named, unless that goes upwards.
+fn touch(place: &Place, uses: Uses) -> Touch {
+    let is_clean = clean(&place.named).is_some_and(|clean| clean == place.named);
+    let path = if is_clean { &*place.named } else { place.real() };
+    Touch { path: path.into(), uses, before: None, after: None }
+}
