@@ -12,7 +12,7 @@
 # What all FFmpeg configurations here share: nothing that depends on the libraries of this machine.
 ffmpeg_base='./configure --disable-x86asm --disable-doc --disable-autodetect'
 
-project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl xz'
+project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl xz libtorrent'
 
 # project NAME: sets the variables.
 project() {
@@ -103,6 +103,15 @@ project() {
         xz)
             configure='./configure'
             check='src/xz/xz --version'
+            ;;
+        # C++ on top of Boost: some 1,000 headers for each of 139 compiles. Its CMake would hide the compiler from `floor`, so the library alone
+        # is made by the rules that make has of its own.
+        libtorrent)
+            configure="printf '%s\n' 'CXXFLAGS = -std=c++17 -O1'
+                'CPPFLAGS = -Iinclude -Iinclude/libtorrent -Ideps/try_signal -DTORRENT_BUILDING_LIBRARY -DTORRENT_USE_OPENSSL -DTORRENT_USE_LIBCRYPTO -DTORRENT_SSL_PEERS -DBOOST_ASIO_ENABLE_CANCELIO -DBOOST_ASIO_NO_DEPRECATED -D_FILE_OFFSET_BITS=64'
+                'sources := \$(wildcard src/*.cpp src/ed25519/*.cpp deps/try_signal/try_signal.cpp deps/try_signal/signal_error_code.cpp)'
+                'libtorrent.a: \$(sources:.cpp=.o); \$(AR) crs \$@ \$^' >GNUmakefile"
+            check='ar t libtorrent.a | wc -l'
             ;;
         *) die "unknown project $1 (known: $project_names)" ;;
     esac
