@@ -8,6 +8,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context as _, Result};
 use models::Invocation;
@@ -238,6 +239,7 @@ fn build(
                 });
             }
             let child = command.spawn().with_context(cannot)?;
+            ignore_interrupts();
             Ok(Built { status: wait(recorder, child)?, supervisor: None })
         }
         (Sight::Net, Some(guardian)) => {
@@ -254,7 +256,10 @@ fn build(
             }
             let child = command.spawn().with_context(cannot)?;
             drop(command);
-            if let Err(why) = supervisor.installed() {
+            ignore_interrupts();
+            if let Err(why) = supervisor.installed()
+                && CAME.load(Ordering::Relaxed) == 0
+            {
                 eprintln!("ggtrace: what no hook sees is not recorded: {why}");
             }
             Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
@@ -336,6 +341,7 @@ fn traced(recorder: &Arc<Recorder>, mut command: Command) -> Result<ExitStatus> 
         // Returns when the child has executed its program, which waits for the tracer; the tracer reaps it.
         let spawned = command.spawn();
         drop(command);
+        ignore_interrupts();
         if let Ok(child) = &spawned {
             termination::forward_to(child.id());
         }
@@ -346,20 +352,47 @@ fn traced(recorder: &Arc<Recorder>, mut command: Command) -> Result<ExitStatus> 
     })
 }
 
-/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it.
+const INTERRUPTS: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
+/// The last of these that came while the build was being started.
+static CAME: AtomicI32 = AtomicI32::new(0);
+
+/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it. One that comes while the build's
+/// process is being made finds that process as soon as it can end by it.
 fn leave_interrupts_to_the_build(command: &mut Command) {
-    // SAFETY: ignoring a signal touches no memory of ours.
-    let before =
-        [libc::SIGINT, libc::SIGQUIT].map(|signal| (signal, unsafe { libc::signal(signal, libc::SIG_IGN) }));
-    // SAFETY: between fork and exec only async-signal-safe calls are made: signal().
+    extern "C" fn keep(signal: libc::c_int) {
+        CAME.store(signal, Ordering::Relaxed);
+    }
+    let before = INTERRUPTS.map(|signal| {
+        // SAFETY: the handler only writes to an atomic.
+        let handler = unsafe { libc::signal(signal, keep as *const () as libc::sighandler_t) };
+        if handler == libc::SIG_IGN {
+            ignore(signal);
+        }
+        (signal, handler)
+    });
+    // SAFETY: between fork and exec only async-signal-safe calls are made: signal(), getpid() and kill().
     unsafe {
         command.pre_exec(move || {
             for (signal, handler) in before {
                 libc::signal(signal, handler);
             }
+            match CAME.load(Ordering::Relaxed) {
+                0 => {}
+                signal => _ = libc::kill(libc::getpid(), signal),
+            }
             Ok(())
         });
     }
+}
+
+/// The build is there: from now on nothing of this process need be interrupted.
+fn ignore_interrupts() {
+    INTERRUPTS.into_iter().for_each(ignore);
+}
+
+fn ignore(signal: i32) {
+    // SAFETY: ignoring a signal touches no memory of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 fn die_of(signal: i32) -> ! {

@@ -113,6 +113,22 @@ fn an_interrupted_make_leaves_no_target_of_which_it_does_not_know() {
     }
 }
 
+/// Also where it comes before the build's process has anything of its own.
+#[test]
+fn an_early_interrupt_ends_the_build() {
+    let space = TestSpace::new();
+    for method in ["auto", "ptrace"] {
+        for round in 0..40 {
+            let started = Instant::now();
+            let build = space.start_program("ggtrace", &["--method", method, "sleep", "20"]);
+            sleep(Duration::from_micros(500 * round));
+            build.signal_all(Signal::SIGINT);
+            let ended = build.wait();
+            assert!(started.elapsed() < Duration::from_secs(15), "{method}, round {round}: {ended}");
+        }
+    }
+}
+
 /// How long what a killed program has started may go on. Most of it ends at once.
 const LATEST: Duration = Duration::from_secs(30);
 
