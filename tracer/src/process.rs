@@ -85,7 +85,7 @@ pub fn identity(link: &str) -> FdIdentity {
     fs::metadata(link).map_or_else(|_| FdIdentity::default(), |metadata| crate::judge::identity(&metadata))
 }
 
-/// Where the descriptors of a process lead, from 0 on, as `/proc` shows it.
+/// Where the descriptors lead, from 0 on, that a program will have which a process is about to execute, as `/proc` shows it.
 pub fn descriptors(pid: Pid) -> Vec<String> {
     /// One far above the others is not worth a list that long.
     const MANY: usize = 64;
@@ -99,10 +99,22 @@ pub fn descriptors(pid: Pid) -> Vec<String> {
             return descriptors;
         }
         for fd in names(read).filter_map(|name| name.to_str().ok()?.parse().ok()).filter(|&fd| fd < MANY) {
+            if closes_on_exec(pid, fd) {
+                continue;
+            }
             descriptors.resize(descriptors.len().max(fd + 1), String::new());
             descriptors[fd] = target_of(&directory, fd).unwrap_or_default();
         }
     }
+}
+
+fn closes_on_exec(pid: Pid, fd: usize) -> bool {
+    let info = read_at_once(&format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    // proc_pid_fdinfo(5): a line "flags:", with an octal number.
+    let mut lines = info.split(|&byte| byte == b'\n').filter_map(|line| line.strip_prefix(b"flags:"));
+    let flags =
+        lines.next().and_then(|text| i32::from_str_radix(std::str::from_utf8(text).ok()?.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
 }
 
 /// The next entries of a directory, as the kernel writes them; nothing at its end.
@@ -155,7 +167,7 @@ mod tests {
         // SAFETY: the new number belongs to nobody; closed below.
         assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), high) }, high);
         let shown = descriptors(pid);
-        assert_eq!(shown[file.as_raw_fd() as usize], "/dev/zero");
+        assert_eq!(shown[file.as_raw_fd() as usize], "", "it is closed by then");
         assert_eq!(shown[high as usize], "/dev/zero");
         // SAFETY: it was made above.
         unsafe { libc::close(high) };
