@@ -10,6 +10,7 @@ mod distant;
 mod durations;
 mod engines;
 mod escapes;
+mod fact;
 mod fleet;
 mod follow;
 mod force;

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::backend::{Answer, Around, Backend, Forcing};
+use crate::fact::Fact;
 use crate::home::Home;
 use crate::remembered::Remembered;
 
@@ -225,11 +226,16 @@ impl Sharing {
                 None
             }
         };
-        let reduction = fact.and_then(|fact| Reduction::decode(&thunk.to_string(), &fact).ok());
-        let Some(reduction) = reduction else {
+        let fact = fact.and_then(|fact| Fact::decode(thunk, &fact).ok());
+        let Some(Fact { reduction, contents }) = fact else {
             self.absent.borrow_mut().insert(*thunk);
             return Ok(None);
         };
+        for (name, content) in contents {
+            if !self.store.contains(&name) {
+                self.store.put(name.kind(), &content)?;
+            }
+        }
         let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
         let values: Vec<ObjectName> = values.into_iter().collect();
         if !self.bring_home(thunk, &values).await? {
@@ -340,7 +346,7 @@ impl Sharing {
         }
         let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
         self.store_objects(&values.into_iter().collect::<Vec<_>>(), false).await?;
-        self.storage.put(&key, reduction.encode()).await?;
+        self.storage.put(&key, Fact::of(&self.store, reduction).encode()).await?;
         self.there.borrow_mut().add(&key);
         Ok(())
     }

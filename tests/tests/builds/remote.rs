@@ -236,6 +236,12 @@ fn what_is_no_target_may_stay_in_the_storage() {
 #[test]
 fn wrong_content_in_the_storage_is_told_and_not_used() {
     let mut space = calculator();
+    // What is small comes with what is known of the thunk.
+    for name in ["add", "mul", "print", "main"] {
+        let source = format!("{name}.c");
+        let large = format!("char large_{name}[100000] = {{1}};\n");
+        space.write(&source, [space.read(&source), large.into_bytes()].concat());
+    }
     let expected = plain(&space);
     let shared = space.outside().join("shared");
     let storage = format!("file://{}", shared.display());
@@ -254,6 +260,22 @@ fn wrong_content_in_the_storage_is_told_and_not_used() {
     assert!(forced.run >= DEFERRED - 1, "what cannot be fetched is computed");
     is_as(&space, &expected);
     assert!(objects[1..].iter().all(|path| fs::read(path).is_ok_and(|now| now != wrong)), "and repaired");
+}
+
+/// A result that is small takes one request.
+#[test]
+fn what_is_small_comes_with_what_is_known_of_the_thunk() {
+    let mut space = calculator();
+    let expected = plain(&space);
+    let shared = space.outside().join("shared");
+    let storage = format!("file://{}", shared.display());
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["--storage", &storage]).ok();
+    fs::rename(shared.join("objects"), shared.join("no objects")).expect("our own directory");
+    fs::create_dir(shared.join("objects")).expect("our own directory");
+    let (ran, _) = second_person(&mut space, &storage);
+    assert_eq!(Forced::of(&ran.ok()).run, 0);
+    is_as(&space, &expected);
 }
 
 #[test]
