@@ -216,8 +216,10 @@ fn build(
     guardian: Option<&Guardian>,
 ) -> Result<Built> {
     let name = &argv[0];
-    let program = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
-    let mut command = Command::new(&program);
+    let called = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
+    let program = cwd.join(&called);
+    // As a shell would call it: a script's `$0` is this path, and configure scripts write down what it is.
+    let mut command = Command::new(&called);
     command.arg0(name).args(&argv[1..]);
     // A tracer is asked about the build's command as about any other.
     if recorder.sight != Sight::Tracer
@@ -410,17 +412,25 @@ fn joined(mut foreign: OsString, own: &OsStr) -> OsString {
     foreign
 }
 
-/// The program that a shell would run: along `PATH` the first that can be executed, or the first that is there.
+/// The program that a shell would run, as it would call it: along `PATH` the first that can be executed, or the first that is there.
 fn find_program(name: &OsStr, cwd: &Path) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
-    let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.is_file());
-    let usable = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
+    let metadata = |path: &Path| std::fs::metadata(cwd.join(path));
+    let is_file = |path: &PathBuf| metadata(path).is_ok_and(|m| m.is_file());
+    let usable = |path: &PathBuf| metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
     if name.as_bytes().contains(&b'/') {
-        return Some(cwd.join(name)).filter(is_file);
+        return Some(name.into()).filter(is_file);
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let found =
-        || std::env::split_paths(&path).map(|directory| cwd.join(directory).join(name)).filter(is_file);
+    let below = |directory: PathBuf| {
+        // An empty entry is the current directory. A name without a slash would be looked for once more.
+        let is_empty = directory.as_os_str().is_empty();
+        let mut path = if is_empty { OsString::from(".") } else { directory.into() };
+        path.push("/");
+        path.push(name);
+        PathBuf::from(path)
+    };
+    let found = || std::env::split_paths(&path).map(below).filter(is_file);
     found().find(usable).or_else(|| found().next())
 }
 

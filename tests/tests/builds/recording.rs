@@ -2,6 +2,7 @@
 //! The recorder is not seen by the build: exit code, output, input; and it really defers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -177,4 +178,32 @@ fn a_process_that_outlives_the_build_does_not_hold_it_up_for_ever() {
     assert_eq!(ran.code(), 3, "{ran}");
     space.force_all();
     assert!(space.read("a.o").starts_with(b"\x7fELF"));
+}
+
+/// A script's `$0` is the path by which it was executed; configure scripts look for their sources there, and write it down.
+#[test]
+fn a_script_is_called_as_the_user_calls_it() {
+    let mut space = TestSpace::new();
+    space.write("scripts/told", "#!/bin/sh\necho \"$0\" \"$(dirname -- \"$0\")\" \"$*\"\n");
+    fs::set_permissions(space.path("scripts/told"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(space.path("scripts/told"), space.path("here")).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    for before in ["", "scripts:", "./scripts/:", ".:", ":scripts:"] {
+        space.set("PATH", format!("{before}{path}"));
+        for called in ["./scripts/told", "scripts/../here", "./here", "told", "here"] {
+            let command = [called, "a", "b"];
+            let plain = space.run(&["env", called, "a", "b"]);
+            if plain.code() != 0 {
+                continue;
+            }
+            for method in ["auto", "preload", "ptrace"] {
+                let recorded =
+                    space.ggtrace(&["--method", method].iter().chain(&command).collect::<Vec<_>>()).ok();
+                // Whether there is a `./` before what an empty entry leads to depends on who looks.
+                let [plain, recorded] =
+                    [plain.out(), recorded.out()].map(|out| out.replace("./here", "here"));
+                assert_eq!(recorded, plain, "{called}, {method}, PATH={before}…");
+            }
+        }
+    }
 }
