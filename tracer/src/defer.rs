@@ -103,7 +103,10 @@ pub fn defer(
     let mut outputs = Vec::new();
     let mut placing = Placing::default();
     let failed = |e: thunk::Error| Decline(e.to_string());
-    for output in &plan.outputs {
+    // Each file is as old as what is written here. What a compiler writes beside the object is older than that, and some makefiles
+    // have the object depend on its dependency file.
+    let (main, beside): (Vec<_>, Vec<_>) = plan.outputs.iter().partition(|output| output.role == Role::Main);
+    for output in beside.into_iter().chain(main) {
         let place = &places[&output.path];
         if output.role == Role::Dependencies && now {
             recorder.puts(place);

@@ -226,7 +226,7 @@ fn put(
         let file = placeholder(recorder, path, output, mode(path)).map_err(|error| error.to_string())?;
         placing.add(file, path.clone());
     }
-    placing.put().map_err(|error| error.to_string())?;
+    placing.level().and_then(|()| placing.put()).map_err(|error| error.to_string())?;
     Ok(Deferred { thunk: name, outputs: thunk.outputs })
 }
 

@@ -25,6 +25,21 @@ impl Placing {
         self.files.push((file, path));
     }
 
+    /// Gives all the time of the one that was added last: for files of which nobody knows in which order the command would have
+    /// written them. One that is newer than another would have a makefile's rule between the two apply again.
+    ///
+    /// # Errors
+    /// A time cannot be asked for or set.
+    pub fn level(&self) -> thunk::Result<()> {
+        let Some(((last, _), others)) = self.files.split_last() else { return Ok(()) };
+        for (file, path) in others {
+            let modified = last.file().metadata().and_then(|metadata| metadata.modified());
+            let set = modified.and_then(|modified| file.file().set_modified(modified));
+            set.map_err(|error| thunk::Error::Io { what: "set the time of", path: path.clone(), error })?;
+        }
+        Ok(())
+    }
+
     /// Puts all in place.
     ///
     /// # Errors
@@ -107,5 +122,21 @@ mod tests {
             assert_eq!(fs::read(at(name)).unwrap(), b"new");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn files_that_are_made_level_are_as_old_as_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let modified = |name: &str| fs::metadata(at(name)).unwrap().modified().unwrap();
+        let mut placing = Placing::default();
+        for name in ["first", "second", "last"] {
+            add(&mut placing, at(name));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        placing.level().unwrap();
+        placing.put().unwrap();
+        assert_eq!([modified("first"), modified("second")], [modified("last"); 2]);
+        Placing::default().level().unwrap();
     }
 }

@@ -2,6 +2,8 @@
 //! What compilers write beside the object: dependency files, split debug information, coverage notes, link-time
 //! optimisation, saved temporaries.
 
+use std::fs;
+
 use tests::{Expect, TestSpace};
 
 const FILES: &[(&str, &str)] = &[
@@ -44,6 +46,40 @@ fn make_reads_dependency_files_before_they_are_forced() {
     space.write("src/part.h", "int part(void);\n#define MORE 1\n");
     let again = space.ggtrace(&["make"]).ok();
     assert!(again.out().contains("-c src/main.c") && again.out().contains("-c src/part.c"), "{again}");
+}
+
+/// Some makefiles have each object depend on its dependency file, so that one that was lost is made again. There are many, because
+/// most of what is written within one tick of the clock has the same time anyway.
+#[test]
+fn what_is_written_beside_an_object_is_not_newer() {
+    const PARTS: usize = 120;
+    let space = TestSpace::new();
+    fs::create_dir(space.path(".deps")).unwrap();
+    for number in 0..PARTS {
+        space.write(format!("part{number}.c"), format!("int part{number};\n"));
+    }
+    space.write(
+        "Makefile",
+        "OBJECTS = $(patsubst %.c,%.o,$(wildcard *.c))
+all: $(OBJECTS)
+%.o: %.c
+%.o: %.c .deps/%.d
+\t@$(CC) -MMD -MP -MF .deps/$*.d -fstack-usage --coverage -c $< -o $@
+$(OBJECTS:%.o=.deps/%.d):
+",
+    );
+    space.ggtrace(&["make"]).ok();
+    let modified = |path: String| fs::metadata(space.path(path)).unwrap().modified().unwrap();
+    for number in 0..PARTS {
+        let object = modified(format!("part{number}.o"));
+        for beside in
+            [format!(".deps/part{number}.d"), format!("part{number}.su"), format!("part{number}.gcno")]
+        {
+            assert!(modified(beside.clone()) <= object, "{beside}");
+        }
+    }
+    let again = space.run(&["make"]).ok();
+    assert!(again.out().contains("Nothing to be done"), "{again}");
 }
 
 #[test]
