@@ -2,7 +2,7 @@
 //! What becomes of a request: an exec is deferred or runs, an open waits until its file is there. Everything a command
 //! needs to find where it looks is forced before it starts; what it opens later asks again.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::Instant;
 use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, redirection, strip_launcher};
 use models::{Invocation, Kind, Plan, Verdict, World as _};
+use thunk::has_no_content;
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
@@ -368,6 +369,7 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     running.carries = recorder.sight != Sight::Tracer
         && !running.opaque
         && carries(facts, &exec.invocation)
+        && !looks_into(facts, &exec.invocation)
         && !owns_before_others(recorder, facts, &exec.invocation)
         && !writes_through_links(facts, &exec.invocation);
     running.names = role != Role::Other || is_shell(recorder, facts);
@@ -604,6 +606,27 @@ fn carries(facts: &Facts, invocation: &Invocation) -> bool {
     }
 }
 
+/// Does a program that mostly moves files look into them this time? `install -C` leaves alone what is the same already, `test -s` asks for a
+/// size, and what is copied onto a pipe or a device is read there.
+fn looks_into(facts: &Facts, invocation: &Invocation) -> bool {
+    let arguments = invocation.argv.get(1..).unwrap_or_default();
+    let called = facts.real.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let compares = |argument: &OsString| match argument.as_bytes() {
+        [b'-', b'-', name @ ..] => name.starts_with(b"c") && b"compare".starts_with(name),
+        [b'-', letters @ ..] => letters.contains(&b'C'),
+        _ => false,
+    };
+    let is_stream = |path: &Path| {
+        let leads_to_one = |to: std::fs::Metadata| !to.is_file() && !to.is_dir();
+        path != Path::new("/dev/null")
+            && (has_no_content(path) || std::fs::metadata(path).is_ok_and(leads_to_one))
+    };
+    let last = arguments.iter().rfind(|argument| !argument.as_bytes().starts_with(b"-"));
+    called == "install" && arguments.iter().any(compares)
+        || ["test", "["].contains(&called) && arguments.iter().any(|argument| argument == "-s")
+        || last.is_some_and(|to| is_stream(&invocation.absolute(to)))
+}
+
 /// Does the program give files an owner or a mode, with another preloaded library beside ours? Such a library may remember what
 /// they are given by their inode, as fakeroot's does, and the file behind a placeholder has another one.
 fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> bool {
@@ -630,6 +653,14 @@ fn writes_through_links(facts: &Facts, invocation: &Invocation) -> bool {
         number + 1 == operands.len() && has_others(&to)
             || to.is_dir() && operands.iter().filter_map(into).any(|path| has_others(&path))
     })
+}
+
+/// Is it one of the small tools that cmake has in it, but for those that only start others? They look at what they are given, as
+/// `compare_files` and `copy_if_different` at sizes before anything else.
+fn is_tool_of_cmake(invocation: &Invocation) -> bool {
+    const STARTS_OTHERS: [&str; 4] = ["__run_co_compile", "chdir", "env", "time"];
+    let argument = |n: usize| invocation.argv.get(n).and_then(|a| a.to_str()).unwrap_or_default();
+    argument(1) == "-E" && !STARTS_OTHERS.contains(&argument(2))
 }
 
 fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {
@@ -691,7 +722,8 @@ fn needed(recorder: &Recorder, facts: &Facts, invocation: &Invocation, dispositi
         _ => {}
     }
     let reads_arguments = match facts.program {
-        Program::Shell | Program::Libtool | Program::Builder(_) | Program::CMake => false,
+        Program::Shell | Program::Libtool | Program::Builder(_) => false,
+        Program::CMake => is_tool_of_cmake(invocation),
         _ => disposition != Disposition::Deferred,
     };
     let mut waits = false;

@@ -114,3 +114,44 @@ fn what_is_wrong_is_told_by_the_program() {
         assert!(seen.plain.out().contains("tried"), "{recipe}: {}", seen.plain);
     }
 }
+
+#[test]
+fn what_is_copied_onto_a_pipe_is_read_there() {
+    for reads in [
+        "cp a.o /dev/fd/1 | cksum",
+        "cp -- a.o /proc/self/fd/1 | cksum",
+        "mkfifo pipe; cksum <pipe & cp a.o pipe; wait; rm pipe",
+        "mkfifo pipe; ln -s pipe link; cksum <pipe & cp -f a.o link; wait; rm pipe link",
+        "bash -c 'cp a.o >(cksum >sum); while test ! -s sum; do sleep 0.01; done; cat sum'",
+        "cp a.o /dev/null; cp /dev/null empty",
+    ] {
+        let space = TestSpace::with(&[("a.c", "int a;\n")]);
+        space.script_same_as_plain(&format!("gcc -c a.c; {reads}"), 1);
+    }
+}
+
+#[test]
+fn what_compares_before_it_copies_compares_the_files_themselves() {
+    let same = "gcc -c a.c; cat a.o >same.o; touch -d 2001-01-01 same.o; gcc -c a.c -o again.o";
+    for compares in [
+        "install -C -m 644 again.o same.o",
+        "install -vCm 644 again.o same.o",
+        "install --compare -m 644 again.o same.o",
+        "cmake -E copy_if_different again.o same.o",
+        "cmake -E compare_files again.o same.o",
+        "cmake -E env cmake -E compare_files again.o same.o",
+        "cmp again.o same.o",
+    ] {
+        let space = TestSpace::with(&[("a.c", "int a;\n")]);
+        space.script_same_as_plain(&format!("{same}; {compares}; stat -c %Y same.o"), 2);
+    }
+}
+
+#[test]
+fn a_file_that_turns_out_empty_is_empty_for_test() {
+    let space = TestSpace::with(&[("a.c", "")]);
+    space.script_same_as_plain(
+        "gcc -E -P a.c -o a.i; /usr/bin/test -s a.i || echo empty; gcc -E -P a.c -o b.i; /usr/bin/[ -s b.i ] || echo empty",
+        2,
+    );
+}
