@@ -47,6 +47,8 @@ pub struct ElfFacts {
     pub kind: ElfKind,
     /// Is it a program that runs at the addresses it was linked for, and no others (`ET_EXEC`)?
     pub is_fixed: bool,
+    /// Does it say where it starts?
+    pub starts: bool,
     /// The program interpreter, as written.
     pub interpreter: Option<OsString>,
     /// `DT_NEEDED`, in order.
@@ -76,6 +78,7 @@ impl ElfFacts {
                 _ => ElfKind::Other,
             },
             is_fixed: header.e_type == ET_EXEC,
+            starts: header.e_entry != 0,
             interpreter: None,
             needed: Vec::new(),
             soname: None,

@@ -35,6 +35,8 @@ enum Effect {
     BothFormats,
     /// Copies times from the input.
     KeepsTimes,
+    /// Changes the address where the program starts.
+    MovesStart,
     /// Puts times into archives.
     RecordsTimes,
     /// Prints.
@@ -44,8 +46,8 @@ enum Effect {
 }
 
 use Effect::{
-    BothFormats, InputFormat, KeepsTimes, Nothing, Output, OutputFormat, Query, Reads, ReadsNamed,
-    RecordsTimes, Verbose, WritesNamed,
+    BothFormats, InputFormat, KeepsTimes, MovesStart, Nothing, Output, OutputFormat, Query, Reads,
+    ReadsNamed, RecordsTimes, Verbose, WritesNamed,
 };
 use Takes::{Attached, Value};
 
@@ -103,9 +105,9 @@ const OBJCOPY: &[Row<Effect>] = table![
     with(&["keep-global-symbol"], "G", Nothing),
     with(&["weaken-symbol"], "W", Nothing),
     Row { long: &["interleave"], short: "i", takes: Attached, effect: Nothing },
-    with(&["interleave-width", "gap-fill", "pad-to", "set-start", "reverse-bytes"], "", Nothing),
+    with(&["interleave-width", "gap-fill", "pad-to", "reverse-bytes"], "", Nothing),
     with(&["byte"], "b", Nothing),
-    with(&["change-start", "adjust-start", "change-addresses", "adjust-vma"], "", Nothing),
+    with(&["set-start", "change-start", "adjust-start", "change-addresses", "adjust-vma"], "", MovesStart),
     with(
         &["change-section-address", "adjust-section-vma", "change-section-lma", "change-section-vma"],
         "",
@@ -138,6 +140,10 @@ pub enum Format {
     Linked,
     /// Bytes: what was made of a program at fixed addresses is executable, what was made of a library is not.
     Image,
+    /// PE and its like: what starts somewhere is executable.
+    Coff,
+    /// One of which it is not known here what is executable in it.
+    Other,
     /// Nothing is executable.
     Plain,
 }
@@ -155,6 +161,8 @@ pub struct ObjectJob {
     pub writes: Vec<OsString>,
     /// What the output can be, by its format.
     pub format: Format,
+    /// The address where the program starts is changed.
+    pub moves_start: bool,
 }
 
 /// Parses the arguments of `strip`, `argv[0]` excluded.
@@ -198,14 +206,21 @@ fn parse(args: &[OsString], table: &[Row<Effect>]) -> Result<Request<ObjectJob>,
             Output => job.output = Some(value),
             InputFormat => from = format(&value),
             OutputFormat => to = format(&value),
+            // EFI's names are only for outputs: what the input is is found out then.
+            BothFormats if value.as_bytes().starts_with(b"efi-") => to = format(&value),
             BothFormats => (from, to) = (format(&value), format(&value)),
+            MovesStart => job.moves_start = true,
             KeepsTimes => return Err(decline!("keeps the times of files")),
             RecordsTimes => return Err(decline!("records the times of files")),
             Verbose => return Err(decline!("verbose output")),
             Query => return Ok(Request::Query),
         }
     }
-    job.format = if from == Format::Linked { to } else { Format::Plain };
+    job.format = match from {
+        Format::Linked => to,
+        Format::Image | Format::Plain => Format::Plain,
+        Format::Coff | Format::Other => Format::Other,
+    };
     match job.files.as_slice() {
         [] => Err(decline!("no file")),
         [_, _, ..] if job.output.is_some() => Err(decline!("several files with one output")),
@@ -224,7 +239,10 @@ fn format(name: &OsStr) -> Format {
     match name.as_bytes() {
         b"binary" | b"srec" | b"symbolsrec" | b"verilog" | b"tekhex" => Format::Image,
         b"ihex" => Format::Plain,
-        _ => Format::Linked,
+        b"default" => Format::Linked,
+        name if name.starts_with(b"elf") => Format::Linked,
+        name if [&b"pe-"[..], b"pei-", b"efi-"].iter().any(|family| name.starts_with(family)) => Format::Coff,
+        _ => Format::Other,
     }
 }
 
@@ -252,14 +270,19 @@ fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), 
                 draft.input(&path)?;
                 let executable = match flavour {
                     Flavour::Llvm => draft.world.executable(&path),
-                    _ => is_executable(draft, &path, job.format)?,
+                    _ if job.format == Format::Coff && job.moves_start => {
+                        return Err(decline!("changes where a program of another format starts"));
+                    }
+                    // Of what else there is than ELF, the tool knows more than this model.
+                    _ => is_executable(draft, &path, job.format)?
+                        .ok_or_else(|| decline!("{} is no ELF file", path.display()))?,
                 };
                 draft.output(output, executable, Role::Main)?;
             }
-            _ => {
-                let linked = is_executable(draft, &path, Format::Linked)?;
-                draft.changed(path, linked)?;
-            }
+            _ => match is_executable(draft, &path, Format::Linked)? {
+                Some(linked) => draft.changed(path, linked)?,
+                None => draft.in_place(path)?,
+            },
         }
     }
     for name in &job.reads {
@@ -274,24 +297,34 @@ fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), 
 }
 
 /// Is what is made of the file executable? Of a placeholder it is known that it is linked, or its mode tells, but not for which addresses.
-fn is_executable(draft: &Draft<'_>, path: &Path, format: Format) -> Result<bool, Decline> {
-    if format == Format::Plain {
-        return Ok(false);
+/// `None` where it is neither an ELF file nor an archive.
+fn is_executable(draft: &Draft<'_>, path: &Path, format: Format) -> Result<Option<bool>, Decline> {
+    match format {
+        Format::Plain => return Ok(Some(false)),
+        Format::Other => return Err(decline!("a format of which it is not known what is executable")),
+        Format::Linked | Format::Image | Format::Coff => {}
     }
     match draft.world.node(path) {
         Some(Node::Placeholder) => {
             let is_linked = draft.world.is_linked(path).unwrap_or_else(|| draft.world.executable(path));
             return match format {
-                Format::Image if is_linked => Err(decline!("an image of a program that is not there yet")),
-                _ => Ok(is_linked),
+                Format::Image | Format::Coff if is_linked => {
+                    Err(decline!("an image of a program that is not there yet"))
+                }
+                _ => Ok(Some(is_linked)),
             };
         }
         None => return Err(Decline::missing(path)),
         Some(_) => {}
     }
     let bytes = draft.world.read(path).map_err(|e| decline!("{} cannot be read: {e}", path.display()))?;
-    Ok(ElfFacts::read(&bytes).is_some_and(|facts| match format {
-        Format::Image => facts.is_fixed,
-        _ => matches!(facts.kind, ElfKind::Program | ElfKind::Shared),
-    }))
+    let is_archive = bytes.starts_with(b"!<arch>\n") || bytes.starts_with(b"!<thin>\n");
+    Ok(match ElfFacts::read(&bytes) {
+        Some(facts) => Some(match format {
+            Format::Image => facts.is_fixed,
+            Format::Coff => facts.is_fixed || facts.starts,
+            _ => matches!(facts.kind, ElfKind::Program | ElfKind::Shared),
+        }),
+        None => is_archive.then_some(false),
+    })
 }

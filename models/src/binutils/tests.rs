@@ -155,7 +155,8 @@ fn stripping() {
 
 #[test]
 fn copying_objects() {
-    let world = Memory::with(&["/w/data.bin", "/w/prog.debug", "/w/syms", "/w/x.o", "/w/dir/x"])
+    let world = Memory::with(&["/w/data.bin", "/w/prog.debug", "/w/syms", "/w/dir/x"])
+        .file("/w/x.o", &sample::object())
         .placeholder("/w/prog", &[])
         .executable("/w/prog");
     let plan = deferred(OBJCOPY, "objcopy --only-keep-debug prog prog.dbg", &world);
@@ -176,6 +177,31 @@ fn copying_objects() {
     assert_eq!(declined(OBJCOPY, "objcopy --add-gnu-debuglink=gone prog", &world), "/w/gone does not exist");
     assert_eq!(declined(OBJCOPY, "objcopy x.o dir", &world), "output /w/dir is not a regular file");
     assert_eq!(declined(OBJCOPY, "objcopy a b c", &world), "objcopy of 3 files");
+}
+
+/// What BFD makes executable depends on the format, and of other formats than ELF little is known here.
+#[test]
+fn copying_to_and_from_other_formats() {
+    let world = Memory::with(&["/w/data.bin"])
+        .file("/w/x.o", &sample::object())
+        .file("/w/lib.a", &sample::archive())
+        .placeholder("/w/prog", &[])
+        .executable("/w/prog");
+    assert_eq!(
+        outputs(&deferred(OBJCOPY, "objcopy -O pei-x86-64 x.o image", &world)),
+        main_output("/w/image")
+    );
+    assert_eq!(outputs(&deferred(OBJCOPY, "objcopy lib.a image", &world)), main_output("/w/image"));
+    for (line, reason) in [
+        ("objcopy --target=efi-app-x86_64 prog image", "not there yet"),
+        ("objcopy -O pei-x86-64 --set-start 8 x.o image", "starts"),
+        ("objcopy -O mach-o-x86-64 x.o image", "what is executable"),
+        ("objcopy -I pei-x86-64 -O binary data.bin image", "what is executable"),
+        ("objcopy data.bin image", "no ELF file"),
+    ] {
+        let said = declined(OBJCOPY, line, &world);
+        assert!(said.contains(reason), "{line}: {said}");
+    }
 }
 
 #[test]
@@ -366,7 +392,7 @@ fn probes_work() {
         if !Path::new(tool).exists() {
             continue;
         }
-        let world = Memory::with(&["/w/in.o"]);
+        let world = Memory::default().file("/w/in.o", &sample::object());
         for probe in deferred(program, line, &world).probes {
             let dir = tempfile::tempdir().unwrap();
             for (name, content) in &probe.files {

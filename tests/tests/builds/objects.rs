@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `strip`, `objcopy` and what reads object files.
 
-use tests::TestSpace;
+use tests::{Expect, TestSpace};
 
 fn space() -> TestSpace {
     TestSpace::with(&[
@@ -43,6 +43,19 @@ fn objcopy_makes_images_of_programs() {
          for file in fixed moving main.o; do for format in binary ihex srec; do objcopy -O $format $file $file.$format; done; done",
         10,
     );
+}
+
+/// Of what starts somewhere they are executable, be it a library; and so is what is made of them.
+#[test]
+fn objcopy_makes_programs_of_other_formats() {
+    let script = "gcc -c main.c; gcc -o moving main.o; gcc -shared -fPIC -o lib.so main.c; gcc -shared -fPIC -Wl,-e,main -o starts.so main.c
+        cat moving lib.so starts.so > /dev/null; export SOURCE_DATE_EPOCH=1
+        for file in moving lib.so starts.so; do objcopy --target=efi-app-x86_64 $file $file.efi; done
+        objcopy -O pei-x86-64 main.o object; objcopy -O pei-x86-64 --set-start 8 main.o object-that-starts
+        cat *.efi > /dev/null; for file in *.efi; do objcopy $file $file.copy; objcopy -O binary $file $file.bin; done; ls -l | cut -c1-10";
+    // Copies have the time in them at which they were made.
+    let expect = Expect::script(8).varying(&["moving.efi.copy", "lib.so.efi.copy", "starts.so.efi.copy"]);
+    space().same_as_plain(&["sh", "-ec", script], expect);
 }
 
 #[test]
