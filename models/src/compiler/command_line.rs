@@ -206,7 +206,7 @@ impl Parser<'_> {
         let path = PathBuf::from(word);
         let by_name = match self.language {
             Some(language) => ByName::Source(language),
-            None => Language::by_name(&path, self.compiler.cxx),
+            None => Language::by_name(&path, self.compiler),
         };
         match by_name {
             ByName::Foreign => Err(decline(format!("{}: a language that is not modelled", path.display()))),

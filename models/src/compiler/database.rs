@@ -51,7 +51,7 @@ pub fn compilations(
     let mut words = args.into_iter();
     while let Some(word) = words.next() {
         if !word.as_bytes().starts_with(b"-") {
-            match (language, Language::by_name(Path::new(&word), compiler.cxx)) {
+            match (language, Language::by_name(Path::new(&word), compiler)) {
                 (Some(false), _) | (None, ByName::Source(_)) => sources.push(PathBuf::from(word)),
                 (Some(true), _) => return Vec::new(),
                 (None, _) => kept.push(word),
@@ -80,7 +80,7 @@ pub fn compilations(
             Part::Ends => return Vec::new(),
         }
     }
-    sources.retain(|source| match Language::by_name(source, compiler.cxx) {
+    sources.retain(|source| match Language::by_name(source, compiler) {
         ByName::Source(by_name) => !by_name.is_header() || language.is_some(),
         _ => true,
     });

@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::command_line::Mode;
+use super::{Compiler, Vendor};
+
 /// What a source file is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Language {
@@ -63,9 +66,14 @@ impl Language {
     }
 
     /// What a driver takes a file of this name for. The C++ drivers take C for C++.
-    pub(super) fn by_name(path: &Path, cxx_driver: bool) -> ByName {
+    pub(super) fn by_name(path: &Path, driver: Compiler) -> ByName {
         let suffix = path.extension().map(OsStrExt::as_bytes);
         let language = match suffix {
+            // What only one of them knows is for the linker to the other.
+            Some(b"sx" | b"hp" | b"HPP" | b"h++" | b"tcc") if driver.vendor == Vendor::Clang => {
+                return ByName::Object;
+            }
+            Some(b"CC" | b"C++" | b"CXX") if driver.vendor == Vendor::Clang => L::Cxx,
             Some(b"c") => L::C,
             Some(b"cc" | b"cp" | b"cxx" | b"cpp" | b"CPP" | b"c++" | b"C") => L::Cxx,
             Some(b"m") => L::ObjC,
@@ -80,14 +88,14 @@ impl Language {
                 b"mi" | b"mii" | b"f" | b"for" | b"ftn" | b"F" | b"FOR" | b"fpp" | b"FPP" | b"FTN" | b"f90"
                 | b"F90" | b"f95" | b"F95" | b"f03" | b"F03" | b"f08" | b"F08" | b"go" | b"d" | b"di" | b"dd"
                 | b"adb" | b"ads" | b"cu" | b"cui" | b"hip" | b"cl" | b"ll" | b"bc" | b"pcm" | b"cppm"
-                | b"ixx" | b"ast" | b"rs" | b"mod",
+                | b"ccm" | b"cxxm" | b"c++m" | b"iim" | b"ixx" | b"ast" | b"asm" | b"rs" | b"mod",
             ) => return ByName::Foreign,
             _ => return ByName::Object,
         };
         ByName::Source(match language {
-            L::C if cxx_driver => L::Cxx,
-            L::CppOutput if cxx_driver => L::CxxCppOutput,
-            L::CHeader if cxx_driver => L::CxxHeader,
+            L::C if driver.cxx => L::Cxx,
+            L::CppOutput if driver.cxx => L::CxxCppOutput,
+            L::CHeader if driver.cxx => L::CxxHeader,
             other => other,
         })
     }
@@ -108,6 +116,17 @@ impl Language {
     #[must_use]
     pub fn is_preprocessed(self) -> bool {
         !matches!(self, L::CppOutput | L::CxxCppOutput | L::Assembler)
+    }
+
+    /// Does a driver that stops there write an output for such a source? What is preprocessed already it does not preprocess
+    /// again, and of assembler text it makes no assembler text: it ends well and writes nothing, or to standard output. Of a
+    /// header gcc makes both kinds of output then.
+    pub(super) fn reaches(self, mode: Mode) -> bool {
+        match mode {
+            Mode::Preprocess | Mode::Rule => self.is_preprocessed(),
+            Mode::Assembly => !self.is_assembler() && !self.is_header(),
+            Mode::Object | Mode::Link | Mode::Query => true,
+        }
     }
 
     /// Is the text handed to the assembler as it is?

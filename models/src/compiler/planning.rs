@@ -218,6 +218,9 @@ impl Planner<'_> {
         let line = self.line;
         for source in &line.sources {
             self.input(plan, &source.path)?;
+            if !source.language.reaches(line.mode) {
+                return Err(decline(format!("{}: stops where nothing is made of it", source.path.display())));
+            }
             if self.vendor == Vendor::Clang && source.language.is_header() {
                 return Err(decline("makes a precompiled header, which records times"));
             }

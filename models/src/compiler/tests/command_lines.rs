@@ -188,6 +188,10 @@ fn languages_by_name_and_by_option() {
     one_source(&gnu("g++ -c a.c"), "a.c", Language::Cxx);
     one_source(&clang("clang -xc++ -c a.c"), "a.c", Language::Cxx);
     one_source(&gnu("gcc -xassembler-with-cpp -c a.asm"), "a.asm", Language::AssemblerWithCpp);
+    // What only one of them takes for a source.
+    one_source(&clang("clang -c a.CXX"), "a.CXX", Language::Cxx);
+    one_source(&gnu("gcc -c a.sx"), "a.sx", Language::AssemblerWithCpp);
+    assert!(gnu("gcc -c a.CXX").sources.is_empty() && clang("clang -c a.sx").sources.is_empty());
     assert!(refused(Vendor::Gnu, "gcc -c a.f90").contains("not modelled"));
     assert!(refused(Vendor::Gnu, "gcc -x fortran -c a").contains("fortran"));
 }

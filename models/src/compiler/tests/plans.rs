@@ -212,6 +212,13 @@ fn what_the_file_system_forbids() {
         ("gcc -MM a.c", "standard output"),
         ("gcc -c a.c b.cc", "several languages"),
         ("gcc -c a.c o/../a.c", "twice"),
+        // Nothing is made of these, or more than one thing.
+        ("gcc -S s.s -o x.s", "nothing is made of it"),
+        ("gcc -S -x assembler-with-cpp s.s -o x.s", "nothing is made of it"),
+        ("gcc -E s.s -o x.s", "nothing is made of it"),
+        ("gcc -E -x cpp-output a.c -o x.i", "nothing is made of it"),
+        ("gcc -M -x c++-cpp-output a.c -o x.d", "nothing is made of it"),
+        ("gcc -S -x c-header a.c -o x.s", "nothing is made of it"),
     ] {
         let said = refused_in(line, memory());
         assert!(said.contains(reason), "{line}: {said}");
