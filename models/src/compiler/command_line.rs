@@ -130,6 +130,16 @@ pub struct CommandLine {
     pub(super) parts: Vec<Part>,
 }
 
+impl CommandLine {
+    /// The words of all options.
+    pub(super) fn option_words(&self) -> impl Iterator<Item = &OsString> {
+        self.parts.iter().flat_map(|part| match part {
+            Part::Option { words, .. } => &**words,
+            _ => &[],
+        })
+    }
+}
+
 /// Takes a command line apart.
 ///
 /// # Errors

@@ -93,17 +93,9 @@ pub(super) fn search(
     Ok(search)
 }
 
-/// The words of all options.
-fn option_words(line: &CommandLine) -> impl Iterator<Item = &OsString> {
-    line.parts.iter().flat_map(|part| match part {
-        Part::Option { words, .. } => &**words,
-        _ => &[],
-    })
-}
-
 /// Are headers called otherwise than by the directories that the compiler prints?
 fn spells_otherwise(line: &CommandLine) -> bool {
-    option_words(line).any(|word| {
+    line.option_words().any(|word| {
         let word = word.as_bytes();
         word.ends_with(b"canonical-system-headers") || word.starts_with(b"-B")
     })
@@ -195,7 +187,7 @@ fn front(line: &CommandLine, at: &Invocation, world: &dyn World) -> Option<Quest
         // Macros of files that are otherwise not read, another language, another preprocessor.
         !["-imacros", "--imacros", "-traditional"].iter().any(|option| word.starts_with(option.as_bytes()))
     };
-    if !has_tokens || !option_words(line).all(is_known) {
+    if !has_tokens || !line.option_words().all(is_known) {
         return None;
     }
     let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];

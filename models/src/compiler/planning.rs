@@ -2,6 +2,7 @@
 //! From a [`CommandLine`] and the [`World`] to a [`Plan`].
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,11 +15,16 @@ use crate::{Decline, Invocation, Kind, Node, Output, Plan, Verdict, World};
 
 /// Variables that change what a compile reads or writes.
 const COMPILE_VARIABLES: &[&str] = &[
+    "BINUTILS_ROOT",
     "COMPILER_PATH",
     "CPATH",
     "CPLUS_INCLUDE_PATH",
     "C_INCLUDE_PATH",
     "GCC_EXEC_PREFIX",
+    // Corrections, for editors, after the messages.
+    "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
+    // Where parts of gcc are, in place of where it was configured for.
+    "GCC_ROOT",
     "OBJCPLUS_INCLUDE_PATH",
     "OBJC_INCLUDE_PATH",
     // __DATE__ and __TIME__.
@@ -27,8 +33,12 @@ const COMPILE_VARIABLES: &[&str] = &[
 
 /// Variables that change what a link reads or writes.
 const LINK_VARIABLES: &[&str] = &[
+    "BINUTILS_ROOT",
+    // Names in messages and maps.
+    "COLLECT_NO_DEMANGLE",
     "COMPILER_PATH",
     "GCC_EXEC_PREFIX",
+    "GCC_ROOT",
     "GNUTARGET",
     "LDEMULATION",
     // Where ld looks for libraries that libraries need.
@@ -37,6 +47,9 @@ const LINK_VARIABLES: &[&str] = &[
     "LIBRARY_PATH",
     "SOURCE_DATE_EPOCH",
 ];
+
+/// Variables that change messages, where colours or links are asked for in spite of there being no terminal.
+const MESSAGE_VARIABLES: &[&str] = &["GCC_COLORS", "GCC_URLS", "TERM_URLS"];
 
 /// Variables that make a driver do something else than its command line says.
 const STRANGE_VARIABLES: &[&str] = &[
@@ -81,7 +94,7 @@ fn read_response_file(path: &Path, world: &dyn World) -> io::Result<Vec<u8>> {
 
 /// The kind of a command that could not be taken apart.
 fn guess_kind(invocation: &Invocation) -> Kind {
-    let stops = |word: &std::ffi::OsString| matches!(word.as_bytes(), b"-c" | b"-S" | b"-E" | b"-M" | b"-MM");
+    let stops = |word: &OsString| matches!(word.as_bytes(), b"-c" | b"-S" | b"-E" | b"-M" | b"-MM");
     if invocation.argv.iter().any(stops) { Kind::Compile } else { Kind::Link }
 }
 
@@ -130,6 +143,14 @@ impl Planner<'_> {
         }
         if self.line.mode == Mode::Link {
             names.extend(LINK_VARIABLES);
+        }
+        let decorates = |word: &OsString| {
+            ["-fdiagnostics-color", "-fdiagnostics-urls"]
+                .iter()
+                .any(|option| word.as_bytes().starts_with(option.as_bytes()))
+        };
+        if self.line.option_words().any(decorates) {
+            names.extend(MESSAGE_VARIABLES);
         }
         names.retain(|name| self.at.var(name).is_some());
         // Debug information names the working directory by PWD, if that leads there; only then does it differ from

@@ -13,7 +13,7 @@ use super::options::Meaning as M;
 use crate::{Invocation, Node, Probe, World};
 
 /// Variables by which the drivers find their programs.
-const TOOL_VARIABLES: &[&str] = &["COMPILER_PATH", "GCC_EXEC_PREFIX", "PATH"];
+const TOOL_VARIABLES: &[&str] = &["BINUTILS_ROOT", "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_ROOT", "PATH"];
 
 /// The environment for probes and questions: what decides which programs run, and messages in English.
 pub(super) fn environment(invocation: &Invocation) -> Vec<(OsString, OsString)> {

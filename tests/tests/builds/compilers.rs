@@ -287,3 +287,39 @@ fn ccache_that_changes_the_command() {
     std::fs::write(cache.join("ccache.conf"), format!("base_dir = {}\n", space.tree().display())).unwrap();
     space.script_same_as_plain("ln -s /usr/bin/ccache gcc; ccache gcc -g -c \"$PWD/main.c\" -o 1.o; ./gcc -g -c \"$PWD/part.c\" -o 4.o", 0);
 }
+
+/// Text that is preprocessed is not preprocessed again, assembler text is not made into assembler text: the compilers end well,
+/// and write nothing, or to standard output.
+#[test]
+fn stops_at_which_nothing_is_made() {
+    let space = TestSpace::with(FILES);
+    space.write("text.s", "\t.globl text\ntext:\n");
+    space.write("text.sx", "text:\n");
+    for compiler in ["gcc", "clang"] {
+        let script = format!(
+            "{compiler} -E main.c -o main.i; {compiler} -c -MD main.i
+             {compiler} -E main.i -o again.i 2>&1; {compiler} -M main.i -o rule 2>&1; {compiler} -S text.s -o out.s 2>&1
+             {compiler} -S -MD -x assembler-with-cpp text.s -o other.s; ls"
+        );
+        space.script_same_as_plain(&script, 2);
+    }
+    space.script_same_as_plain("clang -c text.sx 2>&1; gcc -c text.sx; ls", 1);
+}
+
+/// clang links that object only if it finds it.
+#[test]
+fn objects_that_are_linked_where_they_are_found() {
+    for option in ["-ffast-math", "-funsafe-math-optimizations"] {
+        TestSpace::with(FILES).script_same_as_plain(&format!("clang {option} main.c part.c -o prog"), 1);
+    }
+}
+
+#[test]
+fn module_maps_beside_headers() {
+    let space = TestSpace::with(FILES);
+    space.write("module.modulemap", "module Part { header \"part.h\" }\n");
+    space.script_same_as_plain(
+        "clang -fimplicit-module-maps -E main.c -o main.i; clang -E main.c -o other.i",
+        1,
+    );
+}

@@ -136,3 +136,18 @@ fn a_command_with_mounts_of_its_own_sees_its_own_files() {
         2,
     );
 }
+
+/// Maps and messages are as the variables say that the tools themselves ask for.
+#[test]
+fn variables_of_the_compiler_and_the_linker() {
+    let space = space();
+    space.write("c.cc", "struct S { S(); }; S::S() {} int main() { S s; }\n");
+    space.write("w.c", "int f(int x) { if (x = 1) return 2; return 1; }\n");
+    space.script_same_as_plain(
+        "g++ -c c.cc; COLLECT_NO_DEMANGLE=1 g++ c.o -o c -Wl,-Map=c.map; g++ c.o -o d -Wl,-Map=d.map",
+        3,
+    );
+    space.ggtrace_sh("GCC_COLORS='warning=01;33' gcc -fdiagnostics-color=always -Wall -c w.c").ok();
+    let forced = space.ggforce(&[]);
+    assert!(forced.err().contains("\u{1b}[01;33m"), "{forced}");
+}

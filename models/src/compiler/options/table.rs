@@ -169,10 +169,13 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-ffp-contract=", Joined, M::Plain, Any),
     row("-ffp-exception-behavior=", Joined, M::Plain, Clang),
     row("-ffp-model=", Joined, M::Toolchain, Clang),
+    row("-fgnu-tm", Flag, M::Toolchain, Gnu), // links libitm
+    row("-fimplicit-module-maps", Flag, MODULES, Clang), // looks for module maps beside all headers
     row("-finline-limit=", Joined, M::Plain, Any),
     row("-finput-charset=", Joined, M::Toolchain, Any),
     row("-finstrument-functions-exclude-file-list=", Joined, M::Plain, Gnu),
     row("-finstrument-functions-exclude-function-list=", Joined, M::Plain, Gnu),
+    row("-fintegrated-as", Flag, M::Toolchain, Clang),
     row("-fira-algorithm=", Joined, M::Plain, Gnu),
     row("-fira-region=", Joined, M::Plain, Gnu),
     row("-flifetime-dse=", Joined, M::Plain, Gnu),
@@ -191,6 +194,7 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-fmodule", Joined, MODULES, Any),
     row("-fmodules", Joined, MODULES, Any),
     row("-fms-compatibility-version=", Joined, M::Front, Clang),
+    row("-fno-integrated-as", Flag, M::Toolchain, Clang), // runs the assembler
     row("-fno-lto", Flag, M::Toolchain, Any),
     row("-fno-modules", Joined, M::Plain, Any),
     row("-fno-sanitize-recover=", Joined, M::Toolchain, Any),
@@ -261,6 +265,7 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-ftree-parallelize-loops=", Joined, M::Toolchain, Gnu), // links libgomp
     row("-ftree-vectorizer-verbose=", Joined, PRINTS, Gnu),
     row("-ftrivial-auto-var-init=", Joined, M::Plain, Any),
+    row("-funsafe-math-optimizations", Flag, M::Toolchain, Any), // links crtfastmath.o, clang only where it finds it
     row("-funwind-tables", Flag, M::Plain, Any),
     row("-fuse-ld=", Joined, M::LinkToolchain, Any),
     row("-fuse-linker-plugin", Flag, M::Toolchain, Gnu),
@@ -308,6 +313,7 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-mbig-endian", Flag, M::Toolchain, Any),
     row("-mcpu=", Joined, M::Toolchain, Any),
     row("-mcpu=native", Flag, M::Declined("the result depends on this machine's CPU"), Any),
+    row("-mdaz-ftz", Flag, M::Toolchain, Any), // links crtfastmath.o
     row("-mfloat-abi=", Joined, M::Toolchain, Any),
     row("-mfpu=", Joined, M::Toolchain, Any),
     row("-mhard-float", Flag, M::Toolchain, Any),

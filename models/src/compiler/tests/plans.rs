@@ -243,6 +243,20 @@ fn precompiled_headers_are_inputs_or_a_reason_to_decline() {
     assert!(matches!(verdict, Verdict::Decline(reason) if reason.contains("records times")));
 }
 
+#[test]
+fn variables_that_matter() {
+    let variables = |line: &str, names: &[&str]| {
+        let mut invocation = command(line);
+        invocation.env = names.iter().map(|name| (*name, "x")).collect();
+        take(&invocation, memory()).environment
+    };
+    let names = ["GCC_ROOT", "COLLECT_NO_DEMANGLE", "GCC_COLORS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "HOME"];
+    assert_eq!(variables("gcc -c a.c", &names), ["GCC_EXTRA_DIAGNOSTIC_OUTPUT", "GCC_ROOT"]);
+    assert_eq!(variables("gcc a.o", &names), ["COLLECT_NO_DEMANGLE", "GCC_ROOT"]);
+    // Who has asked for no colours has none.
+    assert!(variables("gcc -fdiagnostics-color=always -c a.c", &names).contains(&"GCC_COLORS"));
+}
+
 fn plan_clang(line: &str, memory: Memory) -> (Kind, Verdict) {
     plan(Vendor::Clang, &command(line), &Machine(memory))
 }
