@@ -7,11 +7,13 @@ use core::ffi::{c_char, c_int};
 use crate::arch::nr;
 use crate::ask::Request;
 use crate::open::placeholder_at;
-use crate::path::Located;
+use crate::path::{Located, descriptor};
 use crate::record::two;
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, PATH_MAX, five};
-use crate::text::Strings;
+use crate::sys::{
+    self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_DIRECTORY, O_PATH, PATH_MAX, five,
+};
+use crate::text::{Strings, Text, string};
 use wire::log::kind;
 use wire::{FdIdentity, request_flags, request_kind};
 
@@ -75,6 +77,24 @@ fn report_moved(session: &Session, new: At, old: At) {
     }
 }
 
+/// The path of the directory in which something stands, and its name there. To others its own path may lead elsewhere, if it begins in
+/// `/proc/self` or in a directory that is gone.
+fn place<'a>(at: At, name: &'a [u8], buffer: &'a mut [u8; PATH_MAX]) -> Option<[&'a [u8]; 3]> {
+    let slash = name.iter().rposition(|&byte| byte == b'/');
+    let (folder, name) = name.split_at(slash.map_or(0, |slash| slash + 1));
+    if name == b"\0" {
+        return None;
+    }
+    let fd = {
+        let mut text = Text::new(buffer);
+        text.push(if folder.is_empty() { b"." } else { folder });
+        sys::open_at(at.0, text.finish()?.as_ptr(), O_PATH | O_DIRECTORY | O_CLOEXEC).ok()?
+    };
+    let folder = descriptor(fd, buffer);
+    sys::close(fd);
+    Some([folder?, b"/", name])
+}
+
 /// Reports a file that a carrying program has just created or emptied.
 #[cold]
 pub(crate) fn report_new(session: &Session, dirfd: c_int, path: *const c_char) {
@@ -84,15 +104,22 @@ pub(crate) fn report_new(session: &Session, dirfd: c_int, path: *const c_char) {
 #[cold]
 #[inline(never)]
 fn report(session: &Session, new: At, old: At, flags: u32) {
+    let mut real = [0; PATH_MAX];
     let mut new_folder = [0; PATH_MAX];
     let mut old_folder = [0; PATH_MAX];
     let mut buffer = [0; PATH_MAX];
     // SAFETY: the kernel has just used both names, so they are strings.
     let located =
         unsafe { (Located::at(new.0, new.1, &mut new_folder), Located::at(old.0, old.1, &mut old_folder)) };
-    let (Some(new), old) = located else { return };
-    let cwd = sys::getcwd(&mut buffer);
-    let [folder, slash, name] = new.parts();
+    let (named, old) = located;
+    // SAFETY: as before.
+    let place = unsafe { string(new.1) }.and_then(|name| place(new, name.to_bytes_with_nul(), &mut real));
+    let Some([folder, slash, name]) = place.or(named.map(|named| named.parts())) else { return };
+    let cwd = match sys::getcwd(&mut buffer) {
+        // It is gone.
+        [] if place.is_some() => b"/",
+        cwd => cwd,
+    };
     let [old_folder, old_slash, old_name] = old.unwrap_or(Located::plain(c"")).parts();
     // Whatever the answer, the file has its name.
     let _ = Request {

@@ -155,3 +155,16 @@ fn a_file_that_turns_out_empty_is_empty_for_test() {
         2,
     );
 }
+
+#[test]
+fn what_is_moved_from_a_directory_that_is_gone_is_forced() {
+    let space = TestSpace::with(&[
+        ("a.c", "int a;\n"),
+        ("Makefile", "all: a.o\n\t$(MAKE) -C gone -f ../gone.mk\na.o: a.c\n\tcc -c a.c\n"),
+        ("gone.mk", "all:\n\trmdir ../gone\n\t-rm -f x ../x\n\tmv -f ../a.o ../b.o\n\tmv ../b.o ../c.o\n"),
+    ]);
+    fs::create_dir(space.path("gone")).unwrap();
+    let arguments = ["make", "--no-print-directory"];
+    space.same_as_plain(&arguments, Expect { nothing_left: false, ..Expect::make(1) });
+    assert!(space.path("c.o").exists() && !space.is_placeholder("c.o"));
+}
