@@ -121,8 +121,10 @@ pub async fn force(
     let mut graph = Graph::default();
     engine.load(&mut graph, targets)?;
     graph.prioritise();
-    let tally = Schedule::run(graph, backend, options, orders, &mut engine).await?;
-    engine.summary.interrupted = tally.interrupted;
+    let ended = Schedule::run(graph, backend, options, orders, &mut engine).await;
+    // Whatever has ended it.
+    engine.place_due();
+    engine.summary.interrupted = ended?.interrupted;
     engine.tell_completed();
     Ok(engine.summary)
 }
@@ -308,6 +310,11 @@ impl Engine<'_> {
         }
     }
 
+    /// Puts in place what waits for that.
+    fn place_due(&mut self) {
+        std::mem::take(&mut self.due).iter().for_each(|name| self.place(name));
+    }
+
     /// Puts the outputs of a reduced thunk where their placeholders stand.
     fn place(&mut self, name: &ObjectName) {
         let Some(reduction) = self.reductions.get(name) else { return };
@@ -445,10 +452,79 @@ impl Work for Engine<'_> {
     }
 
     fn show(&mut self, graph: &Graph, running: usize) {
-        std::mem::take(&mut self.due).iter().for_each(|name| self.place(name));
+        self.place_due();
         self.follower.iter_mut().for_each(|follower| follower.answer(graph));
         let counts = graph.counts();
         let done = counts.reduced + counts.failed + counts.blocked;
         self.progress.update(Numbers { done, running, total: counts.total, dollars: self.backend.dollars() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thunk::{ObjectKind, OutputRef, Placeholder, ReducedOutput, ThunkInput};
+
+    use super::*;
+    use crate::backend::{Answer, Forcing};
+    use crate::materialise::Place;
+
+    /// Gives what it is told, and takes something out of the store meanwhile.
+    struct Takes {
+        from: PathBuf,
+        gives: ReducedOutput,
+    }
+
+    impl Backend for Takes {
+        fn label(&self) -> &str {
+            "it"
+        }
+
+        fn job_count(&self) -> usize {
+            1
+        }
+
+        fn force(&self, _: ObjectName) -> Forcing<'_> {
+            Box::pin(async {
+                std::fs::remove_file(&self.from).unwrap();
+                let reduction = Reduction { outputs: vec![self.gives.clone()], ..Reduction::default() };
+                Answer::Reduced { reduction, completed: Vec::new() }
+            })
+        }
+    }
+
+    #[test]
+    fn what_is_done_is_put_in_place_though_the_engine_cannot_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let store = Store::open(&root.join("store")).unwrap();
+        let value = store.put(ObjectKind::Value, b"object code").unwrap();
+        let (first, second) = (root.join("a.o"), root.join("prog"));
+        let thunk = |output: &PathBuf, thunks| Thunk {
+            function: Some(value),
+            args: vec!["f".into()],
+            thunks,
+            outputs: vec![output.clone()],
+            workdir: Some(root.clone()),
+            program: Some("/bin/f".into()),
+            ..Thunk::default()
+        };
+        let a = store.put_thunk(&thunk(&first, Vec::new())).unwrap();
+        let from = OutputRef { thunk: a, output: Some(first.clone()) };
+        let input = ThunkInput { path: first.clone(), from: from.clone() };
+        let b = store.put_thunk(&thunk(&second, vec![input])).unwrap();
+        let targets = [(&first, from), (&second, OutputRef { thunk: b, output: Some(second.clone()) })];
+        let targets = targets.map(|(path, output)| {
+            let placeholder = Placeholder { output: output.clone(), store: store.root().into() };
+            std::fs::write(path, placeholder.encode(std::path::Path::new("/gg")).unwrap()).unwrap();
+            Target { path: path.clone(), output, place: Place::Placeholder }
+        });
+        let gives = ReducedOutput { path: first.clone(), value, executable: false };
+        let backend = Rc::new(Takes { from: store.find(&b).unwrap(), gives });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = Options { keep_going: false, on_demand: false };
+        let (home, mut progress) = (Rc::new(Home::new(false)), Progress::new(true));
+        let forced = force(&store, targets.into(), backend, home, options, None, &mut progress);
+        assert!(tokio::task::LocalSet::new().block_on(&runtime, forced).is_err());
+        assert_eq!(std::fs::read(&first).unwrap(), b"object code");
     }
 }
