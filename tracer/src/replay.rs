@@ -18,6 +18,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use models::Invocation;
 use thunk::trace::{self, Change, Command, Current, Disposition, Now, Observed, Product, Step, Trace, Uses};
-use thunk::{AtomicFile, ObjectName, OutputRef, Placeholder, Store, Thunk};
+use thunk::{AtomicFile, ObjectName, OutputRef, Placeholder, Store, Thunk, has_no_content};
 
 use crate::context::Running;
 use crate::defer::{self, Deferred};
@@ -84,18 +85,36 @@ struct Replay<'a> {
     commands: HashMap<u32, Command>,
     /// Where this replay put placeholders.
     placed: BTreeSet<PathBuf>,
+    /// Where outputs of thunks stood in the end, other than at their own paths: commands that moved or copied them had put them there.
+    carried: HashMap<ObjectName, Vec<PathBuf>>,
+    /// Such as are other ones now, and were not put there yet.
+    elsewhere: HashMap<PathBuf, OutputRef>,
+    /// Outputs that this replay moved as a command had moved them.
+    moved: HashMap<PathBuf, OutputRef>,
 }
 
 impl<'a> Replay<'a> {
     fn new(recorder: &'a Recorder, trace: &'a Trace) -> Self {
+        let current = Current::new(&recorder.store, trace);
+        let mut carried: HashMap<ObjectName, Vec<PathBuf>> = HashMap::new();
+        for (path, product) in &current.products().last {
+            if let Product::Output(output) = product
+                && output.output.as_ref().is_some_and(|own| own != path)
+            {
+                carried.entry(output.thunk).or_default().push(path.clone());
+            }
+        }
         Self {
             recorder,
             trace,
-            current: Current::new(&recorder.store, trace),
+            current,
             remade: HashMap::new(),
             stale: BTreeSet::new(),
             commands: HashMap::new(),
             placed: BTreeSet::new(),
+            carried,
+            elsewhere: HashMap::new(),
+            moved: HashMap::new(),
         }
     }
 
@@ -138,6 +157,7 @@ impl<'a> Replay<'a> {
         }
         again.outputs.iter().for_each(|path| self.current.forget(path));
         self.placed.extend(again.outputs.iter().cloned());
+        self.carry(name, again);
         let outputs = again.outputs.clone();
         let now = Command {
             disposition: Disposition::Deferred,
@@ -147,6 +167,57 @@ impl<'a> Replay<'a> {
             ..command.clone()
         };
         self.commands.insert(command.id, now);
+    }
+
+    /// What a thunk gave before stands elsewhere too, where others may read it.
+    fn carry(&mut self, name: ObjectName, again: &Deferred) {
+        for path in self.carried.get(&name).into_iter().flatten() {
+            let Some(Product::Output(output)) = self.current.products().get(path) else { continue };
+            if again.thunk == name {
+                self.stale.remove(path);
+                continue;
+            }
+            let output = OutputRef { thunk: again.thunk, ..output.clone() };
+            self.elsewhere.insert(path.clone(), output);
+            self.stale.insert(path.clone());
+        }
+    }
+
+    /// A command is to read what stands at this path now: if that was moved or copied there, what is there now is put there.
+    fn bring(&mut self, path: &Path) -> Result<()> {
+        let Some(output) = self.elsewhere.remove(path) else { return Ok(()) };
+        let own = output.output.as_ref().and_then(|own| own.symlink_metadata().ok());
+        let mode = own.map_or(0o644, |metadata| metadata.permissions().mode() & 0o7777);
+        self.put(path, output, mode)
+    }
+
+    /// Does again what a command did that moved one file, if another output of a deferred command is in its place now. Tells whether it
+    /// has.
+    fn moves(&mut self, observed: &Observed) -> Result<bool> {
+        let mut left = observed.with(Uses::MOVED_AWAY);
+        let mut outputs = observed.with(Uses::OUTPUT);
+        let (Some(from), None, Some(to), None) = (left.next(), left.next(), outputs.next(), outputs.next())
+        else {
+            return Ok(false);
+        };
+        let only_moved =
+            to.uses.has(Uses::MOVED_HERE) && !to.uses.has(Uses::WRITTEN) && !from.uses.has(Uses::READ);
+        let (from, to) = (&*from.path, &*to.path);
+        if !only_moved || !self.stale.contains(from) {
+            return Ok(false);
+        }
+        let Now::Placeholder(output) = self.current.now(from) else { return Ok(false) };
+        make_directory_of(to)?;
+        self.recorder.note_outputs([to.to_path_buf()])?;
+        std::fs::rename(from, to).with_context(|| format!("cannot move {}", from.display()))?;
+        self.current.forget(from);
+        self.current.forget(to);
+        self.stale.remove(from);
+        self.stale.insert(to.to_path_buf());
+        self.placed.insert(to.to_path_buf());
+        self.moved.remove(from);
+        self.moved.insert(to.to_path_buf(), output);
+        Ok(true)
     }
 
     /// Defers a command anew.
@@ -181,10 +252,13 @@ impl<'a> Replay<'a> {
             match self.current.now(&input.path) {
                 Now::Placeholder(standing) if standing == from => continue,
                 Now::File(value, _) if self.gives(&from) == Some(value) => continue,
-                _ => self.put(&input.path, from)?,
+                _ => self.put(&input.path, from, 0o644)?,
             }
         }
         let inputs = || thunk.values.iter().chain(&thunk.executables);
+        for input in inputs() {
+            self.bring(&input.path)?;
+        }
         for (input, executable) in
             thunk.values.iter().map(|input| (input, false)).chain(thunk.executables.iter().map(|i| (i, true)))
         {
@@ -211,10 +285,10 @@ impl<'a> Replay<'a> {
         reduction.output(output.output.as_deref()).map(|reduced| reduced.value)
     }
 
-    fn put(&mut self, path: &Path, output: OutputRef) -> Result<()> {
+    fn put(&mut self, path: &Path, output: OutputRef, mode: u32) -> Result<()> {
         make_directory_of(path)?;
         self.recorder.note_outputs([path.to_path_buf()])?;
-        let file = defer::placeholder(self.recorder, path, output, 0o644)?;
+        let file = defer::placeholder(self.recorder, path, output, mode)?;
         file.commit(path)?;
         self.current.forget(path);
         self.placed.insert(path.to_path_buf());
@@ -235,15 +309,19 @@ impl<'a> Replay<'a> {
 
     fn observed(&mut self, observed: &Observed) -> Result<()> {
         let Some(command) = self.trace.command(observed.id) else { return Ok(()) };
-        let used = observed.touches.iter().filter(|t| t.uses.has(Uses::READ) || t.uses.has(Uses::EXECUTED));
+        let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
+        let used = observed.touches.iter().filter(|touch| uses.iter().any(|how| touch.uses.has(*how)));
         let stale: Vec<&trace::Touch> = used.filter(|touch| self.stale.contains(&*touch.path)).collect();
         if observed.drives() {
             return self.driver(command, &stale);
         }
-        if self.only_carries(observed) {
+        if self.only_carries(observed) || self.moves(observed)? {
             return Ok(());
         }
         let paths: Vec<PathBuf> = stale.iter().map(|touch| touch.path.to_path_buf()).collect();
+        for path in &paths {
+            self.bring(path)?;
+        }
         self.recorder
             .force(&self.recorder.placeholders(paths.iter().map(PathBuf::as_path)))
             .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
@@ -309,7 +387,11 @@ impl<'a> Replay<'a> {
         let listened = observed.obstacles.iter().any(|obstacle| obstacle == Observed::HEARD);
         let mut outputs = observed.with(Uses::OUTPUT).peekable();
         if outputs.peek().is_none() {
-            return !listened;
+            // What it wrote and did not remove itself, others have moved on, or removed.
+            let own =
+                |touch: &trace::Touch| touch.uses.has(Uses::REMOVED) || touch.uses.has(Uses::MOVED_AWAY);
+            let mut wrote = observed.with(Uses::WRITTEN);
+            return !listened && wrote.all(|touch| own(touch) || has_no_content(&touch.path));
         }
         outputs.all(|touch| touch.after.is_none() && carried(&touch.path))
     }
@@ -332,14 +414,18 @@ impl<'a> Replay<'a> {
                     let thunk = self.remade.get(&output.thunk).copied().unwrap_or(output.thunk);
                     OutputRef { thunk, output: output.output.clone() }
                 }
-                // A command that ran may be deferred by now.
-                Product::Value { .. } => match self.commands.values().find(by).and_then(|c| c.thunk) {
-                    Some(thunk) => OutputRef { thunk, output: Some(path.clone()) },
-                    None => {
-                        last.insert(path.as_path());
-                        continue;
+                // A command that ran may be deferred by now, or what it moved is.
+                Product::Value { .. } => {
+                    let by = self.commands.values().find(by).and_then(|c| c.thunk);
+                    let made = by.map(|thunk| OutputRef { thunk, output: Some(path.clone()) });
+                    match made.or_else(|| self.moved.get(path).cloned()) {
+                        Some(output) => output,
+                        None => {
+                            last.insert(path.as_path());
+                            continue;
+                        }
                     }
-                },
+                }
             };
             last.insert(path.as_path());
             standing.push((path, output));
