@@ -238,7 +238,8 @@ fn carried(
     command: &Command,
     prints: Vec<u8>,
 ) -> Option<Answer> {
-    if facts.program != Program::Carrier || !process::shares_files(exec.pid) {
+    let is_ours = || process::shares_files(exec.pid) && process::shares_user(exec.pid);
+    if facts.program != Program::Carrier || !is_ours() {
         return None;
     }
     let carry = Carry::of(recorder, exec)?;
@@ -387,6 +388,7 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
         && matches!(parent.role, Role::Make | Role::Ninja)
         && parent.passes_on(exec.fds.as_ref())
         && process::shares_files(exec.pid)
+        && process::shares_user(exec.pid)
 }
 
 /// Where it is kept what the command did before.
@@ -507,6 +509,7 @@ fn planned(
     let (kind, planned) = plan(recorder, &exec.invocation, program)?;
     let allowed = planned.and_then(|plan| match () {
         () if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
+        () if !process::shares_user(exec.pid) => Err("it is another user's".to_owned()),
         () if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
         () => Ok(plan),
     });

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use nix::unistd::{getegid, geteuid};
 use observe::Pid;
 use wire::FdIdentity;
 
@@ -26,6 +27,15 @@ pub fn shares_files(pid: u32) -> bool {
     };
     let ours = OURS.get_or_init(|| seen_by("self"));
     ours.is_some() && seen_by(&pid.to_string()) == *ours
+}
+
+/// May this process do what we may, and do files that it makes belong to us? Not where it runs as another user or group; nor, for all
+/// that can be told, where it cannot be looked at.
+pub fn shares_user(pid: u32) -> bool {
+    // It belongs to whom the process runs as.
+    let is_same =
+        |process: fs::Metadata| (process.uid(), process.gid()) == (geteuid().as_raw(), getegid().as_raw());
+    fs::metadata(format!("/proc/{pid}")).is_ok_and(is_same)
 }
 
 /// What stands at an absolute path as this process sees it: device and inode.

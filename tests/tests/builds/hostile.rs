@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
-use tests::{Forced, Ran, TestSpace};
+use tests::{Forced, Ran, Snapshot, TestSpace};
 use thunk::trace::{Command, Disposition, Writer};
 use thunk::{
     ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Store, Thunk, ThunkInput, Tree, TreeEntry,
@@ -364,6 +364,29 @@ fn an_unreadable_source_is_the_compiler_s_to_complain_of() {
     ordinary.run("ggtrace", &["gcc", "-c", "a.c"]).ok();
     ordinary.run("ggforce", &[]).ok();
     is_elf(&ordinary.space, "a.o");
+}
+
+/// What the recorder may do is nothing to a build that runs as somebody else.
+#[test]
+fn a_build_of_another_user_does_what_that_user_may() {
+    let Some((uid, gid)) = Ordinary::nobody() else { return };
+    let makefile = "all:\n\tcc -c a.c\n\t-cc -c a.c -o ours/b.o\n\t-rm -f ours/file\n\tmv -f a.o b.o\n\t-mv -f b.o ours/b.o\n";
+    let ordinary = Ordinary::new(&[("a.c", "int a;\n"), ("Makefile", makefile)]);
+    let space = &ordinary.space;
+    fs::create_dir(space.path("ours")).expect("our own folder");
+    space.write("ours/file", "");
+    let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+    let build = ["setpriv", &uid, &gid, "--clear-groups", "make"];
+    space.keep();
+    let plain = space.run(&build).ok();
+    let tree = Snapshot::of(&space.tree());
+    space.restore();
+    let program = ordinary.bin.join("ggtrace").to_string_lossy().into_owned();
+    let traced = space.run(&[&[&*program], &build[..]].concat()).ok();
+    assert_eq!((traced.out(), traced.err()), (plain.out(), plain.err()));
+    assert_eq!(tree.deviations(&Snapshot::of(&space.tree())), "", "nothing is left to be forced");
+    let owner = |name: &str| fs::metadata(space.path(name)).expect("it is there").uid();
+    assert!(owner("b.o") != 0 && owner("ours/file") == 0);
 }
 
 /// As `install -m 4711` makes programs, and `umask 777` everything.
