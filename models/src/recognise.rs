@@ -40,6 +40,10 @@ pub enum Program {
     Launcher,
     /// Moves or names files, or never looks at their content: `cp`, `mv`, `ln`, `install`, `touch`, `rm`, …
     Carrier,
+    /// One of these, and certainly `mv` of GNU coreutils.
+    Mover,
+    /// `rm` of GNU coreutils.
+    Remover,
     /// Runs the commands of a build.
     Builder(Builder),
     /// A shell.
@@ -55,11 +59,12 @@ pub enum Program {
 }
 
 /// Changes when the rules do by which programs are recognised: what is remembered of other rules is worth nothing.
-pub const RULES: u64 = fnv(include_bytes!("recognise.rs"));
+pub const RULES: u64 =
+    fnv(fnv(0xcbf2_9ce4_8422_2325, include_bytes!("recognise.rs")), include_bytes!("elf.rs"));
 
-/// 64-bit FNV-1a (draft-eastlake-fnv).
-const fn fnv(bytes: &[u8]) -> u64 {
-    let (mut hash, mut at) = (0xcbf2_9ce4_8422_2325_u64, 0);
+/// 64-bit FNV-1a (draft-eastlake-fnv), of what came before and these bytes.
+const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut at = 0;
     while at < bytes.len() {
         hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
         at += 1;
@@ -69,7 +74,7 @@ const fn fnv(bytes: &[u8]) -> u64 {
 
 impl Program {
     /// All there are, at their numbers.
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 31] = [
         Self::Other,
         Self::Compiler(Driver::Gcc),
         Self::Compiler(Driver::Gxx),
@@ -99,7 +104,15 @@ impl Program {
         Self::Libtool,
         Self::CMake,
         Self::Busybox,
+        Self::Mover,
+        Self::Remover,
     ];
+
+    /// Does it move or name files, or never look at their content?
+    #[must_use]
+    pub fn is_carrier(self) -> bool {
+        matches!(self, Self::Carrier | Self::Mover | Self::Remover)
+    }
 
     /// Its number, by which it is remembered together with [`RULES`].
     #[must_use]
@@ -273,7 +286,12 @@ fn of_binary(bytes: &[u8], called: &[u8], own: &[u8]) -> Program {
     let has = |text: &str| memmem::find(bytes, text.as_bytes()).is_some();
     // What makes the most commands is first; each search reads the whole program once.
     if CARRIERS.contains(&own) && has("coreutils") {
-        return Program::Carrier;
+        // Another one of them, as `true`, may have been put under their names.
+        return match own {
+            b"mv" if has("Rename SOURCE to DEST, or move") => Program::Mover,
+            b"rm" if has("Remove (unlink) the FILE(s).") => Program::Remover,
+            _ => Program::Carrier,
+        };
     }
     if SHELLS.contains(&own) && has("OLDPWD") {
         return Program::Shell;

@@ -17,7 +17,7 @@ use models::recognise::Program;
 use nix::unistd::{AccessFlags, access};
 use observe::{Event, Place, Transfer};
 use thunk::trace::{Observed, Status, Touch, Uses, clean};
-use thunk::{Placeholder, real_place};
+use thunk::{Placeholder, is_made_up, real_place};
 
 use crate::recorder::Recorder;
 use crate::request::Exec;
@@ -34,20 +34,16 @@ pub struct Move {
 impl Move {
     /// What this program is to do, if it can but work once the file is there.
     pub fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
-        let [from, to] = operands(recorder, exec, "mv")? else { return None };
-        let [from, to] = [from, to].map(|name| {
-            let path = exec.invocation.absolute(name);
-            // Into a directory it would be put.
-            (is_name(name) && path.file_name().is_some() && !path.is_dir()).then_some(path)
-        });
-        let (from, to) = (from?, to?);
-        let directory = |path: &Path| {
-            let directory = path.parent()?;
+        let [from, to] = operands(recorder, exec, "mv", Program::Mover)? else { return None };
+        let [(from, left), (to, entered)] = [operand(recorder, exec, from)?, operand(recorder, exec, to)?];
+        // A link is not moved onto what it leads to; and into a directory it would be put.
+        let may_be = fs::symlink_metadata(&from).map_or(true, |file| file.is_file()) && !to.is_dir();
+        let device = |directory: &Path| {
             let may = access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
             fs::metadata(directory).ok().filter(|_| may).map(|metadata| metadata.dev())
         };
-        let is_same = real_place(&from).ok()? == real_place(&to).ok()?;
-        (!is_same && directory(&from)? == directory(&to)?).then_some(Self { from, to })
+        let is_same = left == entered && from.file_name() == to.file_name();
+        (may_be && !is_same && device(&left)? == device(&entered)?).then_some(Self { from, to })
     }
 
     /// Does it.
@@ -78,13 +74,12 @@ pub enum Carry {
 impl Carry {
     /// What this program is to do, if the recorder can do it.
     pub fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
-        if let Some(names) = operands(recorder, exec, "rm") {
+        if let Some(names) = operands(recorder, exec, "rm", Program::Remover) {
             let removes = |name: &OsString| {
-                let path = exec.invocation.absolute(name);
+                let (path, _) = operand(recorder, exec, name)?;
                 let may =
                     |file: io::Result<Metadata>| file.map_or_else(|e| is_gone(&e), |file| !file.is_dir());
-                (is_name(name) && path.file_name().is_some() && may(fs::symlink_metadata(&path)))
-                    .then_some(path)
+                may(fs::symlink_metadata(&path)).then_some(path)
             };
             return names.iter().map(removes).collect::<Option<_>>().map(Self::Remove);
         }
@@ -107,7 +102,7 @@ impl Carry {
                 recorder.placed.note(id, placeholder.output.thunk, vec![moved.to]);
                 let stood = if found { Uses::FOUND | Uses::AGAIN } else { Uses::MISSING | Uses::NEW };
                 let touches = vec![
-                    touch(&from, Uses::FOUND | Uses::MOVED_AWAY),
+                    touch(&from, Uses::FOUND | Uses::MOVED_AWAY | Uses::INPUT),
                     touch(&to, stood | Uses::MOVED_HERE | Uses::OUTPUT),
                 ];
                 recorder.did(id, &Event::Transferred(Transfer::Rename, from, to));
@@ -147,22 +142,31 @@ pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>) -> Observ
 }
 
 /// What follows `-f`, if the program is coreutils' of this name, and no library of others is in it that wants to see what it does.
-fn operands<'a>(recorder: &Recorder, exec: &'a Exec, called: &str) -> Option<&'a [OsString]> {
+fn operands<'a>(recorder: &Recorder, exec: &'a Exec, called: &str, known: Program) -> Option<&'a [OsString]> {
     let Invocation { program, argv, .. } = &exec.invocation;
     let [name, option, operands @ ..] = &argv[..] else { return None };
-    let base = |path: &Path| path.file_name() == Some(OsStr::new(called));
-    if !base(Path::new(name)) || option != "-f" {
+    let is_called = Path::new(name).file_name() == Some(OsStr::new(called));
+    if !is_called || option != "-f" {
         return None;
     }
     let facts = recorder.program(program, name).ok()?;
     let own = recorder.install.interceptor.as_os_str();
     let alone =
         exec.invocation.var("LD_PRELOAD").is_none_or(|list| environment::without_item(list, own).is_none());
-    (facts.program == Program::Carrier && base(&facts.real) && alone).then_some(operands)
+    (facts.program == known && alone).then_some(operands)
 }
 
-fn is_name(name: &OsStr) -> bool {
-    !name.as_bytes().starts_with(b"-") && !name.as_bytes().ends_with(b"/")
+/// The path that an operand names, and the real one of its directory: nothing where the process may find another file there than the
+/// recorder does, as below `/proc/self`, or the operand is none of a file.
+fn operand(recorder: &Recorder, exec: &Exec, name: &OsStr) -> Option<(PathBuf, PathBuf)> {
+    let path = exec.invocation.absolute(name);
+    let is_name = !name.as_bytes().starts_with(b"-") && !name.as_bytes().ends_with(b"/");
+    path.file_name().filter(|_| is_name)?;
+    let mut steps = recorder.steps();
+    let directory = steps.lead(path.parent()?).ok()?;
+    let is_elsewhere =
+        [&path, &directory].into_iter().chain(steps.footprint.links.keys()).any(|path| is_made_up(path));
+    (!is_elsewhere).then_some((path, directory))
 }
 
 /// `rm -f` takes these for what it wants.

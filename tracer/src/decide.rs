@@ -144,12 +144,10 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         _ => facts,
     };
     // A build driver goes on with other commands. What the kernel may refuse to execute the driver is to hear of itself.
-    let is_native = match &facts.executable {
-        Executable::Dynamic { interpreter } => interpreter.exists(),
-        Executable::Static => true,
-        _ => false,
-    };
-    let waits = exec.waits && is_native && recorder.defers && matches!(parent.role, Role::Make | Role::Ninja);
+    let waits = exec.waits
+        && is_native(&facts.executable)
+        && recorder.defers
+        && matches!(parent.role, Role::Make | Role::Ninja);
     if waits {
         pending();
     }
@@ -229,6 +227,15 @@ fn may_be_done(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
     recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja)
 }
 
+/// Will the kernel execute it?
+fn is_native(executable: &Executable) -> bool {
+    match executable {
+        Executable::Dynamic { interpreter } => interpreter.exists(),
+        Executable::Static => true,
+        _ => false,
+    }
+}
+
 /// Does itself what a program does that moves or removes files.
 fn carried(
     recorder: &Recorder,
@@ -239,7 +246,7 @@ fn carried(
     prints: Vec<u8>,
 ) -> Option<Answer> {
     let is_ours = || process::shares_files(exec.pid) && process::shares_user(exec.pid);
-    if facts.program != Program::Carrier || !is_ours() {
+    if !facts.program.is_carrier() || !is_native(&facts.executable) || !is_ours() {
         return None;
     }
     let carry = Carry::of(recorder, exec)?;
@@ -271,7 +278,7 @@ fn without_shell(
         return None;
     }
     let facts = recorder.program(program, inner.invocation.argv.first()?).ok()?;
-    if facts.program == Program::Carrier {
+    if facts.program.is_carrier() {
         return moves
             .is_empty()
             .then(|| carried(recorder, &inner, parent, &facts, command, prints))
@@ -298,12 +305,8 @@ fn without_shell(
         ..command.clone()
     };
     let answer = deferred(recorder, parent, command, prints, &moves);
-    for moved in &moves {
-        if let Err(why) = moved.make(recorder) {
-            return Some(Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {why}\n") });
-        }
-    }
-    Some(answer)
+    // What cannot be moved after all is for the shell, and for whom it starts to say so: what was deferred is deferred once more.
+    moves.iter().all(|moved| moved.make(recorder).is_ok()).then_some(answer)
 }
 
 /// A program that a tool runs for its own purposes, or that the recorder does.
@@ -603,7 +606,7 @@ fn carries(facts: &Facts, invocation: &Invocation) -> bool {
     ];
     let argument = |n: usize| invocation.argv.get(n).and_then(|a| a.to_str()).unwrap_or_default();
     match facts.program {
-        Program::Carrier => true,
+        program if program.is_carrier() => true,
         Program::CMake => argument(1) == "-E" && MOVES.contains(&argument(2)),
         _ => false,
     }

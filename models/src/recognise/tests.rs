@@ -91,10 +91,14 @@ fn builders_launchers_carriers_and_shells() {
     assert_is("/usr/bin/cmake", "cmake", Program::CMake);
     assert_is("/bin/sh", "sh", Program::Shell);
     assert_is("/bin/bash", "bash", Program::Shell);
-    for carrier in ["cp", "mv", "ln", "install", "touch", "chmod", "rm", "mkdir", "test", "[", "true", "echo"]
-    {
+    for carrier in ["cp", "ln", "install", "touch", "chmod", "mkdir", "test", "[", "true", "echo"] {
         assert_is(&format!("/usr/bin/{carrier}"), carrier, Program::Carrier);
     }
+    assert_is("/usr/bin/mv", "mv", Program::Mover);
+    assert_is("/usr/bin/rm", "rm", Program::Remover);
+    // Who makes a copy of it under that name does not want to remove anything.
+    assert_is("/usr/bin/true", "rm", Program::Carrier);
+    assert_eq!(both("/usr/bin/mv", "rm").unwrap().1, Program::Carrier);
     for reader in [
         "cat", "cmp", "ls", "stat", "grep", "sed", "sort", "head", "tee", "dd", "md5sum", "git", "python3",
         "perl",
@@ -206,9 +210,18 @@ proptest! {
 fn every_program_has_a_number_of_its_own() {
     for number in 0.. {
         let Some(program) = Program::numbered(number) else {
-            assert_eq!(number, 29);
+            assert_eq!(number, 31);
             break;
         };
         assert_eq!(program.number(), Some(number));
     }
+}
+
+#[test]
+fn what_is_remembered_is_forgotten_with_the_rules_of_either_file() {
+    let of = |bytes| fnv(0xcbf2_9ce4_8422_2325, bytes);
+    assert_ne!(RULES, of(include_bytes!("../recognise.rs")));
+    assert_ne!(RULES, of(include_bytes!("../elf.rs")));
+    // draft-eastlake-fnv, appendix C.
+    assert_eq!((of(b""), of(b"a")), (0xcbf2_9ce4_8422_2325, 0xaf63_dc4c_8601_ec8c));
 }

@@ -3,7 +3,7 @@
 //! they would have done or said is the same.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use tests::{Expect, TestSpace};
 
@@ -85,6 +85,10 @@ fn what_is_wrong_is_told_by_the_program() {
         "mv -f -x a.o b",
         "mv -f same.o a.o",
         "mv -f d e",
+        "mv -f tie a.o",
+        "mv -f tie b",
+        "cc -c a.c -o b.o; mv -f b.o tools/rm/b.o",
+        "tools/rm -f a.o",
         "rm -f d",
         "rm -f a.o d b",
         "rm -f a.o/",
@@ -103,6 +107,17 @@ fn what_is_wrong_is_told_by_the_program() {
         fs::create_dir(space.path("d")).unwrap();
         symlink("a.c", space.path("link")).unwrap();
         symlink("nowhere", space.path("dangling")).unwrap();
+        symlink("a.o", space.path("tie")).unwrap();
+        // A `rm` that the kernel cannot execute: there is no such loader.
+        fs::create_dir(space.path("tools")).unwrap();
+        let mut rm = fs::read("/bin/rm").unwrap();
+        for at in 0..rm.len() {
+            if rm[at..].starts_with(b"/ld-") {
+                rm[at + 1] = b'x';
+            }
+        }
+        fs::write(space.path("tools/rm"), rm).unwrap();
+        fs::set_permissions(space.path("tools/rm"), fs::Permissions::from_mode(0o755)).unwrap();
         space.write(
             "Makefile",
             format!("all: a.o\n\t@echo tried; {recipe}\na.o: a.c\n\t@cc -c a.c\n\t@ln a.o same.o\n"),
@@ -167,4 +182,42 @@ fn what_is_moved_from_a_directory_that_is_gone_is_forced() {
     let arguments = ["make", "--no-print-directory"];
     space.same_as_plain(&arguments, Expect { nothing_left: false, ..Expect::make(1) });
     assert!(space.path("c.o").exists() && !space.is_placeholder("c.o"));
+}
+
+#[test]
+fn paths_lead_where_they_lead_the_process() {
+    let space = TestSpace::with(&[
+        ("a.c", "int a;\n"),
+        ("Makefile", "all: a.o\n\t@$(MAKE) -C d\na.o: a.c\n\t@cc -c a.c; cp a.o c.o; cp a.o d/c.o\n"),
+        (
+            "d/Makefile",
+            "all:\n\trm -f /proc/self/cwd/f\n\t@echo g; rm -f ../here/g\n\tmv -f ../here/c.o /proc/self/cwd/m.o\n\
+             \tcc -c ../a.c -o n.o; mv -f n.o ../here/o.o\n",
+        ),
+    ]);
+    symlink("/proc/self/cwd", space.path("here")).unwrap();
+    for name in ["f", "g", "d/f", "d/g"] {
+        space.write(name, "");
+    }
+    space.same_as_plain(&["make", "--no-print-directory"], Expect { nothing_left: false, ..Expect::make(2) });
+    assert!(space.path("f").exists() && space.path("c.o").exists() && !space.path("d/f").exists());
+}
+
+#[test]
+fn a_name_is_not_a_program() {
+    let space = TestSpace::with(&[
+        ("a.c", "int a;\n"),
+        (
+            "Makefile",
+            "all: a.o\n\trm -f one\n\tcp /bin/true tools/rm\n\trm -f two\n\t@echo three; rm -f three\n\
+             \tcp /bin/mv tools/rm\n\trm -f four five\n\trm -f a.o b.o\na.o: a.c\n\tcc -c a.c\n",
+        ),
+    ]);
+    fs::create_dir(space.path("tools")).unwrap();
+    for name in ["one", "two", "three", "four"] {
+        space.write(name, "");
+    }
+    let path = format!("PATH={}:{}", space.path("tools").display(), std::env::var("PATH").unwrap());
+    space.same_as_plain(&["env", &path, "make"], Expect { nothing_left: false, ..Expect::make(1) });
+    assert!(space.path("two").exists() && space.path("five").exists() && space.path("b.o").exists());
 }

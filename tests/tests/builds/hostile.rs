@@ -389,6 +389,21 @@ fn a_build_of_another_user_does_what_that_user_may() {
     assert!(owner("b.o") != 0 && owner("ours/file") == 0);
 }
 
+#[test]
+fn what_may_not_be_moved_is_told_by_mv() {
+    let makefile = "all:\n\t-cc -c a.c -o common/a.o; mv -f common/a.o common/file\n";
+    let ordinary = Ordinary::new(&[("a.c", "int a;\n"), ("Makefile", makefile)]);
+    let common = ordinary.space.path("common");
+    fs::create_dir(&common).expect("our own folder");
+    ordinary.space.write("common/file", "");
+    set_mode(&common, 0o1777);
+    let plain = ordinary.run("make", &[]).ok();
+    let traced = ordinary.run("ggtrace", &["make"]).ok();
+    assert_eq!((traced.out(), traced.err()), (plain.out(), plain.err()));
+    ordinary.run("ggforce", &[]).ok();
+    is_elf(&ordinary.space, if Uid::effective().is_root() { "common/a.o" } else { "common/file" });
+}
+
 /// As `install -m 4711` makes programs, and `umask 777` everything.
 #[test]
 fn files_that_their_owner_must_not_read_are_forced() {
