@@ -2,28 +2,26 @@
 //! What becomes of a request: an exec is deferred or runs, an open waits until its file is there. Everything a command
 //! needs to find where it looks is forced before it starts; what it opens later asks again.
 
-use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use models::libraries::runtime_libraries;
 use models::recognise::{Builder, Executable, Program, redirection, strip_launcher};
-use models::{Invocation, Kind, Plan, Verdict, World as _};
-use thunk::has_no_content;
+use models::{Invocation, Kind, Plan, Verdict};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
 use crate::carry::{self, Carry, Move};
+use crate::carrying;
 use crate::context::{Role, Running};
 use crate::defer::{self, Deferred};
+use crate::needed::{Needed, is_unseen, needed, pending};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::shell::{self, Line};
-use crate::watch::{Begun, environment, file_clock};
+use crate::watch::{Begun, file_clock};
 use crate::{learned, process};
 
 /// What to tell the interceptor.
@@ -372,10 +370,7 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     // Without hooks nobody would tell where placeholders go.
     running.carries = recorder.sight != Sight::Tracer
         && !running.opaque
-        && carries(facts, &exec.invocation)
-        && !looks_into(facts, &exec.invocation)
-        && !owns_before_others(recorder, facts, &exec.invocation)
-        && !writes_through_links(facts, &exec.invocation);
+        && carrying::carries(recorder, facts, &exec.invocation);
     running.names = role != Role::Other || is_shell(recorder, facts);
     running.top = parent.top && !exec.spawned && first;
     // The script that the user ran by hand drives a build as make does.
@@ -591,160 +586,8 @@ fn runs_libtool(recorder: &Recorder, invocation: &Invocation) -> bool {
     })
 }
 
-/// Does the program only move files, so that placeholders may stay what they are?
-fn carries(facts: &Facts, invocation: &Invocation) -> bool {
-    const MOVES: [&str; 9] = [
-        "cmake_symlink_executable",
-        "cmake_symlink_library",
-        "copy",
-        "create_hardlink",
-        "create_symlink",
-        "remove",
-        "rename",
-        "rm",
-        "touch",
-    ];
-    let argument = |n: usize| invocation.argv.get(n).and_then(|a| a.to_str()).unwrap_or_default();
-    match facts.program {
-        program if program.is_carrier() => true,
-        Program::CMake => argument(1) == "-E" && MOVES.contains(&argument(2)),
-        _ => false,
-    }
-}
-
-/// Does a program that mostly moves files look into them this time? `install -C` leaves alone what is the same already, `test -s` asks for a
-/// size, and what is copied onto a pipe or a device is read there.
-fn looks_into(facts: &Facts, invocation: &Invocation) -> bool {
-    let arguments = invocation.argv.get(1..).unwrap_or_default();
-    let called = facts.real.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let compares = |argument: &OsString| match argument.as_bytes() {
-        [b'-', b'-', name @ ..] => name.starts_with(b"c") && b"compare".starts_with(name),
-        [b'-', letters @ ..] => letters.contains(&b'C'),
-        _ => false,
-    };
-    let is_stream = |path: &Path| {
-        let leads_to_one = |to: std::fs::Metadata| !to.is_file() && !to.is_dir();
-        path != Path::new("/dev/null")
-            && (has_no_content(path) || std::fs::metadata(path).is_ok_and(leads_to_one))
-    };
-    let last = arguments.iter().rfind(|argument| !argument.as_bytes().starts_with(b"-"));
-    called == "install" && arguments.iter().any(compares)
-        || ["test", "["].contains(&called) && arguments.iter().any(|argument| argument == "-s")
-        || last.is_some_and(|to| is_stream(&invocation.absolute(to)))
-}
-
-/// Does the program give files an owner or a mode, with another preloaded library beside ours? Such a library may remember what
-/// they are given by their inode, as fakeroot's does, and the file behind a placeholder has another one.
-fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> bool {
-    const GIVES: [&str; 5] = ["chgrp", "chmod", "chown", "cp", "install"];
-    let own = recorder.install.interceptor.as_os_str();
-    facts.program == Program::Carrier
-        && facts.real.file_name().is_some_and(|name| GIVES.iter().any(|gives| name == *gives))
-        && invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
-}
-
-/// Is it a `cp` onto a file that has several names? What it writes is seen under all of them, and nobody knows these: a placeholder
-/// would stay there.
-fn writes_through_links(facts: &Facts, invocation: &Invocation) -> bool {
-    if facts.program != Program::Carrier || facts.real.file_name().is_none_or(|name| name != "cp") {
-        return false;
-    }
-    let operands: Vec<&OsString> =
-        invocation.argv.iter().skip(1).filter(|a| !a.as_bytes().starts_with(b"-")).collect();
-    let has_others = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.nlink() > 1);
-    // The last one, or the directory that an option names, wherever it stands.
-    operands.iter().enumerate().any(|(number, to)| {
-        let to = invocation.absolute(to);
-        let into = |from: &&OsString| Path::new(from).file_name().map(|name| to.join(name));
-        number + 1 == operands.len() && has_others(&to)
-            || to.is_dir() && operands.iter().filter_map(into).any(|path| has_others(&path))
-    })
-}
-
-/// Is it one of the small tools that cmake has in it, but for those that only start others? They look at what they are given, as
-/// `compare_files` and `copy_if_different` at sizes before anything else.
-fn is_tool_of_cmake(invocation: &Invocation) -> bool {
-    const STARTS_OTHERS: [&str; 4] = ["__run_co_compile", "chdir", "env", "time"];
-    let argument = |n: usize| invocation.argv.get(n).and_then(|a| a.to_str()).unwrap_or_default();
-    argument(1) == "-E" && !STARTS_OTHERS.contains(&argument(2))
-}
-
 fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {
     let foreign = if *executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
     let carry = if carries { reply_flags::CARRY } else { 0 };
     foreign | carry | if names { reply_flags::NAMES } else { 0 }
-}
-
-/// Does the program open files without anybody being asked first?
-fn is_unseen(recorder: &Recorder, executable: &Executable) -> bool {
-    match executable {
-        Executable::Static => !recorder.sight.is_complete(),
-        // Calls of another architecture are noticed, but not understood.
-        Executable::Foreign => true,
-        _ => false,
-    }
-}
-
-/// All placeholders that this recording knows of.
-fn pending(recorder: &Recorder) -> Vec<PathBuf> {
-    recorder.placeholders(recorder.outputs().iter().map(PathBuf::as_path))
-}
-
-/// The placeholders that a command needs.
-#[derive(Default)]
-struct Needed {
-    /// Before it starts.
-    now: Vec<PathBuf>,
-    /// Are there others on its command line, for which it waits when it looks at them?
-    waits: bool,
-}
-
-/// The placeholders that a command which runs will look at where no hook can wait for them, and those that it most likely
-/// opens: forced together, in parallel. If it is given a dependency file, it is not likely to open the object that it is of, though it may be given
-/// that as well.
-fn needed(recorder: &Recorder, facts: &Facts, invocation: &Invocation, disposition: Disposition) -> Needed {
-    let mut paths = Vec::new();
-    match &facts.executable {
-        Executable::Script { interpreter, .. } => paths.push(interpreter.clone()),
-        // Nobody sees what it opens: everything that is pending must be there, unless it only starts others.
-        _ if is_unseen(recorder, &facts.executable) && !matches!(facts.program, Program::Builder(_)) => {
-            paths.extend(pending(recorder));
-        }
-        Executable::Dynamic { .. } => {
-            // ld.so opens libraries before any hook exists.
-            let library_path = invocation.var("LD_LIBRARY_PATH").filter(|v| !v.is_empty());
-            if (facts.has_search_path || library_path.is_some())
-                && let Ok(content) = recorder.read(&facts.real)
-            {
-                paths.extend(runtime_libraries(
-                    &content,
-                    &facts.real,
-                    library_path,
-                    &invocation.cwd,
-                    recorder,
-                ));
-            }
-        }
-        _ => {}
-    }
-    let reads_arguments = match facts.program {
-        Program::Shell | Program::Libtool | Program::Builder(_) => false,
-        Program::CMake => is_tool_of_cmake(invocation),
-        _ => disposition != Disposition::Deferred,
-    };
-    let mut waits = false;
-    if reads_arguments {
-        let named = invocation.argv.iter().skip(1).map(|a| invocation.absolute(a)).collect::<Vec<_>>();
-        let can_wait =
-            recorder.sight != Sight::Tracer && matches!(facts.executable, Executable::Dynamic { .. });
-        let first = recorder.early.among(&named);
-        waits = can_wait && !first.is_empty();
-        paths.extend(if waits { first } else { named });
-    }
-    if owns_before_others(recorder, facts, invocation) {
-        // In directories, too.
-        let named: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-        paths.extend(recorder.outputs().into_iter().filter(|path| named.iter().any(|n| path.starts_with(n))));
-    }
-    Needed { now: recorder.placeholders(paths.iter().map(PathBuf::as_path)), waits }
 }

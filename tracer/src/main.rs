@@ -3,6 +3,7 @@
 //! and placeholders stand for its outputs until `ggforce` computes them.
 
 mod carry;
+mod carrying;
 mod context;
 mod decide;
 mod defer;
@@ -18,6 +19,7 @@ mod judge;
 mod learned;
 mod log;
 mod looks;
+mod needed;
 mod placing;
 mod process;
 mod programs;
