@@ -14,6 +14,7 @@ use crate::session::Session;
 use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_PATH, PATH_MAX, five};
 use crate::text::Text;
 use wire::log::{MAX_STRING, bits, kind};
+use wire::request_flags;
 
 /// Makes a call about one path. `next` is the C library's function.
 ///
@@ -29,7 +30,7 @@ pub(crate) unsafe fn one(
     args: [usize; 5],
 ) -> Result<isize, Errno> {
     if session.wants_facts() && matches!(number, nr::NEWFSTATAT | nr::STATX) {
-        prepare(session, at.0, at.1, 0)?;
+        prepare(session, at.0, at.1, request_flags::LOOK)?;
     }
     let Some(log) = Log::ready(session) else { return Ok(next()) };
     // SAFETY: as the caller promises.

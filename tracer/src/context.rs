@@ -63,6 +63,11 @@ pub struct Running {
     pub carries: bool,
     /// Does it read directories for nothing but the names in them?
     pub names: bool,
+    /// Id of the program that started it.
+    pub above: u32,
+    /// Was something deferred that it started, or what it started? Then it drives a build, whatever it is, and looks at files to see how old they
+    /// are.
+    pub starts_deferred: bool,
     /// Id of the command that it belongs to: what it does is on that command's record.
     pub group: u32,
     /// Does somebody listen to what it prints? Then nothing that it starts is deferred on its word.
@@ -83,6 +88,8 @@ impl Running {
             top: true,
             carries: false,
             names: false,
+            above: 0,
+            starts_deferred: false,
             group: 0,
             captured: false,
             audience: vec![sink(&fds[1]), sink(&fds[2])],
@@ -145,6 +152,8 @@ impl Running {
             top: false,
             carries: false,
             names: false,
+            above: 0,
+            starts_deferred: false,
             group,
             captured,
             audience,

@@ -191,13 +191,15 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     }
     let is_command = running.is_command(&parent);
     let drives = running.drives;
-    command.id = recorder.start(&parent, running);
+    // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
+    let minds_sizes = !carries && !names && facts.program != Program::CMake;
+    command.id = recorder.start(exec.parent, &parent, running);
     let needed = if carries {
         Needed::default()
     } else {
         needed(recorder, &facts, &exec.invocation, command.disposition)
     };
-    let asks = if needed.waits { reply_flags::FACTS } else { 0 };
+    let asks = if needed.waits || minds_sizes { reply_flags::FACTS } else { 0 };
     let mut answer =
         Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) | asks };
     if waits && !needed.now.is_empty() {
@@ -248,7 +250,7 @@ fn carried(
         return None;
     }
     let carry = Carry::of(recorder, exec)?;
-    let id = recorder.start(parent, parent.start(Role::Other, None));
+    let id = recorder.start(exec.parent, parent, parent.start(Role::Other, None));
     let touches = carry.make(recorder, id)?;
     let Invocation { program, argv, cwd, .. } = exec.invocation.clone();
     let took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
@@ -328,7 +330,7 @@ fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> Answ
     let mut running = parent.start(Role::Other, exec.fds.as_ref());
     running.opaque = is_opaque(&executable);
     running.names = true;
-    let command = recorder.start(parent, running);
+    let command = recorder.start(exec.parent, parent, running);
     enter(recorder, exec, command);
     Answer::Run { command, flags }
 }
@@ -346,7 +348,8 @@ fn deferred(
     prints: Vec<u8>,
     moved: &[Move],
 ) -> Answer {
-    command.id = recorder.start(parent, parent.start(Role::Other, None));
+    command.id = recorder.start(command.parent, parent, parent.start(Role::Other, None));
+    recorder.starts_deferred(command.parent);
     command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
     recorder.watch.obstacle(parent.group, Observed::PART_DEFERRED);
     if let Err(error) = recorder.record(&command) {

@@ -245,8 +245,9 @@ impl Recorder {
         found.unwrap_or_else(|| commands[0].start(crate::context::Role::Tool, None))
     }
 
-    /// A new program that `parent` executes; tells its id.
-    pub fn start(&self, parent: &Running, mut running: Running) -> u32 {
+    /// A new program that `parent` executes, whose id is `above`; tells its own.
+    pub fn start(&self, above: u32, parent: &Running, mut running: Running) -> u32 {
+        running.above = above;
         let mut commands = lock(&self.commands);
         let id = commands.len() as u32;
         if running.is_command(parent) {
@@ -255,6 +256,16 @@ impl Recorder {
         self.watch.belongs(id, running.group, running.opaque);
         commands.push(running);
         id
+    }
+
+    /// A command was deferred that this program started.
+    pub fn starts_deferred(&self, program: u32) {
+        let mut commands = lock(&self.commands);
+        let mut id = program;
+        while let Some(running) = commands.get_mut(id as usize).filter(|running| !running.starts_deferred) {
+            running.starts_deferred = true;
+            id = running.above;
+        }
     }
 
     /// Adds a command to the trace.

@@ -29,6 +29,8 @@ pub enum Request {
         pid: u32,
         /// Id of the command that this is part of, as it says itself.
         command: u32,
+        /// It is not opened yet, only asked about.
+        looks: bool,
     },
     /// Something stands at a new path.
     Placed {
@@ -142,7 +144,8 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
             })))
         }
         request_kind::OPEN => {
-            Ok(Request::Open { path: cwd.join(path), pid: head.pid, command: head.command })
+            let looks = head.flags & request_flags::LOOK != 0;
+            Ok(Request::Open { path: cwd.join(path), pid: head.pid, command: head.command, looks })
         }
         request_kind::UNDO => Ok(Request::Undo { command: head.command }),
         request_kind::PLACED => {

@@ -115,9 +115,14 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
             };
             decide::exec(recorder, &Arc::new(*exec), &pending)
         }
-        Request::Open { path, pid, command } => {
+        Request::Open { path, pid, command, looks } => {
             let pid = peer(stream).unwrap_or(pid);
-            decide::open(recorder, pid, command_of(recorder, pid, command), &path)
+            let command = command_of(recorder, pid, command);
+            if looks && recorder.command(command).starts_deferred {
+                Answer::Run { command: 0, flags: 0 }
+            } else {
+                decide::open(recorder, pid, command, &path)
+            }
         }
         Request::Undo { command } => {
             recorder.placed.take_back(command);

@@ -108,6 +108,8 @@ pub mod request_flags {
     pub const DIRECTORY: u32 = 4;
     /// `OPEN`: the file is about to be changed in place (opened for writing without truncation).
     pub const WRITE: u32 = 8;
+    /// `OPEN`: the program has asked about the file, for its size say, and may never open it.
+    pub const LOOK: u32 = 128;
     /// `EXEC`: the process will make the call marked, so that the kernel does not ask about it.
     pub const MARKED: u32 = 16;
     /// `EXEC`: the payload begins with the other descriptors that the program will have, below [`super::MAX_DESCRIPTOR`]. Not told where they are many.
@@ -145,7 +147,8 @@ pub mod reply_flags {
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
     pub const NAMES: u32 = 16;
-    /// Files on its command line may be placeholders still: what it asks about is forced, as what it opens is.
+    /// What it asks about is forced, as what it opens is: files on its command line may be placeholders still, or it is none of those that look at files
+    /// to see whether they are there, or how old they are.
     pub const FACTS: u32 = 8;
 }
 

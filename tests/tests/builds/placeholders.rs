@@ -150,6 +150,29 @@ fn a_forced_blob_cannot_be_changed_through_the_tree() {
     assert!(space.read("a.o") == good, "the store's copy was changed through the tree");
 }
 
+/// By names that are neither arguments nor come from a directory that was read.
+#[test]
+fn who_asks_for_a_size_is_told_the_right_one() {
+    let space = space();
+    space
+        .write("sizes.pl", "while (<STDIN>) { chomp; print \"$_ \", -s $_, \"\\n\" } print +(stat 'a.o')[7]");
+    let script = "gcc -g -c a.c -o a.o; gcc -g -c a.c -o b.o; echo b.o | perl sizes.pl >sizes";
+    space.script_same_as_plain(script, 2);
+}
+
+/// Whatever drives a build looks at what was made, to see that it is there and how old it is.
+#[test]
+fn a_build_driver_of_its_own_kind_forces_nothing_by_looking() {
+    let space = space();
+    space.write(
+        "build.pl",
+        "for (1, 2) { system('gcc', '-c', 'a.c') == 0 or die; -e 'a.o' && -s 'a.o' or die }\n",
+    );
+    space.ggtrace(&["perl", "build.pl"]).ok();
+    assert!(space.is_placeholder("a.o"));
+    assert_eq!(space.force_all().run, 1);
+}
+
 /// Tells the sizes of the files in a directory, which the C library reads.
 const SIZES: &str = r#"
 #include <dirent.h>
