@@ -75,7 +75,8 @@ impl Fact {
     }
 }
 
-fn outputs(reduction: &Reduction) -> BTreeSet<ObjectName> {
+/// What a thunk gives, each content once.
+pub fn outputs(reduction: &Reduction) -> BTreeSet<ObjectName> {
     reduction.outputs.iter().map(|output| output.value).collect()
 }
 

@@ -6,7 +6,7 @@
 //! who computes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::backend::{Answer, Around, Backend, Forcing};
-use crate::fact::Fact;
+use crate::fact::{self, Fact};
 use crate::home::Home;
 use crate::remembered::Remembered;
 
@@ -236,8 +236,7 @@ impl Sharing {
                 self.store.put(name.kind(), &content)?;
             }
         }
-        let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-        let values: Vec<ObjectName> = values.into_iter().collect();
+        let values: Vec<ObjectName> = fact::outputs(&reduction).into_iter().collect();
         if !self.bring_home(thunk, &values).await? {
             self.absent.borrow_mut().insert(*thunk);
             return Ok(None);
@@ -344,8 +343,8 @@ impl Sharing {
         if self.there.borrow().has(&key) {
             return Ok(());
         }
-        let values: BTreeSet<ObjectName> = reduction.outputs.iter().map(|output| output.value).collect();
-        self.store_objects(&values.into_iter().collect::<Vec<_>>(), false).await?;
+        let values: Vec<ObjectName> = fact::outputs(reduction).into_iter().collect();
+        self.store_objects(&values, false).await?;
         self.storage.put(&key, Fact::of(&self.store, reduction).encode()).await?;
         self.there.borrow_mut().add(&key);
         Ok(())

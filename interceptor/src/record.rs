@@ -29,10 +29,15 @@ pub(crate) unsafe fn one(
     number: usize,
     args: [usize; 5],
 ) -> Result<isize, Errno> {
-    if session.wants_facts() && matches!(number, nr::NEWFSTATAT | nr::STATX) {
+    let log = Log::ready(session);
+    // Nearly all programs want facts, and in most recordings of configure scripts there is nothing to wait for.
+    if session.wants_facts()
+        && matches!(number, nr::NEWFSTATAT | nr::STATX)
+        && log.as_ref().is_none_or(Log::has_placeholders)
+    {
         prepare(session, at.0, at.1, request_flags::LOOK)?;
     }
-    let Some(log) = Log::ready(session) else { return Ok(next()) };
+    let Some(log) = log else { return Ok(next()) };
     // SAFETY: as the caller promises.
     let result = unsafe { sys::marked(number, args) };
     if result == Err(Errno::NOSYS) {

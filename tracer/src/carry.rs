@@ -19,9 +19,9 @@ use observe::{Event, Place, Transfer};
 use thunk::trace::{Observed, Status, Touch, Uses, clean};
 use thunk::{Placeholder, is_made_up, real_place};
 
+use crate::carrying::has_others_preloaded;
 use crate::recorder::Recorder;
 use crate::request::Exec;
-use crate::watch::environment;
 
 /// `mv -f`: what Automake has the shell do with a dependency file once it is complete.
 pub struct Move {
@@ -150,10 +150,7 @@ fn operands<'a>(recorder: &Recorder, exec: &'a Exec, called: &str, known: Progra
         return None;
     }
     let facts = recorder.program(program, name).ok()?;
-    let own = recorder.install.interceptor.as_os_str();
-    let alone =
-        exec.invocation.var("LD_PRELOAD").is_none_or(|list| environment::without_item(list, own).is_none());
-    (facts.program == known && alone).then_some(operands)
+    (facts.program == known && !has_others_preloaded(recorder, &exec.invocation)).then_some(operands)
 }
 
 /// The path that an operand names, and the real one of its directory: nothing where the process may find another file there than the

@@ -69,10 +69,15 @@ fn looks_into(facts: &Facts, invocation: &Invocation) -> bool {
 /// they are given by their inode, as fakeroot's does, and the file behind a placeholder has another one.
 pub fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> bool {
     const GIVES: [&str; 5] = ["chgrp", "chmod", "chown", "cp", "install"];
-    let own = recorder.install.interceptor.as_os_str();
     facts.program == Program::Carrier
         && facts.real.file_name().is_some_and(|name| GIVES.iter().any(|gives| name == *gives))
-        && invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
+        && has_others_preloaded(recorder, invocation)
+}
+
+/// Is another preloaded library in it than ours?
+pub fn has_others_preloaded(recorder: &Recorder, invocation: &Invocation) -> bool {
+    let own = recorder.install.interceptor.as_os_str();
+    invocation.var("LD_PRELOAD").is_some_and(|list| environment::without_item(list, own).is_some())
 }
 
 /// Is it a `cp` onto a file that has several names? What it writes is seen under all of them, and nobody knows these: a placeholder
