@@ -137,6 +137,10 @@ mod tests {
         agree();
         fs::remove_file(&b).unwrap();
         agree();
-        assert!(known.of(&exec(None)).len() > fds[0] as usize, "looked for where they were not told");
+        // Where they were not told they are looked for: those that an exec leaves open.
+        let stays = nix::unistd::dup(&folder).unwrap(); // dup(2): without O_CLOEXEC
+        let shown = known.of(&exec(None));
+        assert_eq!(shown[stays.as_raw_fd() as usize], directory.path().to_str().unwrap());
+        assert!(shown.get(fds[3] as usize).is_none_or(String::is_empty), "one that the exec closes");
     }
 }
