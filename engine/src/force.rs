@@ -141,9 +141,7 @@ impl Engine<'_> {
             self.waiting.entry(thunk).or_default().push(target);
             ready.push(thunk);
         }
-        for name in ready {
-            self.place(&name);
-        }
+        self.place(&ready);
         Ok(ids)
     }
 
@@ -312,19 +310,24 @@ impl Engine<'_> {
 
     /// Puts in place what waits for that.
     fn place_due(&mut self) {
-        std::mem::take(&mut self.due).iter().for_each(|name| self.place(name));
+        let due = std::mem::take(&mut self.due);
+        self.place(&due);
     }
 
-    /// Puts the outputs of a reduced thunk where their placeholders stand.
-    fn place(&mut self, name: &ObjectName) {
-        let Some(reduction) = self.reductions.get(name) else { return };
-        for target in self.waiting.remove(name).unwrap_or_default() {
-            let output = reduction.output(target.output.output.as_deref());
-            if let Err(error) = self.placer.put(&target, output) {
-                self.summary.unplaced += 1;
-                self.progress.say(&format!("{}: {error:#}", target.path.display()));
+    /// Puts the outputs of those of the thunks that are reduced where their placeholders stand.
+    fn place(&mut self, thunks: &[ObjectName]) {
+        let mut all = Vec::new();
+        for name in thunks {
+            let Some(reduction) = self.reductions.get(name) else { continue };
+            for target in self.waiting.remove(name).unwrap_or_default() {
+                let output = reduction.output(target.output.output.as_deref());
+                all.push((target, output));
             }
         }
+        self.placer.put_all(&all, |target, error| {
+            self.summary.unplaced += 1;
+            self.progress.say(&format!("{}: {error:#}", target.path.display()));
+        });
     }
 }
 

@@ -7,13 +7,20 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io::{Read as _, Write as _};
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, available_parallelism};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use thunk::{AtomicFile, FileFacts, Hasher, OutputRef, Placeholder, ReducedOutput, Standing, Store};
+
+/// A thread for fewer targets is not worth starting.
+const FEW: usize = 16;
 
 /// Where a result is to be put.
 #[derive(Clone, Debug)]
@@ -54,50 +61,81 @@ impl<'a> Placer<'a> {
         Self { store, linked: HashMap::new() }
     }
 
-    /// Replaces the placeholder by the output; `None` removes it, where the command does not write the file. Nothing
-    /// happens if something else stands there by now.
-    ///
-    /// # Errors
-    /// The file cannot be written (the placeholder stays), or the store's object is damaged.
-    pub fn put(&mut self, target: &Target, output: Option<&ReducedOutput>) -> Result<()> {
-        let path = &target.path;
-        if let Place::Anything { modified, umask } = target.place {
-            // An output that the command does not always write, and did not.
-            let Some(output) = output else { return Ok(()) };
-            return place_value(self.store, path, output, modified, umask);
+    /// Replaces placeholders by outputs, with all processors: nearly all of it is copying. `None` removes one, where the command does not
+    /// write the file. Nothing happens where something else stands by now. `failed` is told of each file that cannot be written, whose placeholder
+    /// stays, and of objects in the store that are damaged.
+    pub fn put_all(
+        &mut self,
+        all: &[(Target, Option<&ReducedOutput>)],
+        mut failed: impl FnMut(&Target, &anyhow::Error),
+    ) {
+        let store = self.store;
+        let mut take = |(target, output): &(Target, Option<&ReducedOutput>), step: Result<Step>| {
+            if let Err(error) = step.and_then(|step| self.take(target, *output, step)) {
+                failed(target, &error);
+            }
+        };
+        let threads = available_parallelism().map_or(1, NonZero::get).min(all.len() / FEW);
+        if threads < 2 {
+            return all.iter().for_each(|one| take(one, prepare(store, &one.0, one.1)));
         }
-        let Some(standing) = Standing::at(path)?.filter(|there| there.placeholder.output == target.output)
-        else {
-            return Ok(());
-        };
-        let Some(output) = output else {
-            return std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
-        };
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            // Each step that waits there has two files open.
+            let (send, steps) = sync_channel(threads);
+            for _ in 0..threads {
+                let (send, next) = (send.clone(), &next);
+                scope.spawn(move || {
+                    while let Some(one) = all.get(next.fetch_add(1, Relaxed)) {
+                        if send.send((one, prepare(store, &one.0, one.1))).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(send);
+            // One after the other: a directory gets the time back that it had before each.
+            steps.into_iter().for_each(|(one, step)| take(one, step));
+        });
+    }
+
+    fn take(&mut self, target: &Target, output: Option<&ReducedOutput>, step: Step) -> Result<()> {
+        let path = &target.path;
+        match (step, output) {
+            (Step::Done, _) => Ok(()),
+            (Step::Replace(standing, file), Some(output)) => self.replace(target, output, &standing, file),
+            (Step::Replace(..), None) => {
+                std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        target: &Target,
+        output: &ReducedOutput,
+        standing: &Standing,
+        file: Option<AtomicFile>,
+    ) -> Result<()> {
+        let path = &target.path;
         let metadata = &standing.metadata;
         let key = (metadata.dev(), metadata.ino(), target.output.clone());
         let directory = path.parent().unwrap_or(Path::new("/"));
-        if let Some((first, placed)) = self.linked.get(&key)
-            && let Ok(file) = AtomicFile::link_in(directory, first)
-            && file.file().metadata()?.ino() == *placed
-        {
+        if let Some((first, placed)) = self.linked.get(&key) {
+            // Before anything gets a name there.
             let age = Age::of(directory);
-            file.commit(path)?;
-            age.inspect(Age::restore);
-            return Ok(());
+            if let Ok(file) = AtomicFile::link_in(directory, first)
+                && file.file().metadata()?.ino() == *placed
+            {
+                file.commit(path)?;
+                age.inspect(Age::restore);
+                return Ok(());
+            }
         }
-        let mode = metadata.mode() & 0o7777;
-        let mut file = AtomicFile::nameless_in(directory, mode & 0o777)?;
-        copy(self.store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
-        let placed = file.file().metadata()?;
-        if (metadata.uid(), metadata.gid()) != (placed.uid(), placed.gid()) {
-            // Who may not give it away has not given the placeholder away either: somebody else has.
-            let _ = fchown(file.file(), Some(metadata.uid()), Some(metadata.gid()));
-        }
-        if placed.mode() & 0o7777 != mode {
-            file.file().set_permissions(Permissions::from_mode(mode))?;
-        }
-        let times = FileTimes::new().set_accessed(metadata.accessed()?).set_modified(metadata.modified()?);
-        file.file().set_times(times)?;
+        let file = match file {
+            Some(file) => file,
+            None => written(self.store, path, output, metadata)?,
+        };
         // The build may go on while this runs: it renames, touches or links placeholders.
         let age = Age::of(directory);
         let mut replaced = None;
@@ -120,6 +158,52 @@ impl<'a> Placer<'a> {
         }
         Ok(())
     }
+}
+
+/// What is still to be done about a target.
+enum Step {
+    Done,
+    /// This placeholder goes: for this file, if it is written already.
+    Replace(Box<Standing>, Option<AtomicFile>),
+}
+
+/// All that can be done before anything changes in the tree, but for results that do not stand where a placeholder does: these are put.
+fn prepare(store: &Store, target: &Target, output: Option<&ReducedOutput>) -> Result<Step> {
+    let path = &target.path;
+    if let Place::Anything { modified, umask } = target.place {
+        // An output that the command does not always write, and did not.
+        let Some(output) = output else { return Ok(Step::Done) };
+        return place_value(store, path, output, modified, umask).map(|()| Step::Done);
+    }
+    let Some(standing) = Standing::at(path)?.filter(|there| there.placeholder.output == target.output) else {
+        return Ok(Step::Done);
+    };
+    let metadata = &standing.metadata;
+    // One with several names may become a name of what stands at another one.
+    let file = match output {
+        Some(output) if metadata.nlink() == 1 => Some(written(store, path, output, metadata)?),
+        _ => None,
+    };
+    Ok(Step::Replace(Box::new(standing), file))
+}
+
+/// The output, to be put where a placeholder stands that looks like this.
+fn written(store: &Store, path: &Path, output: &ReducedOutput, as_is: &Metadata) -> Result<AtomicFile> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mode = as_is.mode() & 0o7777;
+    let mut file = AtomicFile::nameless_in(directory, mode & 0o777)?;
+    copy(store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
+    let placed = file.file().metadata()?;
+    if (as_is.uid(), as_is.gid()) != (placed.uid(), placed.gid()) {
+        // Who may not give it away has not given the placeholder away either: somebody else has.
+        let _ = fchown(file.file(), Some(as_is.uid()), Some(as_is.gid()));
+    }
+    if placed.mode() & 0o7777 != mode {
+        file.file().set_permissions(Permissions::from_mode(mode))?;
+    }
+    let times = FileTimes::new().set_accessed(as_is.accessed()?).set_modified(as_is.modified()?);
+    file.file().set_times(times)?;
+    Ok(file)
 }
 
 /// What was done to a placeholder since it was looked at is done to the file that takes its place. Tells that one's inode.
@@ -214,6 +298,12 @@ mod tests {
 
     use super::*;
 
+    fn put(placer: &mut Placer<'_>, target: &Target, output: Option<&ReducedOutput>) -> Result<(), String> {
+        let mut result = Ok(());
+        placer.put_all(&[(target.clone(), output)], |_, error| result = Err(format!("{error:#}")));
+        result
+    }
+
     #[test]
     fn a_result_takes_the_place_mode_and_time_of_its_placeholder() {
         let dir = tempfile::tempdir().unwrap();
@@ -231,19 +321,19 @@ mod tests {
         let target = Target { path: path.clone(), output, place: Place::Placeholder };
         let mut placer = Placer::new(&store);
         let reduced = ReducedOutput { path: "/a.o".into(), value, executable: false };
-        placer.put(&target, Some(&reduced)).unwrap();
+        put(&mut placer, &target, Some(&reduced)).unwrap();
         let after = std::fs::metadata(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"object code");
         assert_eq!((before.mtime_nsec(), before.mode()), (after.mtime_nsec(), after.mode()));
         // Nothing is done to what is no longer that placeholder.
         std::fs::write(&path, "edited").unwrap();
-        placer.put(&target, Some(&reduced)).unwrap();
-        placer.put(&target, None).unwrap();
+        put(&mut placer, &target, Some(&reduced)).unwrap();
+        put(&mut placer, &target, None).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"edited");
         // A damaged object is not used.
         std::fs::write(&path, &text).unwrap();
         std::fs::write(store.find(&value).unwrap(), "object Code").unwrap();
-        assert!(placer.put(&target, Some(&reduced)).is_err());
+        assert!(put(&mut placer, &target, Some(&reduced)).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), text);
     }
 
@@ -263,7 +353,7 @@ mod tests {
             if let Some(before) = before {
                 std::fs::write(&path, before).unwrap();
             }
-            placer.put(&target, Some(&reduced)).unwrap();
+            put(&mut placer, &target, Some(&reduced)).unwrap();
             let metadata = std::fs::metadata(&path).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"program");
             assert_eq!((metadata.mode() & 0o7777, metadata.modified().unwrap()), (0o750, modified));
@@ -271,8 +361,8 @@ mod tests {
         // What is right already keeps its time; an output that was not written changes nothing.
         File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         reduced.executable = false;
-        placer.put(&target, Some(&reduced)).unwrap();
-        placer.put(&target, None).unwrap();
+        put(&mut placer, &target, Some(&reduced)).unwrap();
+        put(&mut placer, &target, None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), SystemTime::UNIX_EPOCH);
     }
 
@@ -292,9 +382,57 @@ mod tests {
         let mut placer = Placer::new(&store);
         for name in ["git", "git-add"] {
             let target = Target { path: root.join(name), output: output.clone(), place: Place::Placeholder };
-            placer.put(&target, Some(&reduced)).unwrap();
+            put(&mut placer, &target, Some(&reduced)).unwrap();
         }
         let [a, b] = ["git", "git-add"].map(|name| std::fs::metadata(root.join(name)).unwrap());
         assert_eq!((a.ino(), a.nlink(), a.len()), (b.ino(), 2, 7));
+    }
+
+    #[test]
+    fn many_are_put_at_once_as_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let store = Store::open(&root.join("s")).unwrap();
+        let count = FEW * 8;
+        let outputs: Vec<ReducedOutput> = (0..count)
+            .map(|number| {
+                let text = number.to_string().repeat(1000);
+                let value = store.put(ObjectKind::Value, text.as_bytes()).unwrap();
+                ReducedOutput { path: number.to_string().into(), value, executable: false }
+            })
+            .collect();
+        std::fs::remove_file(store.find(&outputs[5].value).unwrap()).unwrap();
+        let mut all = Vec::new();
+        for (number, reduced) in outputs.iter().enumerate() {
+            let thunk = ObjectName::of(ObjectKind::Thunk, &number.to_ne_bytes());
+            let output = OutputRef { thunk, output: None };
+            let text = Placeholder { output: output.clone(), store: store.root().into() };
+            let place = |name: String| Target {
+                path: root.join(name),
+                output: output.clone(),
+                place: Place::Placeholder,
+            };
+            let (target, other) = (place(number.to_string()), place(format!("{number}-too")));
+            std::fs::write(&target.path, text.encode(Path::new("/gg")).unwrap()).unwrap();
+            if number % 3 == 0 {
+                std::fs::hard_link(&target.path, &other.path).unwrap();
+                all.push((other, Some(reduced)));
+            }
+            all.push((target, Some(reduced)));
+        }
+        let modified = || std::fs::metadata(&root).unwrap().modified().unwrap();
+        let before = modified();
+        let mut failed = Vec::new();
+        Placer::new(&store).put_all(&all, |target, _| failed.push(target.path.clone()));
+        assert_eq!(failed, [root.join("5")]);
+        for number in (0..count).filter(|number| *number != 5) {
+            let path = root.join(number.to_string());
+            assert_eq!(std::fs::read(&path).unwrap(), number.to_string().repeat(1000).as_bytes());
+            if number % 3 == 0 {
+                let other = std::fs::metadata(root.join(format!("{number}-too"))).unwrap();
+                assert_eq!(other.ino(), std::fs::metadata(&path).unwrap().ino(), "{number}");
+            }
+        }
+        assert_eq!(modified(), before);
     }
 }
