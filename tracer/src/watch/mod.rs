@@ -1,128 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which process belongs to which command, and what each command has done so far. Takes events from whatever sees
 //! them, in any order across processes: they are numbered, and put in order when the command has ended. Knows nothing of
-//! what is made of them: see [`finish`].
+//! what is made of them: see [`finish`]. What is known of processes is in [`table`], what is known of one command in [`command`].
 //!
 //! A command ends when the process that executed it has ended and no known process of it lives; what lives on when the build
 //! is over is cut off there.
 
+mod command;
 pub mod environment;
 mod exact;
 mod finish;
+mod table;
 mod writes;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use observe::{Ends, Event, Pid};
 
 use crate::log::{Log, Owner, Ways};
-use foldhash::{HashMap, HashSet};
-use observe::{Ends, Event, Pid, Process, Stream};
-use thunk::trace::Status;
-
+use crate::process;
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
-use crate::{learned, process};
 
+use command::Group;
+pub use command::{Begun, Ended, file_clock};
+use table::Table;
 pub use writes::Writes;
-
-/// Why a command cannot be deferred that depends on what it is given there.
-const READS_INPUT: &str = "reads its standard input";
-
-/// A command that has been started.
-#[derive(Debug)]
-pub struct Begun {
-    /// Its number in the trace.
-    pub id: u32,
-    /// What was executed.
-    pub exec: Arc<Exec>,
-    /// The command that started it.
-    pub within: u32,
-    /// It starts commands: what they do is not its own doing.
-    pub drives: bool,
-    /// Where it is to be remembered, so that it can be deferred when it comes again; if it is.
-    pub learn: Option<learned::Place>,
-    /// Why it cannot be deferred when it comes again, as far as that is known from the start.
-    pub obstacles: Vec<String>,
-    /// Where its descriptors lead.
-    pub descriptors: Vec<String>,
-    /// When it began, by the clock that files are stamped with.
-    pub began: i64,
-    /// How many events there had been by then.
-    pub first: u64,
-    /// When it began, since the recording did.
-    pub at: Instant,
-}
-
-/// A command that has ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// How it began.
-    pub begun: Begun,
-    /// How it ended.
-    pub status: Status,
-    /// When.
-    pub at: Instant,
-    /// The same by the clock that files are stamped with.
-    pub ended: i64,
-    /// What it did, in any order.
-    pub events: Vec<(u64, Event)>,
-    /// What it printed, in any order: to standard output or error, if it is known what.
-    pub printed: Vec<(u64, i32, Option<Vec<u8>>)>,
-    /// Why it cannot be deferred when it comes again, as far as that was seen while it ran.
-    pub obstacles: Vec<String>,
-}
-
-/// A command that runs.
-struct Group {
-    begun: Begun,
-    root: Option<Pid>,
-    /// How the root ended, once it has.
-    status: Option<Status>,
-    live: HashSet<Pid>,
-    events: Vec<(u64, Event)>,
-    printed: Vec<(u64, i32, Option<Vec<u8>>)>,
-    obstacles: Vec<String>,
-}
-
-#[derive(Default)]
-struct Table {
-    /// The command on whose record each program is, by the program's number.
-    groups_of: HashMap<u32, u32>,
-    /// The commands that run.
-    groups: HashMap<u32, Group>,
-    /// What each process runs.
-    processes: HashMap<Pid, Member>,
-    /// The last program of every process that there was.
-    last: HashMap<Pid, u32>,
-    /// Commands that have ended, and those that started them.
-    ended: HashMap<u32, u32>,
-    /// Programs in which no hook is: those that they start have their number in the environment.
-    opaque: HashSet<u32>,
-    /// Programs whose number others have in the environment, too: those that something executed which no hook saw.
-    borrowed: HashSet<u32>,
-    /// Programs that a hook was told may run, and of which the kernel has not said that they do.
-    expected: HashMap<u32, Arc<Exec>>,
-    /// The session's socket, by which its variable is known.
-    socket: PathBuf,
-    /// Where the ends of processes are awaited, if nobody tells of them.
-    ends: Option<Arc<Ends>>,
-}
-
-/// A process.
-struct Member {
-    /// The program that it runs.
-    id: u32,
-    /// How its end is noticed.
-    process: Option<Process>,
-}
 
 /// All commands and processes of a build.
 pub struct Watch {
@@ -155,18 +65,7 @@ impl Watch {
             worker: Mutex::default(),
         })
     }
-}
 
-/// The clock that files are stamped with, in nanoseconds. What was changed before now has no later time. What is changed from
-/// now on has a later one, or that of the last tick: changes within a tick are told by who was seen to make them.
-pub fn file_clock() -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
-
-impl Watch {
     /// Begins to write down what commands did, in a thread of its own: they do not wait for it.
     ///
     /// # Errors
@@ -280,16 +179,7 @@ impl Watch {
     pub fn begin(&self, begun: Begun) {
         let mut table = lock(&self.table);
         table.groups_of.insert(begun.id, begun.id);
-        let group = Group {
-            root: None,
-            status: None,
-            live: HashSet::default(),
-            events: Vec::new(),
-            printed: Vec::new(),
-            obstacles: Vec::new(),
-            begun,
-        };
-        table.groups.insert(group.begun.id, group);
+        table.groups.insert(begun.id, Group::new(begun));
     }
 
     /// The command cannot be deferred when it comes again, because of this.
@@ -474,184 +364,6 @@ impl Watch {
         if let (Some(ended), Some(done)) = (ended, lock(&self.done).as_ref()) {
             // Without somebody to receive it nothing is written down.
             let _ = done.send(ended);
-        }
-    }
-}
-
-impl Table {
-    fn minds_streams(&self, member: &Member, input: bool) -> bool {
-        let group = self.groups.get(&self.group_of(member.id));
-        group.is_some_and(|group| !(group.begun.drives || input && group.has_obstacle(READS_INPUT)))
-    }
-
-    fn group_of(&self, id: u32) -> u32 {
-        self.groups_of.get(&id).copied().unwrap_or(0)
-    }
-
-    /// The program that a process runs, as far as that can be found out.
-    fn resolve(&mut self, pid: Pid) -> u32 {
-        if let Some(member) = self.processes.get(&pid) {
-            return member.id;
-        }
-        let named = |table: &Self| {
-            process::command_of(pid, &table.socket).filter(|id| table.groups_of.contains_key(id))
-        };
-        // One that was spawned has its own command's number. One that was forked has the number that its parent was given, or one
-        // from further above, if nobody could give it any.
-        let spawned = if self.expected.is_empty() { None } else { named(self) };
-        let id = match spawned.filter(|id| self.expected.contains_key(id)) {
-            Some(spawned) => spawned,
-            None => self.of_ancestor(pid).or_else(|| named(self)).unwrap_or(0),
-        };
-        // It was in no command before that it could end by leaving.
-        let _ = self.enter(pid, id);
-        id
-    }
-
-    /// The program of the nearest ancestor that is known; those between are of it, too.
-    fn of_ancestor(&mut self, pid: Pid) -> Option<u32> {
-        let mut between = Vec::new();
-        let mut ancestor = pid;
-        loop {
-            let parent = observe::parent_of(ancestor)?;
-            if let Some(member) = self.processes.get(&parent) {
-                let id = member.id;
-                for pid in between {
-                    let _ = self.enter(pid, id);
-                }
-                return Some(id);
-            }
-            // Ids are given away again: what looks like a loop is none of ours.
-            if between.contains(&parent) {
-                return None;
-            }
-            between.push(parent);
-            ancestor = parent;
-        }
-    }
-
-    /// The command on whose record it is what hooks write into the log in this name: the one that it names, or if that has ended, the
-    /// one that started it.
-    fn on_record_of(&self, owner: Owner) -> u32 {
-        let named = owner.command;
-        let id = if self.opaque.contains(&named) || !self.groups_of.contains_key(&named) {
-            self.last.get(&owner.process).copied().unwrap_or(named)
-        } else {
-            named
-        };
-        let mut group = self.group_of(id);
-        while let Some(&above) = self.ended.get(&group) {
-            group = above;
-        }
-        group
-    }
-
-    fn enter(&mut self, pid: Pid, id: u32) -> Option<Ended> {
-        let to = self.group_of(id);
-        let before = match self.processes.get_mut(&pid) {
-            Some(member) => Some(std::mem::replace(&mut member.id, id)),
-            None => {
-                let process = self.ends.as_ref().and_then(|ends| {
-                    // One that has ended already is noticed at the build's end only.
-                    let process = Process::open(pid).ok()?;
-                    ends.add(&process, pid as u64).ok()?;
-                    Some(process)
-                });
-                self.processes.insert(pid, Member { id, process });
-                None
-            }
-        };
-        self.last.insert(pid, id);
-        let from = before.map(|id| self.group_of(id));
-        if let Some(group) = self.groups.get_mut(&to) {
-            group.live.insert(pid);
-            if id == to && group.root.is_none() {
-                group.root = Some(pid);
-            }
-        }
-        let from = from.filter(|&from| from != to)?;
-        self.left(from, pid, Status::Unknown)
-    }
-
-    fn leave(&mut self, pid: Pid, status: Option<ExitStatus>) -> Option<Ended> {
-        let id = self.processes.remove(&pid)?.id;
-        let status = status.map_or(Status::Unknown, |status| match (status.code(), status.signal()) {
-            (Some(code), _) => Status::Exited(code as u8),
-            (None, Some(signal)) => Status::Killed(signal as u8),
-            (None, None) => Status::Unknown,
-        });
-        self.left(self.group_of(id), pid, status)
-    }
-
-    fn left(&mut self, from: u32, pid: Pid, status: Status) -> Option<Ended> {
-        let group = self.groups.get_mut(&from)?;
-        group.live.remove(&pid);
-        if group.root == Some(pid) {
-            group.status = Some(status);
-        }
-        if group.status.is_none() || !group.live.is_empty() {
-            return None;
-        }
-        self.groups.remove(&from).map(Group::end)
-    }
-
-    fn cut(&mut self, id: u32) -> Option<Ended> {
-        let mut group = self.groups.remove(&id)?;
-        // A driver that outlives what it was started as is the build itself, replaced by another program.
-        if !group.live.is_empty() && group.status.is_some() {
-            group.obstacle("leaves processes behind");
-        }
-        Some(group.end())
-    }
-}
-
-impl Group {
-    fn event(&mut self, number: u64, event: Event) {
-        match event {
-            // What make and its like print is nothing that somebody wants to know again.
-            Event::Input(_) | Event::Printed(..) if self.begun.drives => {}
-            Event::Input(stream) => {
-                if self.stands_at(&stream, &[0]) {
-                    self.obstacle(READS_INPUT);
-                }
-            }
-            Event::Printed(stream, text) => {
-                if self.stands_at(&stream, &[1, 2]) {
-                    self.obstacle(thunk::trace::Observed::PRINTS);
-                    self.printed.push((number, stream.fd, text));
-                }
-            }
-            event => self.events.push((number, event)),
-        }
-    }
-
-    /// Is this one of the streams that the command was given, and not a file or pipe of its own?
-    fn stands_at(&self, stream: &Stream, which: &[usize]) -> bool {
-        const NULL: u64 = libc::makedev(1, 3);
-        let Some(given) = &self.begun.exec.fds else { return true };
-        stream.rdev != NULL
-            && which.iter().any(|&fd| (given[fd].dev, given[fd].ino) == (stream.dev, stream.ino))
-    }
-
-    fn obstacle(&mut self, why: &str) {
-        if !self.has_obstacle(why) {
-            self.obstacles.push(why.to_owned());
-        }
-    }
-
-    fn has_obstacle(&self, why: &str) -> bool {
-        self.obstacles.iter().any(|known| known == why)
-    }
-
-    fn end(self) -> Ended {
-        Ended {
-            status: self.status.unwrap_or(Status::Unknown),
-            at: Instant::now(),
-            ended: file_clock(),
-            events: self.events,
-            printed: self.printed,
-            obstacles: self.obstacles,
-            begun: self.begun,
         }
     }
 }

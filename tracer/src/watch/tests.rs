@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who an exec and a process belong to.
 
+use std::time::Instant;
+
 use models::Invocation;
+use observe::Stream;
 
 use super::*;
 

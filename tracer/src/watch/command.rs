@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A command from its beginning to its end: what it was given, and what it did so far. Knows nothing of which
+//! process does it, nor of what is made of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::HashSet;
+use observe::{Event, Pid, Stream};
+use thunk::trace::{Observed, Status};
+
+use crate::learned;
+use crate::request::Exec;
+
+/// Why a command cannot be deferred that depends on what it is given there.
+pub(super) const READS_INPUT: &str = "reads its standard input";
+
+/// A command that has been started.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its number in the trace.
+    pub id: u32,
+    /// What was executed.
+    pub exec: Arc<Exec>,
+    /// The command that started it.
+    pub within: u32,
+    /// It starts commands: what they do is not its own doing.
+    pub drives: bool,
+    /// Where it is to be remembered, so that it can be deferred when it comes again; if it is.
+    pub learn: Option<learned::Place>,
+    /// Why it cannot be deferred when it comes again, as far as that is known from the start.
+    pub obstacles: Vec<String>,
+    /// Where its descriptors lead.
+    pub descriptors: Vec<String>,
+    /// When it began, by the clock that files are stamped with.
+    pub began: i64,
+    /// How many events there had been by then.
+    pub first: u64,
+    /// When it began.
+    pub at: Instant,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it began.
+    pub begun: Begun,
+    /// How it ended.
+    pub status: Status,
+    /// When.
+    pub at: Instant,
+    /// The same by the clock that files are stamped with.
+    pub ended: i64,
+    /// What it did, in any order.
+    pub events: Vec<(u64, Event)>,
+    /// What it printed, in any order: to standard output or error, if it is known what.
+    pub printed: Vec<(u64, i32, Option<Vec<u8>>)>,
+    /// Why it cannot be deferred when it comes again, as far as that was seen while it ran.
+    pub obstacles: Vec<String>,
+}
+
+/// A command that runs.
+pub(super) struct Group {
+    pub begun: Begun,
+    pub root: Option<Pid>,
+    /// How the root ended, once it has.
+    pub status: Option<Status>,
+    pub live: HashSet<Pid>,
+    events: Vec<(u64, Event)>,
+    printed: Vec<(u64, i32, Option<Vec<u8>>)>,
+    obstacles: Vec<String>,
+}
+
+impl Group {
+    pub fn new(begun: Begun) -> Self {
+        Self {
+            root: None,
+            status: None,
+            live: HashSet::default(),
+            events: Vec::new(),
+            printed: Vec::new(),
+            obstacles: Vec::new(),
+            begun,
+        }
+    }
+
+    pub fn event(&mut self, number: u64, event: Event) {
+        match event {
+            // What make and its like print is nothing that somebody wants to know again.
+            Event::Input(_) | Event::Printed(..) if self.begun.drives => {}
+            Event::Input(stream) => {
+                if self.stands_at(&stream, &[0]) {
+                    self.obstacle(READS_INPUT);
+                }
+            }
+            Event::Printed(stream, text) => {
+                if self.stands_at(&stream, &[1, 2]) {
+                    self.obstacle(Observed::PRINTS);
+                    self.printed.push((number, stream.fd, text));
+                }
+            }
+            event => self.events.push((number, event)),
+        }
+    }
+
+    /// Is this one of the streams that the command was given, and not a file or pipe of its own?
+    fn stands_at(&self, stream: &Stream, which: &[usize]) -> bool {
+        const NULL: u64 = libc::makedev(1, 3);
+        let Some(given) = &self.begun.exec.fds else { return true };
+        stream.rdev != NULL
+            && which.iter().any(|&fd| (given[fd].dev, given[fd].ino) == (stream.dev, stream.ino))
+    }
+
+    pub fn obstacle(&mut self, why: &str) {
+        if !self.has_obstacle(why) {
+            self.obstacles.push(why.to_owned());
+        }
+    }
+
+    pub fn has_obstacle(&self, why: &str) -> bool {
+        self.obstacles.iter().any(|known| known == why)
+    }
+
+    pub fn end(self) -> Ended {
+        Ended {
+            status: self.status.unwrap_or(Status::Unknown),
+            at: Instant::now(),
+            ended: file_clock(),
+            events: self.events,
+            printed: self.printed,
+            obstacles: self.obstacles,
+            begun: self.begun,
+        }
+    }
+}
+
+/// The clock that files are stamped with, in nanoseconds. What was changed before now has no later time. What is changed from
+/// now on has a later one, or that of the last tick: changes within a tick are told by who was seen to make them.
+pub fn file_clock() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
