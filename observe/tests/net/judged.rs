@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Net and tracer do as the judge says: defer a program, refuse it, have an open wait.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use observe::{Judge, Pid, Use, Verdict};
+
+use crate::odd;
+use crate::support::{Fixed, Space};
+
+#[test]
+fn a_program_is_deferred_in_every_way_of_executing_it() {
+    let space = Space::new();
+    // Must not run: its trace would be the file.
+    let tool = space.compile(
+        "tool",
+        "#include <fcntl.h>\n__attribute__((constructor)) static void f(void) { creat(\"trace\", 0644); }\nint main(void) { return 1; }",
+        &[],
+    );
+    let still = space.compile(
+        "still",
+        "#include <fcntl.h>\nint main(void) { creat(\"trace\", 0644); return 1; }",
+        &["-static"],
+    );
+    fs::rename(still, space.at("bin")).unwrap();
+    fs::create_dir(space.at("static")).unwrap();
+    fs::rename(space.at("bin"), space.at("static/tool")).unwrap();
+    let script = space.at("script/tool");
+    fs::create_dir(space.at("script")).unwrap();
+    fs::write(&script, "#!/bin/sh\necho >trace\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for program in [tool, space.at("static/tool"), script] {
+        let program = program.to_str().unwrap();
+        for way in ["vfork", "clone", "thread-exec", "leader-exits", "fexecve"] {
+            if way == "fexecve" && program.contains("script") {
+                // Its interpreter could not open a descriptor that is closed on exec: the kernel refuses.
+                continue;
+            }
+            for linked in ["static", "dynamic"] {
+                let command = space.command(odd(linked), &[way, program, "an argument"]);
+                let judge = Fixed::new("tool", Verdict::Exit(42));
+                let caught = space.catch_with(&command, 0, Some(judge.clone()));
+                assert_eq!(caught.output.status.code(), Some(42), "net, {way}, {program}");
+                check(&judge, &space, program, way);
+                assert!(!caught.touches.with(Use::Executed).any(|(path, _)| path == Path::new(program)));
+
+                let judge = Fixed::new("tool", Verdict::Exit(43));
+                let (run, _) = space.trace_with(&command, &*judge);
+                assert_eq!(run.status.code(), Some(43), "tracer, {way}, {program}");
+                check(&judge, &space, program, way);
+            }
+        }
+    }
+}
+
+/// The program was asked about as it was called, and has not run.
+fn check(judge: &Fixed, space: &Space, program: &str, way: &str) {
+    assert!(!space.at("trace").exists(), "{way} {program} has run");
+    assert!(judge.not_deferred.lock().unwrap().is_empty(), "{way} {program}");
+    let asked = judge.asked.lock().unwrap();
+    let exec = asked.last().unwrap();
+    assert_eq!(exec.path, Path::new(program));
+    assert_eq!(exec.argv, [program, "an argument"]);
+    assert_eq!(exec.cwd, space.path);
+    assert!(exec.env.iter().any(|(name, value)| name == "LC_ALL" && value == "C"), "{:?}", exec.env);
+    assert!(exec.umask & 0o777 == exec.umask && exec.fds.iter().all(Option::is_some));
+    assert!(exec.pid > 0 && exec.parent > 0 && exec.pid != exec.parent);
+}
+
+#[test]
+fn a_static_shell_gets_the_code_and_goes_on() {
+    let space = Space::new();
+    let script = "gcc -c none.c; echo $?; gcc --version | cat; ./gcc; echo $?";
+    let judge = Fixed::new("gcc", Verdict::Exit(0));
+    let command = space.command("/bin/busybox", &["sh", "-c", script]);
+    let caught = space.catch_with(&command, 0, Some(judge.clone()));
+    assert_eq!(String::from_utf8_lossy(&caught.output.stdout), "0\n127\n");
+    // `./gcc` is not there, and `cat` is busybox's own.
+    let asked: Vec<_> = judge.asked.lock().unwrap().iter().map(|exec| exec.argv.len()).collect();
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    let (run, _) = space.trace_with(&command, &*Fixed::new("gcc", Verdict::Exit(0)));
+    assert!(run.status.code() == Some(0), "{run:?}");
+}
+
+#[test]
+fn an_exec_can_be_refused() {
+    let space = Space::new();
+    for (errno, code) in [(libc::EACCES, 126), (libc::ENOENT, 127)] {
+        let command = space.command("/bin/busybox", &["sh", "-c", "/bin/cat /etc/passwd"]);
+        let judge = Fixed::new("cat", Verdict::Fail(errno));
+        let caught = space.catch_with(&command, 0, Some(judge.clone()));
+        assert_eq!(caught.output.status.code(), Some(code));
+        assert!(!caught.touches.iter().any(|(path, _)| path == Path::new("/etc/passwd")));
+        let (run, _) = space.trace_with(&command, &*judge);
+        assert_eq!(run.status.code(), Some(code));
+    }
+}
+
+#[test]
+fn an_exec_that_fails_after_the_verdict() {
+    let space = Space::new();
+    let command = space.command(odd("static"), &["too-long", "/bin/cat"]);
+    let judge = Fixed::new("cat", Verdict::Exit(9));
+    let caught = space.catch_with(&command, 0, Some(judge.clone()));
+    assert_eq!(caught.output.status.code(), Some(0));
+    assert_eq!(*judge.not_deferred.lock().unwrap(), [false]);
+    let judge = Fixed::new("cat", Verdict::Exit(9));
+    let (run, _) = space.trace_with(&command, &*judge);
+    assert_eq!(run.status.code(), Some(0));
+    assert_eq!(*judge.not_deferred.lock().unwrap(), [false]);
+}
+
+#[test]
+fn what_is_traced_already_runs() {
+    if std::process::Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: there is no strace here");
+        return;
+    }
+    let space = Space::new();
+    space.write("file", "content");
+    let command = space
+        .command("/usr/bin/strace", &["-f", "-o", "/dev/null", "/bin/busybox", "sh", "-c", "/bin/cat file"]);
+    let judge = Fixed::new("cat", Verdict::Exit(9));
+    let caught = space.catch_with(&command, 0, Some(judge.clone()));
+    assert_eq!((caught.output.status.code(), &caught.output.stdout[..]), (Some(0), &b"content"[..]));
+    assert_eq!(*judge.not_deferred.lock().unwrap(), [true]);
+    assert!(caught.touches.get("/bin/cat").unwrap().has(Use::Executed));
+    assert!(caught.touches.get(space.at("file")).unwrap().has(Use::Read));
+}
+
+/// Puts the real file in the place of one of a certain size before it is opened; refuses one of another.
+#[derive(Default)]
+struct Forcing {
+    asked: Mutex<Vec<(PathBuf, bool)>>,
+    /// How many are asked at this moment, and how many there were at most.
+    now: Mutex<(usize, usize)>,
+}
+
+impl Judge for Forcing {
+    fn may_be_placeholder(&self, size: u64) -> bool {
+        size == 1013 || size == 2037
+    }
+
+    fn open(&self, _: Pid, path: &Path, writes: bool) -> Verdict {
+        self.asked.lock().unwrap().push((path.to_owned(), writes));
+        if fs::metadata(path).unwrap().len() == 2037 {
+            return Verdict::Fail(libc::EIO);
+        }
+        // Takes its time; the others must not wait.
+        let change = |by: isize| {
+            let mut now = self.now.lock().unwrap();
+            now.0 = now.0.checked_add_signed(by).unwrap();
+            now.1 = now.1.max(now.0);
+        };
+        change(1);
+        std::thread::sleep(Duration::from_millis(300));
+        change(-1);
+        let beside = path.with_extension("new");
+        fs::write(&beside, "the real content\n").unwrap();
+        fs::rename(beside, path).unwrap();
+        Verdict::Go
+    }
+}
+
+#[test]
+fn an_open_waits_while_the_file_is_made() {
+    for traced in [false, true] {
+        let space = Space::new();
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            space.write(name, &"#".repeat(1013));
+        }
+        space.write("lost", &"#".repeat(2037));
+        space.write("other", "other\n");
+        let script = "cat other; for f in a b c d e f; do cat $f >$f.out & done; wait; cat a.out; cat lost; \
+                      stat -c %s b.out; test $(cat [a-f].out | wc -l) = 6";
+        let command = space.command("/bin/busybox", &["sh", "-c", script]);
+        let judge = Arc::new(Forcing::default());
+        let status = if traced {
+            space.trace_with(&command, &*judge).0.status
+        } else {
+            space.catch_with(&command, 0, Some(judge.clone())).output.status
+        };
+        assert!(status.success(), "traced: {traced}, {status}");
+        // More than there are threads to start with. The tracer asks one after the other.
+        let at_once = judge.now.lock().unwrap().1;
+        assert!(if traced { at_once == 1 } else { at_once > 2 }, "{at_once} at once");
+        let mut asked = judge.asked.lock().unwrap().clone();
+        asked.sort();
+        let expected: Vec<_> =
+            ["a", "b", "c", "d", "e", "f", "lost"].map(|name| (space.at(name), false)).into();
+        assert_eq!(asked, expected);
+    }
+}
