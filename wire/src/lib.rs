@@ -10,6 +10,7 @@
 //!             Exec:   path, cwd, argv[0..argc], envp[0..envc]
 //!             Open:   path (absolute, or relative to cwd), cwd
 //!             Placed: new path, cwd, old path ("" where there is none)
+//!             Undo:   path, cwd (neither is looked at)
 //! reply     ┌───────────┬─────────────────────────────────────────────────────┐
 //!           │ Reply (32)│ payload: what is written to standard output or error │
 //!           └───────────┴─────────────────────────────────────────────────────┘
@@ -108,14 +109,14 @@ pub mod request_flags {
     pub const DIRECTORY: u32 = 4;
     /// `OPEN`: the file is about to be changed in place (opened for writing without truncation).
     pub const WRITE: u32 = 8;
-    /// `OPEN`: the program has asked about the file, for its size say, and may never open it.
-    pub const LOOK: u32 = 128;
     /// `EXEC`: the process will make the call marked, so that the kernel does not ask about it.
     pub const MARKED: u32 = 16;
     /// `EXEC`: the payload begins with the other descriptors that the program will have, below [`super::MAX_DESCRIPTOR`]. Not told where they are many.
     pub const OTHERS: u32 = 32;
     /// `EXEC`, with `SPAWN`: the caller can have a child wait for the answer.
     pub const WAITS: u32 = 64;
+    /// `OPEN`: the program has asked about the file, for its size say, and may never open it.
+    pub const LOOK: u32 = 128;
 }
 
 /// What a reply says.
@@ -127,12 +128,12 @@ pub mod reply_kind {
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload, of which [`super::PRINT_MAX`] bytes are read, to standard error.
     pub const FAIL: u32 = 3;
+    /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
+    pub const ORPHANED: u32 = 4;
     /// That takes a moment: a child is to wait for what comes after this on the same connection. Said only to who asks with
     /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute. Said again, the command runs, once what it needs is there: from
     /// then on the child may be ended. Before, it must not: its parent would know nothing of what is put in place for it.
     pub const PENDING: u32 = 5;
-    /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
-    pub const ORPHANED: u32 = 4;
 }
 
 /// Bits of [`Reply::flags`], kept by the process for its children in [`SESSION_VARIABLE`].
@@ -144,12 +145,12 @@ pub mod reply_flags {
     pub const NO_PRELOAD: u32 = 2;
     /// This process and its children are left alone: no hook asks anything, nor are they preloaded.
     pub const DETACH: u32 = 4;
+    /// What it asks about is forced, as what it opens is: files on its command line may be placeholders still, or it is
+    /// none of those that look at files to see whether they are there, or how old they are.
+    pub const FACTS: u32 = 8;
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
     pub const NAMES: u32 = 16;
-    /// What it asks about is forced, as what it opens is: files on its command line may be placeholders still, or it is none of those that look at files
-    /// to see whether they are there, or how old they are.
-    pub const FACTS: u32 = 8;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.
