@@ -28,10 +28,10 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(exec.invocation.env.len(), usize::from(envc));
             assert!(exec.invocation.cwd.is_absolute() && exec.invocation.program.is_absolute());
         }
-        Ok(Request::Open { path, .. }) => assert!(path.is_absolute()),
+        Ok(Request::Open(open)) => assert!(open.path.is_absolute()),
         Ok(Request::Placed { path, old, .. }) => {
             assert!(path.is_absolute() && old.is_none_or(|old| old.is_absolute()));
         }
-        Err(_) => {}
+        Ok(Request::Undo { .. }) | Err(_) => {}
     }
 });

@@ -19,7 +19,7 @@ use crate::defer::{self, Deferred};
 use crate::needed::{Needed, is_unseen, needed, pending};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
-use crate::request::Exec;
+use crate::request::{Exec, Open};
 use crate::shell::{self, Line};
 use crate::watch::{Begun, file_clock};
 use crate::{learned, process};
@@ -52,23 +52,34 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// Go on; no command is begun.
+    pub const GO: Self = Self::Run { command: 0, flags: 0 };
+}
+
 /// A process is about to open a file that may be a placeholder, or a directory: who reads that looks at what is in it, which is asked for
 /// its size and its time before it is opened, if it is.
-pub fn open(recorder: &Recorder, pid: u32, command: u32, path: &Path) -> Answer {
+pub fn open(recorder: &Recorder, open: &Open) -> Answer {
+    let (path, command) = (open.path.as_path(), recorder.command(open.command));
+    // Who has started what was deferred drives a build: it asks whether files are there, and how old they are.
+    if open.looks && command.starts_deferred {
+        return Answer::GO;
+    }
     if path.is_dir() {
         recorder.fill(path);
-        return Answer::Run { command: 0, flags: 0 };
+        return Answer::GO;
     }
-    if recorder.command(command).role == Role::Make {
+    if command.role == Role::Make {
         // Make reads one dependency file after the other, each of which it would wait for. If one of them cannot be had, that is said when it is
         // its turn.
         let _ = recorder.force(&recorder.early.beside(path, recorder.outputs()));
     }
     let mut found = recorder.placeholders([path].into_iter());
-    if found.is_empty() && !process::shares_files(pid) {
+    if found.is_empty() && !process::shares_files(open.pid) {
         // The same file under a name of ours.
-        found =
-            process::file_seen_by(pid, path).map(|file| recorder.outputs_that_are(file)).unwrap_or_default();
+        found = process::file_seen_by(open.pid, path)
+            .map(|file| recorder.outputs_that_are(file))
+            .unwrap_or_default();
         if found.is_empty() {
             return unforced(
                 &path.display().to_string(),
@@ -77,7 +88,7 @@ pub fn open(recorder: &Recorder, pid: u32, command: u32, path: &Path) -> Answer 
         }
     }
     match recorder.force(&found) {
-        Ok(()) => Answer::Run { command: 0, flags: 0 },
+        Ok(()) => Answer::GO,
         Err(why) => unforced(&path.display().to_string(), &why),
     }
 }

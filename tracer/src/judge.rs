@@ -16,7 +16,7 @@ use wire::FdIdentity;
 use crate::decide::{self, Answer};
 use crate::process;
 use crate::recorder::Recorder;
-use crate::request::Exec;
+use crate::request::{Exec, Open};
 
 /// Asks the recorder, and tells it what happens.
 #[derive(Clone)]
@@ -103,7 +103,8 @@ impl Judge for Kernel {
         if program.carries || program.names && path.is_dir() {
             return Verdict::Go;
         }
-        match decide::open(recorder, pid.cast_unsigned(), command, path) {
+        let open = Open { path: path.to_path_buf(), pid: pid.cast_unsigned(), command, looks: false };
+        match decide::open(recorder, &open) {
             Answer::Fail { errno, why } => failed(errno, &why),
             Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
         }

@@ -22,16 +22,7 @@ pub enum Request {
     /// A program is about to be executed.
     Exec(Box<Exec>),
     /// A placeholder is about to be read, or changed in place.
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The process that opens it.
-        pid: u32,
-        /// Id of the command that this is part of, as it says itself.
-        command: u32,
-        /// It is not opened yet, only asked about.
-        looks: bool,
-    },
+    Open(Open),
     /// Something stands at a new path.
     Placed {
         /// Where it is now.
@@ -71,6 +62,19 @@ pub struct Exec {
     pub fds: Option<[FdIdentity; 3]>,
     /// All others; `None` where they were not told.
     pub others: Option<Vec<Descriptor>>,
+}
+
+/// A file or directory about to be opened.
+#[derive(Debug)]
+pub struct Open {
+    /// The file.
+    pub path: PathBuf,
+    /// The process that opens it.
+    pub pid: u32,
+    /// Id of the command that this is part of.
+    pub command: u32,
+    /// It is not opened yet, only asked about.
+    pub looks: bool,
 }
 
 fn invalid(why: &str) -> io::Error {
@@ -145,7 +149,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
         }
         request_kind::OPEN => {
             let looks = head.flags & request_flags::LOOK != 0;
-            Ok(Request::Open { path: cwd.join(path), pid: head.pid, command: head.command, looks })
+            Ok(Request::Open(Open { path: cwd.join(path), pid: head.pid, command: head.command, looks }))
         }
         request_kind::UNDO => Ok(Request::Undo { command: head.command }),
         request_kind::PLACED => {

@@ -115,24 +115,20 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
             };
             decide::exec(recorder, &Arc::new(*exec), &pending)
         }
-        Request::Open { path, pid, command, looks } => {
-            let pid = peer(stream).unwrap_or(pid);
-            let command = command_of(recorder, pid, command);
-            if looks && recorder.command(command).starts_deferred {
-                Answer::Run { command: 0, flags: 0 }
-            } else {
-                decide::open(recorder, pid, command, &path)
-            }
+        Request::Open(mut open) => {
+            open.pid = peer(stream).unwrap_or(open.pid);
+            open.command = command_of(recorder, open.pid, open.command);
+            decide::open(recorder, &open)
         }
         Request::Undo { command } => {
             recorder.placed.take_back(command);
-            Answer::Run { command: 0, flags: 0 }
+            Answer::GO
         }
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {
                 eprintln!("ggtrace: {error}");
             }
-            Answer::Run { command: 0, flags: 0 }
+            Answer::GO
         }
     };
     let mut reply = reply();
