@@ -7,16 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use models::recognise::{Builder, Executable, Program, redirection, strip_launcher};
-use models::{Invocation, Kind, Plan, Verdict};
+use models::Invocation;
+use models::recognise::{Builder, Executable, Program};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
 use crate::carry::{self, Carry, Move};
 use crate::carrying;
 use crate::context::{Role, Running};
-use crate::defer::{self, Deferred};
+use crate::defer::Deferred;
 use crate::needed::{Needed, is_unseen, needed, pending};
+use crate::plans::{carry_out, model, planned};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::{Exec, Open};
@@ -498,78 +499,6 @@ fn parent(recorder: &Recorder, exec: &Exec) -> Running {
     let name = program.file_name().unwrap_or_default();
     let Ok(facts) = recorder.program(&program, name) else { return known };
     known.start(role(recorder, &facts, &Invocation::default()), None)
-}
-
-/// What its model makes of the command: deferred, or the reason why not. `None` where no model knows the program.
-fn model(
-    recorder: &Recorder,
-    exec: &Exec,
-    parent: &Running,
-    program: Program,
-) -> Option<(Kind, Result<Deferred, String>)> {
-    let (kind, planned) = planned(recorder, exec, parent, program)?;
-    Some((kind, planned.and_then(|plan| carry_out(recorder, exec, parent, &plan))))
-}
-
-/// What the model plans for the command, if it may be deferred here.
-fn planned(
-    recorder: &Recorder,
-    exec: &Exec,
-    parent: &Running,
-    program: Program,
-) -> Option<(Kind, Result<Box<Plan>, String>)> {
-    let (kind, planned) = plan(recorder, &exec.invocation, program)?;
-    let allowed = planned.and_then(|plan| match () {
-        () if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
-        () if !process::shares_user(exec.pid) => Err("it is another user's".to_owned()),
-        () if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
-        () => Ok(plan),
-    });
-    Some((kind, allowed))
-}
-
-fn carry_out(recorder: &Recorder, exec: &Exec, parent: &Running, plan: &Plan) -> Result<Deferred, String> {
-    let now = parent.driver == Role::Ninja;
-    defer::defer(recorder, &exec.invocation, plan, exec.umask, now).map_err(|decline| decline.0)
-}
-
-/// What its model says that the command reads and writes, or why it does not. `None` where no model knows the program.
-pub fn plan(
-    recorder: &Recorder,
-    invocation: &Invocation,
-    program: Program,
-) -> Option<(Kind, Result<Box<Plan>, String>)> {
-    let mut behind = None;
-    let program = if program == Program::Launcher {
-        let look = |path: &Path| {
-            let name = path.file_name()?;
-            recorder.program(path, name).ok().map(|f| f.program)
-        };
-        let inner = strip_launcher(invocation, &look)?;
-        let facts = recorder.program(&inner.program, inner.argv.first()?).ok()?;
-        behind = Some(inner);
-        facts.program
-    } else {
-        program
-    };
-    let real = behind.as_ref().unwrap_or(invocation);
-    let (kind, verdict) = models::plan(program, real, recorder)?;
-    let redirected = behind.as_ref().and_then(|_| redirection(invocation, recorder));
-    let planned = match (verdict, redirected) {
-        (Verdict::Decline(reason), _) | (Verdict::Defer(_), Some(reason)) => Err(reason),
-        (Verdict::Defer(mut plan), None) => {
-            plan.instead = behind.or(plan.instead);
-            Ok(plan)
-        }
-    };
-    Some((kind, planned))
-}
-
-fn is_heard(parent: &Running, kind: Kind, exec: &Exec) -> bool {
-    match kind {
-        Kind::Archive | Kind::Object => !parent.passes_on_or_discards(exec.fds.as_ref()),
-        _ => !parent.passes_on(exec.fds.as_ref()),
-    }
 }
 
 fn role(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> Role {

@@ -21,6 +21,7 @@ mod log;
 mod looks;
 mod needed;
 mod placing;
+mod plans;
 mod process;
 mod programs;
 mod questions;

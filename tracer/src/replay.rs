@@ -34,7 +34,7 @@ use crate::install::Install;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
-use crate::{decide, learned, process};
+use crate::{learned, plans, process};
 
 /// Replays it.
 ///
@@ -231,7 +231,7 @@ impl<'a> Replay<'a> {
         let called = command.argv.first().map_or(command.program.as_os_str(), |name| name.as_os_str());
         let facts = self.recorder.program(&command.program, called);
         let facts = facts.map_err(|error| format!("{}: {error}", command.program.display()))?;
-        match decide::plan(self.recorder, &invocation, facts.program) {
+        match plans::plan(self.recorder, &invocation, facts.program) {
             Some((_, plan)) => {
                 let plan = plan?;
                 let umask = thunk.umask.unwrap_or(0o022);
