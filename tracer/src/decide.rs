@@ -2,6 +2,7 @@
 //! What becomes of a request: an exec is deferred or runs, an open waits until its file is there. Everything a command
 //! needs to find where it looks is forced before it starts; what it opens later asks again.
 
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,52 +107,24 @@ pub fn at_once() {}
 
 /// A process is about to execute a program. `pending` is called only if a child can wait.
 pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answer {
-    let asked = recorder.started.elapsed();
-    let program = &exec.invocation.program;
+    let mut command = asked_for(recorder, exec);
+    let parent = parent(recorder, exec);
     // What make starts from now on fails: so it ends as it does after a command of its own has failed.
-    if recorder.stops() && exec.parent != OWN && !parent(recorder, exec).inside_tool {
+    if recorder.stops() && exec.parent != OWN && !parent.inside_tool {
         return Answer::Exit { command: 0, code: 1, prints: Vec::new() };
     }
-    let name = exec.invocation.argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
-    let parent = parent(recorder, exec);
-    let mut command = Command {
-        id: 0,
-        parent: exec.parent,
-        cwd: exec.invocation.cwd.clone(),
-        argv: exec.invocation.argv.clone(),
-        program: program.clone(),
-        kind: String::new(),
-        disposition: Disposition::Ran,
-        reason: String::new(),
-        thunk: None,
-        outputs: Vec::new(),
-        at_us: asked.as_micros() as u64,
-        took_us: 0,
-    };
-    let made = recorder.placeholders([program.as_path()].into_iter());
-    if !made.is_empty() {
-        // One that was run before need not be there to be deferred.
-        if may_be_learned(recorder, exec, &parent) {
-            learn(recorder, exec, &place(recorder, exec), &mut command);
-        }
-        if command.disposition == Disposition::Deferred {
-            return deferred(recorder, &parent, command, Vec::new(), &[]);
-        }
-        if let Err(why) = recorder.force(&made) {
-            return unforced(&program.display().to_string(), &why);
-        }
+    if let Err(why) = there(recorder, exec, &parent, &mut command) {
+        return unforced(&exec.invocation.program.display().to_string(), &why);
+    }
+    if command.disposition == Disposition::Deferred {
+        return deferred(recorder, &parent, command, Vec::new(), &[]);
     }
     if parent.inside_tool || exec.parent == OWN {
         return part_of_tool(recorder, exec, &parent);
     }
-    let Ok(facts) = recorder.program(program, name) else {
+    let Ok(facts) = facts(recorder, exec) else {
         // The exec fails, and says why itself.
         return Answer::Run { command: exec.parent, flags: 0 };
-    };
-    let facts = match (facts.program, exec.invocation.argv.get(1)) {
-        // `busybox cp …`
-        (Program::Busybox, Some(applet)) => recorder.program(program, applet).unwrap_or(facts),
-        _ => facts,
     };
     // A build driver goes on with other commands. What the kernel may refuse to execute the driver is to hear of itself.
     let waits = exec.waits
@@ -170,30 +143,9 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
         return answer;
     }
-    if recorder.defers
-        && let Some((kind, outcome)) = model(recorder, exec, &parent, facts.program)
-    {
-        command.kind = kind.to_string();
-        match outcome {
-            Ok(deferred) => {
-                command.disposition = Disposition::Deferred;
-                command.thunk = Some(deferred.thunk);
-                command.outputs.clone_from(&deferred.outputs);
-            }
-            Err(reason) => {
-                command.disposition = Disposition::Declined;
-                command.reason = reason;
-            }
-        }
-    }
-    let (carries, names) = (running.carries, running.names);
-    // What a model understands needs no other, and copying a file costs no more than deferring that does.
-    let learns = !carries
-        && !running.drives
-        && (running.role != Role::Tool || command.disposition == Disposition::Declined)
-        && matches!(parent.role, Role::Make | Role::Ninja);
-    let learns = (learns && command.disposition != Disposition::Deferred).then(|| place(recorder, exec));
-    if let Some(place) = &learns
+    modelled(recorder, exec, &parent, facts.program, &mut command);
+    let place = learns(&running, &parent, command.disposition).then(|| place(recorder, exec));
+    if let Some(place) = &place
         && may_be_learned(recorder, exec, &parent)
     {
         learn(recorder, exec, place, &mut command);
@@ -201,33 +153,128 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     if command.disposition == Disposition::Deferred {
         return deferred(recorder, &parent, command, Vec::new(), &[]);
     }
-    let is_command = running.is_command(&parent);
-    let drives = running.drives;
+    let pending = waits.then_some(pending);
+    run(recorder, exec, &parent, &facts, Run { command, running, place, pending })
+}
+
+/// What the trace will say of the command, if it runs.
+fn asked_for(recorder: &Recorder, exec: &Exec) -> Command {
+    let Invocation { program, argv, cwd, .. } = &exec.invocation;
+    Command {
+        id: 0,
+        parent: exec.parent,
+        cwd: cwd.clone(),
+        argv: argv.clone(),
+        program: program.clone(),
+        kind: String::new(),
+        disposition: Disposition::Ran,
+        reason: String::new(),
+        thunk: None,
+        outputs: Vec::new(),
+        at_us: recorder.started.elapsed().as_micros() as u64,
+        took_us: 0,
+    }
+}
+
+/// How long it has taken by now to decide.
+fn took_us(recorder: &Recorder, command: &Command) -> u64 {
+    (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us)
+}
+
+/// Sees to it that the program is there, where it is a placeholder. One that was run before need not be there to be deferred.
+fn there(recorder: &Recorder, exec: &Exec, parent: &Running, command: &mut Command) -> Result<(), String> {
+    let made = recorder.placeholders([exec.invocation.program.as_path()].into_iter());
+    if !made.is_empty() && may_be_learned(recorder, exec, parent) {
+        learn(recorder, exec, &place(recorder, exec), command);
+    }
+    if command.disposition == Disposition::Deferred { Ok(()) } else { recorder.force(&made) }
+}
+
+/// What the program is.
+fn facts(recorder: &Recorder, exec: &Exec) -> io::Result<Arc<Facts>> {
+    let Invocation { program, argv, .. } = &exec.invocation;
+    let name = argv.first().map_or(program.as_os_str(), |name| name.as_os_str());
+    let facts = recorder.program(program, name)?;
+    Ok(match (facts.program, argv.get(1)) {
+        // `busybox cp …`
+        (Program::Busybox, Some(applet)) => recorder.program(program, applet).unwrap_or(facts),
+        _ => facts,
+    })
+}
+
+/// Defers the command if a model understands it.
+fn modelled(recorder: &Recorder, exec: &Exec, parent: &Running, program: Program, command: &mut Command) {
+    if !recorder.defers {
+        return;
+    }
+    let Some((kind, outcome)) = model(recorder, exec, parent, program) else { return };
+    command.kind = kind.to_string();
+    match outcome {
+        Ok(deferred) => {
+            command.disposition = Disposition::Deferred;
+            command.thunk = Some(deferred.thunk);
+            command.outputs = deferred.outputs;
+        }
+        Err(reason) => {
+            command.disposition = Disposition::Declined;
+            command.reason = reason;
+        }
+    }
+}
+
+/// Is it to be remembered what the command does? What a model understands needs no other, and copying a file costs no more than
+/// deferring that does.
+fn learns(running: &Running, parent: &Running, disposition: Disposition) -> bool {
+    !running.carries
+        && !running.drives
+        && (running.role != Role::Tool || disposition == Disposition::Declined)
+        && matches!(parent.role, Role::Make | Role::Ninja)
+        && disposition != Disposition::Deferred
+}
+
+/// A command that is to run.
+struct Run<'a> {
+    command: Command,
+    /// What it will be to those that it starts.
+    running: Running,
+    /// Where it is to be remembered what it does, if it is.
+    place: Option<learned::Place>,
+    /// To be told where what it needs is not there yet, if somebody can be.
+    pending: Option<Pending<'a>>,
+}
+
+/// Has a command run, once what it needs is there.
+fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Facts, run: Run<'_>) -> Answer {
+    let Run { mut command, running, place, pending } = run;
+    let (carries, names, drives) = (running.carries, running.names, running.drives);
+    let is_command = running.is_command(parent);
     // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
     let minds_sizes = !carries && !names && facts.program != Program::CMake;
-    command.id = recorder.start(exec.parent, &parent, running);
+    command.id = recorder.start(exec.parent, parent, running);
     let needed = if carries {
         Needed::default()
     } else {
-        needed(recorder, &facts, &exec.invocation, command.disposition)
+        needed(recorder, facts, &exec.invocation, command.disposition)
     };
     let asks = if needed.waits || minds_sizes { reply_flags::FACTS } else { 0 };
     let mut answer =
         Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) | asks };
-    if waits && !needed.now.is_empty() {
+    if let Some(pending) = pending
+        && !needed.now.is_empty()
+    {
         pending();
     }
     if let Err(why) = recorder.force(&needed.now) {
-        answer = unforced(&format!("what {} needs", program.display()), &why);
+        answer = unforced(&format!("what {} needs", exec.invocation.program.display()), &why);
     }
-    command.took_us = (recorder.started.elapsed() - asked).as_micros() as u64;
+    command.took_us = took_us(recorder, &command);
     if let Err(error) = recorder.record(&command) {
         recorder.complain(&error);
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     if matches!(answer, Answer::Run { .. }) {
         if is_command && recorder.records() {
-            begin(recorder, exec, command.id, drives, learns, &parent);
+            begin(recorder, exec, command.id, drives, place, parent);
         }
         enter(recorder, exec, command.id);
     }
@@ -265,7 +312,7 @@ fn carried(
     let id = recorder.start(exec.parent, parent, parent.start(Role::Other, None));
     let touches = carry.make(recorder, id)?;
     let Invocation { program, argv, cwd, .. } = exec.invocation.clone();
-    let took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
+    let took_us = took_us(recorder, command);
     let command = Command { id, program, argv, cwd, took_us, ..command.clone() };
     let recorded = recorder.record(&command);
     let recorded = recorded.and_then(|()| recorder.trace.observed(&carry::observed(recorder, id, touches)));
@@ -362,7 +409,7 @@ fn deferred(
 ) -> Answer {
     command.id = recorder.start(command.parent, parent, parent.start(Role::Other, None));
     recorder.starts_deferred(command.parent);
-    command.took_us = (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us);
+    command.took_us = took_us(recorder, &command);
     recorder.watch.obstacle(parent.group, Observed::PART_DEFERRED);
     if let Err(error) = recorder.record(&command) {
         // A deferred command that no trace names would never be forced by `ggforce` alone.
