@@ -54,18 +54,7 @@ pub fn defer(
         footprint.add(path).map_err(gone(path))?;
     }
     let mut trees: Vec<_> = toolchains.iter().map(|t| t.tree).collect();
-    if let Some(search) = &plan.includes {
-        let closure = includes::find(recorder, invocation, search)?;
-        for directory in &closure.directories {
-            // What leads nowhere leads the compiler nowhere either.
-            let _ = footprint.add(directory);
-        }
-        // A tree with the source in it would be no other command's. Spelled as the scanner spells paths, so that bytes tell.
-        let inputs: Vec<PathBuf> = plan.inputs.iter().map(|input| input.components().collect()).collect();
-        let apart = |path: &Path| inputs.iter().any(|input| input.as_os_str() == path.as_os_str());
-        let headers = recorder.headers.trees(&recorder.store, &closure.files, apart, &mut footprint);
-        trees.extend(headers.map_err(|e| Decline(e.to_string()))?);
-    }
+    trees.extend(headers(recorder, invocation, plan, &mut footprint)?);
     let env = environment(recorder, invocation, plan, &toolchains, &mut footprint);
 
     let mut places = BTreeMap::new();
@@ -98,42 +87,95 @@ pub fn defer(
     }
     add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
     thunk.canonicalise();
-    let name = recorder.store.put_thunk(&thunk).map_err(|e| Decline(e.to_string()))?;
+    let thunk = recorder.store.put_thunk(&thunk).map_err(failed)?;
+    let outputs = Outputs { recorder, invocation, plan, places: &places, umask }.put(thunk, now)?;
+    Ok(Deferred { thunk, outputs })
+}
 
-    let mut outputs = Vec::new();
-    let mut placing = Placing::default();
-    let failed = |e: thunk::Error| Decline(e.to_string());
-    // Each file is as old as what is written here. What a compiler writes beside the object is older than that, and some makefiles
-    // have the object depend on its dependency file.
-    let (main, beside): (Vec<_>, Vec<_>) = plan.outputs.iter().partition(|output| output.role == Role::Main);
-    for output in beside.into_iter().chain(main) {
-        let place = &places[&output.path];
-        if output.role == Role::Dependencies && now {
-            recorder.puts(place);
-            let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
-            let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
-            placing.add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
-            continue;
+/// Trees of the files that the command may include.
+fn headers(
+    recorder: &Recorder,
+    invocation: &Invocation,
+    plan: &Plan,
+    footprint: &mut Steps<'_>,
+) -> Result<Vec<ObjectName>, Decline> {
+    let Some(search) = &plan.includes else { return Ok(Vec::new()) };
+    let closure = includes::find(recorder, invocation, search)?;
+    for directory in &closure.directories {
+        // What leads nowhere leads the compiler nowhere either.
+        let _ = footprint.add(directory);
+    }
+    // A tree with the source in it would be no other command's. Spelled as the scanner spells paths, so that bytes tell.
+    let inputs: Vec<PathBuf> = plan.inputs.iter().map(|input| input.components().collect()).collect();
+    let apart = |path: &Path| inputs.iter().any(|input| input.as_os_str() == path.as_os_str());
+    recorder.headers.trees(&recorder.store, &closure.files, apart, footprint).map_err(failed)
+}
+
+/// What is to stand in the places of a command's outputs.
+struct Outputs<'a> {
+    recorder: &'a Recorder,
+    invocation: &'a Invocation,
+    plan: &'a Plan,
+    /// The place of each output, without links on the way.
+    places: &'a BTreeMap<PathBuf, PathBuf>,
+    umask: u32,
+}
+
+impl Outputs<'_> {
+    /// Puts the placeholders of this thunk, and tells where they stand.
+    fn put(&self, thunk: ObjectName, now: bool) -> Result<Vec<PathBuf>, Decline> {
+        let Self { recorder, invocation, plan, places, umask } = *self;
+        let mut outputs = Vec::new();
+        let mut placing = Placing::default();
+        // Each file is as old as what is written here. What a compiler writes beside the object is older than that, and some makefiles
+        // have the object depend on its dependency file.
+        let (main, beside): (Vec<_>, Vec<_>) =
+            plan.outputs.iter().partition(|output| output.role == Role::Main);
+        for output in beside.into_iter().chain(main) {
+            let place = &places[&output.path];
+            if output.role == Role::Dependencies && now {
+                recorder.puts(place);
+                let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
+                let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
+                placing
+                    .add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
+                continue;
+            }
+            let reference = OutputRef { thunk, output: Some(place.clone()) };
+            self.note_early(output, &reference);
+            recorder.note_linked(reference.clone(), output.executable);
+            let mode = self.mode(output, place);
+            placing.add(placeholder(recorder, place, reference, mode).map_err(failed)?, place.clone());
+            outputs.push(place.clone());
         }
-        let mode = match std::fs::metadata(place) {
+        recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
+        placing.put().map_err(failed)?;
+        Ok(outputs)
+    }
+
+    /// The mode that an output has once it is forced.
+    fn mode(&self, output: &Output, place: &Path) -> u32 {
+        match std::fs::metadata(place) {
             // What is changed in place keeps its mode.
-            Ok(metadata) if plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
-            _ => mode_of(output, umask),
-        };
-        let reference = OutputRef { thunk: name, output: Some(place.clone()) };
-        if output.role == Role::Dependencies && plan.outputs.len() > 1 {
-            let command = plan.includes.as_ref().map(|search| &search.write_dependencies);
+            Ok(metadata) if self.plan.inputs.contains(&output.path) => metadata.mode() & 0o7777,
+            _ => mode_of(output, self.umask),
+        }
+    }
+
+    /// A dependency file can be had without the rest, by the compiler without compiling.
+    fn note_early(&self, output: &Output, reference: &OutputRef) {
+        if output.role == Role::Dependencies && self.plan.outputs.len() > 1 {
+            let command = self.plan.includes.as_ref().map(|search| &search.write_dependencies);
             if let Some(command) = command.filter(|command| !command.is_empty()) {
-                recorder.early.note(reference.clone(), command.clone());
+                self.recorder.early.note(reference.clone(), command.clone());
             }
         }
-        recorder.note_linked(reference.clone(), output.executable);
-        placing.add(placeholder(recorder, place, reference, mode).map_err(failed)?, place.clone());
-        outputs.push(place.clone());
     }
-    recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
-    placing.put().map_err(failed)?;
-    Ok(Deferred { thunk: name, outputs })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+fn failed(error: thunk::Error) -> Decline {
+    Decline(error.to_string())
 }
 
 /// The mode that a new output gets.
@@ -290,7 +332,7 @@ fn add_files(
 ) -> Result<(), Decline> {
     for (path, facts) in files {
         if wire::size_may_be_placeholder(facts.id.size)
-            && let Some(placeholder) = Placeholder::read(&path).map_err(|e| Decline(e.to_string()))?
+            && let Some(placeholder) = Placeholder::read(&path).map_err(failed)?
         {
             if placeholder.store != recorder.store.root() {
                 return Err(Decline(format!(
@@ -302,7 +344,7 @@ fn add_files(
             thunk.thunks.push(ThunkInput { path, from: placeholder.output });
             continue;
         }
-        let value = recorder.put(&path, &facts).map_err(|e| Decline(e.to_string()))?;
+        let value = recorder.put(&path, &facts).map_err(failed)?;
         if path == program {
             thunk.function = Some(value);
         }

@@ -86,6 +86,12 @@ fn invalid(why: &str) -> io::Error {
 /// # Errors
 /// The stream ends, or holds no valid request.
 pub fn read(stream: &mut impl Read) -> io::Result<Request> {
+    let (head, payload) = receive(stream)?;
+    taken_apart(&head, payload)
+}
+
+/// The fixed part of a request, and its payload.
+fn receive(stream: &mut impl Read) -> io::Result<(wire::Request, Vec<u8>)> {
     let mut head = wire::Request::default();
     // Nearly all requests come in one piece, and are read at once.
     let mut first = [0u8; FIRST];
@@ -113,7 +119,11 @@ pub fn read(stream: &mut impl Read) -> io::Result<Request> {
     if missing > 0 && stream.by_ref().take(missing as u64).read_to_end(&mut payload)? < missing {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let others = others(&head, &payload)?;
+    Ok((head, payload))
+}
+
+fn taken_apart(head: &wire::Request, payload: Vec<u8>) -> io::Result<Request> {
+    let others = others(head, &payload)?;
     let mut at = others.len() * size_of::<Descriptor>();
     let mut place = || {
         let start = at;

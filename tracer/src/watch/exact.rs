@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The thunk of a command that ran, with exactly what it used, and its reduction.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use observe::Use;
 use thunk::{
-    Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode, is_made_up,
+    FileFacts, Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
+    is_made_up,
 };
 
 use super::environment;
@@ -86,10 +88,23 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     };
     let given = |path: &PathBuf| !is_made_up(path) && !look.made.contains(path);
     thunk.directories = footprint.directories.into_iter().filter(given).collect();
+    add_files(look, &mut thunk, &program, footprint.files)?;
+    thunk.canonicalise();
+    Ok(thunk)
+}
+
+/// Adds the files that the command found, as they were then.
+fn add_files(
+    look: &Look<'_>,
+    thunk: &mut Thunk,
+    program: &Path,
+    files: BTreeMap<PathBuf, FileFacts>,
+) -> Result<(), String> {
     let project = &look.recorder.project;
+    let invocation = &look.ended.begun.exec.invocation;
     let outside = |path: &Path| !path.starts_with(project) && !path.starts_with(&invocation.cwd);
     let mut programs = Vec::new();
-    for (path, facts) in footprint.files {
+    for (path, facts) in files {
         if is_made_up(&path) {
             continue;
         }
@@ -120,8 +135,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         let tree = look.recorder.store.put_tree(&Tree::new(programs)).map_err(|error| error.to_string())?;
         thunk.trees.push(tree);
     }
-    thunk.canonicalise();
-    Ok(thunk)
+    Ok(())
 }
 
 /// What stands in a directory that the command listed must stand there again: all of it in the project; elsewhere what
