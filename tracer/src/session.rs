@@ -52,40 +52,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = Store::open_default()?;
     store.sweep();
     let cwd = std::env::current_dir().context("cannot tell the current directory")?;
-    // What an earlier recording left to be forced is still to be forced after this one.
-    let previous = trace::Trace::latest(&store, &cwd)?.and_then(|path| trace::Trace::read(&path).ok());
-    let mut left = previous.map(|previous| previous.left(&store)).unwrap_or_default();
-    left.retain(|path| matches!(Placeholder::read_to_replace(path), Ok(Some(_))));
-    clear_failed(&store, &mut left)?;
+    let left = left_before(&store, &cwd)?;
     let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
     let directory = SessionDirectory::create()?;
-    let sight = match arguments.method {
-        Method::Preload => Sight::Hooks,
-        Method::Ptrace => Sight::Tracer,
-        Method::Auto => match net::available() {
-            Ok(()) => Sight::Net,
-            Err(why) => {
-                if arguments.verbose {
-                    eprintln!("ggtrace: only what hooks see is recorded: {why}");
-                }
-                Sight::Hooks
-            }
-        },
-    };
-    // What is traced dies with its tracer.
-    let guardian = match sight {
-        Sight::Tracer => None,
-        Sight::Hooks | Sight::Net => {
-            let socket = recorder::socket_in(directory.path());
-            // SAFETY: no thread has been started yet; the one that tried the net has been waited for.
-            let guardian =
-                unsafe { Guardian::start(directory.lock(), |entry| process::is_of_session(entry, &socket)) };
-            Some(
-                guardian
-                    .context("cannot start a process that would end the build if this one were killed")?,
-            )
-        }
-    };
+    let sight = sight(arguments);
+    let guardian = guardian(sight, &directory)?;
     // Without one, hooks mark nothing, and everything goes through the net.
     let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
         log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
@@ -130,12 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     drop(guardian);
     if arguments.verbose {
-        eprintln!(
-            "ggtrace: {} in {:.2} s; trace {}",
-            recorder.counts(),
-            recorder.started.elapsed().as_secs_f64(),
-            recorder.trace.path().display()
-        );
+        tell(&recorder);
     }
     if let Some(following) = recorder.following() {
         let forced = finish_forcing(&recorder, following, code);
@@ -145,6 +111,54 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         die_of(signal);
     }
     Ok(ExitCode::from(code as u8))
+}
+
+/// What an earlier recording left to be forced, and is still to be forced after this one.
+fn left_before(store: &Store, cwd: &Path) -> Result<Vec<PathBuf>> {
+    let previous = trace::Trace::latest(store, cwd)?.and_then(|path| trace::Trace::read(&path).ok());
+    let mut left = previous.map(|previous| previous.left(store)).unwrap_or_default();
+    left.retain(|path| matches!(Placeholder::read_to_replace(path), Ok(Some(_))));
+    clear_failed(store, &mut left)?;
+    Ok(left)
+}
+
+/// How much can be seen of what was asked for.
+fn sight(arguments: &Arguments) -> Sight {
+    match arguments.method {
+        Method::Preload => Sight::Hooks,
+        Method::Ptrace => Sight::Tracer,
+        Method::Auto => match net::available() {
+            Ok(()) => Sight::Net,
+            Err(why) => {
+                if arguments.verbose {
+                    eprintln!("ggtrace: only what hooks see is recorded: {why}");
+                }
+                Sight::Hooks
+            }
+        },
+    }
+}
+
+/// Who ends the build if this process is killed; what is traced dies with its tracer. Called before a thread is started.
+fn guardian(sight: Sight, directory: &SessionDirectory) -> Result<Option<Guardian>> {
+    if sight == Sight::Tracer {
+        return Ok(None);
+    }
+    let socket = recorder::socket_in(directory.path());
+    // SAFETY: no thread has been started yet; the one that tried the net has been waited for.
+    let guardian =
+        unsafe { Guardian::start(directory.lock(), |entry| process::is_of_session(entry, &socket)) };
+    guardian.context("cannot start a process that would end the build if this one were killed").map(Some)
+}
+
+/// What came of it, for people.
+fn tell(recorder: &Recorder) {
+    eprintln!(
+        "ggtrace: {} in {:.2} s; trace {}",
+        recorder.counts(),
+        recorder.started.elapsed().as_secs_f64(),
+        recorder.trace.path().display()
+    );
 }
 
 /// Removes placeholders of what could not be computed. A plain build would have left nothing there either: make makes it anew, and
@@ -244,32 +258,40 @@ fn build(
             ignore_interrupts();
             Ok(Built { status: wait(recorder, child)?, supervisor: None })
         }
-        (Sight::Net, Some(guardian)) => {
-            let (entrance, net) = net::guarded_pair(recorder.cookie(), guardian)?;
-            let kernel = Arc::new(Kernel(Arc::clone(recorder)));
-            let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
-            // SAFETY: between fork and exec, entering is async-signal-safe.
-            unsafe {
-                // Without a net the hooks have to do, and it is said below.
-                command.pre_exec(move || {
-                    let _ = entrance.enter();
-                    Ok(())
-                });
-            }
-            let child = command.spawn().with_context(cannot)?;
-            drop(command);
-            ignore_interrupts();
-            if let Err(why) = supervisor.installed()
-                && CAME.load(Ordering::Relaxed) == 0
-            {
-                eprintln!("ggtrace: what no hook sees is not recorded: {why}");
-            }
-            Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
-        }
+        (Sight::Net, Some(guardian)) => netted(recorder, command, guardian, cannot),
         (Sight::Tracer, _) | (_, None) => {
             Ok(Built { status: traced(recorder, command).with_context(cannot)?, supervisor: None })
         }
     }
+}
+
+/// Runs the build under the kernel's net.
+fn netted(
+    recorder: &Arc<Recorder>,
+    mut command: Command,
+    guardian: &Guardian,
+    cannot: impl FnOnce() -> String,
+) -> Result<Built> {
+    let (entrance, net) = net::guarded_pair(recorder.cookie(), guardian)?;
+    let kernel = Arc::new(Kernel(Arc::clone(recorder)));
+    let supervisor = net.start(Arc::clone(&kernel) as _, Some(kernel))?;
+    // SAFETY: between fork and exec, entering is async-signal-safe.
+    unsafe {
+        // Without a net the hooks have to do, and it is said below.
+        command.pre_exec(move || {
+            let _ = entrance.enter();
+            Ok(())
+        });
+    }
+    let child = command.spawn().with_context(cannot)?;
+    drop(command);
+    ignore_interrupts();
+    if let Err(why) = supervisor.installed()
+        && CAME.load(Ordering::Relaxed) == 0
+    {
+        eprintln!("ggtrace: what no hook sees is not recorded: {why}");
+    }
+    Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
 }
 
 /// Asks about the build's command, and has the interceptor loaded into it. If it is deferred, it has ended.
