@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 #[cfg(feature = "lambda")]
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use anyhow::{Result, bail};
 use clap::Args;
 use thunk::{ObjectName, Store};
@@ -107,7 +107,19 @@ impl Chosen {
         };
         Ok(engines.into_iter().zip(jobs).collect())
     }
+
+    /// How to open connections; `known` once that has been found out.
+    fn security(&self, known: &mut Option<Security>) -> Result<Security> {
+        if let Some(security) = known {
+            return Ok(security.clone());
+        }
+        let key = Key::find(self.key.as_deref())?;
+        Ok(known.insert(Security::by(key.as_ref())?).clone())
+    }
 }
+
+const NOWHERE_TO_STAY: &str =
+    "--no-download: outputs can stay only in a storage: --storage URI, or set GG_STORAGE_URI";
 
 /// Open back ends, and the storage if there is one.
 pub struct Engines {
@@ -141,11 +153,7 @@ impl Engines {
         let home = Rc::new(Home::new(chosen.no_download));
         let sharing = match storage {
             Some(uri) => Some(Sharing::open(Rc::clone(store), uri, Rc::clone(&home)).await?),
-            None if home.leaves_some() => {
-                bail!(
-                    "--no-download: outputs can stay only in a storage: --storage URI, or set GG_STORAGE_URI"
-                )
-            }
+            None if home.leaves_some() => bail!(NOWHERE_TO_STAY),
             None => None,
         };
         // What is left in the storage must come to those who look into this machine's store.
@@ -164,12 +172,7 @@ impl Engines {
                     supplied(local)
                 }
                 Named::Remote(address) => {
-                    let security = match &security {
-                        Some(security) => Security::clone(security),
-                        None => {
-                            security.insert(Security::by(Key::find(chosen.key.as_deref())?.as_ref())?).clone()
-                        }
-                    };
+                    let security = chosen.security(&mut security)?;
                     let (remote, error) = Remote::open(Rc::clone(store), &address, wanted, security).await;
                     if let Some(error) = error {
                         progress.say(&format!("{}: {error:#}", remote.label()));
@@ -181,11 +184,10 @@ impl Engines {
                     let storage = sharing.as_ref().zip(storage);
                     let lambda = Lambda::open(Rc::clone(store), region.as_deref(), wanted, storage).await;
                     let (lambda, why) = lambda.context("lambda")?;
-                    match why {
+                    if let Some(why) = why.map(|why| format!("{}: {why}", lambda.label())) {
                         // Nobody else would compute anything.
-                        Some(why) if alone => bail!("{}: {why}", lambda.label()),
-                        Some(why) => progress.say(&format!("{}: {why}", lambda.label())),
-                        None => {}
+                        ensure!(!alone, why);
+                        progress.say(&why);
                     }
                     Rc::new(lambda)
                 }
