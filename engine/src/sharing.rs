@@ -351,7 +351,7 @@ impl Sharing {
     }
 
     /// Stores a reduction and its outputs there, some time.
-    pub fn store_later(self: &Rc<Self>, thunk: ObjectName, reduction: Reduction) {
+    fn store_later(self: &Rc<Self>, thunk: ObjectName, reduction: Reduction) {
         if self.broken.get() || self.there.borrow().has(&Key::Fact(thunk)) {
             return;
         }

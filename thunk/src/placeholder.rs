@@ -41,9 +41,9 @@ pub struct Placeholder {
 
 /// `size % BLOCK == REST` for every placeholder; the interceptor's `wire` crate says the same, and a test of the
 /// tracer (`defer`) holds the two together.
-pub const BLOCK: usize = 1024;
+const BLOCK: usize = 1024;
 /// See [`BLOCK`].
-pub const REST: usize = 1013;
+const REST: usize = 1013;
 /// No placeholder is larger.
 pub const MAX: usize = 16 * 1024;
 const MARK: &str = "\n# gg-placeholder 1\n";

@@ -154,7 +154,7 @@ impl View<'_> {
     }
 
     /// The number of the file with this name (without `/`) in a directory.
-    pub fn file_of(&self, dir: DirId, name: NameId) -> FileId {
+    fn file_of(&self, dir: DirId, name: NameId) -> FileId {
         self.tree.files.intern(&(dir, name), || {
             let (parent, text) = (self.tree.dir(dir), self.tree.names.get(name));
             let path: Arc<Path> = parent.path.join(OsStr::from_bytes(text)).into();

@@ -48,7 +48,7 @@ const LOGIN: [&str; 18] = [
 ];
 
 /// Is this a secret by its name?
-pub fn is_secret(name: &OsStr) -> bool {
+fn is_secret(name: &OsStr) -> bool {
     let name = name.as_bytes();
     NEVER.iter().any(|n| name == n.as_bytes())
         || SECRET_HEADS.iter().any(|head| name.starts_with(head.as_bytes()))
