@@ -126,7 +126,7 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
         }
         Request::Placed { path, old, directory } => {
             if let Err(error) = recorder.note_placed(&path, old.as_deref(), directory) {
-                eprintln!("ggtrace: {error}");
+                recorder.complain(&error);
             }
             Answer::GO
         }
