@@ -51,7 +51,7 @@ impl Manner {
         match std::env::var("GG_MANNER").as_deref() {
             Err(_) | Ok("far-away") => Ok(Self::FarAway),
             Ok("translated") => Ok(Self::Translated),
-            Ok(_) => bail!("GG_MANNER is far-away or translated"),
+            Ok(_) => bail!("GG_MANNER must be far-away or translated"),
         }
     }
 

@@ -85,7 +85,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         return Key::create(path);
     }
     own::hide();
-    let listen = arguments.listen.as_deref().context("--listen HOST:PORT")?;
+    let listen = arguments.listen.as_deref().context("nowhere to listen: --listen HOST:PORT")?;
     let jobs = crate::engines::jobs(arguments.jobs)?;
     let root = match &arguments.cache {
         Some(path) => path.clone(),
@@ -108,13 +108,13 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
     let store = Rc::new(Store::open(root)?);
     store.sweep();
     let _ = sandbox::sweep(&store.root().join("sandbox"));
-    let sharing = match &arguments.storage {
+    let sharing = match arguments.storage.as_deref().filter(|uri| !uri.is_empty()) {
         Some(uri) => Some(Sharing::open(Rc::clone(&store), uri, Rc::default()).await?),
         None => None,
     };
     let host = Rc::new(Host {
         local: Local::new(jobs, store.root(), Manner::elsewhere()?),
-        cache: Cache::new(Rc::clone(&store), arguments.cache_size << 20),
+        cache: Cache::new(Rc::clone(&store), arguments.cache_size.saturating_mul(1 << 20)),
         sharing,
         slots: Semaphore::new(jobs),
         jobs,
