@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # How each project of sources.list is configured, built and tried: the one table that comparisons and benchmarks use.
 # Sourced after lib.sh.
 #
