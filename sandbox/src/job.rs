@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Upper;
+use crate::{Error, Result, Upper};
 
 /// One command to run.
 #[derive(Clone, Debug)]
@@ -52,6 +52,22 @@ impl Job {
             output_limit: 256 << 20,
             layer: Layer::Memory,
         }
+    }
+
+    /// It cannot be run.
+    pub(crate) fn bad(&self, reason: &'static str) -> Error {
+        Error::BadJob { program: self.program.clone(), reason }
+    }
+
+    /// Can it be run as far as can be seen without looking at anything?
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.program.is_absolute() {
+            return Err(self.bad("its path is not absolute"));
+        }
+        if self.argv.is_empty() {
+            return Err(self.bad("it has no arguments, not even its name"));
+        }
+        Ok(())
     }
 }
 

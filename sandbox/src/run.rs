@@ -143,13 +143,7 @@ fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
 
 /// Makes the directories that the job needs.
 fn prepare(job: &Job, tree: &Tree, upper: &mut Upper) -> Result<()> {
-    let bad = |reason| Err(Error::BadJob { program: job.program.clone(), reason });
-    if !job.program.is_absolute() {
-        return bad("its path is not absolute");
-    }
-    if job.argv.is_empty() {
-        return bad("it has no arguments, not even its name");
-    }
+    job.check()?;
     upper.prepare(tree, &job.cwd, 0o755)?;
     for directory in &job.directories {
         upper.prepare(tree, directory, 0o755)?;
@@ -165,8 +159,8 @@ fn prepare(job: &Job, tree: &Tree, upper: &mut Upper) -> Result<()> {
 }
 
 pub(crate) fn c_string(job: &Job, bytes: Vec<u8>) -> Result<CString> {
-    let reason = "it has a NUL byte in its path, arguments, environment or directory";
-    CString::new(bytes).map_err(|_| Error::BadJob { program: job.program.clone(), reason })
+    CString::new(bytes)
+        .map_err(|_| job.bad("it has a NUL byte in its path, arguments, environment or directory"))
 }
 
 /// Options of the overlay. Paths are relative to the scratch directory, and need no quoting.

@@ -132,13 +132,7 @@ impl Translated {
 
     /// Makes the directories that the job needs.
     fn prepare(&self, job: &Job) -> Result<()> {
-        let bad = |reason| Err(Error::BadJob { program: job.program.clone(), reason });
-        if !job.program.is_absolute() {
-            return bad("its path is not absolute");
-        }
-        if job.argv.is_empty() {
-            return bad("it has no arguments, not even its name");
-        }
+        job.check()?;
         let temporary = job.env.iter().find(|(name, _)| name == "TMPDIR").map(|(_, path)| Path::new(path));
         // One that is no proper absolute path is the program's business.
         let proper = |path: &&Path| {
@@ -147,7 +141,7 @@ impl Translated {
         let all = job.directories.iter().map(PathBuf::as_path).chain([job.cwd.as_path()]);
         for path in all.chain(temporary.filter(proper)) {
             if !proper(&path) {
-                return bad("a directory that it needs is no absolute path");
+                return Err(job.bad("a directory that it needs is no absolute path"));
             }
             let here = with(self.tree.path(), path);
             match fs::create_dir_all(&here) {
