@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use memchr::memmem;
 
-use super::command_line::{CommandLine, Input, Mode, Part};
+use super::command_line::{CommandLine, Dependencies, Input, Mode, Part};
 use super::language::Language;
 use super::names;
 use super::options::Meaning as M;
@@ -61,21 +61,7 @@ pub(super) fn search(
     let base = derived(line, at, false);
     search.ask_compiler = base.iter().cloned().chain(["-M".into()]).collect();
     if let Some((wanted, source)) = names::dependency_source(line)? {
-        let mut command = derived(line, at, true);
-        if line.mode == Mode::Rule {
-            command.push(if wanted.system_headers { "-M" } else { "-MM" }.into());
-        } else {
-            let style = if wanted.system_headers { "-MD" } else { "-MMD" };
-            command.extend(["-E", "-o", "/dev/null", style].map(OsString::from));
-        }
-        command.extend(wanted.phony.then(|| "-MP".into()));
-        if wanted.targets.is_empty() {
-            command.push("-MQ".into());
-            command.push(names::default_target(vendor, line, wanted, source));
-        }
-        command.extend(wanted.targets.iter().cloned());
-        command.push("-MF".into());
-        search.write_dependencies = command;
+        search.write_dependencies = write_dependencies(vendor, line, at, wanted, source);
         let target = match &*wanted.targets {
             [] => Some(names::default_target(vendor, line, wanted, source)),
             words => only_target(words),
@@ -91,6 +77,31 @@ pub(super) fn search(
         });
     }
     Ok(search)
+}
+
+/// The command that writes the dependency file, whose name is the next word, without compiling.
+fn write_dependencies(
+    vendor: Vendor,
+    line: &CommandLine,
+    at: &Invocation,
+    wanted: &Dependencies,
+    source: &Input,
+) -> Vec<OsString> {
+    let mut command = derived(line, at, true);
+    if line.mode == Mode::Rule {
+        command.push(if wanted.system_headers { "-M" } else { "-MM" }.into());
+    } else {
+        let style = if wanted.system_headers { "-MD" } else { "-MMD" };
+        command.extend(["-E", "-o", "/dev/null", style].map(OsString::from));
+    }
+    command.extend(wanted.phony.then(|| "-MP".into()));
+    if wanted.targets.is_empty() {
+        command.push("-MQ".into());
+        command.push(names::default_target(vendor, line, wanted, source));
+    }
+    command.extend(wanted.targets.iter().cloned());
+    command.push("-MF".into());
+    command
 }
 
 /// Are headers called otherwise than by the directories that the compiler prints?
