@@ -49,7 +49,7 @@ pub enum Answer {
     Fail {
         /// As the system call would.
         errno: i32,
-        /// A line for standard error, or nothing if it has been said.
+        /// What is to be said, or nothing if it has been.
         why: String,
     },
 }
@@ -96,7 +96,7 @@ pub fn open(recorder: &Recorder, open: &Open) -> Answer {
 }
 
 fn unforced(what: &str, why: &str) -> Answer {
-    Answer::Fail { errno: libc::EIO, why: format!("ggtrace: {what} cannot be forced: {why}\n") }
+    Answer::Fail { errno: libc::EIO, why: format!("{what} cannot be forced: {why}") }
 }
 
 /// Tells who asked that the answer takes a moment; told again, that it is decided that the command runs, and that what it needs is not there yet.

@@ -114,7 +114,7 @@ impl Judge for Kernel {
 /// The hooks of a program would say it on its standard error; here it is said on ours.
 fn failed(errno: i32, why: &str) -> Verdict {
     if !why.is_empty() {
-        eprint!("{why}");
+        eprintln!("ggtrace: {why}");
     }
     Verdict::Fail(errno)
 }

@@ -148,7 +148,9 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
         Answer::Fail { errno, why } => {
             reply.kind = reply_kind::FAIL;
             reply.value = errno;
-            message = why.into_bytes();
+            if !why.is_empty() {
+                message = format!("ggtrace: {why}\n").into_bytes();
+            }
         }
     }
     reply.len = message.len() as u32;

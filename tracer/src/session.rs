@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use models::Invocation;
 use observe::net::{self, Supervisor};
 use observe::{Gate, Guardian, Options};
@@ -328,10 +328,11 @@ fn preload(
     let (id, flags) = match decide::exec(recorder, &Arc::new(exec), &decide::at_once) {
         Answer::Run { command, flags } => (command, flags),
         Answer::Exit { code, .. } => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),
-        Answer::Fail { errno, why } => {
+        Answer::Fail { errno, why } if why.is_empty() => {
             return Err(std::io::Error::from_raw_os_error(errno))
-                .with_context(|| format!("{}: {why}", program.display()));
+                .with_context(|| program.display().to_string());
         }
+        Answer::Fail { why, .. } => bail!(why),
     };
     for (variable, value) in recorder.environment_of(id, flags) {
         let value = match std::env::var_os(&variable) {

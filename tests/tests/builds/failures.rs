@@ -35,6 +35,16 @@ fn a_syntax_error_shows_when_it_is_forced_with_the_compiler_s_words_and_the_comm
 }
 
 #[test]
+fn that_the_build_s_own_command_cannot_be_made_is_told_in_one_line() {
+    let space = project();
+    space.ggtrace_sh("gcc -c bad.c && gcc -o bad bad.o").ok();
+    let ran = space.ggtrace(&["./bad"]).fails().says("bad.c:2:");
+    let last = ran.err().lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("ggtrace: ") && last.contains("/bad cannot be forced: "), "{ran}");
+    assert_eq!(ran.err().matches("ggtrace: ").count(), 1, "{ran}");
+}
+
+#[test]
 fn a_failure_is_not_remembered_once_its_source_is_mended() {
     let space = project();
     space.ggtrace(&["make"]).ok();
