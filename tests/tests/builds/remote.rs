@@ -66,6 +66,17 @@ pub fn new_key(space: &TestSpace, name: &str) -> PathBuf {
 }
 
 #[test]
+fn a_storage_without_a_name_is_none() {
+    let mut space = calculator();
+    space.set("GG_STORAGE_URI", "");
+    let expected = plain(&space);
+    let host = Host::start(&space, "host", &[]);
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &host.engine()]).ok();
+    is_as(&space, &expected);
+}
+
+#[test]
 fn two_hosts_with_stores_of_their_own_give_what_make_gives() {
     let space = calculator();
     let expected = plain(&space);
