@@ -9,7 +9,7 @@ use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
@@ -42,9 +42,24 @@ pub enum Place {
     Anything {
         /// The result gets this time.
         modified: SystemTime,
-        /// And a mode by this mask.
-        umask: u32,
+        /// And this mode.
+        mode: Mode,
     },
+}
+
+/// The permissions of a file that is put where none is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// The mask of the command that made it.
+    pub umask: u32,
+    /// What was given to it, if that is known.
+    pub given: Option<u32>,
+}
+
+impl Mode {
+    fn of(self, output: &ReducedOutput) -> u32 {
+        self.given.unwrap_or((if output.executable { 0o777 } else { 0o666 }) & !self.umask)
+    }
 }
 
 /// Puts results in place.
@@ -170,10 +185,10 @@ enum Step {
 /// All that can be done before anything changes in the tree, but for results that do not stand where a placeholder does: these are put.
 fn prepare(store: &Store, target: &Target, output: Option<&ReducedOutput>) -> Result<Step> {
     let path = &target.path;
-    if let Place::Anything { modified, umask } = target.place {
+    if let Place::Anything { modified, mode } = target.place {
         // An output that the command does not always write, and did not.
         let Some(output) = output else { return Ok(Step::Done) };
-        return place_value(store, path, output, modified, umask).map(|()| Step::Done);
+        return place_value(store, path, output, modified, mode).map(|()| Step::Done);
     }
     let Some(standing) = Standing::at(path)?.filter(|there| there.placeholder.output == target.output) else {
         return Ok(Step::Done);
@@ -249,7 +264,7 @@ pub fn place_value(
     path: &Path,
     output: &ReducedOutput,
     modified: SystemTime,
-    umask: u32,
+    mode: Mode,
 ) -> Result<()> {
     if let Ok(metadata) = std::fs::symlink_metadata(path)
         && metadata.is_file()
@@ -264,10 +279,28 @@ pub fn place_value(
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let mut file = AtomicFile::nameless_in(directory, 0o600)?;
     copy(store, output, &mut file).with_context(|| format!("cannot write {}", path.display()))?;
-    let mode = if output.executable { 0o777 } else { 0o666 } & !umask;
-    file.file().set_permissions(Permissions::from_mode(mode))?;
+    file.file().set_permissions(Permissions::from_mode(mode.of(output)))?;
     file.file().set_times(FileTimes::new().set_accessed(modified).set_modified(modified))?;
     Ok(file.commit(path)?)
+}
+
+/// Puts a symbolic link in place, if it is not there.
+///
+/// # Errors
+/// It cannot be made, or a directory stands there.
+pub fn place_link(path: &Path, target: &Path) -> Result<()> {
+    if std::fs::read_link(path).is_ok_and(|there| there == target) {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let beside = directory.join(format!(".gg-link-{}", std::process::id()));
+    let put = symlink(target, &beside).and_then(|()| std::fs::rename(&beside, path));
+    if put.is_err() {
+        // It may never have been made.
+        let _ = std::fs::remove_file(&beside);
+    }
+    put.with_context(|| format!("cannot make the link {}", path.display()))
 }
 
 /// Copies and checks: what is not as its name says is not used.
@@ -345,7 +378,7 @@ mod tests {
         let output = OutputRef { thunk: ObjectName::of(ObjectKind::Thunk, b"t"), output: None };
         let path = dir.path().join("not/yet/there");
         let modified = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-        let place = Place::Anything { modified, umask: 0o027 };
+        let place = Place::Anything { modified, mode: Mode { umask: 0o027, given: None } };
         let target = Target { path: path.clone(), output, place };
         let mut placer = Placer::new(&store);
         let mut reduced = ReducedOutput { path: "/p".into(), value, executable: true };

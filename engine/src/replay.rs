@@ -21,7 +21,7 @@ use thunk::trace::{Current, Disposition, Now, Product, Step, Trace, clean};
 use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, real_place};
 
 use crate::escapes;
-use crate::materialise::{Place, Target, place_value};
+use crate::materialise::{Mode, Place, Target, place_link, place_value};
 use crate::settled::Settled;
 use crate::{own, targets};
 
@@ -109,13 +109,19 @@ fn wanted(store: &Store, current: &Current<'_>, trace: &Trace, options: &Options
     let times = times(trace, &chosen);
     for (path, product) in &chosen {
         let modified = times[path.as_path()];
+        let mode = current.products().modes.get(path).copied();
         let output = match product {
             Product::Output(output) => output,
+            Product::Link(target) => {
+                let target = PathBuf::from(OsStr::from_bytes(&store.read(target)?));
+                place_link(path, &target)?;
+                continue;
+            }
             Product::Value { value, executable } => {
                 if !matches!(current.now(path), Now::File(now, _) if now == *value) {
                     let (path, value, executable) = (path.clone(), *value, *executable);
                     let output = ReducedOutput { path, value, executable };
-                    place_value(store, &output.path, &output, modified, 0o022)?;
+                    place_value(store, &output.path, &output, modified, Mode { umask: 0o022, given: mode })?;
                 }
                 continue;
             }
@@ -129,21 +135,21 @@ fn wanted(store: &Store, current: &Current<'_>, trace: &Trace, options: &Options
                 if holds(reduction.as_ref(), output, value, executable) {
                     continue;
                 }
-                anything(store, output, modified)?
+                anything(store, output, modified, mode)?
             }
             Now::Other if path.is_dir() => {
                 bail!("{} is a directory; the build left a file there", path.display())
             }
-            _ => anything(store, output, modified)?,
+            _ => anything(store, output, modified, mode)?,
         };
         found.push(Target { path: path.clone(), output: output.clone(), place });
     }
     Ok(found)
 }
 
-fn anything(store: &Store, output: &OutputRef, modified: SystemTime) -> Result<Place> {
+fn anything(store: &Store, output: &OutputRef, modified: SystemTime, given: Option<u32>) -> Result<Place> {
     let umask = store.thunk(&output.thunk)?.umask.unwrap_or(0o022);
-    Ok(Place::Anything { modified, umask })
+    Ok(Place::Anything { modified, mode: Mode { umask, given } })
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {
@@ -184,7 +190,7 @@ fn times<'a>(trace: &Trace, chosen: &'a [(PathBuf, Product)]) -> HashMap<&'a Pat
     }
     let place = |product: &Product| match product {
         Product::Output(output) => order.get(&output.thunk).copied().unwrap_or(0),
-        Product::Value { .. } => 0,
+        Product::Value { .. } | Product::Link(_) => 0,
     };
     let latest = chosen.iter().map(|(_, product)| place(product)).max().unwrap_or(0);
     let now = SystemTime::now();

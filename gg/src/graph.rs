@@ -71,7 +71,7 @@ impl<'a> Graph<'a> {
                 Product::Output(output) => {
                     output.output.as_deref().filter(|made| *made != path).map(|made| (made, path.as_path()))
                 }
-                Product::Value { .. } => None,
+                Product::Value { .. } | Product::Link(_) => None,
             })
             .collect();
         let under = |path: PathBuf| carried.get(path.as_path()).map_or(path.clone(), |now| now.to_path_buf());

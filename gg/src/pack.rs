@@ -43,6 +43,7 @@ pub fn pack(arguments: &Arguments) -> Result<()> {
         match product {
             Product::Output(output) => closure.thunk(output.thunk)?,
             Product::Value { value, executable } => closure.add(*value, *executable),
+            Product::Link(target) => closure.add(*target, false),
         }
     }
     let trace = part(&facts.trace, &chosen, &closure.thunks).encode();
@@ -95,15 +96,20 @@ fn choose(facts: &Facts, targets: &[PathBuf]) -> Result<BTreeMap<PathBuf, Produc
 fn part(trace: &Trace, chosen: &BTreeMap<PathBuf, Product>, thunks: &HashSet<ObjectName>) -> Trace {
     let left = |seen: &Observed| {
         let is_left = |touch: &Touch| match chosen.get(&*touch.path) {
-            Some(Product::Value { value, .. }) => touch.after == Some(*value),
+            Some(Product::Value { value, .. } | Product::Link(value)) => touch.after == Some(*value),
             _ => false,
         };
         seen.touches.iter().any(is_left)
     };
-    let mut observed: Vec<Observed> = trace.observed.iter().filter(|seen| left(seen)).cloned().collect();
-    for seen in &mut observed {
-        // Of what it used nothing is packed; it is not run again.
-        seen.touches.retain(|touch| chosen.contains_key(&*touch.path));
+    let mut observed: Vec<Observed> = Vec::new();
+    for seen in &trace.observed {
+        // Of what it used nothing is packed; it is not run again. Of one that only passes on what others make, the mode counts.
+        let (is_left, mut seen) = (left(seen), seen.clone());
+        let counts = |touch: &Touch| chosen.contains_key(&*touch.path) && (is_left || touch.mode.is_some());
+        seen.touches.retain(counts);
+        if !seen.touches.is_empty() && !seen.drives() {
+            observed.push(seen);
+        }
     }
     let ran: HashSet<u32> = observed.iter().map(|seen| seen.id).collect();
     let needed = |command: &&Command| {
@@ -111,7 +117,7 @@ fn part(trace: &Trace, chosen: &BTreeMap<PathBuf, Product>, thunks: &HashSet<Obj
     };
     let standing = chosen.iter().filter_map(|(path, product)| match product {
         Product::Output(output) => Some((path.clone(), output.clone())),
-        Product::Value { .. } => None,
+        Product::Value { .. } | Product::Link(_) => None,
     });
     Trace {
         cwd: trace.cwd.clone(),

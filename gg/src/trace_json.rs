@@ -107,8 +107,13 @@ mod tests {
             at_us: 1,
             took_us: 2,
         };
-        let touch =
-            Touch { path: std::path::Path::new("/w/a").into(), uses: Uses::READ, before: None, after: None };
+        let touch = Touch {
+            path: std::path::Path::new("/w/a").into(),
+            uses: Uses::READ,
+            before: None,
+            after: None,
+            mode: None,
+        };
         let seen = Observed {
             id: 1,
             status: Status::Killed(9),

@@ -5,6 +5,7 @@ use core::ffi::{c_char, c_int, c_void};
 
 use crate::arch::nr;
 use crate::log::{Log, What};
+use crate::open::keep;
 use crate::place::At;
 use crate::record::{note, one_int, told};
 use crate::session::Session;
@@ -62,6 +63,7 @@ pub(crate) unsafe fn truncates(
     size: i64,
 ) -> Result<c_int, Errno> {
     let Some(log) = Log::ready(session) else { return Ok(next()) };
+    keep(session, At(AT_FDCWD, path), 0);
     // SAFETY: as the caller promises.
     let result = unsafe { sys::marked(nr::TRUNCATE, five!(path, size)) };
     let what = What { value: u32::from(size == 0), ..What::new(kind::TRUNCATE, result) };

@@ -157,6 +157,12 @@ impl Log {
         self.header.placeholders.load(Ordering::Acquire) != 0
     }
 
+    /// May something of this path's last name have been changed by the build?
+    pub(crate) fn may_have_changed(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        self.header.changed.has(name)
+    }
+
     /// Is there room, and has the chunk not been taken away as that of a command that ended?
     #[inline]
     fn has_room(&self) -> bool {

@@ -107,6 +107,7 @@ impl Opening<'_> {
     fn open(&self, is_recorded: bool, seen: &mut u16) -> Result<c_int, Errno> {
         let (session, At(dirfd, path)) = (self.session, self.at);
         if session.carries() {
+            self.keep();
             let fd = self.call(is_recorded)?;
             if self.flags & (O_CREAT | O_TRUNC) != 0 {
                 report_new(session, dirfd, path);
@@ -115,6 +116,7 @@ impl Opening<'_> {
         }
         match intent(self.flags) {
             Intent::Ignore => {
+                self.keep();
                 let fd = self.call(is_recorded)?;
                 if self.flags & (O_DIRECTORY | O_PATH) == O_DIRECTORY && self.flags & O_TMPFILE != O_TMPFILE {
                     self.fill();
@@ -144,6 +146,7 @@ impl Opening<'_> {
             }
             Intent::Change => {
                 prepare(session, dirfd, path, request_flags::WRITE)?;
+                self.keep();
                 self.call(is_recorded)
             }
         }
@@ -155,6 +158,15 @@ impl Opening<'_> {
         let (session, At(dirfd, path)) = (self.session, self.at);
         if !session.reads_names() && Log::ready(session).is_some_and(|log| log.has_placeholders()) {
             let _ = force(session, dirfd, path, 0);
+        }
+    }
+
+    /// Has the recorder look at what is about to be written over.
+    fn keep(&self) {
+        let makes_new = self.flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
+        let writes = self.flags & O_ACCMODE != O_RDONLY || self.flags & O_TRUNC != 0;
+        if writes && !makes_new && self.flags & (O_PATH | O_DIRECTORY) == 0 {
+            keep(self.session, self.at, 0);
         }
     }
 
@@ -213,18 +225,41 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
     found
 }
 
+/// The file at this path is about to be changed or renamed; `flags` are those of `fstatat`. If the build may have written it before, the recorder has a
+/// look at it first: nobody could tell later what the command that wrote it had left, nor what this one found. Where only hooks see anything, nobody
+/// wants to know.
+pub(crate) fn keep(session: &Session, at: At, flags: c_int) {
+    if session.cookie == 0 {
+        return;
+    }
+    let Some(log) = Log::ready(session) else { return };
+    if !sys::stat_at(at.0, at.1, flags).is_ok_and(|stat| stat.is_file() && stat.size > 0) {
+        return;
+    }
+    // SAFETY: the kernel has just found a file by this name, so it is a string.
+    let Some(name) = (unsafe { string(at.1) }) else { return };
+    if log.may_have_changed(name.to_bytes()) {
+        // Whatever the answer, the call is made.
+        let _ = ask_about(session, request_kind::CHANGE, at, 0);
+    }
+}
+
 /// Asks for the real file. Where no tracer answers, the open fails: what stands there is not what anybody wants to read.
+fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
+    ask_about(session, request_kind::OPEN, At(dirfd, path), flags)
+}
+
 #[cold]
 #[inline(never)]
-fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
+fn ask_about(session: &Session, kind: u32, At(dirfd, path): At, flags: u32) -> Result<(), Errno> {
     let mut folder = [0; PATH_MAX];
     let mut buffer = [0; PATH_MAX];
-    // SAFETY: the kernel has just opened a file by this name, so it is a string.
+    // SAFETY: the kernel has just found a file by this name, so it is a string.
     let Some(located) = (unsafe { Located::at(dirfd, path, &mut folder) }) else { return Err(Errno::IO) };
     let cwd = sys::getcwd(&mut buffer);
     let [folder, slash, name] = located.parts();
     let reply = Request {
-        kind: request_kind::OPEN,
+        kind,
         command: session.command,
         flags,
         umask: 0,

@@ -6,7 +6,7 @@ use core::ffi::{c_char, c_int};
 
 use crate::arch::nr;
 use crate::ask::Request;
-use crate::open::placeholder_at;
+use crate::open::{keep, placeholder_at};
 use crate::path::{Located, descriptor};
 use crate::record::two;
 use crate::session::Session;
@@ -32,6 +32,9 @@ pub(crate) unsafe fn renames(
     new: At,
     flags: u32,
 ) -> Result<c_int, Errno> {
+    // Nobody finds it under its old name again, nor what was at the new one.
+    keep(session, old, AT_SYMLINK_NOFOLLOW);
+    keep(session, new, AT_SYMLINK_NOFOLLOW);
     let args = five!(old.0, old.1, new.0, new.1, flags);
     // SAFETY: as the caller promises.
     let result = unsafe { two(session, next, (kind::RENAME, flags), [old, new], nr::RENAMEAT2, args) }?;

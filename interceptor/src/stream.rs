@@ -6,7 +6,7 @@ use core::ffi::{c_char, c_int, c_void};
 
 use crate::libc;
 use crate::log::{Log, What};
-use crate::open::{Intent, Opening, intent, prepare};
+use crate::open::{Intent, Opening, intent, keep, prepare};
 use crate::place::{At, report_new};
 use crate::record::{note, told};
 use crate::session::Session;
@@ -71,6 +71,9 @@ pub(crate) unsafe fn reopens(
             Intent::Read => prepare(session, AT_FDCWD, path, 0)?,
             Intent::Change => prepare(session, AT_FDCWD, path, request_flags::WRITE)?,
         }
+    }
+    if flags & (O_PATH | O_EXCL) == 0 && flags & (O_WRONLY | O_RDWR) != 0 {
+        keep(session, At(AT_FDCWD, path), 0);
     }
     let existed = flags & O_CREAT != 0 && sys::exists(AT_FDCWD, path) != Err(Errno::NOENT);
     let stream = next();

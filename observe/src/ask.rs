@@ -59,7 +59,10 @@ pub(crate) fn is_for_judge(judge: &dyn Judge, view: View, open: &Open) -> bool {
     !open.is_of_no_content()
         && view.stat(&open.path, !open.has(libc::O_NOFOLLOW)).is_ok_and(|stat| {
             match stat.st_mode & libc::S_IFMT {
-                libc::S_IFREG => judge.may_be_placeholder(stat.st_size as u64),
+                libc::S_IFREG => {
+                    judge.may_be_placeholder(stat.st_size as u64)
+                        || open.mode().1 && stat.st_size > 0 && judge.keeps(&open.path)
+                }
                 libc::S_IFDIR => judge.may_hold_placeholders(),
                 _ => false,
             }

@@ -86,6 +86,12 @@ pub trait Judge: Send + Sync {
         false
     }
 
+    /// Is `open` to be asked about this file before it is opened for writing? Must be quick.
+    fn keeps(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
+
     /// What stands for where this absolute path leads: the same one again for as long as nothing on the way there, nor what it
     /// leads to, may have changed. Nothing where that is not known. Must be quick.
     fn way(&self, path: &Path) -> Option<Way> {

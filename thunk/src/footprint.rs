@@ -45,6 +45,12 @@ impl FileFacts {
     pub fn of(metadata: &Metadata) -> Self {
         Self { id: FileId::of(metadata), executable: metadata.mode() & 0o111 != 0 }
     }
+
+    /// When the content was changed: that sets both times; others may set one of them.
+    #[must_use]
+    pub fn changed_at(&self) -> i64 {
+        self.id.mtime.min(self.id.ctime)
+    }
 }
 
 /// Where a path led.

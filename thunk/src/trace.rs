@@ -23,7 +23,7 @@ use crate::placeholder;
 use crate::placeholder::OutputRef;
 use crate::store::Store;
 
-pub use current::{Change, Current, Look, Now, Verdict, listing};
+pub use current::{Change, Current, Look, Now, Verdict, listing, names};
 pub use observed::{Observed, Status, Touch, Uses, clean};
 pub use products::{Product, Products, Step};
 pub use writer::Writer;

@@ -101,9 +101,10 @@ impl Carry {
                 moved.make(recorder).ok()?;
                 recorder.placed.note(id, placeholder.output.thunk, vec![moved.to]);
                 let stood = if found { Uses::FOUND | Uses::AGAIN } else { Uses::MISSING | Uses::NEW };
+                let mode = to.real().symlink_metadata().ok().map(|file| file.mode() & 0o7777);
                 let touches = vec![
                     touch(&from, Uses::FOUND | Uses::MOVED_AWAY | Uses::INPUT),
-                    touch(&to, stood | Uses::MOVED_HERE | Uses::OUTPUT),
+                    Touch { mode, ..touch(&to, stood | Uses::MOVED_HERE | Uses::OUTPUT) },
                 ];
                 recorder.did(id, &Event::Transferred(Transfer::Rename, from, to));
                 Some(touches)
@@ -179,5 +180,5 @@ fn place(path: &Path) -> Place {
 fn touch(place: &Place, uses: Uses) -> Touch {
     let is_clean = clean(&place.named).is_some_and(|clean| clean == place.named);
     let path = if is_clean { &*place.named } else { place.real() };
-    Touch { path: path.into(), uses, before: None, after: None }
+    Touch { path: path.into(), uses, before: None, after: None, mode: None }
 }

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -95,7 +96,22 @@ impl Judge for Kernel {
         self.0.lasting_way(path).map(|way| way as observe::Way)
     }
 
-    fn open(&self, pid: Pid, path: &Path, _writes: bool) -> Verdict {
+    fn keeps(&self, path: &Path) -> bool {
+        path.file_name().is_some_and(|name| self.0.may_have_changed(name.as_bytes()))
+    }
+
+    fn open(&self, pid: Pid, path: &Path, writes: bool) -> Verdict {
+        let verdict = self.opens(pid, path);
+        if writes && verdict == Verdict::Go && self.keeps(path) && process::shares_files(pid.cast_unsigned())
+        {
+            self.0.keep(self.0.watch.program_of(pid), path);
+        }
+        verdict
+    }
+}
+
+impl Kernel {
+    fn opens(&self, pid: Pid, path: &Path) -> Verdict {
         let recorder = &*self.0;
         let command = recorder.watch.program_of(pid);
         let program = recorder.command(command);

@@ -217,7 +217,10 @@ fn put(
         if !here {
             return Err(format!("{} cannot be put where it is", path.display()));
         }
-        is_free(path, Some(mode(path)))?;
+        let inputs = thunk.values.iter().chain(&thunk.executables).map(|input| &input.path);
+        let is_changed_in_place =
+            inputs.chain(thunk.thunks.iter().map(|input| &input.path)).any(|input| input == path);
+        is_free(path, (!is_changed_in_place).then(|| mode(path)))?;
     }
     recorder.note_outputs(thunk.outputs.iter().cloned()).map_err(|error| error.to_string())?;
     let mut placing = Placing::default();

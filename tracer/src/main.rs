@@ -16,6 +16,7 @@ mod headers;
 mod includes;
 mod install;
 mod judge;
+mod kept;
 mod learned;
 mod log;
 mod looks;

@@ -27,6 +27,7 @@ use crate::following::Following;
 use crate::force::OnDemand;
 use crate::headers::Headers;
 use crate::install::Install;
+use crate::kept::Kept;
 use crate::learned::Learned;
 use crate::log::Log;
 use crate::looks::Looks;
@@ -116,6 +117,8 @@ pub struct Recorder {
     pub early: Early,
     /// What was put in place last.
     pub placed: Placed,
+    /// What files held that one command wrote and another changed.
+    pub kept: Kept,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -227,6 +230,7 @@ impl Recorder {
             standing: Standing::default(),
             early: Early::default(),
             placed: Placed::default(),
+            kept: Kept::default(),
             counts: Mutex::default(),
             install,
             store,
@@ -343,6 +347,12 @@ impl Recorder {
     /// The names in a directory, as the trace keeps them.
     pub fn names_in(&self, directory: &Path) -> Option<ObjectName> {
         Some(trace::listing(self.list(directory).ok()?))
+    }
+
+    /// The same, kept in the store: who replays the build knows which of them it has put there itself.
+    pub fn keep_names(&self, directory: &Path) -> Option<ObjectName> {
+        let names = trace::names(self.list(directory).ok()?);
+        self.store.put(ObjectKind::Value, &names).ok()
     }
 
     /// The same without what the build itself has put there: what a build driver that looks for sources finds, before and after.

@@ -83,7 +83,7 @@ struct Replay<'a> {
     stale: BTreeSet<PathBuf>,
     /// Commands as they are now, by number.
     commands: HashMap<u32, Command>,
-    /// Where this replay put placeholders.
+    /// Where this replay put something.
     placed: BTreeSet<PathBuf>,
     /// Where outputs of thunks stood in the end, other than at their own paths: commands that moved or copied them had put them there.
     carried: HashMap<ObjectName, Vec<PathBuf>>,
@@ -91,6 +91,14 @@ struct Replay<'a> {
     elsewhere: HashMap<PathBuf, OutputRef>,
     /// Outputs that this replay moved as a command had moved them.
     moved: HashMap<PathBuf, OutputRef>,
+    /// Paths that the commands up to this point of the build have written.
+    made: HashSet<PathBuf>,
+    /// Paths at which placeholders stood when it was recorded.
+    deferred: HashSet<PathBuf>,
+    /// The modes that commands up to this point of the build have given.
+    modes: HashMap<PathBuf, u32>,
+    /// Outputs of this replay that are the last, up to this point of the build, to have been put at these paths.
+    standing: HashMap<PathBuf, OutputRef>,
 }
 
 impl<'a> Replay<'a> {
@@ -115,14 +123,31 @@ impl<'a> Replay<'a> {
             carried,
             elsewhere: HashMap::new(),
             moved: HashMap::new(),
+            made: HashSet::new(),
+            deferred: trace.outputs().into_iter().collect(),
+            modes: HashMap::new(),
+            standing: HashMap::new(),
         }
     }
 
     fn all(&mut self) -> Result<()> {
         for step in self.trace.steps() {
             match step {
-                Step::Deferred(command, name) => self.deferred(command, name)?,
-                Step::Observed(observed) => self.observed(observed)?,
+                Step::Deferred(command, name) => {
+                    self.deferred(command, name)?;
+                    self.made.extend(command.outputs.iter().cloned());
+                }
+                Step::Observed(observed) => {
+                    self.observed(observed)?;
+                    self.give_modes(observed)?;
+                    let modes = observed
+                        .touches
+                        .iter()
+                        .filter_map(|touch| Some((touch.path.to_path_buf(), touch.mode?)));
+                    self.modes.extend(modes);
+                    let written = observed.with(Uses::OUTPUT).map(|touch| touch.path.to_path_buf());
+                    self.made.extend(written);
+                }
             }
         }
         Ok(())
@@ -134,9 +159,7 @@ impl<'a> Replay<'a> {
         let needs_remade = thunk.thunks.iter().any(|input| self.remade.contains_key(&input.from.thunk))
             || used.into_iter().any(|path| self.stale.contains(path));
         if !needs_remade && self.current.change_for(&thunk)?.is_none() {
-            command.outputs.iter().for_each(|path| {
-                self.stale.remove(path);
-            });
+            command.outputs.iter().for_each(|path| self.leave(path));
             return Ok(());
         }
         self.furnish(&thunk)?;
@@ -146,7 +169,17 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// What stands here now, at this point of the build, is as it was recorded.
+    fn leave(&mut self, path: &Path) {
+        self.stale.remove(path);
+        self.standing.remove(path);
+    }
+
     fn note(&mut self, command: &Command, name: ObjectName, again: &Deferred) {
+        for path in &again.outputs {
+            let output = OutputRef { thunk: again.thunk, output: Some(path.clone()) };
+            self.standing.insert(path.clone(), output);
+        }
         if again.thunk == name {
             again.outputs.iter().for_each(|path| {
                 self.stale.remove(path);
@@ -186,9 +219,16 @@ impl<'a> Replay<'a> {
     /// A command is to read what stands at this path now: if that was moved or copied there, what is there now is put there.
     fn bring(&mut self, path: &Path) -> Result<()> {
         let Some(output) = self.elsewhere.remove(path) else { return Ok(()) };
-        let own = output.output.as_ref().and_then(|own| own.symlink_metadata().ok());
-        let mode = own.map_or(0o644, |metadata| metadata.permissions().mode() & 0o7777);
+        let mode = self.mode_at(path, &output);
         self.put(path, output, mode)
+    }
+
+    /// The mode of an output that is put here: what a command up to this point of the build has given it, or the one that it has where it was made.
+    fn mode_at(&self, path: &Path, output: &OutputRef) -> u32 {
+        let there = || [Some(path), output.output.as_deref()].into_iter().flatten();
+        let has = || there().find_map(|path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file));
+        let given = self.modes.get(path).copied();
+        given.or_else(|| Some(has()?.permissions().mode() & 0o7777)).unwrap_or(0o644)
     }
 
     /// Does again what a command did that moved one file, if another output of a deferred command is in its place now. Tells whether it
@@ -252,22 +292,23 @@ impl<'a> Replay<'a> {
             match self.current.now(&input.path) {
                 Now::Placeholder(standing) if standing == from => continue,
                 Now::File(value, _) if self.gives(&from) == Some(value) => continue,
-                _ => self.put(&input.path, from, 0o644)?,
+                _ => {
+                    let mode = self.mode_at(&input.path, &from);
+                    self.put(&input.path, from, mode)?;
+                }
             }
         }
         let inputs = || thunk.values.iter().chain(&thunk.executables);
         for input in inputs() {
             self.bring(&input.path)?;
         }
-        for (input, executable) in
-            thunk.values.iter().map(|input| (input, false)).chain(thunk.executables.iter().map(|i| (i, true)))
-        {
-            let missing = self.current.now(&input.path) == Now::Missing;
-            let written = self.current.products().written.contains(&input.path);
-            if missing && (written || self.trace.packed) && !self.stale.contains(&input.path) {
-                self.restore(&input.path, &input.value, executable)?;
-            }
-        }
+        self.bring_back(thunk)?;
+        self.clear(thunk)
+    }
+
+    /// Removes what a command left the last time, but for what it changes in place.
+    fn clear(&self, thunk: &Thunk) -> Result<()> {
+        let inputs = || thunk.values.iter().chain(&thunk.executables);
         for output in thunk.outputs.iter().chain(&thunk.optional_outputs) {
             let changed_in_place = inputs().any(|input| input.path == *output)
                 || thunk.thunks.iter().any(|input| input.path == *output);
@@ -275,6 +316,23 @@ impl<'a> Replay<'a> {
                 std::fs::remove_file(output)
                     .with_context(|| format!("cannot remove {}", output.display()))?;
                 self.current.forget(output);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back what commands before it had made, where that is gone, or is what commands after it have made of it.
+    fn bring_back(&mut self, thunk: &Thunk) -> Result<()> {
+        let values = thunk.values.iter().map(|input| (input, false));
+        for (input, executable) in values.chain(thunk.executables.iter().map(|input| (input, true))) {
+            let path = &input.path;
+            let is_other = match self.current.now(path) {
+                Now::Missing => self.trace.packed || self.current.products().written.contains(path),
+                Now::File(now, _) => now != input.value && self.made.contains(path),
+                Now::Placeholder(_) | Now::Other => false,
+            };
+            if is_other && !self.stale.contains(path) {
+                self.restore(path, &input.value, executable)?;
             }
         }
         Ok(())
@@ -296,7 +354,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Puts an intermediate file back that the build had made by a command that ran.
-    fn restore(&self, path: &Path, value: &ObjectName, executable: bool) -> Result<()> {
+    fn restore(&mut self, path: &Path, value: &ObjectName, executable: bool) -> Result<()> {
         make_directory_of(path)?;
         let content = self.recorder.store.read(value)?;
         let mode = if executable { 0o777 } else { 0o666 };
@@ -304,38 +362,37 @@ impl<'a> Replay<'a> {
         file.write_all(&content).with_context(|| format!("cannot write {}", path.display()))?;
         file.commit(path)?;
         self.current.forget(path);
+        self.placed.insert(path.to_path_buf());
         Ok(())
     }
 
     fn observed(&mut self, observed: &Observed) -> Result<()> {
         let Some(command) = self.trace.command(observed.id) else { return Ok(()) };
-        let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
-        let used = observed.touches.iter().filter(|touch| uses.iter().any(|how| touch.uses.has(*how)));
-        let stale: Vec<&trace::Touch> = used.filter(|touch| self.stale.contains(&*touch.path)).collect();
         if observed.drives() {
-            return self.driver(command, &stale);
+            let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
+            return self.driver(command, &self.stale_among(observed, &uses));
         }
-        if self.only_carries(observed) || self.moves(observed)? {
-            return Ok(());
-        }
-        let paths: Vec<PathBuf> = stale.iter().map(|touch| touch.path.to_path_buf()).collect();
-        for path in &paths {
-            self.bring(path)?;
-        }
-        self.recorder
-            .force(&self.recorder.placeholders(paths.iter().map(PathBuf::as_path)))
-            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
-        let mut changes: Vec<Change> = Vec::new();
-        for touch in stale {
-            self.current.forget(&touch.path);
-            changes.extend(self.current.compare(&touch.path, touch.before.as_ref()));
-        }
+        // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it what to pass on, and how it ends
+        // may end the build.
+        let carried = self.carried(observed);
+        let uses = [Uses::READ, Uses::EXECUTED, Uses::LINKED, Uses::INPUT | Uses::WRITTEN];
+        let mut stale = self.stale_among(observed, &uses);
+        stale.retain(|touch| !carried.contains(&*touch.path));
+        let mut changes = self.compare(command, &stale)?;
         changes.extend(self.current.changes_since(observed));
+        let mut moved = self.stale_among(observed, &[Uses::MOVED_AWAY]);
+        moved.retain(|touch| !stale.iter().any(|other| other.path == touch.path));
+        let is_moved = |path: &Path| moved.iter().any(|touch| &*touch.path == path);
+        changes.retain(|change| !carried.contains(&*change.path) && !is_moved(&change.path));
+        if changes.is_empty() {
+            if self.only_carries(observed) || self.moves(observed)? {
+                return Ok(());
+            }
+            changes = self.compare(command, &moved)?;
+        }
         let outputs = observed.with(Uses::OUTPUT).map(|touch| touch.path.to_path_buf());
         let Some(first) = changes.first() else {
-            outputs.for_each(|path| {
-                self.stale.remove(&path);
-            });
+            outputs.for_each(|path| self.leave(&path));
             return Ok(());
         };
         let cannot = |why: &str| {
@@ -345,18 +402,75 @@ impl<'a> Replay<'a> {
             )
         };
         // What it prints is shown when it is forced.
-        if let Some(obstacle) = observed.obstacles.iter().find(|why| *why != Observed::PRINTS) {
+        let known = [Observed::PRINTS, Observed::REWRITES, Observed::MOVES];
+        let harmless = |why: &String| known.contains(&why.as_str());
+        if let Some(obstacle) = observed.obstacles.iter().find(|why| !harmless(why)) {
             return Err(cannot(obstacle));
         }
         if let Some(other) = changes.iter().find(|change| !change.is_content) {
             return Err(cannot(&other.to_string()));
         }
         let name = observed.thunk.ok_or_else(|| cannot("it has no thunk"))?;
+        let thunk = self.recorder.store.thunk(&name)?;
+        self.bring_back(&thunk)?;
+        self.clear(&thunk)?;
         let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
         self.note(command, name, &again);
         if let Some(now) = self.commands.get_mut(&command.id) {
             // Its outputs come to be where they came to be before: when it ended.
             now.at_us = observed.ended_us;
+        }
+        Ok(())
+    }
+
+    /// What a command used in one of these ways, of what holds something else than it did.
+    fn stale_among<'b>(&self, observed: &'b Observed, uses: &[Uses]) -> Vec<&'b trace::Touch> {
+        let used = observed.touches.iter().filter(|touch| uses.iter().any(|how| touch.uses.has(*how)));
+        used.filter(|touch| self.stale.contains(&*touch.path)).collect()
+    }
+
+    /// Forces what a command used, and tells what of it has another content.
+    fn compare(&mut self, command: &Command, used: &[&trace::Touch]) -> Result<Vec<Change>> {
+        for touch in used {
+            self.bring(&touch.path)?;
+        }
+        self.recorder
+            .force(&self.recorder.placeholders(used.iter().map(|touch| &*touch.path)))
+            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
+        let changes = used.iter().filter_map(|touch| {
+            self.current.forget(&touch.path);
+            self.current.compare(&touch.path, touch.before.as_ref())
+        });
+        Ok(changes.collect())
+    }
+
+    /// The paths whose placeholders a command passed on, without a look at what these stand for.
+    fn carried<'b>(&self, observed: &'b Observed) -> HashSet<&'b Path> {
+        let is_placeholder = |touch: &trace::Touch| match touch.before {
+            Some(before) => {
+                wire::size_may_be_placeholder(before.size())
+                    && self
+                        .recorder
+                        .store
+                        .read(&before)
+                        .is_ok_and(|text| matches!(Placeholder::decode(&touch.path, &text), Ok(Some(_))))
+            }
+            None => self.deferred.contains(&*touch.path),
+        };
+        let inputs = observed.with(Uses::INPUT).filter(|touch| is_placeholder(touch));
+        inputs.map(|touch| &*touch.path).collect()
+    }
+
+    /// Gives what was put in place anew the permissions that a command gave it.
+    fn give_modes(&self, observed: &Observed) -> Result<()> {
+        let given = observed.touches.iter().filter_map(|touch| Some((&*touch.path, touch.mode?)));
+        for (path, mode) in given.filter(|(path, _)| self.placed.contains(*path)) {
+            let there = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+            if there.is_some_and(|there| there.permissions().mode() & 0o7777 != mode) {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+                    .with_context(|| format!("cannot change the mode of {}", path.display()))?;
+                self.current.forget(path);
+            }
         }
         Ok(())
     }
@@ -408,24 +522,23 @@ impl<'a> Replay<'a> {
         let mut last = HashSet::new();
         let mut standing = Vec::new();
         for (path, product) in &self.current.products().last {
-            let by = |command: &&Command| command.outputs.contains(path);
             let output = match product {
                 Product::Output(output) => {
                     let thunk = self.remade.get(&output.thunk).copied().unwrap_or(output.thunk);
                     OutputRef { thunk, output: output.output.clone() }
                 }
-                // A command that ran may be deferred by now, or what it moved is.
-                Product::Value { .. } => {
-                    let by = self.commands.values().find(by).and_then(|c| c.thunk);
-                    let made = by.map(|thunk| OutputRef { thunk, output: Some(path.clone()) });
-                    match made.or_else(|| self.moved.get(path).cloned()) {
-                        Some(output) => output,
-                        None => {
-                            last.insert(path.as_path());
-                            continue;
-                        }
-                    }
+                Product::Link(_) => {
+                    last.insert(path.as_path());
+                    continue;
                 }
+                // A command that ran may be deferred by now, or what it moved is.
+                Product::Value { .. } => match self.standing.get(path).or_else(|| self.moved.get(path)) {
+                    Some(output) => output.clone(),
+                    None => {
+                        last.insert(path.as_path());
+                        continue;
+                    }
+                },
             };
             last.insert(path.as_path());
             standing.push((path, output));
@@ -433,7 +546,7 @@ impl<'a> Replay<'a> {
         writer.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         // What the build had moved on or removed.
         for path in self.placed.iter().filter(|path| !last.contains(path.as_path())) {
-            if matches!(Placeholder::read(path), Ok(Some(_))) {
+            if path.symlink_metadata().is_ok_and(|file| file.is_file()) {
                 std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }

@@ -23,6 +23,15 @@ pub enum Request {
     Exec(Box<Exec>),
     /// A placeholder is about to be read, or changed in place.
     Open(Open),
+    /// A file that the build may have written is about to be changed, or renamed.
+    Change {
+        /// The file.
+        path: PathBuf,
+        /// The process that does it.
+        pid: u32,
+        /// Id of the command that this is part of, as it says itself.
+        command: u32,
+    },
     /// Something stands at a new path.
     Placed {
         /// Where it is now.
@@ -160,6 +169,9 @@ fn taken_apart(head: &wire::Request, payload: Vec<u8>) -> io::Result<Request> {
         request_kind::OPEN => {
             let looks = head.flags & request_flags::LOOK != 0;
             Ok(Request::Open(Open { path: cwd.join(path), pid: head.pid, command: head.command, looks }))
+        }
+        request_kind::CHANGE => {
+            Ok(Request::Change { path: cwd.join(path), pid: head.pid, command: head.command })
         }
         request_kind::UNDO => Ok(Request::Undo { command: head.command }),
         request_kind::PLACED => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use wire::{Plain as _, Reply, reply_kind};
 
 use crate::decide::{self, Answer};
+use crate::process;
 use crate::recorder::{OWN, Recorder};
 use crate::request::{self, Request};
 
@@ -119,6 +120,15 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
             open.pid = peer(stream).unwrap_or(open.pid);
             open.command = command_of(recorder, open.pid, open.command);
             decide::open(recorder, &open)
+        }
+        Request::Change { path, pid, command } => {
+            let pid = peer(stream).unwrap_or(pid);
+            let command = command_of(recorder, pid, command);
+            // What is seen with another root, or other mounts, is another file.
+            if process::shares_files(pid) {
+                recorder.keep(command, &path);
+            }
+            Answer::Run { command: 0, flags: 0 }
         }
         Request::Undo { command } => {
             recorder.placed.take_back(command);

@@ -8,7 +8,7 @@
 //!           │ Request (136)│ payload, `len` bytes: `others` Descriptors, then strings     │
 //!           └──────────────┴──────────────────────────────────────────────────────────────┘
 //!             Exec:   path, cwd, argv[0..argc], envp[0..envc]
-//!             Open:   path (absolute, or relative to cwd), cwd
+//!             Open, Change: path (absolute, or relative to cwd), cwd
 //!             Placed: new path, cwd, old path ("" where there is none)
 //!             Undo:   path, cwd (neither is looked at)
 //! reply     ┌───────────┬─────────────────────────────────────────────────────┐
@@ -96,6 +96,9 @@ pub mod request_kind {
     /// The process was told to exit, and is ended by a signal instead: take back what was put in place for its command, then answer
     /// `RUN`. Path and working directory mean nothing.
     pub const UNDO: u32 = 4;
+    /// A file of a name that the build has changed before is about to be changed, or renamed: what it holds is kept, if that is another
+    /// command's work, then answer `RUN`.
+    pub const CHANGE: u32 = 5;
 }
 
 /// Bits of [`Request::flags`].

@@ -5,7 +5,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,15 @@ use crate::tree::{Tree, TreeNode};
 
 /// The value that stands for a directory's names in a [`Touch`]: sorted, each ended by NUL.
 #[must_use]
-pub fn listing(mut names: Vec<OsString>) -> ObjectName {
-    names.sort_unstable();
-    let bytes: Vec<u8> = names.iter().flat_map(|name| name.as_bytes().iter().copied().chain([0])).collect();
-    ObjectName::of(ObjectKind::Value, &bytes)
+pub fn listing(found: Vec<OsString>) -> ObjectName {
+    ObjectName::of(ObjectKind::Value, &names(found))
+}
+
+/// What this value holds.
+#[must_use]
+pub fn names(mut found: Vec<OsString>) -> Vec<u8> {
+    found.sort_unstable();
+    found.iter().flat_map(|name| name.as_bytes().iter().copied().chain([0])).collect()
 }
 
 /// What stands at a path.
@@ -157,6 +162,9 @@ impl<'a> Current<'a> {
             return self.input(path, before);
         }
         if uses.has(Uses::LISTED) {
+            if let Some(names) = touch.after.filter(|_| !uses.has(Uses::OUTPUT)) {
+                return self.names_left(path, &names);
+            }
             return touch.before.and_then(|before| self.listed(path, &before, observed.drives()));
         }
         if self.products.written.contains(path) {
@@ -180,14 +188,43 @@ impl<'a> Current<'a> {
     }
 
     fn listed(&self, path: &Path, before: &ObjectName, drives: bool) -> Option<Change> {
-        self.looked.borrow_mut().insert(path.to_path_buf(), Look::Names);
-        let Ok(entries) = std::fs::read_dir(path) else {
+        let Some(names) = self.names_at(path) else {
             return (!self.is_excused(path)).then(|| change(path, "is gone"));
         };
-        let names = entries.flatten().map(|entry| entry.file_name());
+        let names = names.into_iter();
         // Build drivers look for sources while their commands put other things beside these.
-        let names = names.filter(|name| !drives || !self.products.written.contains(&path.join(name)));
+        let names = names.filter(|name| !drives || !self.is_written(path, name));
         (listing(names.collect()) != *before).then(|| change(path, OTHER_FILES))
+    }
+
+    /// The same where all names are known that were there. What the build has put there it puts there again.
+    fn names_left(&self, path: &Path, before: &ObjectName) -> Option<Change> {
+        let Ok(before) = self.store.read(before) else { return self.listed(path, before, false) };
+        let Some(found) = self.names_at(path) else {
+            return (!self.is_excused(path)).then(|| change(path, "is gone"));
+        };
+        let before = before.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        let mut before: Vec<OsString> = before.map(|name| OsStr::from_bytes(name).to_owned()).collect();
+        before.retain(|name| !self.is_written(path, name));
+        let others = found.into_iter().filter(|name| !self.is_written(path, name));
+        let mut others: Vec<OsString> = others.collect();
+        if self.trace.packed {
+            // What is missing is as it was.
+            before.retain(|name| others.contains(name));
+        }
+        others.sort_unstable();
+        before.sort_unstable();
+        (others != before).then(|| change(path, OTHER_FILES))
+    }
+
+    fn names_at(&self, path: &Path) -> Option<Vec<OsString>> {
+        self.looked.borrow_mut().insert(path.to_path_buf(), Look::Names);
+        let entries = std::fs::read_dir(path).ok()?;
+        Some(entries.flatten().map(|entry| entry.file_name()).collect())
+    }
+
+    fn is_written(&self, directory: &Path, name: &OsStr) -> bool {
+        self.products.written.contains(&directory.join(name))
     }
 
     /// Is what the build made there what was found there? `None` stands for content that was not known.
@@ -380,6 +417,10 @@ impl Observed {
     pub const PRINTS: &'static str = "prints";
     /// The obstacle of a command whose output or exit code somebody may act on before the build is over.
     pub const HEARD: &'static str = "somebody listens to its output";
+    /// The obstacle of a command that changes what it reads: where it runs again it must find what it found.
+    pub const REWRITES: &'static str = "changes what it depends on";
+    /// The obstacle of a command that gives what was there another name.
+    pub const MOVES: &'static str = "moves what others made";
     /// The obstacle of a command of which something that it starts is a thunk of its own.
     pub const PART_DEFERRED: &'static str = "a part of it was deferred";
 
@@ -447,7 +488,13 @@ mod tests {
                 at_us: id.into(),
                 took_us: 0,
             };
-            let touch = |path: PathBuf, uses, before, after| Touch { path: path.into(), uses, before, after };
+            let touch = |path: PathBuf, uses, before, after| Touch {
+                path: path.into(),
+                uses,
+                before,
+                after,
+                mode: None,
+            };
             let names = listing(["Makefile", "a.c"].map(OsString::from).to_vec());
             let seen = |id, touches, obstacles| Observed {
                 id,

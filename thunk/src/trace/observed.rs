@@ -58,6 +58,9 @@ pub(super) mod wire {
         pub obstacles: Vec<String>,
         #[prost(string, repeated, tag = "10")]
         pub descriptors: Vec<String>,
+        /// Permissions plus one, or 0; missing at the end where all are 0.
+        #[prost(uint32, repeated, tag = "11")]
+        pub modes: Vec<u32>,
     }
 }
 
@@ -150,6 +153,8 @@ uses! {
     NEW = 16, "new";
     /// An output that was there before, and the command could tell.
     AGAIN = 17, "again";
+    /// What it left there is a symbolic link.
+    LINK = 18, "link";
 }
 
 impl Uses {
@@ -195,8 +200,11 @@ pub struct Touch {
     /// The content that mattered to the command ([`Uses::INPUT`]); of a listed directory, the value of its sorted entry
     /// names, each ended by NUL; of a link that was read, its target. `None` where it is not known.
     pub before: Option<ObjectName>,
-    /// The content that it left ([`Uses::OUTPUT`]).
+    /// The content that it left ([`Uses::OUTPUT`]), or the target of a link ([`Uses::LINK`]); of a directory that a command listed which drives no others, the names that were there when it had
+    /// ended, as a value that the store has.
     pub after: Option<ObjectName>,
+    /// The permissions that it left, where it changed something.
+    pub mode: Option<u32>,
 }
 
 /// What a command did, written when it has ended.
@@ -259,8 +267,9 @@ impl Numbers {
             message.uses.push(touch.uses.0);
             message.before.push(self.value(touch.before, &mut tables));
             message.after.push(self.value(touch.after, &mut tables));
+            message.modes.push(touch.mode.map_or(0, |mode| (mode & 0o7777) + 1));
         }
-        for column in [&mut message.before, &mut message.after] {
+        for column in [&mut message.before, &mut message.after, &mut message.modes] {
             column.truncate(column.iter().rposition(|&number| number != 0).map_or(0, |last| last + 1));
         }
         let grown = !tables.components.is_empty() || !tables.digests.is_empty();
@@ -351,6 +360,7 @@ impl Known {
                 uses: Uses::from_wire(uses).ok_or("an unknown use of a path")?,
                 before: value(&message.before, row)?,
                 after: value(&message.after, row)?,
+                mode: message.modes.get(row).and_then(|mode| mode.checked_sub(1)).map(|mode| mode & 0o7777),
             });
         }
         Ok(Observed {
@@ -412,6 +422,7 @@ mod tests {
             uses,
             before: before.map(|content| ObjectName::of(ObjectKind::Value, content)),
             after: after.map(|content| ObjectName::of(ObjectKind::Value, content)),
+            mode: uses.has(Uses::OUTPUT).then_some(0o640),
         };
         Observed {
             id,

@@ -21,6 +21,8 @@ pub enum Product {
         /// May it be executed?
         executable: bool,
     },
+    /// A symbolic link with this target.
+    Link(ObjectName),
 }
 
 /// What a build left.
@@ -30,6 +32,8 @@ pub struct Products {
     pub last: BTreeMap<PathBuf, Product>,
     /// Every path that the build itself wrote at some time: its own work, and no input from outside.
     pub written: BTreeSet<PathBuf>,
+    /// The permissions of what stands there in the end, where a command that ran has decided about them.
+    pub modes: BTreeMap<PathBuf, u32>,
 }
 
 /// What happened, in its order.
@@ -75,7 +79,7 @@ impl Trace {
             let deferred: HashSet<ObjectName> = self.commands.iter().filter_map(|c| c.thunk).collect();
             let is_deferred = |product: &Product| match product {
                 Product::Output(output) => deferred.contains(&output.thunk),
-                Product::Value { .. } => false,
+                Product::Value { .. } | Product::Link(_) => false,
             };
             products.last.retain(|_, product| !is_deferred(product));
             for (path, output) in standing {
@@ -108,10 +112,18 @@ impl Products {
     fn observe(&mut self, observed: &Observed) {
         for touch in &observed.touches {
             let path: &Path = &touch.path;
+            if let Some(mode) = touch.mode {
+                self.modes.insert(path.to_path_buf(), mode);
+            } else if touch.uses.has(Uses::OUTPUT) {
+                self.modes.remove(path);
+            }
             if touch.uses.has(Uses::OUTPUT) {
                 self.written.insert(path.to_path_buf());
                 let executable = touch.uses.has(Uses::RUNNABLE);
                 match touch.after {
+                    Some(target) if touch.uses.has(Uses::LINK) => {
+                        self.last.insert(path.to_path_buf(), Product::Link(target))
+                    }
                     Some(value) => self.last.insert(path.to_path_buf(), Product::Value { value, executable }),
                     // A directory has no content; a placeholder's is of no use.
                     None => self.last.remove(path),

@@ -74,6 +74,10 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         }
     }
 
+    for path in look.moved.keys() {
+        footprint.add_place(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+
     let footprint = footprint.footprint;
     let mut thunk = Thunk {
         args: invocation.argv.clone(),
@@ -130,6 +134,10 @@ fn add_files(
         } else {
             thunk.values.push(Input { path, value });
         }
+    }
+    for (path, (value, executable)) in &look.moved {
+        let list = if *executable { &mut thunk.executables } else { &mut thunk.values };
+        list.push(Input { path: path.clone(), value: *value });
     }
     if !programs.is_empty() {
         let tree = look.recorder.store.put_tree(&Tree::new(programs)).map_err(|error| error.to_string())?;

@@ -21,6 +21,7 @@ use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
 
 use super::{Ended, exact};
+use crate::kept::Version;
 use crate::learned;
 use crate::log::Ways as _;
 use crate::looks::Steps;
@@ -52,10 +53,14 @@ pub struct Look<'a> {
     pub gone: Vec<PathBuf>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
+    /// What it found where nothing is any more, because it was moved on: the content, and whether that may be executed.
+    pub moved: BTreeMap<PathBuf, (ObjectName, bool)>,
     /// Why it cannot be deferred when it comes again.
     pub obstacles: Vec<String>,
     /// Is there something about it that no thunk can say, or that is not known?
     pub unknown: bool,
+    /// The number of the last thing that it did.
+    last: u64,
 }
 
 /// Writes down what a command did.
@@ -71,6 +76,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     if !events.iter().any(|(_, event)| begins(event)) {
         recorder.executed(program).iter().for_each(|event| touches.event(0, event.clone()));
     }
+    let last = events.last().map_or(ended.begun.first, |(number, _)| *number);
     for (_, event) in events {
         touches.event(0, event);
     }
@@ -83,8 +89,10 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         outputs: BTreeMap::new(),
         gone: Vec::new(),
         made: HashSet::new(),
+        moved: BTreeMap::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
+        last,
     };
     let rows = look.rows();
     look.judge();
@@ -172,7 +180,8 @@ impl Look<'_> {
             }
             let Some(path) = self.recorded_path(named, touch) else { continue };
             let (uses, before, after) = self.one(named, touch);
-            rows.push(trace::Touch { path: Arc::from(&*path), uses, before, after });
+            let mode = if changes(touch) { self.mode_left(named, touch) } else { None };
+            rows.push(trace::Touch { path: Arc::from(&*path), uses, before, after, mode });
         }
         // In their order already, but for those that were named otherwise.
         rows.sort_by(|a: &trace::Touch, b| a.path.as_os_str().cmp(b.path.as_os_str()));
@@ -182,6 +191,7 @@ impl Look<'_> {
                 row.uses |= again.uses;
                 row.before = row.before.or(again.before);
                 row.after = row.after.or(again.after);
+                row.mode = row.mode.or(again.mode);
             }
             same
         });
@@ -202,6 +212,7 @@ impl Look<'_> {
             before = self.input(named, touch);
         } else if touch.has(Use::Listed) && touch.existed != Some(false) {
             before = self.listed(named);
+            after = self.recorder.keep_names(named).filter(|_| !self.ended.begun.drives);
         } else if touch.has(Use::Found) && touch.existed != Some(false) && !changes(touch) {
             before = self.looked_up(named);
         }
@@ -242,8 +253,11 @@ impl Look<'_> {
                 }
                 let facts = *self.footprint.footprint.files.get(&real)?;
                 self.in_sandbox(&real);
-                match self.content_before(&real, &facts, changes(touch)) {
+                match self.content_before(&real, &facts, rewrites(touch)) {
                     Ok(value) => {
+                        if rewrites(touch) {
+                            self.obstacle(Observed::REWRITES.into());
+                        }
                         self.before.insert(real.into_os_string(), value);
                         return Some(value);
                     }
@@ -251,19 +265,46 @@ impl Look<'_> {
                 }
             }
             Ok(_) => self.unknown(format!("moves {}", named.display())),
-            Err(_) => self.unknown(format!("{}, which it used, is gone", named.display())),
+            Err(_) => match self.gone_since(named) {
+                Some(value) => return Some(value),
+                None => self.unknown(format!("{}, which it used, is gone", named.display())),
+            },
         }
         None
+    }
+
+    /// What it found at a path that it, or somebody later, has renamed to something else.
+    fn gone_since(&mut self, named: &Path) -> Option<ObjectName> {
+        let real = self.real_place(named)?;
+        let begun = &self.ended.begun;
+        let version = self.kept(&real, begun.first).filter(|version| {
+            let events = begun.first..version.number;
+            (version.by == begun.id || version.number > self.last)
+                && version.facts.changed_at() <= begun.began
+                && !self.recorder.watch.writes().by(&real, begun.id, &events)
+        })?;
+        let value = version.value;
+        self.before.insert(real.clone().into_os_string(), value);
+        self.moved.insert(real, (value, version.facts.executable));
+        Some(value)
     }
 
     /// The content of a file as it was when the command looked.
     pub fn content_before(&self, real: &Path, facts: &FileFacts, own: bool) -> Result<ObjectName, String> {
         let shown = real.display();
+        let begun = &self.ended.begun;
+        if let Some(version) = self.kept(real, begun.first)
+            && (version.by == begun.id || version.number > self.last)
+            && !self.recorder.watch.writes().by(real, begun.id, &(begun.first..version.number))
+            && (version.facts.changed_at() <= begun.began
+                || self.recorder.was_forced(real, &version.facts.id))
+        {
+            return Ok(version.value);
+        }
         if own {
             return Err(format!("changes {shown}, on which it depends"));
         }
-        let begun = &self.ended.begun;
-        let changed = changed_at(&facts.id) > begun.began && !self.recorder.was_forced(real, &facts.id);
+        let changed = facts.changed_at() > begun.began && !self.recorder.was_forced(real, &facts.id);
         if changed || self.changed_by_others(real, &facts.id, begun.began) {
             return Err(format!("{shown} changed while it ran"));
         }
@@ -274,12 +315,24 @@ impl Look<'_> {
     /// its times, and it is worth reading what those have done that go on.
     fn changed_by_others(&self, real: &Path, id: &FileId, since: i64) -> bool {
         let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
+        let events = begun.first..u64::MAX;
         // The lock of what is known must not be held while more is read.
-        let is_known = watch.writes().by_others(real, begun.id, begun.first);
+        let is_known = watch.writes().by_others(real, begun.id, &events);
         is_known
             || id.mtime.max(id.ctime) > since
                 && !self.recorder.was_forced(real, id)
-                && watch.changes_now(real, begun.id, begun.first, self.recorder)
+                && watch.changes_now(real, begun.id, &events, self.recorder)
+    }
+
+    /// What stood there when somebody was first about to change it after event `since`, if nobody but this command had done so since it
+    /// began.
+    fn kept(&self, real: &Path, since: u64) -> Option<Version> {
+        let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
+        let version = self.recorder.kept.first_since(real, since)?;
+        let events = begun.first..version.number;
+        let is_known = watch.writes().by_others(real, begun.id, &events);
+        let is_changed = is_known || watch.changes_now(real, begun.id, &events, self.recorder);
+        (!is_changed).then_some(version)
     }
 
     /// A directory whose names the command read.
@@ -295,7 +348,7 @@ impl Look<'_> {
         if self.ended.begun.drives {
             return self.recorder.names_of_others(named);
         }
-        if changed_at(&FileId::of(&metadata)) > self.ended.begun.began {
+        if FileFacts::of(&metadata).changed_at() > self.ended.begun.began {
             self.unknown(format!("lists {}, which changed while it ran", named.display()));
             return None;
         }
@@ -340,8 +393,21 @@ impl Look<'_> {
         let made = touch.has(Use::Written) || touch.has(Use::Created) || touch.has(Use::MovedHere);
         let own = touch.existed == Some(false);
         let shown = named.display();
+        if made
+            && let Some(real) = self.real_place(place)
+            && let Some(version) = self.kept(&real, self.last)
+            && version.facts.changed_at() <= self.ended.ended
+        {
+            // Others have changed it since, or moved it on.
+            *uses |= Uses::OUTPUT;
+            self.in_sandbox(&real);
+            return Some(self.leaves(named, real, &version.facts, version.value, version.mode, uses));
+        }
         let Ok(metadata) = std::fs::symlink_metadata(place) else {
-            if !own {
+            let is_moved = || self.real_place(place).is_some_and(|real| self.moved.contains_key(&real));
+            if !own && touch.has(Use::MovedAway) && is_moved() {
+                self.obstacle(Observed::MOVES.into());
+            } else if !own {
                 self.obstacle(format!("removes {shown}"));
             } else if made && !touch.has(Use::Removed) && !touch.has(Use::MovedAway) {
                 self.gone.push(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
@@ -366,8 +432,9 @@ impl Look<'_> {
         }
         if metadata.is_symlink() {
             self.obstacle(format!("makes the symbolic link {shown}"));
-            *uses |= Uses::OUTPUT;
-            return None;
+            *uses |= Uses::OUTPUT | Uses::LINK;
+            let target = std::fs::read_link(place).ok()?;
+            return self.recorder.store.put(ObjectKind::Value, target.as_os_str().as_bytes()).ok();
         }
         if !metadata.is_file() {
             self.obstacle(format!("makes {shown}, which is no file"));
@@ -377,19 +444,28 @@ impl Look<'_> {
         let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
         self.in_sandbox(&real);
         match self.content_after(&real, &metadata) {
-            Ok(output) => {
-                let value = output.value;
-                if output.mode & 0o111 != 0 {
-                    *uses |= Uses::RUNNABLE;
-                }
-                self.outputs.insert(real, output);
-                Some(value)
+            Ok((facts, value)) => {
+                let mode = metadata.permissions().mode() & 0o7777;
+                Some(self.leaves(named, real, &facts, value, mode, uses))
             }
             Err(why) => {
                 self.unknown(why);
                 None
             }
         }
+    }
+
+    /// The permissions of what it made or changed.
+    fn mode_left(&self, named: &Path, touch: &Touch) -> Option<u32> {
+        let place = touch.real.as_deref().unwrap_or(named);
+        if touch.special || has_no_content(place) {
+            return None;
+        }
+        if let Some(output) = self.real_place(place).and_then(|real| self.outputs.get(&real)) {
+            return Some(output.mode);
+        }
+        let file = std::fs::symlink_metadata(place).ok().filter(std::fs::Metadata::is_file);
+        file.map(|file| file.permissions().mode() & 0o7777)
     }
 
     /// No thunk has what no sandbox can hold.
@@ -399,27 +475,56 @@ impl Look<'_> {
         }
     }
 
-    fn content_after(&mut self, real: &Path, metadata: &std::fs::Metadata) -> Result<Output, String> {
+    fn leaves(
+        &mut self,
+        named: &Path,
+        real: PathBuf,
+        facts: &FileFacts,
+        value: ObjectName,
+        mode: u32,
+        uses: &mut Uses,
+    ) -> ObjectName {
+        let begun = &self.ended.begun;
+        let umask = begun.exec.umask;
+        let is_older = facts.id.mtime < begun.began - TICK.as_nanos() as i64;
+        if is_older && !self.is_passed_on(named) {
+            self.obstacle(format!("sets the time of {}", real.display()));
+        }
+        if !exact::is_plain_mode(mode, umask) {
+            self.obstacle(format!("gives {} the mode {mode:o}", real.display()));
+        }
+        if mode & 0o111 != 0 {
+            *uses |= Uses::RUNNABLE;
+        }
+        self.outputs.insert(real, Output { value, mode });
+        value
+    }
+
+    /// Did somebody else make what stands there, and this command only give it that name?
+    fn is_passed_on(&self, named: &Path) -> bool {
+        let (_, old, _) = match self.touches.transfers.iter().rev().find(|(.., to)| to == named) {
+            Some(transfer) => transfer,
+            None => return false,
+        };
+        self.touches.get(old).is_some_and(|touch| touch.input)
+    }
+
+    fn content_after(
+        &self,
+        real: &Path,
+        metadata: &std::fs::Metadata,
+    ) -> Result<(FileFacts, ObjectName), String> {
         let shown = real.display().to_string();
         let facts = FileFacts::of(metadata);
         if wire::size_may_be_placeholder(facts.id.size) && !matches!(Placeholder::read(real), Ok(None)) {
             return Err(format!("leaves a placeholder, {shown}"));
         }
         let value = self.recorder.store.put_seen(real, &facts).map_err(|error| error.to_string())?;
-        let begun = &self.ended.begun;
-        if changed_at(&facts.id) > self.ended.ended
-            || self.changed_by_others(real, &facts.id, self.ended.ended)
+        if facts.changed_at() > self.ended.ended || self.changed_by_others(real, &facts.id, self.ended.ended)
         {
             return Err(format!("{shown} was changed by others"));
         }
-        if facts.id.mtime < begun.began - TICK.as_nanos() as i64 {
-            self.obstacle(format!("sets the time of {shown}"));
-        }
-        let mode = metadata.permissions().mode() & 0o7777;
-        if !exact::is_plain_mode(mode, begun.exec.umask) {
-            self.obstacle(format!("gives {shown} the mode {mode:o}"));
-        }
-        Ok(Output { value, mode })
+        Ok((facts, value))
     }
 
     /// What is to be said of the command as a whole.
@@ -449,16 +554,17 @@ impl Look<'_> {
     }
 }
 
-/// When the content was changed: that sets both times; others may set one of them.
-fn changed_at(id: &FileId) -> i64 {
-    id.mtime.min(id.ctime)
-}
-
 /// Was something made, changed or removed?
 fn changes(touch: &Touch) -> bool {
     const CHANGES: [Use; 6] =
         [Use::Written, Use::Created, Use::Removed, Use::MovedAway, Use::MovedHere, Use::Attributes];
     CHANGES.iter().any(|&what| touch.has(what))
+}
+
+/// Is there another content, or none?
+fn rewrites(touch: &Touch) -> bool {
+    const REWRITES: [Use; 5] = [Use::Written, Use::Created, Use::Removed, Use::MovedAway, Use::MovedHere];
+    REWRITES.iter().any(|&what| touch.has(what))
 }
 
 /// The same set in the trace's terms.

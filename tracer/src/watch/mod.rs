@@ -15,6 +15,7 @@ mod writes;
 
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -189,6 +190,13 @@ impl Watch {
         }
     }
 
+    /// When this command began, by the clock that files are stamped with, if it runs and is none that drives others: what these do themselves is
+    /// on no record.
+    pub fn began(&self, group: u32) -> Option<i64> {
+        let table = lock(&self.table);
+        table.groups.get(&group).filter(|group| !group.begun.drives).map(|group| group.begun.began)
+    }
+
     /// From now on the process runs the program with this number.
     pub fn runs(&self, pid: Pid, id: u32) {
         let mut table = lock(&self.table);
@@ -322,16 +330,17 @@ impl Watch {
         }
     }
 
-    /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what stands at this path from
-    /// event `first` on?
-    pub fn changes_now(&self, path: &Path, group: u32, first: u64, ways: &dyn Ways) -> bool {
+    /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what stands at this path in one of
+    /// these events?
+    pub fn changes_now(&self, path: &Path, group: u32, events: &Range<u64>, ways: &dyn Ways) -> bool {
         let Some(log) = &self.log else { return false };
         let entries = {
             let table = lock(&self.table);
             log.peek(|owner| table.on_record_of(owner) != group, Some(ways))
         };
         let is_it = |entry: &crate::log::Entry| {
-            entry.sequence >= first && writes::change(&entry.event).is_some_and(|change| change.is_of(path))
+            events.contains(&entry.sequence)
+                && writes::change(&entry.event).is_some_and(|change| change.is_of(path))
         };
         entries.map_or(true, |entries| entries.iter().any(is_it))
     }

@@ -3,10 +3,11 @@
 //! contents.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::Path;
 
 use foldhash::HashMap;
-use observe::Event;
+use observe::{Event, Kind, Transfer};
 
 /// A change of what stands at some paths.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,8 +23,11 @@ impl Change<'_> {
 /// The paths, links resolved, of whose content or existence this event is a change.
 pub fn change(event: &Event) -> Option<Change<'_>> {
     let paths = match event {
+        Event::Opened(_, Kind::Special, _) => return None,
         Event::Opened(place, _, access) if access.writes || access.created => vec![place.real()],
         Event::Made(place) | Event::Symlinked(place, _) | Event::Removed(place) => vec![place.real()],
+        // The content of what gets another name stays.
+        Event::Transferred(Transfer::Link, _, to) => vec![to.real()],
         Event::Transferred(_, from, to) => vec![from.real(), to.real()],
         _ => return None,
     };
@@ -44,8 +48,6 @@ impl Writes {
                 Some(list) => list,
                 None => self.of.entry(path.into()).or_default(),
             };
-            // The last change by each command is enough.
-            list.retain(|(_, by)| *by != group);
             list.push((number, group));
         }
     }
@@ -55,17 +57,25 @@ impl Writes {
         self.of.contains_key(path.as_os_str())
     }
 
-    /// Has another command changed what stands there, from event `first` on?
-    pub fn by_others(&self, path: &Path, group: u32, first: u64) -> bool {
-        self.of
-            .get(path.as_os_str())
-            .is_some_and(|list| list.iter().any(|&(number, by)| by != group && number >= first))
+    /// Has another command than this one changed what stands there, in one of these events?
+    pub fn by_others(&self, path: &Path, group: u32, events: &Range<u64>) -> bool {
+        self.any(path, events, |by| by != group)
+    }
+
+    /// Has this command?
+    pub fn by(&self, path: &Path, group: u32, events: &Range<u64>) -> bool {
+        self.any(path, events, |by| by == group)
+    }
+
+    fn any(&self, path: &Path, events: &Range<u64>, is_meant: impl Fn(u32) -> bool) -> bool {
+        let list = self.of.get(path.as_os_str());
+        list.is_some_and(|list| list.iter().any(|(number, by)| is_meant(*by) && events.contains(number)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use observe::{Access, Kind, Place};
+    use observe::{Access, Place};
 
     use super::*;
 
@@ -77,10 +87,12 @@ mod tests {
         let mut writes = Writes::default();
         writes.note(change(&event).unwrap(), 7, 2);
         let path = Path::new("/w/a");
-        assert!(writes.by_others(path, 1, 7));
-        assert!(!writes.by_others(path, 1, 8), "it was before");
-        assert!(!writes.by_others(path, 2, 0), "it was itself");
-        assert!(!writes.by_others(Path::new("/l/a"), 1, 0));
+        assert!(writes.by_others(path, 1, &(7..u64::MAX)));
+        assert!(!writes.by_others(path, 1, &(8..u64::MAX)), "it was before");
+        assert!(!writes.by_others(path, 1, &(0..7)), "it was later");
+        assert!(!writes.by_others(path, 2, &(0..u64::MAX)), "it was itself");
+        assert!(writes.by(path, 2, &(0..8)) && !writes.by(path, 1, &(0..8)));
+        assert!(!writes.by_others(Path::new("/l/a"), 1, &(0..u64::MAX)));
         assert_eq!(change(&Event::Found("/w/a".into())), None);
     }
 }
