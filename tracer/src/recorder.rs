@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use models::World as _;
 use models::scanner::{Moment, Scanner};
-use thunk::{FileId, ObjectName, OutputRef, Store, Tree, is_below, trace};
+use thunk::{FileId, ObjectKind, ObjectName, OutputRef, Store, Tree, is_below, trace};
 
 use crate::context::Running;
 use crate::descriptors::Descriptors;

@@ -472,7 +472,7 @@ mod tests {
             ..Default::default()
         };
         assert!(known.decode(observed(1, 1, 0)).is_ok());
-        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 18, 0), observed(1, 1, 1)] {
+        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 19, 0), observed(1, 1, 1)] {
             assert!(known.decode(bad).is_err());
         }
     }
