@@ -2,6 +2,7 @@
 //! The program `ggforce`: its command line, and a run from the targets to the last line.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -93,7 +94,7 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("ggforce: {error:#}");
+        thunk::say!("ggforce: {error:#}");
         ExitCode::FAILURE
     })
 }
@@ -102,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let store = Rc::new(Store::open_default()?);
     if let Some(scene) = &arguments.simulate {
         let trace = targets::trace(&store, arguments.trace.as_deref())?;
-        println!("{}", simulated::simulate(&store, &trace, scene.clone())?);
+        writeln!(std::io::stdout(), "{}", simulated::simulate(&store, &trace, scene.clone())?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let quiet = arguments.quiet || arguments.follow;
@@ -138,10 +139,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .build()
             .context("cannot start the engine")?;
         let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, async {
+        let summary = tasks.block_on(&runtime, async {
             let engines = Engines::open(&store, &arguments.chosen, arguments.manner, &mut progress).await?;
             engines.force(&store, found, options, recorder, &mut progress).await
-        })?
+        });
+        drop(tasks);
+        // What still waits for a name server or a directory on another machine is waited for no more.
+        runtime.shutdown_background();
+        summary?
     };
     store.files().flush();
     let Summary { run, known, failed, .. } = summary;

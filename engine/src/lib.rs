@@ -2,6 +2,9 @@
 //! The engine, as two programs use it: `ggforce` computes what `ggtrace` deferred (finds the placeholders, forces their thunks
 //! and all that these need, puts the results in place), and the AWS Lambda function (`function/`) runs single thunks.
 
+// They end the process where nobody listens: see `thunk::say`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod backend;
 mod bare;
 mod cache;

@@ -88,17 +88,16 @@ impl Progress {
             self.elapsed().as_secs_f64()
         );
         if self.terminal {
-            eprint!("\r\x1b[K{text}");
-            let _ = std::io::stderr().flush();
+            thunk::say(format_args!("\r\x1b[K{text}"));
             self.line = true;
         } else {
-            eprintln!("{text}");
+            thunk::say!("{text}");
         }
     }
 
     fn clear(&mut self) {
         if self.line {
-            eprint!("\r\x1b[K");
+            thunk::say(format_args!("\r\x1b[K"));
             self.line = false;
         }
     }
@@ -106,7 +105,7 @@ impl Progress {
     /// A line of our own.
     pub fn say(&mut self, text: &str) {
         self.clear();
-        eprintln!("ggforce: {text}");
+        thunk::say!("ggforce: {text}");
     }
 
     /// A line of our own that no result depends on.
@@ -134,7 +133,7 @@ impl Progress {
         let how =
             if failed.how.is_empty() { format!("exit code {}", failed.code) } else { failed.how.clone() };
         let directory = thunk.workdir.as_deref().unwrap_or(Path::new("/"));
-        eprintln!("ggforce: failed ({how}) in {}: {}", directory.display(), command_line(&thunk.args));
+        thunk::say!("ggforce: failed ({how}) in {}: {}", directory.display(), command_line(&thunk.args));
     }
 
     /// The last line.

@@ -64,7 +64,7 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
     };
     let ran = trace.commands.iter().any(|command| command.disposition != Disposition::Deferred);
     if ran && trace.observed.is_empty() && !trace.packed {
-        eprintln!(
+        thunk::say!(
             "ggforce: {}: what ran was not observed when it was recorded, and is taken to leave what it left then",
             options.trace.display()
         );

@@ -143,7 +143,7 @@ pub fn trace(store: &Store, path: Option<&Path>) -> Result<Trace> {
     };
     let trace = Trace::read(path)?;
     if let Some(why) = &trace.cut {
-        eprintln!(
+        thunk::say!(
             "ggforce: {}: the recorder was interrupted ({why}); forcing what it had recorded",
             path.display()
         );

@@ -2,6 +2,9 @@
 //! `gg`: the umbrella program, with the verbs of the original gg. Looks at objects and traces itself; recording and
 //! forcing it leaves to `ggtrace` and `ggforce`.
 
+// They end the process where nobody listens: see `thunk::say`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod describe;
 mod export;
 mod facts;
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
         // A reader that has seen enough is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gg: {error:#}");
+            thunk::say!("gg: {error:#}");
             ExitCode::FAILURE
         }
     }

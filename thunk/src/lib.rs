@@ -19,6 +19,7 @@ mod path;
 mod placeholder;
 mod records;
 mod reduction;
+mod say;
 mod store;
 mod thunk;
 pub mod trace;
@@ -38,6 +39,7 @@ pub use path::{decode_path, encode_path, has_no_content, is_below, is_made_up, r
 pub use placeholder::{OutputRef, Placeholder, Standing};
 pub use records::RecordFile;
 pub use reduction::{ReducedOutput, Reduction};
+pub use say::say;
 pub use store::{Store, default_store_dir};
 pub use thunk::{Input, Link, MAGIC, Thunk, ThunkInput, split_variable, substitute};
 pub use tree::{Tree, TreeEntry, TreeNode};

@@ -130,7 +130,7 @@ impl Kernel {
 /// The hooks of a program would say it on its standard error; here it is said on ours.
 fn failed(errno: i32, why: &str) -> Verdict {
     if !why.is_empty() {
-        eprintln!("ggtrace: {why}");
+        thunk::say!("ggtrace: {why}");
     }
     Verdict::Fail(errno)
 }

@@ -2,6 +2,9 @@
 //! `ggtrace`: runs a build unmodified and records it. What the models understand is deferred: it becomes a thunk,
 //! and placeholders stand for its outputs until `ggforce` computes them.
 
+// They end the process where nobody listens: see `thunk::say`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 mod carry;
 mod carrying;
 mod context;
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ggtrace: {error:#}");
+            thunk::say!("ggtrace: {error:#}");
             // As the shell does for a command that does not exist, or cannot be run.
             ExitCode::from(if error.is::<session::NotFound>() { 127 } else { 126 })
         }

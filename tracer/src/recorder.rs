@@ -383,7 +383,7 @@ impl Recorder {
     /// Says why a debugger does not work: once, others fail for the same reason.
     pub fn refuse_tracers(&self) {
         if !self.refused_tracers.swap(true, Ordering::Relaxed) {
-            eprintln!(
+            thunk::say!(
                 "ggtrace: a program of the build traces others, as debuggers and strace do: \
                  that fails under --method ptrace, and works under --method auto"
             );
@@ -393,7 +393,7 @@ impl Recorder {
     /// Says that the trace cannot be written to: once, what follows is no better.
     pub fn complain(&self, error: &thunk::Error) {
         if !self.complained.swap(true, Ordering::Relaxed) {
-            eprintln!("ggtrace: {error}");
+            thunk::say!("ggtrace: {error}");
         }
     }
 }

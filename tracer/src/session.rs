@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let guardian = guardian(sight, &directory)?;
     // Without one, hooks mark nothing, and everything goes through the net.
     let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
-        log.inspect_err(|error| eprintln!("ggtrace: hooks cannot write down what they see: {error}")).ok()
+        log.inspect_err(|error| thunk::say!("ggtrace: hooks cannot write down what they see: {error}")).ok()
     });
     let cookie = random()?;
     let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
@@ -92,12 +92,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if code == 0 {
             return Err(error.into());
         }
-        eprintln!("ggtrace: {error}");
+        thunk::say!("ggtrace: {error}");
     }
     recorder.store.files().flush();
     drop(directory);
     if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
-        eprintln!("ggtrace: what the build has left running will not be able to go on: {error}");
+        thunk::say!("ggtrace: what the build has left running will not be able to go on: {error}");
     }
     drop(guardian);
     if arguments.verbose {
@@ -131,7 +131,7 @@ fn sight(arguments: &Arguments) -> Sight {
             Ok(()) => Sight::Net,
             Err(why) => {
                 if arguments.verbose {
-                    eprintln!("ggtrace: only what hooks see is recorded: {why}");
+                    thunk::say!("ggtrace: only what hooks see is recorded: {why}");
                 }
                 Sight::Hooks
             }
@@ -153,7 +153,7 @@ fn guardian(sight: Sight, directory: &SessionDirectory) -> Result<Option<Guardia
 
 /// What came of it, for people.
 fn tell(recorder: &Recorder) {
-    eprintln!(
+    thunk::say!(
         "ggtrace: {} in {:.2} s; trace {}",
         recorder.counts(),
         recorder.started.elapsed().as_secs_f64(),
@@ -203,12 +203,12 @@ fn finish_forcing(recorder: &Recorder, following: &Following, code: i32) -> i32 
             (Some(code), _) => code,
             (None, signal) => {
                 let signal = signal.unwrap_or(0);
-                eprintln!("ggtrace: ggforce was ended by signal {signal}; run it again to force the rest");
+                thunk::say!("ggtrace: ggforce was ended by signal {signal}; run it again to force the rest");
                 128 + signal
             }
         },
         Err(error) => {
-            eprintln!("ggtrace: cannot wait for ggforce: {error}");
+            thunk::say!("ggtrace: cannot wait for ggforce: {error}");
             1
         }
     }
@@ -289,7 +289,7 @@ fn netted(
     if let Err(why) = supervisor.installed()
         && CAME.load(Ordering::Relaxed) == 0
     {
-        eprintln!("ggtrace: what no hook sees is not recorded: {why}");
+        thunk::say!("ggtrace: what no hook sees is not recorded: {why}");
     }
     Ok(Built { status: wait(recorder, child)?, supervisor: Some(supervisor) })
 }

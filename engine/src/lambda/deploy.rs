@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ggforce deploy`: makes or updates the function, or removes it. Knows how Lambda keeps functions, not what ours does.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub fn main(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let service = Service::open(arguments.region.as_deref()).await?;
+        let service = Service::open(arguments.region.as_deref(), "--region REGION").await?;
         let name = function_name();
         if arguments.remove {
             remove(&service, &name).await
@@ -70,7 +71,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
 async fn remove(service: &Service, name: &str) -> Result<()> {
     let removed = service.client.delete_function().function_name(name).send().await;
     removed.map_err(|error| failed(service, &error))?;
-    println!("{name} is removed from {}", service.region);
+    said(&format!("{name} is removed from {}", service.region));
     Ok(())
 }
 
@@ -85,8 +86,13 @@ async fn deploy(service: &Service, name: &str, arguments: &Arguments) -> Result<
         Err(error) => return Err(failed(service, &error)),
     }
     settled(service, name).await?;
-    println!("{name} is ready in {}", service.region);
+    said(&format!("{name} is ready in {}", service.region));
     Ok(())
+}
+
+/// It is done, whether or not somebody listens.
+fn said(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn read_zip(named: Option<&Path>) -> Result<Vec<u8>> {
