@@ -45,15 +45,23 @@ pub fn label(uri: &str) -> String {
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
             format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
         }
-        Err(_) => "that".into(),
+        // Where nothing can be told apart, no secret can be either.
+        Err(_) if uri.contains(['@', '?', '#']) => "that".into(),
+        Err(_) => uri.into(),
     }
 }
+
+/// What a storage may be.
+const FORMS: &str = "a storage is named s3://BUCKET/PREFIX, redis://HOST or file:///DIRECTORY";
 
 impl Address {
     /// Reads a URI.
     pub fn parse(uri: &str) -> Result<Self> {
         let bad = |why: &str| Error::Uri { uri: label(uri), why: why.into() };
-        let url = Url::parse(uri).map_err(|e| bad(&e.to_string()))?;
+        let url = Url::parse(uri).map_err(|e| match e {
+            url::ParseError::RelativeUrlWithoutBase => bad(FORMS),
+            other => bad(&format!("{other}: {FORMS}")),
+        })?;
         match url.scheme() {
             "s3" => Self::bucket(&url).map_err(|why| bad(&why)),
             "redis" | "rediss" if url.host_str().is_none_or(str::is_empty) => Err(bad("it names no host")),
@@ -62,7 +70,7 @@ impl Address {
                 Ok(path) if url.query().is_none() => Ok(Self::Directory(path)),
                 _ => Err(bad("a directory is written file:///PATH")),
             },
-            other => Err(bad(&format!("{other}: is none of s3:, redis:, rediss:, file:"))),
+            other => Err(bad(&format!("{other}: is none of s3:, redis:, rediss:, file:; {FORMS}"))),
         }
     }
 
@@ -74,6 +82,9 @@ impl Address {
         }
         let mut bucket = Bucket { name, prefix, region: None, endpoint: None };
         for (key, value) in url.query_pairs() {
+            if value.is_empty() {
+                return Err(format!("its {key} is empty"));
+            }
             match key.as_ref() {
                 "region" => bucket.region = Some(value.into_owned()),
                 "endpoint" => {
@@ -116,7 +127,18 @@ mod tests {
         ] {
             assert_eq!(Address::parse(uri).unwrap(), expected, "{uri}");
         }
-        for bad in ["", "s3:", "s3://", "s3://b?secret=1", "http://x", "/a/b", "file://host/x", "redis:"] {
+        for bad in [
+            "",
+            "s3:",
+            "s3://",
+            "s3://b?secret=1",
+            "s3://b?region=",
+            "s3://b?endpoint=",
+            "http://x",
+            "/a/b",
+            "file://host/x",
+            "redis:",
+        ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }
@@ -125,6 +147,22 @@ mod tests {
     fn messages_tell_no_secret() {
         let error = Address::parse("ftp://user:hunter2@h/x?token=hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2") && !error.contains("user"), "{error}");
-        assert!(!label("redis://u:hunter2@h:1/0").contains("hunter2"));
+        for uri in
+            ["redis://u:hunter2@h:1/0", "redis://u:hunter2@h:port", "redis://u:hunter2@", "//u:hunter2@h"]
+        {
+            assert!(!label(uri).contains("hunter2"), "{uri}");
+            let _ = Address::parse(uri).inspect_err(|error| assert!(!error.to_string().contains("hunter2")));
+        }
+    }
+
+    #[test]
+    fn who_names_a_directory_as_a_path_is_told_how_to() {
+        let said = |uri: &str| Address::parse(uri).unwrap_err().to_string();
+        assert!(
+            said("/srv/cache").starts_with("no storage: /srv/cache: a storage is named"),
+            "{}",
+            said("/srv/cache")
+        );
+        assert!(said("localhost:6379").contains("redis://HOST"));
     }
 }

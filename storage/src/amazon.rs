@@ -41,10 +41,16 @@ pub fn no_credentials(reasons: &str) -> bool {
     reasons.contains("no providers in chain") || reasons.contains("not provided credentials")
 }
 
+const ELSEWHERE: &str = "it is in another region: say in which (?region=…)";
+
 /// What to do about it where one of Amazon's services has answered with this code, if that is not what its own message says: each has
 /// codes of its own.
-fn advice(code: &str, message: &str) -> Option<&'static str> {
+fn advice(status: u16, code: &str, message: &str) -> Option<&'static str> {
     match code {
+        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => Some(ELSEWHERE),
+        // An answer to a HEAD request has no body to say more.
+        "" if matches!(status, 301 | 307) => Some(ELSEWHERE),
+        "" if matches!(status, 401 | 403) => Some("the credentials for AWS are wrong, or do not allow it"),
         "RequestTimeTooSkewed" | "RequestExpired" => Some("this machine's clock is wrong"),
         "InvalidSignatureException" | "SignatureDoesNotMatch"
             if message.starts_with("Signature expired")
@@ -72,8 +78,23 @@ pub fn answer(status: u16, code: &str, message: Option<&str>) -> String {
         "" => format!("HTTP {status}"),
         code => format!("HTTP {status}, {code}: {}", message.unwrap_or("no more is said")),
     };
-    match advice(code, message.unwrap_or_default()) {
+    match advice(status, code, message.unwrap_or_default()) {
         Some(advice) => format!("{advice} ({said})"),
         None => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_words_says_what_to_do() {
+        let said = [301, 403, 404].map(|status| answer(status, "", None));
+        assert!(said[0].contains("?region=") && said[0].contains("HTTP 301"), "{said:?}");
+        assert!(said[1].contains("credentials"), "{said:?}");
+        assert_eq!(said[2], "HTTP 404");
+        let redirected = answer(301, "PermanentRedirect", Some("use another endpoint"));
+        assert!(redirected.contains("?region=") && redirected.contains("another endpoint"), "{redirected}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use thunk::AtomicFile;
@@ -32,16 +33,7 @@ impl Directory {
 
     pub async fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let path = self.root.join(key);
-        self.aside(move || match fs::File::open(&path) {
-            Ok(file) => {
-                let mut content = Vec::new();
-                file.take(limit).read_to_end(&mut content)?;
-                Ok(Some(content))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        })
-        .await
+        self.aside(move || read(&path, limit)).await
     }
 
     pub async fn put(&self, key: &str, body: &[u8], how: Put) -> Result<()> {
@@ -65,21 +57,42 @@ impl Directory {
             | io::ErrorKind::NotFound
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::StorageFull => Error::Refused { place, why },
             _ => Error::Unavailable { place, why },
         }
     }
 }
 
+/// What is no file (others may write there too) is as good as a damaged one: it is not waited for.
+fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut content = Vec::new();
+    match fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Ok(file) if file.metadata()?.is_file() => drop(file.take(limit).read_to_end(&mut content)?),
+        Ok(_) => {}
+        // A socket.
+        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    }
+    Ok(Some(content))
+}
+
 fn write(tmp: &Path, path: &Path, body: &[u8], how: Put) -> io::Result<()> {
-    let mut file = AtomicFile::create_in(tmp, 0o644).map_err(io::Error::other)?;
+    // Who is killed leaves nothing: nobody would clean up there.
+    let mut file = AtomicFile::nameless_in(tmp, 0o644).map_err(plain)?;
     file.write_all(body)?;
     match how {
-        Put::Replace => file.commit(path).map_err(io::Error::other),
-        // A link replaces nothing; the other name goes when the file is dropped.
-        Put::IfAbsent => match fs::hard_link(file.temporary_path(), path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-            _ => Ok(()),
-        },
+        Put::Replace => file.commit(path),
+        Put::IfAbsent => file.commit_new(path).map(drop),
+    }
+    .map_err(plain)
+}
+
+/// What the system said, by which the error is judged.
+fn plain(error: thunk::Error) -> io::Error {
+    match error {
+        thunk::Error::Io { error, .. } => error,
+        other => io::Error::other(other),
     }
 }

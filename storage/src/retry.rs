@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 /// How often a request is made before it is given up.
 const ATTEMPTS: u32 = 6;
+/// Nor is it made again after so long: a place that takes requests and says nothing would hold up everybody for several times the
+/// longest time that an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -34,9 +37,10 @@ impl Pauses {
 /// Makes the request until it succeeds, or fails in a way that repetition does not change, or has failed too often.
 pub async fn retry<T, F: Future<Output = Result<T>>>(mut request: impl FnMut() -> F) -> Result<T> {
     let mut pauses = Pauses::new(FIRST, LONGEST);
+    let started = tokio::time::Instant::now();
     for _ in 1..ATTEMPTS {
         match request().await {
-            Err(Error::Unavailable { .. }) => {}
+            Err(Error::Unavailable { .. }) if started.elapsed() < PATIENCE => {}
             settled => return settled,
         }
         pauses.pause().await;
@@ -79,5 +83,18 @@ mod tests {
         assert_eq!(made, ATTEMPTS);
         let (_, made, took) = run(|_| Err(Error::Refused { place: "p".into(), why: "403".into() }));
         assert_eq!((made, took), (1, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_says_nothing_is_not_asked_all_the_times() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let made = Cell::new(0);
+        let request = || async {
+            made.set(made.get() + 1);
+            tokio::time::sleep(PATIENCE * 2).await;
+            Err::<(), _>(unavailable())
+        };
+        assert!(runtime.unwrap().block_on(retry(request)).is_err());
+        assert_eq!(made.get(), 1);
     }
 }

@@ -162,10 +162,19 @@ impl Storage {
             let opened = tokio::task::spawn_blocking(move || envelope::open(&key, &stored)).await;
             opened.unwrap_or_else(|e| Err(e.to_string()))
         };
-        opened.map(Some).map_err(|why| {
-            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(*key);
-            Error::Damaged { place: self.label.clone(), key: *key, why }
-        })
+        opened.map(Some).map_err(|why| self.damaged(key, why))
+    }
+
+    /// What was found under the key is of no use, for this reason: what is put there next replaces it.
+    #[must_use]
+    pub fn damaged(&self, key: &Key, why: String) -> Error {
+        self.doubt(key);
+        Error::Damaged { place: self.label.clone(), key: *key, why }
+    }
+
+    /// What stands under the key, if anything does, is replaced by what is put there next.
+    pub fn doubt(&self, key: &Key) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(*key);
     }
 
     /// Stores this content. What stands under the key stays: an object is the same, and of two facts the first counts, for

@@ -86,6 +86,21 @@ fn a_directory_and_what_is_damaged_there() {
             assert_eq!(storage.get(&key).await.unwrap().unwrap(), content);
         }
     });
+    // What is no file is not waited for, and replaced.
+    run(async {
+        let storage = Storage::open(&uri).await.unwrap();
+        let key = object(b"in a pipe");
+        let path = dir.path().join(key.to_string());
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(matches!(storage.get(&key).await, Err(Error::Damaged { .. })));
+        assert_eq!(storage.has(&[key]).await.unwrap(), [false]);
+        storage.put(&key, b"in a pipe".to_vec()).await.unwrap();
+        assert_eq!(storage.get(&key).await.unwrap().unwrap(), b"in a pipe");
+        // What nothing can be put in the place of is told at once.
+        let key = object(b"a directory");
+        std::fs::create_dir_all(dir.path().join(key.to_string()).join("below")).unwrap();
+        assert!(matches!(storage.get(&key).await, Err(Error::Damaged { .. })));
+    });
     assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
     let inside = dir.path().join("objects/x");
     std::fs::write(&inside, "").unwrap();

@@ -139,6 +139,34 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Gives the file its name, if nothing stands there; tells whether it was so.
+    ///
+    /// # Errors
+    /// It cannot be put there.
+    pub fn commit_new(self, path: &Path) -> Result<bool> {
+        let put = if self.named { std::fs::hard_link(&self.temporary, path) } else { link(&self.file, path) };
+        match put {
+            // Another name, if it has one, goes when it is dropped.
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            // Not every file system has hard links. Of two who come there in one moment the last one stays.
+            Err(error)
+                if self.named
+                    && matches!(
+                        error.raw_os_error(),
+                        Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)
+                    ) =>
+            {
+                if path.symlink_metadata().is_ok() {
+                    Ok(false)
+                } else {
+                    self.commit(path).map(|()| true)
+                }
+            }
+            Err(error) => Err(Error::io("put a file there", path)(error)),
+        }
+    }
+
     /// Changes places with what stands at `path`, if that is the right thing: `right` is asked about it when nobody finds it at
     /// `path` any more, and shown this file. So what came there a moment ago is not lost. Tells whether the file stands there now.
     ///
@@ -284,6 +312,22 @@ mod tests {
         assert!(file("new").exchange(&at, is("old")).unwrap());
         assert_eq!(std::fs::read(&at).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_stands_there_already_stays_if_that_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("f");
+        for (number, make) in [AtomicFile::nameless_in, AtomicFile::create_in].iter().enumerate() {
+            for (content, is_new) in [("first", true), ("second", false)] {
+                let mut file = make(dir.path(), 0o600).unwrap();
+                file.write_all(content.as_bytes()).unwrap();
+                assert_eq!(file.commit_new(&at).unwrap(), is_new, "{number}");
+                assert_eq!(std::fs::read(&at).unwrap(), b"first");
+                assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+            }
+            std::fs::remove_file(&at).unwrap();
+        }
     }
 
     #[test]
