@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use anyhow::{Result, bail};
-use thunk::{ObjectName, Reduction, Store};
+use thunk::{ObjectName, Reduction, Store, Thunk};
 
 use crate::protocol::Done;
 
@@ -75,16 +75,25 @@ pub fn accept(
     if !alone {
         bail!("it completed the inputs from files of its own");
     }
+    fits(&thunk, reduction)?;
+    if let Some(output) = reduction.outputs.iter().find(|output| !there(&output.value)) {
+        bail!("it keeps the content of {}", output.path.display());
+    }
+    Ok(store.put_reduction(name, reduction)?)
+}
+
+/// Does the reduction tell of the thunk's outputs, all that must be and nothing else?
+///
+/// # Errors
+/// It does not.
+pub fn fits(thunk: &Thunk, reduction: &Reduction) -> Result<()> {
     for output in &reduction.outputs {
         if !thunk.outputs.contains(&output.path) && !thunk.optional_outputs.contains(&output.path) {
             bail!("it gives {}, which is no output", output.path.display());
-        }
-        if !there(&output.value) {
-            bail!("it keeps the content of {}", output.path.display());
         }
     }
     if let Some(path) = thunk.outputs.iter().find(|path| reduction.output(Some(path)).is_none()) {
         bail!("it does not give {}", path.display());
     }
-    Ok(store.put_reduction(name, reduction)?)
+    Ok(())
 }

@@ -50,11 +50,13 @@ impl Remembered {
         }
     }
 
-    /// It is not there.
-    pub fn forget(&mut self, key: &Key) {
-        if self.keys.remove(key) {
+    /// It is not there. Tells whether it was remembered as being there.
+    pub fn forget(&mut self, key: &Key) -> bool {
+        let was = self.keys.remove(key);
+        if was {
             self.new.push(encode(GONE, key));
         }
+        was
     }
 
     /// Keeps it for the next run.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::backend::{Answer, Around, Backend, Forcing};
+use crate::distant;
 use crate::fact::{self, Fact};
 use crate::home::Home;
 use crate::remembered::Remembered;
@@ -37,9 +38,13 @@ pub struct Sharing {
     permits: Rc<Semaphore>,
     /// The first fault that made it useless; nothing is asked of it any more.
     broken: Cell<bool>,
+    /// It takes nothing: what it has may be of use all the same.
+    full: Cell<bool>,
+    /// Something is gone that was there: what is remembered is looked for again before it is relied on.
+    emptied: Cell<bool>,
     complaints: RefCell<Vec<String>>,
     home: Rc<Home>,
-    fetched: Cell<usize>,
+    fetched: RefCell<HashSet<ObjectName>>,
 }
 
 impl Sharing {
@@ -58,9 +63,11 @@ impl Sharing {
             uploads: RefCell::default(),
             permits: Rc::new(Semaphore::new(AT_ONCE)),
             broken: Cell::new(false),
+            full: Cell::new(false),
+            emptied: Cell::new(false),
             complaints: RefCell::default(),
             home,
-            fetched: Cell::new(0),
+            fetched: RefCell::default(),
         }))
     }
 
@@ -76,7 +83,7 @@ impl Sharing {
 
     /// Reductions that were fetched one by one, in place of running their thunks.
     pub fn fetched(&self) -> usize {
-        self.fetched.get()
+        self.fetched.borrow().len()
     }
 
     /// What went to and fro.
@@ -201,8 +208,10 @@ impl Sharing {
         let keys: Vec<Key> = thunks.iter().map(|name| Key::Fact(*name)).collect();
         match self.storage.has_at_a_glance(&keys).await {
             Ok(there) => {
-                let absent = thunks.iter().zip(there).filter(|(_, there)| *there == Some(false));
-                self.absent.borrow_mut().extend(absent.map(|(name, _)| *name));
+                for (name, _) in thunks.iter().zip(there).filter(|(_, there)| *there == Some(false)) {
+                    self.is_missing(&Key::Fact(*name));
+                    self.absent.borrow_mut().insert(*name);
+                }
             }
             Err(error) => self.complain(&error),
         }
@@ -219,14 +228,19 @@ impl Sharing {
         if self.broken.get() || self.absent.borrow().contains(thunk) {
             return Ok(None);
         }
-        let fact = match self.storage.get(&Key::Fact(*thunk)).await {
-            Ok(fact) => fact,
-            Err(error) => {
-                self.complain(&error);
-                None
+        let key = Key::Fact(*thunk);
+        let fact = match self.storage.get(&key).await {
+            Ok(Some(fact)) => self.understand(thunk, &fact).map(Some),
+            Ok(None) => {
+                self.is_missing(&key);
+                Ok(None)
             }
+            Err(error) => Err(error),
         };
-        let fact = fact.and_then(|fact| Fact::decode(thunk, &fact).ok());
+        let fact = fact.unwrap_or_else(|error| {
+            self.complain(&error);
+            None
+        });
         let Some(Fact { reduction, contents }) = fact else {
             self.absent.borrow_mut().insert(*thunk);
             return Ok(None);
@@ -238,12 +252,36 @@ impl Sharing {
         }
         let values: Vec<ObjectName> = fact::outputs(&reduction).into_iter().collect();
         if !self.bring_home(thunk, &values).await? {
+            // The next run of its command may give other bytes: then what stands there would never be of use again.
+            if !self.broken.get() {
+                self.storage.doubt(&key);
+            }
             self.absent.borrow_mut().insert(*thunk);
             return Ok(None);
         }
         self.store.put_reduction(thunk, &reduction)?;
-        self.there.borrow_mut().add(&Key::Fact(*thunk));
+        self.there.borrow_mut().add(&key);
         Ok(Some(reduction))
+    }
+
+    /// The storage does not have it. If it had, somebody has emptied it.
+    fn is_missing(&self, key: &Key) {
+        if self.there.borrow_mut().forget(key) {
+            self.emptied.set(true);
+        }
+    }
+
+    /// Reads what is stored of a thunk. Where that is of no use, it is replaced by what is computed.
+    fn understand(&self, thunk: &ObjectName, fact: &[u8]) -> storage::Result<Fact> {
+        let read = || {
+            let fact = Fact::decode(thunk, fact)?;
+            // A thunk that came from elsewhere without what it was made of is not always here.
+            if let Ok(of) = self.store.thunk(thunk) {
+                distant::fits(&of, &fact.reduction)?;
+            }
+            Ok(fact)
+        };
+        read().map_err(|why: anyhow::Error| self.storage.damaged(&Key::Fact(*thunk), format!("{why:#}")))
     }
 
     /// Fetches a thunk's outputs, if they are wanted in the store; else makes sure that they stay to be had.
@@ -287,9 +325,9 @@ impl Sharing {
                         self.there.borrow_mut().add(&key);
                         return Ok(None);
                     }
-                    Ok(None) => self.there.borrow_mut().forget(&key),
+                    Ok(None) => self.is_missing(&key),
                     Err(error) => {
-                        self.there.borrow_mut().forget(&key);
+                        self.is_missing(&key);
                         self.complain(&error);
                     }
                 }
@@ -306,7 +344,7 @@ impl Sharing {
     /// The store does not hold them; the storage fails.
     pub async fn store_objects(&self, names: &[ObjectName], surely: bool) -> Result<()> {
         let mut keys: Vec<Key> = names.iter().map(|name| Key::Object(*name)).collect();
-        keys.retain(|key| surely || !self.there.borrow().has(key));
+        keys.retain(|key| surely || self.emptied.get() || !self.there.borrow().has(key));
         if keys.is_empty() {
             return Ok(());
         }
@@ -352,7 +390,8 @@ impl Sharing {
 
     /// Stores a reduction and its outputs there, some time.
     fn store_later(self: &Rc<Self>, thunk: ObjectName, reduction: Reduction) {
-        if self.broken.get() || self.there.borrow().has(&Key::Fact(thunk)) {
+        let is_done = |this: &Self| this.broken.get() || this.full.get();
+        if is_done(self) || self.there.borrow().has(&Key::Fact(thunk)) {
             return;
         }
         let this = Rc::clone(self);
@@ -361,7 +400,7 @@ impl Sharing {
         while uploads.try_join_next().is_some() {}
         uploads.spawn_local(async move {
             let _permit = this.permits.acquire().await;
-            if this.broken.get() {
+            if is_done(&this) {
                 return;
             }
             // In a box, which those that wait do not have yet: there may be one for each thunk of a build.
@@ -373,6 +412,11 @@ impl Sharing {
 
     fn complain_of(&self, error: anyhow::Error) {
         match error.downcast::<storage::Error>() {
+            Ok(error @ storage::Error::Refused { .. }) => {
+                if !self.broken.get() && !self.full.replace(true) {
+                    self.complaints.borrow_mut().push(format!("{error}; nothing is put there any more"));
+                }
+            }
             Ok(error) => self.complain(&error),
             Err(error) => self.complaints.borrow_mut().push(format!("not shared: {error:#}")),
         }
@@ -409,7 +453,7 @@ impl Shared {
     async fn ask(&self, inner: &dyn Backend, thunk: ObjectName) -> Result<Answer> {
         let sharing = &self.0;
         if let Some(reduction) = sharing.fetch(&thunk).await? {
-            sharing.fetched.set(sharing.fetched.get() + 1);
+            sharing.fetched.borrow_mut().insert(thunk);
             return Ok(Answer::Reduced { reduction, completed: Vec::new() });
         }
         let answer = inner.force(thunk).await;
@@ -433,3 +477,6 @@ impl Around for Shared {
         Box::pin(async move { self.ask(inner, thunk).await.into() })
     }
 }
+
+#[cfg(test)]
+mod tests;
