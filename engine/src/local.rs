@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use prost::Message as _;
 use thunk::ObjectName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,7 +38,8 @@ pub struct Local {
 
 struct Worker {
     stream: UnixStream,
-    /// Killed when it is dropped: a worker that is waited for no more has nothing to do.
+    /// It ends, and ends its command, when the stream is closed: were it killed, what the command has started would go on where there are no
+    /// namespaces.
     process: Child,
 }
 
@@ -68,7 +70,6 @@ impl Local {
             .stdout(Stdio::from(nowhere))
             // Ctrl-C is for the engine, which then ends its workers.
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Worker { stream: UnixStream::from_std(ours).context("cannot make a socket")?, process })
@@ -79,8 +80,10 @@ impl Local {
         let workers = std::mem::take(&mut *self.idle.borrow_mut());
         for Worker { stream, mut process } in workers {
             drop(stream);
-            // A worker that does not end by itself is killed when it is dropped.
-            let _ = tokio::time::timeout(Duration::from_secs(5), process.wait()).await;
+            if tokio::time::timeout(Duration::from_secs(5), process.wait()).await.is_err() {
+                // It may have ended in this moment.
+                let _ = process.start_kill();
+            }
         }
     }
 
@@ -112,7 +115,10 @@ impl Local {
             None => self.start()?,
         };
         let job = protocol::frame(&Job { thunk });
-        let done = worker.answer(&job).await.context("the worker has died")?;
+        let done = match worker.answer(&job).await {
+            Ok(done) => done,
+            Err(error) => return Err(worker.died(&error).await),
+        };
         let done = Done::decode(done.as_slice())?;
         if done.unable {
             self.unable.set(true);
@@ -122,7 +128,22 @@ impl Local {
     }
 }
 
+/// A worker that says no more has ended, or is about to.
+const PARTING: Duration = Duration::from_secs(1);
+
 impl Worker {
+    /// How it ended.
+    async fn died(&mut self, error: &io::Error) -> anyhow::Error {
+        let status = tokio::time::timeout(PARTING, self.process.wait()).await;
+        match status {
+            Ok(Ok(status)) if status.signal() == Some(libc::SIGKILL) => {
+                anyhow!("the worker was killed (for want of memory, perhaps)")
+            }
+            Ok(Ok(status)) => anyhow!("the worker has died ({status})"),
+            _ => anyhow!("the worker says no more ({error})"),
+        }
+    }
+
     /// What it answers to this message. Head and body come together, nearly always.
     async fn answer(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
         self.stream.write_all(message).await?;

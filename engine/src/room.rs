@@ -3,6 +3,7 @@
 //! of thunks.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -49,6 +50,19 @@ impl Room {
             translated.leave_network()?;
         }
         Ok(Self::Translated(translated))
+    }
+
+    /// From now on a command is ended when the other end of this socket is closed.
+    pub fn tie(&mut self, leash: OwnedFd) {
+        match self {
+            Self::Namespaces(sandbox) => sandbox.tie(leash),
+            Self::Translated(translated) => {
+                translated.tie(leash);
+                // Killed with the engine, this process could not end what a command has started.
+                // SAFETY: prctl with integers only.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
+            }
+        }
     }
 
     /// Makes `wanted` the files that the next commands see.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
@@ -96,7 +96,10 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     let sandbox = Room::enter(&store.root().join("sandbox"), manner).context("the sandbox cannot be made");
     let far_away = matches!(manner, Manner::Translated | Manner::FarAway);
     let mut worker = match sandbox {
-        Ok(sandbox) => Worker { store, sandbox, trees: HashMap::new(), far_away },
+        Ok(mut sandbox) => {
+            sandbox.tie(stream.get_ref().try_clone().context("cannot watch over the engine")?.into());
+            Worker { store, sandbox, trees: HashMap::new(), far_away }
+        }
         Err(error) => {
             // The first job's answer is the place where somebody listens.
             while protocol::read::<Job>(&mut stream)?.is_some() {
@@ -116,7 +119,11 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
             refused: matches!(error.downcast_ref(), Some(sandbox::Error::Refused(_))),
             ..protocol::Result::Broken(format!("{error:#}")).into()
         });
-        protocol::write(stream.get_mut(), &done)?;
+        match protocol::write(stream.get_mut(), &done) {
+            // Whoever wanted it is gone.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
     }
     Ok(())
 }
@@ -173,7 +180,7 @@ impl Worker {
         let layout = Layout::of(thunk);
         let wanted = self.wanted(thunk, &layout)?;
         self.sandbox.sync(&wanted)?;
-        let outcome = self.sandbox.run(&self.job(thunk, &layout)?)?;
+        let outcome = self.sandbox.run(&self.job(thunk, &layout, Layer::Memory)?)?;
         self.judge(thunk, &layout, outcome)
     }
 
@@ -188,7 +195,8 @@ impl Worker {
     }
 
     /// Runs under observation, adds what the command looked for in vain to the inputs, and runs again, until it
-    /// has found everything. `first`: how the thunk as it is failed, if it ran already.
+    /// has found everything. `first`: how the thunk as it is failed, if it ran already. It may have failed for want of room in memory, of
+    /// which nothing tells afterwards: so what it writes goes to the disk then.
     fn run_completed(
         &mut self,
         name: &ObjectName,
@@ -197,12 +205,13 @@ impl Worker {
         first: Option<Failed>,
     ) -> Result<Done> {
         let mut current = start;
+        let layer = if first.is_some() { Layer::Disk } else { Layer::Memory };
         let mut first = first;
         for _ in 0..ROUNDS {
             let layout = Layout::of(&current.thunk);
             let wanted = self.wanted(&current.thunk, &layout)?;
             self.sandbox.sync(&wanted)?;
-            let job = self.job(&current.thunk, &layout)?;
+            let job = self.job(&current.thunk, &layout, layer)?;
             let (outcome, touches) = match self.sandbox.run_observed(&job) {
                 Ok(seen) => seen,
                 // Where tracing is forbidden, commands that fail must still do so as ever.
@@ -221,8 +230,10 @@ impl Worker {
             if next.thunk == current.thunk {
                 let ended = match first {
                     // It fails for reasons of its own, and has said so.
-                    Some(failed) => Ended::Failed { failed, lacking: false },
-                    None => match beyond(&current.thunk, &layout, &wanted, &outcome)? {
+                    Some(failed) if !matches!(outcome.status, Status::Exited(0)) => {
+                        Ended::Failed { failed, lacking: false }
+                    }
+                    _ => match beyond(&current.thunk, &layout, &wanted, &outcome)? {
                         Some(how) => Ended::Failed {
                             failed: Failed { code: 1, how, ..Failed::default() },
                             lacking: false,
@@ -320,7 +331,7 @@ impl Worker {
         Ok(Entry::File { source: self.store.file(value, executable)?, executable })
     }
 
-    fn job(&self, thunk: &Thunk, layout: &Layout) -> Result<sandbox::Job> {
+    fn job(&self, thunk: &Thunk, layout: &Layout, layer: Layer) -> Result<sandbox::Job> {
         let substitute = |text: &OsStr| {
             // Only gg's own thunks have these; in others such an argument means itself.
             if thunk.workdir.is_some() {
@@ -347,7 +358,7 @@ impl Worker {
             .filter_map(|o| layout.place(o).parent().map(Path::to_path_buf))
             .filter(|d| d != Path::new("/"))
             .collect();
-        job.layer = Layer::Memory;
+        job.layer = layer;
         Ok(job)
     }
 

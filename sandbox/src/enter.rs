@@ -42,6 +42,8 @@ pub struct Sandbox {
     pub(crate) count: u64,
     /// Sandboxes whose processes are gone and whose mounts are not yet.
     pub(crate) ending: VecDeque<Running>,
+    /// A command goes on for as long as somebody holds the other end.
+    pub(crate) leash: Option<OwnedFd>,
 }
 
 const PREFIX: &str = "sandbox-";
@@ -98,6 +100,7 @@ impl Sandbox {
             support,
             count: 0,
             ending: VecDeque::new(),
+            leash: None,
         })
     }
 
@@ -111,6 +114,11 @@ impl Sandbox {
         sys::check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
             .map_err(|e| with_hint("make a network namespace", e))?;
         Ok(())
+    }
+
+    /// From now on a command is ended when the other end of this socket is closed: [`Error::Abandoned`].
+    pub fn tie(&mut self, leash: OwnedFd) {
+        self.leash = Some(leash);
     }
 
     /// What this sandbox can do.

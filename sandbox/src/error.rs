@@ -54,6 +54,9 @@ pub enum Error {
     /// The process that watches over the command was killed from outside.
     #[error("sandbox: the command's init process was killed from outside (out of memory?)")]
     Killed,
+    /// Whoever wanted the command's result is gone: it was ended, with all that it had started.
+    #[error("whoever wanted this is gone")]
+    Abandoned,
 }
 
 impl Error {

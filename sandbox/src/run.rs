@@ -88,7 +88,7 @@ impl Sandbox {
 
         let deadline = job.timeout.map(|timeout| start + timeout);
         let mut output = Output::new(out_read, err_read, job.output_limit)?;
-        let killed = running.listen(&mut output, done.as_fd(), deadline)?;
+        let killed = running.listen(&mut output, done.as_fd(), deadline, self.leash.as_ref())?;
         let verdict = self.memory.report().verdict();
         if killed.is_some() || matches!(verdict, Verdict::Killed) {
             running.wait()?;
@@ -241,13 +241,15 @@ impl Running {
         Ok(Running { pid, process, waited: false })
     }
 
-    /// Collects output until the sandbox ends, or must be killed: then says why.
+    /// Collects output until the sandbox ends, or must be killed: then says why. Whoever holds the other end of `leash` wants it to go on.
     pub(crate) fn listen(
         &self,
         output: &mut Output,
         done: BorrowedFd<'_>,
         deadline: Option<Instant>,
+        leash: Option<&OwnedFd>,
     ) -> Result<Option<Status>> {
+        let leash = leash.map_or(-1, AsRawFd::as_raw_fd);
         loop {
             let timeout = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             if timeout == Some(Duration::ZERO) {
@@ -255,12 +257,16 @@ impl Running {
                 return Ok(Some(Status::TimedOut));
             }
             let [out, err] = output.descriptors();
-            let mut polled =
-                [done.as_raw_fd(), out, err].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+            let mut polled = [done.as_raw_fd(), out, err, leash].map(|fd| libc::pollfd {
+                fd,
+                // Nothing is said there: only its end is of interest.
+                events: if fd == leash { libc::POLLRDHUP } else { libc::POLLIN },
+                revents: 0,
+            });
             let millis =
                 timeout.map_or(-1, |t| t.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX));
-            // SAFETY: three pollfds; poll passes over those with a negative descriptor.
-            if unsafe { libc::poll(polled.as_mut_ptr(), 3, millis) } < 0 {
+            // SAFETY: four pollfds; poll passes over those with a negative descriptor.
+            if unsafe { libc::poll(polled.as_mut_ptr(), 4, millis) } < 0 {
                 match io::Error::last_os_error() {
                     error if error.kind() == io::ErrorKind::Interrupted => continue,
                     error => return Err(Error::setup("wait for the command", error)),
@@ -278,6 +284,10 @@ impl Running {
             }
             if polled[0].revents != 0 {
                 return Ok(None);
+            }
+            if polled[3].revents != 0 {
+                self.kill();
+                return Err(Error::Abandoned);
             }
         }
     }

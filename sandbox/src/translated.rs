@@ -42,6 +42,7 @@ pub struct Translated {
     loaders: HashSet<PathBuf>,
     count: u64,
     without_network: bool,
+    leash: Option<OwnedFd>,
 }
 
 /// Where loaders look for libraries when nothing tells them, and where distributions have them look.
@@ -78,7 +79,14 @@ impl Translated {
             loaders: HashSet::new(),
             count: 0,
             without_network: false,
+            leash: None,
         })
+    }
+
+    /// From now on a command is ended, and all that it has started, when the other end of this socket is closed: [`Error::Abandoned`].
+    /// To kill the calling process does not: what a command has started would go on.
+    pub fn tie(&mut self, leash: OwnedFd) {
+        self.leash = Some(leash);
     }
 
     /// Takes the network from the commands that are run from now on.
@@ -119,7 +127,7 @@ impl Translated {
         fs::remove_file(&refused).ok();
         let ended = match self.starting(job)? {
             Err(failure) => Ended { status: Status::NotStarted(failure), ..Ended::default() },
-            Ok(program) => watch(&program, job, start)?,
+            Ok(program) => watch(&program, job, start, self.leash.as_ref())?,
         };
         self.tree.harvest(upper.root())?;
         if let Ok(text) = fs::read(&refused) {
@@ -298,7 +306,7 @@ impl Translated {
 }
 
 /// Starts the command and waits for its end, and for that of all that it started.
-fn watch(program: &Program, job: &Job, start: Instant) -> Result<Ended> {
+fn watch(program: &Program, job: &Job, start: Instant, leash: Option<&OwnedFd>) -> Result<Ended> {
     let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
     let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
     let stdin = match &job.stdin {
@@ -314,10 +322,17 @@ fn watch(program: &Program, job: &Job, start: Instant) -> Result<Ended> {
     drop((stdin, out_write, err_write));
     let deadline = job.timeout.map(|timeout| start + timeout);
     let mut output = Output::new(out_read, err_read, job.output_limit)?;
-    let killed = running.listen(&mut output, running.process.as_fd(), deadline);
+    let heard = running.listen(&mut output, running.process.as_fd(), deadline, leash);
     // SAFETY: integers. The command leads a process group of its own.
     unsafe { libc::kill(-running.pid, libc::SIGKILL) };
-    let (status, usage) = reap(running, killed?)?;
+    let (status, usage) = match heard {
+        Ok(killed) => reap(running, killed)?,
+        Err(error) => {
+            drop(running);
+            end_all();
+            return Err(error);
+        }
+    };
     end_all();
     output.drain()?;
     let [stdout, stderr] = output.bytes;

@@ -225,6 +225,26 @@ fn a_command_can_change_nothing_but_its_outputs() {
     );
 }
 
+/// What a command writes is kept in memory, of which it may want more than there is. Then it runs again, and writes to the disk.
+#[test]
+fn a_command_that_fails_for_want_of_memory() {
+    let space = recorded();
+    let script = "while read -r line; do case $line in *upperdir=disk*) echo out >out; exit 0;; esac; done </proc/self/mountinfo
+        echo 'No space left on device' >&2; exit 1";
+    let mut large = good_thunk(&space, "a.o");
+    let shell = fs::canonicalize("/bin/sh").expect("there is a shell");
+    let store = Store::open(&space.store()).expect("the store is there");
+    let (value, _) = store.put_file(&shell).expect("readable");
+    large.function = Some(value);
+    large.program = Some(shell);
+    large.args = ["sh", "-c", script].map(Into::into).into();
+    large.outputs = vec![space.path("out")];
+    large.optional_outputs.clear();
+    plant(&space, "out", &large);
+    space.ggforce(&["out"]).ok();
+    assert_eq!(space.read("out"), b"out\n");
+}
+
 #[test]
 fn thunks_that_need_each_other() {
     // Names are hashes, so a true cycle cannot be made; a store whose objects lie about their names can hold one.
@@ -366,6 +386,23 @@ fn a_full_disk_under_the_store() {
         }
         drop(fs::remove_file(space.path("big.o")));
     }
+}
+
+/// As where the disk under a log is full, or `2>&1 | head` has seen enough.
+#[test]
+fn nobody_who_listens() {
+    let space = TestSpace::with(&[("a.c", "#warning told\nint a;\n")]);
+    let programs = ["ggtrace", "ggforce", "gg"].map(|name| TestSpace::program(name).display().to_string());
+    let [ggtrace, ggforce, gg] = programs;
+    for nobody in [">/dev/full 2>&1", "2>&1 | true"] {
+        let script = format!(
+            "set -o pipefail; rm -f a.o; sleep 0.1; {ggtrace} -v gcc -c a.c {nobody}; {ggforce} {nobody}; test -s a.o"
+        );
+        space.run(&["bash", "-ec", &script]).ok();
+        assert!(!space.is_placeholder("a.o"), "{nobody}");
+        let _ = std::fs::remove_dir_all(space.store().join("reductions"));
+    }
+    space.sh(&format!("{gg} show /nowhere 2>/dev/full || test $? = 1; {gg} show | true")).ok();
 }
 
 #[test]

@@ -14,6 +14,7 @@ use thunk::{ObjectName, Placeholder};
 
 use crate::calculator::calculator;
 use crate::observed::static_shell;
+use crate::remote::Host;
 
 const ROUNDS: u32 = 5;
 
@@ -421,9 +422,13 @@ fn kill_while_compiling(space: &TestSpace, mut running: Running) {
     kill(space, running);
 }
 
+#[expect(clippy::ptr_arg, reason = "what an iterator of strings gives")]
+fn is_compiler(line: &String) -> bool {
+    line.contains("cc1\0")
+}
+
 fn wait_until_compiling(space: &TestSpace, running: &mut Running) {
     let started = Instant::now();
-    let is_compiler = |line: &String| line.contains("cc1\0");
     while !processes_of(space).iter().any(is_compiler) {
         let is_late = started.elapsed() > LATEST;
         assert!(!running.has_ended() && !is_late, "it does not compile");
@@ -437,6 +442,43 @@ fn a_killed_engine_leaves_no_process() {
     let space = slow_source();
     space.ggtrace(&["gcc", "-c", "slow.c"]).ok();
     kill_while_compiling(&space, space.start_program::<&str>("ggforce", &[]));
+}
+
+/// Also without namespaces, where a worker is all that knows what its command has started.
+#[test]
+fn an_engine_that_ends_leaves_no_process_where_there_are_no_namespaces() {
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
+        let mut space = slow_source();
+        space.set("GG_MANNER", "translated");
+        space.ggtrace(&["gcc", "-c", "slow.c"]).ok();
+        let mut engine = space.start_program::<&str>("ggforce", &[]);
+        wait_until_compiling(&space, &mut engine);
+        let told = Instant::now();
+        engine.signal(signal);
+        let _ = engine.wait();
+        await_quiet(&space, told);
+    }
+}
+
+/// Nor does a worker host go on with what nobody waits for.
+#[test]
+fn a_killed_engine_leaves_no_process_on_a_worker_host() {
+    for manner in ["far-away", "translated"] {
+        let mut space = slow_source();
+        space.set("GG_MANNER", manner);
+        let host = Host::start(&space, "w", &[]);
+        space.unset("GG_MANNER");
+        space.ggtrace(&["gcc", "-c", "slow.c"]).ok();
+        let mut engine = space.start_program("ggforce", &["-e", &host.engine()]);
+        wait_until_compiling(&space, &mut engine);
+        let told = Instant::now();
+        engine.signal(Signal::SIGKILL);
+        let _ = engine.wait();
+        while processes_of(&space).iter().any(is_compiler) {
+            assert!(told.elapsed() < LATEST, "{manner}: it compiles on");
+            sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 /// The recorder has taken its call and will never answer it: the guardian does, or it could not handle the signal.
