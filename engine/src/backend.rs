@@ -46,6 +46,10 @@ pub trait Backend {
     fn copies_may_help(&self) -> bool {
         false
     }
+    /// Was it ever there? One that never was may be a mistyped name.
+    fn is_met(&self) -> bool {
+        true
+    }
     /// Can it run this one at all?
     fn can_execute(&self, _thunk: &ObjectName) -> bool {
         true
@@ -92,6 +96,10 @@ impl<A: Around> Backend for With<A> {
 
     fn copies_may_help(&self) -> bool {
         self.inner.copies_may_help()
+    }
+
+    fn is_met(&self) -> bool {
+        self.inner.is_met()
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {

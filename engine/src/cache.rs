@@ -4,6 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::DirEntry;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
@@ -66,28 +68,41 @@ impl Cache {
             }
         }
         self.size.set(size);
+        self.forget_reductions()
+    }
+
+    /// Removes reductions that are of no use any more: without them a host that works for months would have millions.
+    fn forget_reductions(&self) -> Result<()> {
+        for (name, path) in self.named("reductions")? {
+            if !self.store.contains(&name) || self.store.reduction(&name).is_none() {
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
         Ok(())
     }
 
     fn objects(&self) -> Result<Vec<ObjectName>> {
         let mut names = Vec::new();
         for directory in ["blobs", "exec"] {
-            let path = self.store.root().join(directory);
-            let entries =
-                std::fs::read_dir(&path).with_context(|| format!("cannot list {}", path.display()))?;
-            names.extend(
-                entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<ObjectName>().ok()),
-            );
+            names.extend(self.named(directory)?.into_iter().map(|(name, _)| name));
         }
         names.sort_unstable();
         names.dedup();
         Ok(names)
     }
+
+    /// The files of a directory of the store that have names of objects.
+    fn named(&self, directory: &str) -> Result<Vec<(ObjectName, PathBuf)>> {
+        let path = self.store.root().join(directory);
+        let entries = std::fs::read_dir(&path).with_context(|| format!("cannot list {}", path.display()))?;
+        let named = |entry: DirEntry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()));
+        Ok(entries.flatten().filter_map(named).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use thunk::ObjectKind;
+    use thunk::{ObjectKind, ReducedOutput, Reduction};
 
     use super::*;
 
@@ -111,5 +126,29 @@ mod tests {
             [old, names[0], names[1], names[2], names[3]].map(|n| store.contains(&n)),
             [false, true, false, false, true]
         );
+    }
+
+    #[test]
+    fn reductions_go_with_what_they_are_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Rc::new(Store::open(&dir.path().join("store")).unwrap());
+        let put = |kind, byte: u8| store.put(kind, &[byte; 1000]).unwrap();
+        let thunks: Vec<ObjectName> = (0..3).map(|byte| put(ObjectKind::Thunk, byte)).collect();
+        let values: Vec<ObjectName> = (10..13).map(|byte| put(ObjectKind::Value, byte)).collect();
+        for (thunk, value) in thunks.iter().zip(&values) {
+            let outputs = vec![ReducedOutput { path: "/x".into(), value: *value, executable: false }];
+            store.put_reduction(thunk, &Reduction { outputs, ..Reduction::default() }).unwrap();
+        }
+        let cache = Cache::new(Rc::clone(&store), 9000);
+        // Of the first both stay, of the second the thunk only, of the third the value only.
+        cache.note([thunks[0], values[0], thunks[1], values[2]]);
+        cache.shrink().unwrap();
+        assert_eq!(
+            [thunks[1], values[2], thunks[2], values[1]].map(|n| store.contains(&n)),
+            [true, true, false, false]
+        );
+        assert!(store.reduction(&thunks[0]).is_some());
+        let left = std::fs::read_dir(store.root().join("reductions")).unwrap().count();
+        assert_eq!(left, 1);
     }
 }

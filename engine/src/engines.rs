@@ -46,8 +46,12 @@ impl FromStr for Named {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.split_once('=') {
             None if text == "local" => Ok(Self::Local),
-            Some(("remote", address)) if address.contains(':') => Ok(Self::Remote(address.into())),
-            Some(("remote", _)) => Err("a worker is named remote=HOST:PORT".into()),
+            Some(("remote", address)) => match address.rsplit_once(':') {
+                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+                    Ok(Self::Remote(address.into()))
+                }
+                _ => Err("a worker is named remote=HOST:PORT".into()),
+            },
             None if text == "lambda" => Ok(Self::Lambda(None)),
             Some(("lambda", region)) if !region.is_empty() => Ok(Self::Lambda(Some(region.into()))),
             _ => Err("engines are local, remote=HOST:PORT and lambda[=REGION]".into()),
@@ -129,6 +133,8 @@ pub struct Engines {
     fleet: Option<Rc<Fleet>>,
     sharing: Option<Rc<Sharing>>,
     home: Rc<Home>,
+    /// What was said of back ends at the start.
+    told: Vec<String>,
 }
 
 impl Engines {
@@ -142,7 +148,7 @@ impl Engines {
         manner: Manner,
         progress: &mut Progress,
     ) -> Result<Self> {
-        let mut locals = Vec::new();
+        let (mut locals, mut told) = (Vec::new(), Vec::new());
         let mut members: Vec<(Rc<dyn Backend>, Duty)> = Vec::new();
         let pairs = chosen.pairs()?;
         let alone = pairs.len() == 1 && chosen.fallback_engine.is_none();
@@ -175,7 +181,7 @@ impl Engines {
                     let security = chosen.security(&mut security)?;
                     let (remote, error) = Remote::open(Rc::clone(store), &address, wanted, security).await;
                     if let Some(error) = error {
-                        progress.say(&format!("{}: {error:#}", remote.label()));
+                        told.push(format!("{}: {error:#}", remote.label()));
                     }
                     supplied(Rc::new(remote))
                 }
@@ -187,7 +193,7 @@ impl Engines {
                     if let Some(why) = why.map(|why| format!("{}: {why}", lambda.label())) {
                         // Nobody else would compute anything.
                         ensure!(!alone, why);
-                        progress.say(&why);
+                        told.push(why);
                     }
                     Rc::new(lambda)
                 }
@@ -204,7 +210,8 @@ impl Engines {
                 (Some(Rc::clone(&fleet)), fleet as Rc<dyn Backend>)
             }
         };
-        Ok(Self { backend, locals, fleet, sharing, home })
+        told.iter().for_each(|told| progress.say(told));
+        Ok(Self { backend, locals, fleet, sharing, home, told })
     }
 
     /// Forces the targets.
@@ -235,11 +242,19 @@ impl Engines {
             force::force(store, targets, shared, Rc::clone(&self.home), options, recorder, progress).await;
         self.finish(progress).await;
         let mut summary = summary?;
-        // The loop took what came from the storage for runs.
-        summary.run -= sharing.fetched();
-        summary.known += sharing.fetched();
+        // The loop took what came from the storage for runs, but for what came too late.
+        let fetched = sharing.fetched().min(summary.run);
+        summary.run -= fetched;
+        summary.known += fetched;
         if !summary.interrupted {
-            sharing.push(thunks.into_iter()).await?;
+            tokio::select! {
+                pushed = sharing.push(thunks.into_iter()) => pushed?,
+                // All is in place; what others would get is not all there.
+                _ = tokio::signal::ctrl_c() => {
+                    progress.say("interrupted while results were stored for others: the next run stores the rest");
+                    summary.interrupted = true;
+                }
+            }
         }
         sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
         let traffic = sharing.traffic();
@@ -260,9 +275,8 @@ impl Engines {
         for line in self.backend.report() {
             progress.note(&line);
         }
-        for complaint in self.fleet.iter().flat_map(|fleet| fleet.complaints()) {
-            progress.say(&complaint);
-        }
+        let complaints = self.fleet.iter().flat_map(|fleet| fleet.complaints());
+        complaints.filter(|said| !self.told.contains(said)).for_each(|said| progress.say(&said));
     }
 }
 
@@ -307,6 +321,8 @@ mod tests {
             &["-j0"],
             &["-e", "moon"],
             &["-e", "remote=h"],
+            &["-e", "remote=h:port"],
+            &["-e", "remote=:1"],
             &["-e", "remote"],
             &["-e", "lambda="],
         ] {

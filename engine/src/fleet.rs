@@ -4,6 +4,7 @@
 //! the graph, and of what back ends are.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const FIRST_REST: Duration = Duration::from_millis(500);
 /// A slot that becomes free is told. This is for what nobody thought of.
 const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// One that has given no answer for so long, whatever it was asked for, is waited for no more: when it has rested it is asked again, for what is
+/// to be done then. Else each thunk of a build would wait for it.
+const GONE: Duration = Duration::from_secs(60);
 
 /// When a back end is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +37,14 @@ struct Member {
     backend: Rc<dyn Backend>,
     duty: Duty,
     running: Cell<usize>,
-    /// Failures since it last answered.
+    /// Failures since it last answered,
     failures: Cell<u32>,
+    /// from here on,
+    failing_since: Cell<Option<Instant>>,
+    /// with these.
+    failed_with: RefCell<HashSet<ObjectName>>,
+    /// When one was counted last.
+    counted: Cell<Option<Instant>>,
     resting_until: Cell<Option<Instant>>,
 }
 
@@ -47,17 +57,35 @@ impl Member {
         !self.rests() && self.running.get() < self.backend.job_count()
     }
 
-    fn note(&self, thunk: &ObjectName, answer: &Answer) {
+    /// Is there no more use in waiting for it? That it fails with one thunk only may be the thunk's fault.
+    fn is_gone(&self) -> bool {
+        let long = self.failing_since.get().is_some_and(|since| since.elapsed() >= GONE);
+        let never_there = !self.backend.is_met() && self.failures.get() >= TRIES;
+        self.rests() && (never_there || long && self.failed_with.borrow().len() > 1)
+    }
+
+    /// `since`: when it was asked.
+    fn note(&self, thunk: &ObjectName, answer: &Answer, since: Instant) {
         // What it says it cannot run is no fault of it.
         if !matches!(answer, Answer::Broken(_)) || !self.backend.can_execute(thunk) {
             self.failures.set(0);
+            self.failing_since.set(None);
+            self.failed_with.borrow_mut().clear();
             self.resting_until.set(None);
             return;
         }
+        let now = Instant::now();
+        self.failing_since.set(self.failing_since.get().or(Some(now)));
+        self.failed_with.borrow_mut().insert(*thunk);
+        // All that was under way when it failed comes back: that is one failure.
+        if self.counted.get().is_some_and(|counted| counted >= since) {
+            return;
+        }
+        self.counted.set(Some(now));
         let failures = self.failures.get();
         self.failures.set(failures.saturating_add(1));
         let rest = (FIRST_REST * 2u32.saturating_pow(failures.min(10))).min(LONGEST_REST);
-        self.resting_until.set(Some(Instant::now() + rest));
+        self.resting_until.set(Some(now + rest));
     }
 }
 
@@ -91,6 +119,9 @@ impl Fleet {
             duty,
             running: Cell::new(0),
             failures: Cell::new(0),
+            failing_since: Cell::new(None),
+            failed_with: RefCell::default(),
+            counted: Cell::new(None),
             resting_until: Cell::new(None),
         };
         let members = backends.into_iter().map(member).collect();
@@ -125,6 +156,7 @@ impl Fleet {
         }
         member.running.set(member.running.get() + 1);
         let slot = Slot(member, &self.freed);
+        let since = Instant::now();
         let answer = member.backend.force(thunk).await;
         if let Answer::Broken(why) = &answer {
             let why = format!("{}: {why}", member.backend.label());
@@ -135,7 +167,7 @@ impl Fleet {
             }
             self.last.replace(Some(why));
         }
-        member.note(&thunk, &answer);
+        member.note(&thunk, &answer, since);
         drop(slot);
         answer
     }
@@ -169,6 +201,9 @@ impl Fleet {
             // Nobody waits for what may never come back while somebody else is ready.
             if !fallback.is_empty() && fit.iter().all(|&index| self.members[index].rests()) {
                 fit = fallback;
+            }
+            if !fit.is_empty() && fit.iter().all(|&index| self.members[index].is_gone()) {
+                return Answer::Broken(why);
             }
             // Those that have failed with it least.
             let least = fit.iter().map(|&index| tries[index]).min();
@@ -255,6 +290,7 @@ mod tests {
         jobs: usize,
         takes: Rc<Cell<bool>>,
         completes: bool,
+        met: bool,
         asked: Cell<u32>,
         most: Cell<usize>,
         now: Cell<usize>,
@@ -278,6 +314,10 @@ mod tests {
             self.completes
         }
 
+        fn is_met(&self) -> bool {
+            self.met
+        }
+
         fn force(&self, _: ObjectName) -> Forcing<'_> {
             Box::pin(async move {
                 self.now.set(self.now.get() + 1);
@@ -296,6 +336,7 @@ mod tests {
             jobs,
             takes: Rc::new(Cell::new(true)),
             completes: false,
+            met: true,
             asked: Cell::new(0),
             most: Cell::new(0),
             now: Cell::new(0),
@@ -353,6 +394,41 @@ mod tests {
         // It comes back: nothing is lost by a short absence.
         let back = Rc::new(scripted("back", 2, |n| if n < 3 { broken(n) } else { reduced(n) }));
         assert!(all_reduced(&force(&[(&back, Duty::Regular)], 4)));
+    }
+
+    /// All that ran on a worker host comes back in one moment when that is killed.
+    #[test]
+    fn what_fails_together_is_one_failure() {
+        let back = Rc::new(scripted("back", 16, |n| if n <= 16 { broken(n) } else { reduced(n) }));
+        let fleet = Fleet::new(vec![(Rc::clone(&back) as Rc<dyn Backend>, Duty::Regular)]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let (answers, took) = runtime.unwrap().block_on(async {
+            let started = Instant::now();
+            let all = (0..16u8).map(|n| fleet.force(ObjectName::of(ObjectKind::Thunk, &[n])));
+            (futures_util::future::join_all(all).await, started.elapsed())
+        });
+        assert!(all_reduced(&answers));
+        assert!(took < FIRST_REST * 2, "{took:?}");
+    }
+
+    /// With `-k`, all thunks of a build are asked for, and three times.
+    #[test]
+    fn who_is_gone_is_not_waited_for_by_each_thunk() {
+        for (met, longest) in [(true, 300), (false, 3)] {
+            let gone = Rc::new(Scripted { met, ..scripted("gone", 1, broken) });
+            let fleet = Fleet::new(vec![(gone as Rc<dyn Backend>, Duty::Regular)]);
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let took = runtime.unwrap().block_on(async {
+                let started = Instant::now();
+                for n in 0..1000u32 {
+                    let answer = fleet.force(ObjectName::of(ObjectKind::Thunk, &(n / 3).to_le_bytes())).await;
+                    assert!(matches!(answer, Answer::Broken(_)));
+                }
+                started.elapsed()
+            });
+            assert!(took < Duration::from_secs(longest), "{took:?}");
+        }
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //! The back end on another machine: connections to a worker host, one for each job under way. Gives it what it lacks, takes
 //! the outputs, believes neither without looking.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use thunk::{ObjectName, Store};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::message::{self, Body, Hello, Received, VERSION};
 use super::stream::{Security, Stream};
@@ -19,6 +21,8 @@ use crate::{needs, worker};
 
 /// Until both know who the other is.
 const GREETING: Duration = Duration::from_secs(10);
+/// So many greetings in a row that were cut short are no accident: it does not want us.
+const CUT: u32 = 3;
 /// Nothing that a command writes is larger.
 const LARGEST: u64 = 1 << 40;
 
@@ -31,6 +35,10 @@ pub struct Remote {
     security: Security,
     idle: RefCell<Vec<Stream>>,
     limits: Limits,
+    /// Has it ever greeted us?
+    met: Cell<bool>,
+    /// Greetings that were cut short since, and when the last one was.
+    cut: Cell<(u32, Option<Instant>)>,
 }
 
 impl Remote {
@@ -45,7 +53,8 @@ impl Remote {
         let label = format!("remote={address}");
         let idle = RefCell::default();
         let (address, slots, limits) = (address.into(), jobs.unwrap_or(1), Limits::default());
-        let mut remote = Self { store, address, label, jobs: slots, security, idle, limits };
+        let (met, cut) = (Cell::default(), Cell::default());
+        let mut remote = Self { store, address, label, jobs: slots, security, idle, limits, met, cut };
         match remote.connect().await {
             Ok((stream, slots)) => {
                 remote.jobs = jobs.unwrap_or(slots as usize).max(1);
@@ -57,14 +66,30 @@ impl Remote {
     }
 
     async fn connect(&self) -> Result<(Stream, u32)> {
+        let started = Instant::now();
         let socket = Security::call(&self.address).await?;
-        // From here on it is there: what fails now would fail again.
         let greeted =
             tokio::time::timeout(GREETING, self.greet(socket)).await.context("it does not answer")?;
-        if greeted.is_err() {
-            self.limits.close();
+        match &greeted {
+            Ok(_) => {
+                self.met.set(true);
+                self.cut.take();
+            }
+            // It is there: what it says now it would say again.
+            Err(error) if !is_cut(error) || self.is_cut_again(started) => self.limits.close(),
+            Err(_) => {}
         }
         greeted
+    }
+
+    /// A greeting that began then was cut short. Is that what always happens? Those that were cut together count once.
+    fn is_cut_again(&self, started: Instant) -> bool {
+        let (mut count, last) = self.cut.get();
+        if last.is_none_or(|last| last <= started) {
+            count += 1;
+            self.cut.set((count, Some(Instant::now())));
+        }
+        count >= CUT
     }
 
     async fn greet(&self, socket: TcpStream) -> Result<(Stream, u32)> {
@@ -149,6 +174,10 @@ impl Backend for Remote {
         true
     }
 
+    fn is_met(&self) -> bool {
+        self.met.get()
+    }
+
     fn can_execute(&self, thunk: &ObjectName) -> bool {
         self.limits.allow(&self.store, thunk)
     }
@@ -156,6 +185,15 @@ impl Backend for Remote {
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {
         Box::pin(async move { self.ask(&thunk).await.into() })
     }
+}
+
+/// Did the connection end before anything was said that tells why? The network may have failed, or the worker host ended.
+fn is_cut(error: &anyhow::Error) -> bool {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kind.is_some_and(|kind| {
+        let cut = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted];
+        cut.contains(&kind) || matches!(kind, ErrorKind::BrokenPipe | ErrorKind::TimedOut)
+    })
 }
 
 #[cfg(test)]

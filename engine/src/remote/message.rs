@@ -144,7 +144,7 @@ pub async fn receive_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hell
         Some(Body::Hello(hello)) if hello.version == VERSION => Ok(hello),
         Some(Body::Hello(hello)) => bail!("it is another version of ggforce, which speaks {}", hello.version),
         Some(_) => bail!("it speaks out of turn"),
-        None => bail!("it says nothing"),
+        None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it says nothing").into()),
     }
 }
 

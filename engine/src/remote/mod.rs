@@ -18,6 +18,7 @@
 pub mod client;
 pub mod key;
 mod message;
+mod neighbour;
 pub mod server;
 pub mod stream;
 mod tls;

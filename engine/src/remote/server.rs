@@ -2,8 +2,10 @@
 //! The worker host: takes jobs over the network, brings what they lack into its store, has them run by the same workers as on
 //! the recording machine, sends the outputs back. Unaware of the graph and of who else works.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use thunk::{ObjectName, Store};
+use thunk::{Error, ObjectName, Reduction, Store};
 use tokio::io::{AsyncBufReadExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, RwLock, Semaphore};
+use tokio::time::Instant;
 
 use super::key::Key;
 use super::message::{self, Body, Hello, Names, Received, VERSION};
@@ -58,6 +61,10 @@ pub struct Arguments {
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// An object on its way to somebody else is waited for so long before it is looked for again.
 const WAIT: Duration = Duration::from_millis(500);
+/// A storage that has failed is looked into again after so long, then after longer,
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// up to this.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 /// No object of this size is taken.
 const LARGEST: u64 = 1 << 40;
 
@@ -65,7 +72,7 @@ struct Host {
     store: Rc<Store>,
     local: Local,
     cache: Cache,
-    sharing: Option<Rc<Sharing>>,
+    storage: Option<Behind>,
     slots: Semaphore,
     jobs: usize,
     security: Security,
@@ -74,6 +81,43 @@ struct Host {
     came: Notify,
     /// Held by every job, and wholly by whoever cleans up.
     in_use: RwLock<()>,
+    /// Somebody cleans up, or waits to.
+    cleaning: Cell<bool>,
+    /// Nobody else's objects are in the store while this is open.
+    _lock: File,
+}
+
+/// The storage behind the store.
+struct Behind {
+    uri: String,
+    sharing: RefCell<Rc<Sharing>>,
+    opened: Cell<Instant>,
+    rest: Cell<Duration>,
+}
+
+impl Behind {
+    async fn open(store: &Rc<Store>, uri: &str) -> Result<Self> {
+        Ok(Self {
+            uri: uri.into(),
+            sharing: RefCell::new(Sharing::open(Rc::clone(store), uri, Rc::default()).await?),
+            opened: Cell::new(Instant::now()),
+            rest: Cell::new(FIRST_REST),
+        })
+    }
+
+    /// A host outlives many storages: one that has failed is opened anew.
+    async fn get(&self, store: &Rc<Store>) -> Result<Rc<Sharing>> {
+        let sharing = Rc::clone(&self.sharing.borrow());
+        let (held, rest) = (self.opened.get().elapsed(), self.rest.get());
+        if !sharing.is_broken() || held < rest {
+            return Ok(sharing);
+        }
+        self.opened.set(Instant::now());
+        self.rest.set(if held > LONGEST_REST * 2 { FIRST_REST } else { (rest * 2).min(LONGEST_REST) });
+        let sharing = Sharing::open(Rc::clone(store), &self.uri, Rc::default()).await?;
+        self.sharing.replace(Rc::clone(&sharing));
+        Ok(sharing)
+    }
 }
 
 /// `ggforce worker`.
@@ -106,28 +150,32 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
         .await
         .with_context(|| format!("cannot listen at {listen}"))?;
     let store = Rc::new(Store::open(root)?);
+    let lock = alone(&store)?;
     store.sweep();
     let _ = sandbox::sweep(&store.root().join("sandbox"));
-    let sharing = match arguments.storage.as_deref().filter(|uri| !uri.is_empty()) {
-        Some(uri) => Some(Sharing::open(Rc::clone(&store), uri, Rc::default()).await?),
+    let storage = match arguments.storage.as_deref().filter(|uri| !uri.is_empty()) {
+        Some(uri) => Some(Behind::open(&store, uri).await?),
         None => None,
     };
     let host = Rc::new(Host {
         local: Local::new(jobs, store.root(), Manner::elsewhere()?),
         cache: Cache::new(Rc::clone(&store), arguments.cache_size.saturating_mul(1 << 20)),
-        sharing,
+        storage,
         slots: Semaphore::new(jobs),
         jobs,
         security,
         coming: RefCell::default(),
         came: Notify::new(),
         in_use: RwLock::new(()),
+        cleaning: Cell::new(false),
+        _lock: lock,
         store,
     });
     if let Some(protocol::Result::Broken(why)) = host.local.ready().await?.result {
         bail!(why);
     }
-    println!("listening at {}", listener.local_addr()?);
+    // Who is not told where knows it already.
+    let _ = writeln!(std::io::stdout(), "listening at {}", listener.local_addr()?);
     let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     loop {
         tokio::select! {
@@ -136,13 +184,13 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
                     let host = Rc::clone(&host);
                     tokio::task::spawn_local(async move {
                         if let Err(error) = host.attend(stream).await {
-                            eprintln!("ggforce worker: {from}: {error:#}");
+                            thunk::say!("ggforce worker: {from}: {error:#}");
                         }
                     });
                 }
                 // Too many connections, perhaps: they end.
                 Err(error) => {
-                    eprintln!("ggforce worker: {error}");
+                    thunk::say!("ggforce worker: {error}");
                     tokio::time::sleep(WAIT).await;
                 }
             },
@@ -154,9 +202,26 @@ async fn serve(arguments: &Arguments, listen: &str, jobs: usize, root: &Path) ->
     Ok(())
 }
 
+/// A host removes from its store what it takes for old: so that must be nobody else's.
+fn alone(store: &Store) -> Result<File> {
+    let root = store.root().display();
+    let path = store.root().join("host");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    if !thunk::try_lock(&lock) {
+        bail!("{root}: another worker has its objects there: --cache DIRECTORY names another place");
+    }
+    let traces = store.root().join("traces");
+    if std::fs::read_dir(&traces).is_ok_and(|mut traces| traces.next().is_some()) {
+        bail!(
+            "{root}: builds are recorded in this store, and a worker would remove what they need: --cache DIRECTORY names another place"
+        );
+    }
+    Ok(lock)
+}
+
 impl Host {
     /// One connection, until its other end closes it.
-    async fn attend(&self, stream: TcpStream) -> Result<()> {
+    async fn attend(self: &Rc<Self>, stream: TcpStream) -> Result<()> {
         let mut stream = BufStream::new(self.security.accept(stream).await?);
         let hello = tokio::time::timeout(HEARTBEAT, message::receive_hello(&mut stream)).await;
         hello.context("it does not say what it wants")??;
@@ -164,9 +229,11 @@ impl Host {
         message::send(&mut stream, Body::Hello(Hello { version: VERSION, slots })).await?;
         while let Some(body) = message::receive(&mut stream).await? {
             let Body::Job(name) = body else { bail!("it speaks out of turn") };
-            let used = patiently(&mut stream, self.in_use.read()).await?;
-            let done = self.job(&mut stream, &name.parse()?).await;
-            drop(used);
+            let name = name.parse()?;
+            let mut done = self.alongside(&mut stream, &name).await;
+            if done.as_ref().is_ok_and(may_be_mended) && patiently(&mut stream, self.mend(&name)).await? {
+                done = self.alongside(&mut stream, &name).await;
+            }
             match done {
                 Ok(done) => message::send(&mut stream, Body::Done(done)).await?,
                 // The last words here: whether both still know where they are is not known.
@@ -176,15 +243,27 @@ impl Host {
                     return Err(why);
                 }
             }
-            self.clean_up().await;
+            if self.cache.is_full() && !self.cleaning.replace(true) {
+                // Whoever runs something else may take long, and the next job is to be heard meanwhile.
+                let host = Rc::clone(self);
+                tokio::task::spawn_local(async move { host.clean_up().await });
+            }
         }
         Ok(())
+    }
+
+    async fn alongside(&self, stream: &mut BufStream<Stream>, name: &ObjectName) -> Result<Done> {
+        let _used = patiently(stream, self.in_use.read()).await?;
+        self.job(stream, name).await
     }
 
     async fn job(&self, stream: &mut BufStream<Stream>, name: &ObjectName) -> Result<Done> {
         self.bring(stream, name).await?;
         self.cache.note(needs::all(&self.store, name)?);
-        let reduction = match self.store.reduction(name) {
+        let is_whole = |reduction: &Reduction| {
+            reduction.outputs.iter().all(|output| self.store.verify(&output.value).is_ok())
+        };
+        let reduction = match self.store.reduction(name).filter(is_whole) {
             Some(reduction) => reduction,
             None => match self.run(stream, name).await? {
                 Answer::Reduced { reduction, .. } => reduction,
@@ -225,7 +304,14 @@ impl Host {
     /// Brings all that the thunk needs into the store: from the storage, else from the engine.
     async fn bring(&self, stream: &mut BufStream<Stream>, name: &ObjectName) -> Result<()> {
         loop {
-            let lacking = needs::lacking(&self.store, name)?;
+            let lacking = match needs::lacking(&self.store, name) {
+                // A thunk or a tree: nobody can work with it as it is.
+                Err(Error::Corrupt { path, .. }) => {
+                    self.remove_damaged(&named(&path)?)?;
+                    continue;
+                }
+                told => told?,
+            };
             if lacking.is_empty() {
                 return Ok(());
             }
@@ -235,15 +321,22 @@ impl Host {
                 let _ = tokio::time::timeout(WAIT, self.came.notified()).await;
                 continue;
             }
-            let asked = match &self.sharing {
+            let sharing = match &self.storage {
+                Some(storage) => {
+                    let sharing = storage.get(&self.store).await;
+                    sharing.inspect_err(|error| thunk::say!("ggforce worker: {error:#}")).ok()
+                }
+                None => None,
+            };
+            let asked = match &sharing {
                 Some(sharing) => patiently(stream, sharing.fetch_objects(&mine.names)).await??,
                 None => mine.names.clone(),
             };
             if !asked.is_empty() {
                 self.ask(stream, &asked).await?;
             }
-            for complaint in self.sharing.iter().flat_map(|sharing| sharing.complaints()) {
-                eprintln!("ggforce worker: {complaint}");
+            for complaint in sharing.iter().flat_map(|sharing| sharing.complaints()) {
+                thunk::say!("ggforce worker: {complaint}");
             }
         }
     }
@@ -268,21 +361,53 @@ impl Host {
         unstored.map_or(Ok(()), Err)
     }
 
-    /// Between jobs: brings the cache back to its size.
-    async fn clean_up(&self) {
-        if !self.cache.is_full() {
-            return;
+    /// A job came to nothing: if an object that it needs is damaged, by a fault of the disk, say, that goes, so that it can be brought again. Tells
+    /// whether there was one.
+    async fn mend(&self, name: &ObjectName) -> bool {
+        let needed = needs::all(&self.store, name).unwrap_or_default();
+        let damaged: Vec<ObjectName> = needed
+            .into_iter()
+            .filter(|name| matches!(self.store.verify(name), Err(Error::Corrupt { .. })))
+            .collect();
+        if damaged.is_empty() {
+            return false;
         }
         let _alone = self.in_use.write().await;
-        // Somebody else may have done it.
-        if self.cache.is_full() {
-            // Workers remember what is in the store.
-            self.local.finish().await;
-            if let Err(error) = self.cache.shrink() {
-                eprintln!("ggforce worker: the cache cannot be made smaller: {error:#}");
-            }
+        // Workers remember what is in the store.
+        self.local.finish().await;
+        let removed = damaged.iter().try_for_each(|name| self.remove_damaged(name));
+        removed.inspect_err(|error| thunk::say!("ggforce worker: {error:#}")).is_ok()
+    }
+
+    fn remove_damaged(&self, name: &ObjectName) -> Result<()> {
+        thunk::say!(
+            "ggforce worker: {name} was damaged in {}: it is fetched anew",
+            self.store.root().display()
+        );
+        Ok(self.store.remove(name)?)
+    }
+
+    /// Between jobs: brings the cache back to its size.
+    async fn clean_up(&self) {
+        let _alone = self.in_use.write().await;
+        self.cleaning.set(false);
+        // Workers remember what is in the store.
+        self.local.finish().await;
+        if let Err(error) = self.cache.shrink() {
+            thunk::say!("ggforce worker: the cache cannot be made smaller: {error:#}");
         }
     }
+}
+
+/// The object that is to be in a file of the store.
+fn named(path: &Path) -> Result<ObjectName> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    Ok(name.parse()?)
+}
+
+/// Did it come to nothing for another reason than that it cannot be done here at all?
+fn may_be_mended(done: &Done) -> bool {
+    matches!(done.result, Some(protocol::Result::Broken(_))) && !done.refused && !done.unable
 }
 
 /// Says now and then that it is still there, until something is done that the engine has no part in.

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::key::Key;
-use super::tls;
+use super::{neighbour, tls};
 
 /// Until both know who the other is.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -61,6 +61,16 @@ impl Security {
         }
     }
 
+    /// Nor does anything go to other users of this machine, or come from them.
+    fn allows_peer(&self, stream: &TcpStream) -> Result<()> {
+        let (here, peer) = (stream.local_addr()?, stream.peer_addr()?);
+        self.allows(peer.ip())?;
+        if matches!(self, Self::Plain) && neighbour::is_ours(here, peer) == Some(false) {
+            bail!("{peer} is another user's, and there is no key: ggforce worker --new-key FILE makes one");
+        }
+        Ok(())
+    }
+
     /// May one listen there?
     ///
     /// # Errors
@@ -83,7 +93,7 @@ impl Security {
     /// # Errors
     /// It does not hold the key.
     pub async fn connect(&self, stream: TcpStream) -> Result<Stream> {
-        self.allows(stream.peer_addr()?.ip())?;
+        self.allows_peer(&stream)?;
         prepare(&stream)?;
         match self {
             Self::Plain => Ok(Stream::Plain(stream)),
@@ -102,7 +112,7 @@ impl Security {
     /// They do not hold the key.
     pub async fn accept(&self, stream: TcpStream) -> Result<Stream> {
         let accepting = async {
-            self.allows(stream.peer_addr()?.ip())?;
+            self.allows_peer(&stream)?;
             prepare(&stream)?;
             match self {
                 Self::Plain => Ok(Stream::Plain(stream)),

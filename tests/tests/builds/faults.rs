@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use nix::sys::signal::Signal;
 use tests::{Fault, Forced, Proxy, Server, TestSpace};
 
 use crate::calculator::{DEFERRED, calculator, is_as, plain};
@@ -130,6 +131,28 @@ fn a_random_mix_of_faults_costs_time_only() {
         Some(rounds) => random_mix(rounds as u32, variable("GG_FAULT_SEED").unwrap_or(1), true),
         None => random_mix(3, 1, false),
     }
+}
+
+/// All is in place, and what others would get is under way to a slow storage: who does not want to wait for that need not.
+#[test]
+fn ctrl_c_ends_an_engine_that_stores_results_for_others() {
+    let space = calculator();
+    let expected = plain(&space);
+    let redis = Server::redis();
+    let network = Proxy::start(redis.port, || Fault::Slow(Duration::from_secs(1)));
+    space.ggtrace(&["make"]).ok();
+    let storage = format!("redis://127.0.0.1:{}", network.port);
+    let running = space.start_program("ggforce", &["--storage", &storage]);
+    while space.is_placeholder("calc") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let told = Instant::now();
+    running.signal(Signal::SIGINT);
+    let ran = running.wait().says("interrupted while results were stored");
+    assert_eq!(ran.code(), 130, "{ran}");
+    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    is_as(&space, &expected);
 }
 
 /// With a disk of its own, of a megabyte.

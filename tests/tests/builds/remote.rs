@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tests::{Forced, Ran, Server, TestSpace};
+use tests::{Fault, Forced, Proxy, Ran, Server, TestSpace};
 use thunk::{ObjectKind, ObjectName};
 
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
@@ -131,6 +131,22 @@ fn without_a_key_only_this_machine_is_listened_to() {
     space.start_program("ggforce", &args).wait().fails().says("--new-key");
 }
 
+/// Every user may connect to a port of this machine.
+#[test]
+fn without_a_key_no_other_user_is_listened_to() {
+    let space = TestSpace::new();
+    let host = Host::start(&space, "w", &[]);
+    // An engine's first words, and whether there is an answer.
+    let hello = r"exec 3<>/dev/tcp/127.0.0.1/$0; printf '\x04\0\0\0\x0a\x02\x08\x01' >&3; timeout 4 head -c1 <&3 | wc -c";
+    let port = host.port().to_string();
+    let call = ["bash", "-c", hello, &port];
+    assert_eq!(space.run(&call).ok().out().trim(), "1");
+    if nix::unistd::geteuid().is_root() {
+        let other = [&["setpriv", "--reuid", "12345", "--clear-groups"], &call[..]].concat();
+        assert_eq!(space.run(&other).ok().out().trim(), "0");
+    }
+}
+
 #[test]
 fn a_host_that_is_killed_costs_time_only() {
     let space = calculator();
@@ -155,6 +171,39 @@ fn a_host_that_is_killed_costs_time_only() {
     fs::remove_dir_all(space.store().join("reductions")).expect("our own store");
     space.ggtrace(&["make"]).ok();
     space.ggforce(&["-e", &engines[0], "--fallback-engine", "local"]).ok().says(&engines[0]);
+    is_as(&space, &expected);
+}
+
+/// With whoever never was there, nobody has patience.
+#[test]
+fn a_host_that_is_not_there_is_told_soon() {
+    let space = calculator();
+    space.ggtrace(&["make"]).ok();
+    let started = Instant::now();
+    for more in [&[][..], &["-k"]] {
+        let args = [&["-e", "remote=127.0.0.1:1"], more].concat();
+        space.ggforce(&args).fails().says("remote=127.0.0.1:1: no connection");
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let network = Proxy::start(1, || Fault::Refused);
+    let engine = format!("remote=127.0.0.1:{}", network.port);
+    space.ggforce(&["-e", &engine]).fails().says("it refuses, or is no worker");
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+}
+
+/// A host that is started again while it greets is no stranger.
+#[test]
+fn a_greeting_that_is_cut_short_is_begun_anew() {
+    let space = calculator();
+    let expected = plain(&space);
+    let host = Host::start(&space, "w", &[]);
+    let mut left = 3;
+    let network = Proxy::start(host.port(), move || {
+        left -= 1;
+        if left > 0 { Fault::Refused } else { Fault::Nothing }
+    });
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &format!("remote=127.0.0.1:{}", network.port)]).ok();
     is_as(&space, &expected);
 }
 
@@ -320,6 +369,70 @@ fn a_host_keeps_within_its_cache() {
         assert!(started.elapsed() < Duration::from_secs(20), "{} bytes are still there", size());
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A host removes what it takes for old.
+#[test]
+fn a_host_shares_its_store_with_nobody() {
+    let space = calculator();
+    let _host = Host::start(&space, "w", &[]);
+    let start = |cache: &Path| {
+        let cache = cache.to_str().expect("our own name");
+        space.start_program("ggforce", &["worker", "--listen", "127.0.0.1:0", "--cache", cache]).wait()
+    };
+    start(&space.outside().join("w")).fails().says("another worker").says("--cache DIRECTORY");
+    space.ggtrace(&["make"]).ok();
+    start(&space.store()).fails().says("builds are recorded in this store").says("--cache DIRECTORY");
+}
+
+/// A bad disk, say: what is damaged is asked for again.
+#[test]
+fn a_host_mends_its_store() {
+    let space = calculator();
+    let expected = plain(&space);
+    let host = Host::start(&space, "w", &[]);
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &host.engine()]).ok();
+    drop(host);
+    // Whatever is larger than a thunk: sources, headers, the toolchain, and outputs.
+    for kind in ["blobs", "exec"] {
+        for entry in fs::read_dir(space.outside().join("w").join(kind)).expect("its store").flatten() {
+            let mut content = fs::read(entry.path()).expect("its store");
+            if entry.file_name().as_encoded_bytes().starts_with(b"V") && content.len() > 16 {
+                let last = content.len() - 1;
+                content[last] ^= 1;
+                fs::write(entry.path(), content).expect("its store");
+            }
+        }
+    }
+    let host = Host::start(&space, "w", &[]);
+    space.run(&["make", "clean"]).ok();
+    fs::remove_dir_all(space.store().join("reductions")).expect("our own store");
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&["-e", &host.engine()]).ok();
+    is_as(&space, &expected);
+}
+
+/// The storage is away for a moment, as when it is started again.
+#[test]
+fn a_host_goes_back_to_a_storage_that_failed() {
+    let space = calculator();
+    let server = Server::redis();
+    let mut left = 8;
+    let network = Proxy::start(server.port, move || {
+        left -= 1;
+        if left > 0 { Fault::Refused } else { Fault::Nothing }
+    });
+    let storage = format!("redis://127.0.0.1:{}", network.port);
+    let host = Host::start(&space, "w", &["--storage", &storage]);
+    for (number, file) in [(1, "add.o"), (2, "mul.o"), (3, "main.o"), (4, "print.o")] {
+        space.ggtrace(&["make", file]).ok();
+        space.ggforce(&["-e", &host.engine()]).ok();
+        assert!(!space.is_placeholder(file), "{number}");
+        std::thread::sleep(Duration::from_millis(1100) * number);
+    }
+    let faults = network.faults();
+    assert!(faults.contains(&Fault::Nothing), "it did not come back: {faults:?}");
 }
 
 #[test]
