@@ -32,13 +32,13 @@ pub fn function_name() -> String {
 }
 
 impl Service {
-    /// In this region, else in the one that the environment or the profile names.
+    /// In this region, else in the one that the environment or the profile names. `option`: how one is named on the command line.
     ///
     /// # Errors
     /// None does.
-    pub async fn open(region: Option<&str>) -> Result<Self> {
+    pub async fn open(region: Option<&str>, option: &str) -> Result<Self> {
         let shared = amazon::configuration(region.map(Into::into), ANSWER).await;
-        let region = shared.region().context("no region: --engine lambda=REGION, or set AWS_REGION")?;
+        let region = shared.region().with_context(|| format!("no region: {option}, or set AWS_REGION"))?;
         Ok(Self { region: region.to_string(), client: Client::new(&shared) })
     }
 

@@ -69,7 +69,7 @@ impl Lambda {
         let reachable = storage.filter(|(_, uri)| !uri.starts_with("file:"));
         let (sharing, uri) = reachable
             .context("it needs a storage that functions reach too: --storage s3://… or redis://…")?;
-        let service = Service::open(region).await?;
+        let service = Service::open(region, "--engine lambda=REGION").await?;
         allow_connections();
         let jobs = jobs.unwrap_or(JOBS).max(1);
         let lambda = Self {
@@ -147,15 +147,15 @@ impl Lambda {
 
     /// One call, and what it costs.
     async fn invoke(&self, event: &Value) -> Result<Answer, Fault> {
-        let started = Instant::now();
+        let mut call = Call { lambda: self, started: Instant::now(), ended: false };
         let said = self.service.invoke(event).await;
-        let mut cost = self.cost.get();
+        call.ended = true;
         let answer = match said {
             Ok(said) => match message::from_json::<Answer>(&said) {
                 Ok(answer) if answer.version == VERSION => answer,
                 Ok(answer) => {
                     return Err(Fault::Refused(format!(
-                        "the function speaks {}, not {VERSION}",
+                        "the function is of another version of gg ({}, not {VERSION}): ggforce deploy updates it",
                         answer.version
                     )));
                 }
@@ -163,14 +163,12 @@ impl Lambda {
             },
             Err(fault) => {
                 if let Fault::Crashed(_) | Fault::Late(_) = fault {
-                    cost.add(started.elapsed(), self.memory.get());
-                    self.cost.set(cost);
+                    self.pay(call.started.elapsed(), self.memory.get());
                 }
                 return Err(fault);
             }
         };
-        cost.add(Duration::from_millis(answer.millis), answer.memory);
-        self.cost.set(cost);
+        self.pay(Duration::from_millis(answer.millis), answer.memory);
         self.memory.set(answer.memory);
         let Traffic { requests, up, down } = self.traffic.get();
         self.traffic.set(Traffic {
@@ -179,6 +177,12 @@ impl Lambda {
             down: down + answer.down,
         });
         if answer.late { Err(Fault::Late("the function's time was up".into())) } else { Ok(answer) }
+    }
+
+    fn pay(&self, took: Duration, memory: u64) {
+        let mut cost = self.cost.get();
+        cost.add(took, memory);
+        self.cost.set(cost);
     }
 
     /// The answer's outputs come into the store; nothing else that it holds does.
@@ -253,6 +257,22 @@ impl Backend for Lambda {
             format!("{}: {} without the storage", self.label, self.cost.get()),
             format!("{}: {requests} requests to the storage, {up} KB stored, {down} KB fetched", self.label),
         ]
+    }
+}
+
+/// A call under way. Lambda has no way to stop one: who waits for it no more (another copy was faster, somebody pressed Ctrl-C) pays for it all the
+/// same, and more than for the time until then.
+struct Call<'a> {
+    lambda: &'a Lambda,
+    started: Instant,
+    ended: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.lambda.pay(self.started.elapsed(), self.lambda.memory.get());
+        }
     }
 }
 

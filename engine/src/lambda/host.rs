@@ -97,7 +97,8 @@ impl Function {
         let started = Instant::now();
         let event: Event = message::from_json(event)?;
         if event.version != VERSION {
-            bail!("this function is of another version of gg ({VERSION}, not {})", event.version);
+            // Who is told this version has no use in calling again, as after a crash.
+            return Ok(message::to_json(&Answer { version: VERSION, ..Answer::default() }));
         }
         let sharing = self.storage(&event.storage).await?;
         let before = sharing.traffic();
@@ -190,7 +191,7 @@ impl Function {
                 self.unpack(sharing, &wanted).await?
             };
             let complaints = sharing.complaints();
-            complaints.iter().for_each(|complaint| eprintln!("{complaint}"));
+            complaints.iter().for_each(|complaint| thunk::say!("{complaint}"));
             if sharing.is_broken() {
                 bail!("{}", complaints.join("; "));
             }
@@ -255,7 +256,7 @@ impl Function {
             self.local.finish().await;
             self.packs.borrow_mut().clear();
             if let Err(error) = self.cache.shrink() {
-                eprintln!("the cache cannot be made smaller: {error:#}");
+                thunk::say!("the cache cannot be made smaller: {error:#}");
             }
         }
     }
@@ -286,4 +287,21 @@ fn own_store(directory: &Path) -> Result<(Store, File)> {
         }
     }
     bail!("{} is full of functions", directory.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It would be called again if it had crashed.
+    #[test]
+    fn who_speaks_another_version_is_told_which_this_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let function = Function::open(dir.path(), 1 << 20, 128).unwrap();
+        let event = message::to_json(&Event { version: VERSION + 1, ..Event::default() });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let said = runtime.block_on(function.attend(&event, Duration::from_secs(10))).unwrap();
+        let answer: Answer = message::from_json(&said).unwrap();
+        assert_eq!((answer.version, answer.done), (VERSION, None));
+    }
 }
