@@ -400,7 +400,7 @@ fn nobody_who_listens() {
         );
         space.run(&["bash", "-ec", &script]).ok();
         assert!(!space.is_placeholder("a.o"), "{nobody}");
-        let _ = std::fs::remove_dir_all(space.store().join("reductions"));
+        let _ = fs::remove_dir_all(space.store().join("reductions"));
     }
     space.sh(&format!("{gg} show /nowhere 2>/dev/full || test $? = 1; {gg} show | true")).ok();
 }
