@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 #[cfg(feature = "lambda")]
-use anyhow::{Context as _, ensure};
-use anyhow::{Result, bail};
+use anyhow::ensure;
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use thunk::{ObjectName, Store};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::{Backend, With};
 use crate::fleet::{Duty, Fleet};
@@ -236,6 +237,8 @@ impl Engines {
         thunks.iter().for_each(|thunk| self.home.want(*thunk));
         sharing.pull(thunks.iter().copied()).await?;
         sharing.complaints().iter().for_each(|complaint| progress.say(complaint));
+        // From here on: what comes while workers end is not lost.
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         let (inner, around) = (Rc::clone(&self.backend), Shared(Rc::clone(sharing)));
         let shared = Rc::new(With { inner, around });
         let summary =
@@ -250,7 +253,7 @@ impl Engines {
             tokio::select! {
                 pushed = sharing.push(thunks.into_iter()) => pushed?,
                 // All is in place; what others would get is not all there.
-                _ = tokio::signal::ctrl_c() => {
+                _ = interrupt.recv() => {
                     progress.say("interrupted while results were stored for others: the next run stores the rest");
                     summary.interrupted = true;
                 }

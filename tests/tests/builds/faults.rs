@@ -151,7 +151,7 @@ fn ctrl_c_ends_an_engine_that_stores_results_for_others() {
     running.signal(Signal::SIGINT);
     let ran = running.wait().says("interrupted while results were stored");
     assert_eq!(ran.code(), 130, "{ran}");
-    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     is_as(&space, &expected);
 }
 
