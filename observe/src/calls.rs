@@ -147,6 +147,9 @@ pub(crate) enum Call {
     Input(u8),
     /// Writes to standard output or error: asked about only if it is the descriptor in this argument.
     Print(u8, Text),
+    /// Has the kernel move data: asked about only if it comes from standard input, the descriptor in the first argument named, or goes to
+    /// standard output or error, the one in the second.
+    Pass(u8, u8),
     /// Changes the working directory to this.
     Move(At),
     /// May change which files the process finds at a path; the path that it looks up, if any.
@@ -170,12 +173,46 @@ impl Call {
         matches!(self, Call::Trace(_))
     }
 
-    /// The argument with a descriptor, and between which numbers that has to be for the call to matter.
-    pub(crate) const fn is_for_some_descriptors_only(self) -> Option<(u8, u32, u32)> {
+    /// The arguments of which one has to be such a descriptor for the call to matter; none if it always does.
+    pub(crate) const fn descriptors(self) -> [Option<Descriptors>; 2] {
         match self {
-            Call::Input(fd) => Some((fd, 0, 0)),
-            Call::Print(fd, _) => Some((fd, 1, 2)),
-            _ => None,
+            Call::Input(fd) => [Some(Descriptors::input(fd)), None],
+            Call::Print(fd, _) => [Some(Descriptors::output(fd)), None],
+            Call::Pass(from, to) => [Some(Descriptors::input(from)), Some(Descriptors::output(to))],
+            _ => [None, None],
         }
+    }
+
+    /// Does it matter with some descriptors only?
+    pub(crate) const fn is_for_some_descriptors_only(self) -> bool {
+        self.descriptors()[0].is_some()
+    }
+}
+
+/// An argument that is one of some descriptors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptors {
+    /// The argument.
+    pub arg: u8,
+    /// The first of them.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
+impl Descriptors {
+    const fn input(arg: u8) -> Self {
+        Self { arg, first: 0, last: 0 }
+    }
+
+    const fn output(arg: u8) -> Self {
+        Self { arg, first: 1, last: 2 }
+    }
+
+    /// Is it one in this call?
+    pub(crate) const fn has(self, args: &[u64; 6]) -> bool {
+        // Descriptors are ints: the low half.
+        let fd = args[self.arg as usize] as u32;
+        self.first <= fd && fd <= self.last
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use crate::arch;
-use crate::calls::Call;
+use crate::calls::{Call, Descriptors, Row};
 use crate::net::{Nameless, WITHIN_PAGE};
 
 /// Offsets into `struct seccomp_data`.
@@ -37,36 +37,50 @@ const fn op(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 const PER_ROW: usize = 2;
 /// And what comes before them.
 const HEAD: usize = 6;
-/// What a row costs that is for some descriptors only.
-const PER_DESCRIPTOR_ROW: usize = 6;
 /// The head that sorts out foreign calls, the rows, and the final "allow".
-const LENGTH: usize =
-    HEAD + PER_ROW * (arch::TABLE.len() - descriptor_rows()) + PER_DESCRIPTOR_ROW * descriptor_rows() + 1;
+const LENGTH: usize = HEAD + rows_length() + 1;
 
-const fn descriptor_rows() -> usize {
-    let (mut i, mut count) = (0, 0);
+const fn rows_length() -> usize {
+    let (mut i, mut length) = (0, 0);
     while i < arch::TABLE.len() {
-        count += arch::TABLE[i].call.is_for_some_descriptors_only().is_some() as usize;
+        let call = arch::TABLE[i].call;
+        let is_plain = !call.is_for_some_descriptors_only();
+        length += if is_plain { PER_ROW } else { DescriptorRow::of(arch::TABLE[i].nr, call, 0).length };
         i += 1;
     }
-    count
+    length
 }
 
-/// What is done about a call of this number if its argument is a descriptor between these.
-const fn descriptor_row(
-    nr: u32,
-    (arg, first, last): (u8, u32, u32),
-    action: u32,
-) -> [libc::sock_filter; PER_DESCRIPTOR_ROW] {
-    [
-        op(JUMP_EQUAL, nr, 0, 5),
-        // Descriptors are ints: the low half.
-        op(LOAD, OFFSET_ARGS + 8 * arg as u32, 0, 0),
-        op(JUMP_GREATER_EQUAL, first, 0, 2),
-        op(JUMP_GREATER_EQUAL, last + 1, 1, 0),
-        op(RETURN, action, 0, 0),
-        op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ]
+/// What is done about a call that matters with some descriptors only.
+struct DescriptorRow {
+    code: [libc::sock_filter; Self::LONGEST],
+    length: usize,
+}
+
+impl DescriptorRow {
+    /// The comparison of the number, and the final "allow".
+    const AROUND: usize = 2;
+    const PER_DESCRIPTOR: usize = 4;
+    const LONGEST: usize = Self::AROUND + 2 * Self::PER_DESCRIPTOR;
+
+    const fn of(nr: u32, call: Call, action: u32) -> Self {
+        let allow = op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0);
+        let descriptors = call.descriptors();
+        let (mut code, mut length, mut i) = ([allow; Self::LONGEST], 1, 0);
+        while i < descriptors.len() {
+            if let Some(Descriptors { arg, first, last }) = descriptors[i] {
+                // Descriptors are ints: the low half.
+                code[length] = op(LOAD, OFFSET_ARGS + 8 * arg as u32, 0, 0);
+                code[length + 1] = op(JUMP_GREATER_EQUAL, first, 0, 2);
+                code[length + 2] = op(JUMP_GREATER_EQUAL, last + 1, 1, 0);
+                code[length + 3] = op(RETURN, action, 0, 0);
+                length += Self::PER_DESCRIPTOR;
+            }
+            i += 1;
+        }
+        code[0] = op(JUMP_EQUAL, nr, 0, length as u8);
+        Self { code, length: length + 1 }
+    }
 }
 
 /// The filter, built when this crate is compiled: a child between `fork` and `exec` may not allocate.
@@ -88,19 +102,20 @@ const fn program() -> [libc::sock_filter; LENGTH] {
     code[5] = op(RETURN, libc::SECCOMP_RET_TRACE, 0, 0);
     let (mut i, mut at) = (0, HEAD);
     while i < arch::TABLE.len() {
-        if let Some(descriptors) = arch::TABLE[i].call.is_for_some_descriptors_only() {
-            let row = descriptor_row(arch::TABLE[i].nr, descriptors, libc::SECCOMP_RET_TRACE);
+        let Row { nr, call } = arch::TABLE[i];
+        if call.is_for_some_descriptors_only() {
+            let row = DescriptorRow::of(nr, call, libc::SECCOMP_RET_TRACE);
             let mut k = 0;
-            while k < PER_DESCRIPTOR_ROW {
-                code[at + k] = row[k];
+            while k < row.length {
+                code[at + k] = row.code[k];
                 k += 1;
             }
-            at += PER_DESCRIPTOR_ROW;
+            at += row.length;
             i += 1;
             continue;
         }
-        code[at] = op(JUMP_EQUAL, arch::TABLE[i].nr, 0, 1);
-        let action = match arch::TABLE[i].call {
+        code[at] = op(JUMP_EQUAL, nr, 0, 1);
+        let action = match call {
             Call::Refuse(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
             call if call.is_for_the_net_only() => libc::SECCOMP_RET_ALLOW,
             _ => libc::SECCOMP_RET_TRACE,
@@ -167,12 +182,13 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
             code.push(op(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0));
         }
         // Nobody tells of these in another way: no cookie lets them by.
-        if let Some(descriptors) = row.call.is_for_some_descriptors_only() {
-            code.extend(descriptor_row(row.nr, descriptors, NOTIFY));
+        if row.call.is_for_some_descriptors_only() {
+            let DescriptorRow { code: instructions, length } = DescriptorRow::of(row.nr, row.call, NOTIFY);
+            code.extend(&instructions[..length]);
         }
     }
     let plain = |call: Call| {
-        let told_otherwise = call.is_for_a_tracer_only() || call.is_for_some_descriptors_only().is_some();
+        let told_otherwise = call.is_for_a_tracer_only() || call.is_for_some_descriptors_only();
         !matches!(call, Call::Refuse(_)) && !told_otherwise
     };
     let asked: Vec<_> = rows.iter().filter(|row| plain(row.call)).collect();
@@ -304,7 +320,7 @@ mod tests {
     fn the_filters_agree_with_the_table() {
         for nr in 0..600 {
             let call = arch::TABLE.iter().find(|row| row.nr == nr).map(|row| row.call);
-            if call.is_some_and(|call| call.is_for_some_descriptors_only().is_some()) {
+            if call.is_some_and(Call::is_for_some_descriptors_only) {
                 continue;
             }
             let expected = |asked: u32| match call {
@@ -363,7 +379,7 @@ mod tests {
 
     #[test]
     fn of_reads_and_writes_only_those_of_the_standard_streams_stop() {
-        for (nr, stops) in [(libc::SYS_read, 0..=0), (libc::SYS_write, 1..=2), (libc::SYS_splice, 1..=2)] {
+        for (nr, stops) in [(libc::SYS_read, 0..=0), (libc::SYS_write, 1..=2), (libc::SYS_vmsplice, 1..=2)] {
             for fd in [0, 1, 2, 3, 1000, u32::MAX] {
                 let asked = |action| if stops.contains(&fd) { action } else { libc::SECCOMP_RET_ALLOW };
                 let nr = nr as u32;
@@ -372,6 +388,34 @@ mod tests {
                 for sixth in [0, COOKIE] {
                     let action = run_on(&notifying(COOKIE, &PLACES), arch::AUDIT_ARCH, nr, sixth, fd);
                     assert_eq!(action, asked(libc::SECCOMP_RET_USER_NOTIF), "call {nr} on {fd}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_moves_stops_if_it_comes_from_or_goes_to_a_standard_stream() {
+        for (nr, from, to) in
+            [(libc::SYS_sendfile, 1, 0), (libc::SYS_splice, 0, 2), (libc::SYS_copy_file_range, 0, 2)]
+        {
+            for (source, target, stops) in [
+                (0, 5, true),
+                (5, 1, true),
+                (5, 2, true),
+                (5, 6, false),
+                (1, 0, false),
+                (2, 3, false),
+                (0, 1, true),
+            ] {
+                let mut args = [7; 6];
+                (args[from], args[to]) = (source, target);
+                for (program, action) in [
+                    (PROGRAM.to_vec(), libc::SECCOMP_RET_TRACE),
+                    (notifying(COOKIE, &PLACES), libc::SECCOMP_RET_USER_NOTIF),
+                ] {
+                    let asked = run_at(&program, arch::AUDIT_ARCH, nr as u32, args, 0);
+                    let expected = if stops { action } else { libc::SECCOMP_RET_ALLOW };
+                    assert_eq!(asked, expected, "call {nr} from {source} to {target}");
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::Pid;
-use crate::calls::{At, Attribute, Base, Call, Flags, Links, Removal, Text};
+use crate::calls::{At, Attribute, Base, Call, Descriptors, Flags, Links, Removal, Text};
 use crate::event::{Access, Event, Kind, Place, Sink, Stream, Transfer};
 use crate::executed;
 use crate::failure::is_about_paths;
@@ -193,6 +193,16 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
         Call::Print(fd, text) => {
             let stream = context.stream(args[usize::from(fd)])?;
             context.emit(Event::Printed(stream, context.text(text, args)));
+            return None;
+        }
+        Call::Pass(from, to) => {
+            let [input, output] = call.descriptors();
+            let given = |at: Option<Descriptors>, fd| {
+                at.filter(|at| at.has(args)).and_then(|_| context.stream(arg(fd)))
+            };
+            let (source, target) = (given(input, from), given(output, to));
+            source.into_iter().for_each(|stream| context.emit(Event::Input(stream)));
+            target.into_iter().for_each(|stream| context.emit(Event::Printed(stream, None)));
             return None;
         }
         Call::Move(at) => {

@@ -453,7 +453,7 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
 
 /// Where it is kept what the command did before.
 fn place(recorder: &Recorder, exec: &Exec) -> learned::Place {
-    recorder.learned.place(exec, recorder.install.interceptor.as_os_str())
+    recorder.learned.place(exec, recorder.install.interceptor.as_os_str(), recorder.watch.given())
 }
 
 /// Defers the command if it is one that was observed before, or says why not.
@@ -498,6 +498,10 @@ fn begin(
     let mut obstacles = Vec::new();
     if !drives && !parent.passes_on_or_discards(exec.fds.as_ref()) {
         obstacles.push(Observed::HEARD.to_owned());
+    }
+    // Its size and times can be had without a call that would be noticed.
+    if exec.fds.is_some_and(|[input, ..]| input.mode & libc::S_IFMT == libc::S_IFREG) {
+        obstacles.push("has a file as its standard input".to_owned());
     }
     recorder.watch.begin(Begun {
         id,

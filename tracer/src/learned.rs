@@ -26,6 +26,7 @@ use thunk::{
     FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Thunk, ThunkInput, TreeNode,
     has_no_content,
 };
+use wire::{Descriptor, FdIdentity};
 
 use crate::defer::{Deferred, fits, is_free, placeholder};
 use crate::placing::Placing;
@@ -98,7 +99,7 @@ impl Learned {
     }
 
     /// Where it is kept what this command did. `own`: our preload library.
-    pub fn place(&self, exec: &Exec, own: &OsStr) -> Place {
+    pub fn place(&self, exec: &Exec, own: &OsStr, given: &[Descriptor]) -> Place {
         let mut text = Vec::new();
         let mut push = |part: &OsStr| {
             text.extend_from_slice(part.as_bytes());
@@ -107,12 +108,28 @@ impl Learned {
         let invocation = &exec.invocation;
         push(invocation.program.as_os_str());
         push(invocation.cwd.as_os_str());
-        push(OsStr::new(&format!("{:o} {}", exec.umask, invocation.argv.len())));
+        push(OsStr::new(&format!("{:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given))));
         invocation.argv.iter().for_each(|argument| push(argument));
         environment::kept(&invocation.env, own).iter().for_each(|variable| push(variable));
         let name = ObjectName::of(ObjectKind::Value, &text);
         Place([self.directory.join(name.to_string()), self.directory.join(format!("{name}.again"))])
     }
+}
+
+/// Which of the standard streams, and of what the build was given beside them, are `/dev/null`, and which are closed. What is read and written there
+/// is not noticed, so what a command did so counts only where it is so again: elsewhere it may have something to print.
+fn silent(exec: &Exec, given: &[Descriptor]) -> String {
+    const NULL: u64 = libc::makedev(1, 3);
+    let letter = |fd: &FdIdentity| match fd.mode & libc::S_IFMT {
+        0 => 'c',
+        libc::S_IFCHR if fd.rdev == NULL => 'n',
+        _ => 'o',
+    };
+    let mut text: String = exec.fds.iter().flatten().map(letter).collect();
+    for Descriptor { number, leads, .. } in given {
+        text.push_str(&format!("{number}{}", letter(leads)));
+    }
+    text
 }
 
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.

@@ -15,6 +15,7 @@ mod early;
 mod executions;
 mod following;
 mod force;
+mod given;
 mod headers;
 mod includes;
 mod install;

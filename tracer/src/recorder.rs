@@ -18,6 +18,7 @@ use std::time::Instant;
 use models::World as _;
 use models::scanner::{Moment, Scanner};
 use thunk::{FileId, ObjectKind, ObjectName, OutputRef, Store, Tree, is_below, trace};
+use wire::Descriptor;
 
 use crate::context::Running;
 use crate::descriptors::Descriptors;
@@ -155,6 +156,8 @@ pub struct Parts {
     pub sight: Sight,
     /// Where interceptors write what they see.
     pub log: Option<Arc<Log>>,
+    /// What the build is given beside its standard streams.
+    pub given: Vec<Descriptor>,
     /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
     pub cookie: u64,
 }
@@ -183,8 +186,20 @@ impl Recorder {
     /// # Errors
     /// The store or the session's directory cannot be written to.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { install, store, trace, left, directory, project, root, defers, sight, log, cookie } =
-            parts;
+        let Parts {
+            install,
+            store,
+            trace,
+            left,
+            directory,
+            project,
+            root,
+            defers,
+            sight,
+            log,
+            given,
+            cookie,
+        } = parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         let (scanner, looks) = (Scanner::default(), Looks::default());
@@ -215,7 +230,7 @@ impl Recorder {
             started: Instant::now(),
             defers,
             sight,
-            watch: Watch::new(sight, socket_in(&directory), log.clone())?,
+            watch: Watch::new(sight, socket_in(&directory), log.clone(), given)?,
             log,
             cookie,
             build: OnceLock::new(),

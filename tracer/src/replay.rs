@@ -59,6 +59,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
         // What runs here is asked, not recorded.
         sight: Sight::Hooks,
         log: None,
+        given: Vec::new(),
         cookie: 0,
     })?);
     // Compilers that are asked about includes may find placeholders.

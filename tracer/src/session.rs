@@ -28,7 +28,7 @@ use crate::request::Exec;
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
 use crate::watch::Watch;
-use crate::{Arguments, Method, process, recorder, termination};
+use crate::{Arguments, Method, given, process, recorder, termination};
 
 /// The build's command does not exist.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ impl std::error::Error for NotFound {}
 /// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let argv = &arguments.command;
+    let (fds, given) = (given::streams(), given::others());
     let install = Install::find()?;
     let store = Store::open_default()?;
     store.sweep();
@@ -62,7 +63,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         log.inspect_err(|error| thunk::say!("ggtrace: hooks cannot write down what they see: {error}")).ok()
     });
     let cookie = random()?;
-    let fds = [0, 1, 2].map(|fd| process::identity(&format!("/proc/self/fd/{fd}")));
     let recorder = Arc::new(Recorder::new(Parts {
         install,
         store,
@@ -74,6 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         defers: !arguments.run,
         sight,
         log,
+        given,
         cookie: if sight == Sight::Net { cookie } else { 0 },
     })?);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
@@ -242,6 +243,8 @@ fn build(
         return Ok(Built { status, supervisor: None });
     }
     leave_interrupts_to_the_build(&mut command);
+    // SAFETY: between fork and exec, it is async-signal-safe.
+    unsafe { command.pre_exec(given::close_again) };
     let cannot = || format!("cannot run {}", program.display());
     match (recorder.sight, guardian) {
         (Sight::Hooks, Some(guardian)) => {

@@ -254,7 +254,7 @@ impl Supervise {
             }
             Call::Remount(_) => self.shared_view.store(false, Ordering::Relaxed),
             // Nearly half of all that a configure script is asked about, and all in vain.
-            Call::Input(_) | Call::Print(..) => {
+            Call::Input(_) | Call::Print(..) | Call::Pass(..) => {
                 let input = matches!(row.call, Call::Input(_));
                 if self.judge.as_ref().is_some_and(|judge| !judge.minds_streams(context.process, input)) {
                     return GO;

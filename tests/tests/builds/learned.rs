@@ -111,6 +111,66 @@ fn what_prints_runs_every_time_and_gg_says_why() {
     assert!(space.gg(&["show"]).ok().out().contains("prints"));
 }
 
+/// Nobody notices what a command writes to `/dev/null`, nor what it reads from there.
+#[test]
+fn what_had_nobody_to_talk_to_is_not_taken_to_be_silent() {
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    for (recipe, quietly, aloud, told) in [
+        ("echo text; cp data.txt out.txt", ">/dev/null", ">told", "text\n"),
+        ("echo text >&2; cp data.txt out.txt", "2>/dev/null", "2>told", "text\n"),
+        ("cat > out.txt", "</dev/null", "<data.txt; cp out.txt told", "one\ntwo\n"),
+        ("cat > out.txt", "<&-", "<data.txt; cp out.txt told", "one\ntwo\n"),
+        // Only asked for its size.
+        ("wc -c > out.txt", "<Makefile", "<data.txt; cp out.txt told", "8\n"),
+        ("echo text >&5; cp data.txt out.txt", "5>/dev/null", "5>told", "text\n"),
+        ("echo text >&5; cp data.txt out.txt", "5>other", "5>told", "text\n"),
+        ("cat <&5 > out.txt", "5<Makefile", "5<data.txt; cp out.txt told", "one\ntwo\n"),
+        ("echo text >/proc/self/fd/1; cp data.txt out.txt", ">other", ">told", "text\n"),
+    ] {
+        let space = project();
+        space.write("Makefile", format!("out.txt:\n\t-{recipe}\n"));
+        space.sh(&format!("{ggtrace} make -s {quietly}; rm -f out.txt; {ggtrace} make -s {aloud}")).ok();
+        assert_eq!(String::from_utf8_lossy(&space.read("told")), told, "{recipe}");
+    }
+}
+
+/// It may be the kernel that does it.
+#[test]
+fn what_is_moved_from_and_to_the_standard_streams_is_noticed() {
+    const MOVES: &str = "#define _GNU_SOURCE\n#include <string.h>\n#include <sys/sendfile.h>\n#include <fcntl.h>\n#include <unistd.h>\n\
+        int main(int argc, char **argv) {\n\
+        char text[4096]; int in = 0, out = 1; ssize_t n;\n\
+        if (argc > 2) { if (argv[2][0] == '<') in = open(argv[2] + 1, O_RDONLY); else out = open(argv[2] + 1, O_CREAT | O_WRONLY, 0666); }\n\
+        switch (argv[1][0]) {\n\
+        case 'c': return copy_file_range(in, 0, out, 0, 4096, 0) <= 0;\n\
+        case 's': return sendfile(out, in, 0, 4096) <= 0;\n\
+        case 'p': n = pread(in, text, 4096, 0); return pwrite(out, text, n, 0) <= 0;\n\
+        } return 1; }\n";
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    for way in ["c", "s", "p"] {
+        let space = project();
+        space.write("moves.c", MOVES);
+        space.sh("gcc -o moves moves.c; echo other > other.txt").ok();
+        // Make opens a file that it prints to for appending, where the kernel copies nothing: another program starts it that does not.
+        space.write(
+            "build.ninja",
+            format!("rule in\n command = ./moves {way} \\>$out\n pool = console\nbuild out.txt: in\n"),
+        );
+        space
+            .sh(&format!("{ggtrace} ninja --quiet <data.txt; rm out.txt; {ggtrace} ninja --quiet <other.txt"))
+            .ok();
+        assert_eq!(space.read("out.txt"), b"other\n", "{way}");
+        space.write(
+            "build.ninja",
+            format!("rule out\n command = ./moves {way} \\<data.txt; cp data.txt $out\n pool = console\nbuild out.txt: out\n"),
+        );
+        for _ in 0..2 {
+            space.sh(&format!("rm -f out.txt; {ggtrace} ninja --quiet >told")).ok();
+            assert!(space.read("told").starts_with(b"one\ntwo\n"), "{way}");
+        }
+    }
+}
+
 #[test]
 fn scripts_that_make_does_not_start_always_run() {
     let space = project();

@@ -114,6 +114,24 @@ fn standard_input_reaches_the_command_whole() {
 }
 
 #[test]
+fn closed_streams_are_closed_to_the_command_too() {
+    let space = TestSpace::new();
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    let script =
+        "for fd in 0 1 2; do if readlink /proc/$$/fd/$fd > /dev/null; then echo $fd >> open; fi; done";
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ""] {
+        let open_in = |recorder: &str| {
+            space.sh(&format!("rm -f open; touch open; {recorder} sh -c '{script}' {closed}")).ok();
+            space.read("open")
+        };
+        let plain = open_in("");
+        for method in ["auto", "preload", "ptrace"] {
+            assert_eq!(open_in(&format!("{ggtrace} --method {method}")), plain, "{method} {closed}");
+        }
+    }
+}
+
+#[test]
 fn arguments_are_the_command_s_own_from_its_name_on() {
     let space = TestSpace::new();
     let ran = space

@@ -8,6 +8,7 @@ use std::time::Instant;
 use foldhash::HashSet;
 use observe::{Event, Pid, Stream};
 use thunk::trace::{Observed, Status};
+use wire::{Descriptor, FdIdentity};
 
 use crate::learned;
 use crate::request::Exec;
@@ -84,17 +85,17 @@ impl Group {
         }
     }
 
-    pub fn event(&mut self, number: u64, event: Event) {
+    pub fn event(&mut self, number: u64, event: Event, given: &[Descriptor]) {
         match event {
             // What make and its like print is nothing that somebody wants to know again.
             Event::Input(_) | Event::Printed(..) if self.begun.drives => {}
             Event::Input(stream) => {
-                if self.stands_at(&stream, &[0]) {
+                if self.stands_at(&stream, &[0], given) {
                     self.obstacle(READS_INPUT);
                 }
             }
             Event::Printed(stream, text) => {
-                if self.stands_at(&stream, &[1, 2]) {
+                if self.stands_at(&stream, &[1, 2], given) {
                     self.obstacle(Observed::PRINTS);
                     self.printed.push((number, stream.fd, text));
                 }
@@ -103,12 +104,14 @@ impl Group {
         }
     }
 
-    /// Is this one of the streams that the command was given, and not a file or pipe of its own?
-    fn stands_at(&self, stream: &Stream, which: &[usize]) -> bool {
+    /// Is this one of the streams that the command was given, and not a file or pipe of its own? `given` is what all are given beside these: a shell
+    /// makes a standard stream of it for what it starts (`>&5`).
+    fn stands_at(&self, stream: &Stream, which: &[usize], given: &[Descriptor]) -> bool {
         const NULL: u64 = libc::makedev(1, 3);
-        let Some(given) = &self.begun.exec.fds else { return true };
+        let Some(fds) = &self.begun.exec.fds else { return true };
+        let is_it = |fd: &FdIdentity| (fd.dev, fd.ino) == (stream.dev, stream.ino);
         stream.rdev != NULL
-            && which.iter().any(|&fd| (given[fd].dev, given[fd].ino) == (stream.dev, stream.ino))
+            && (which.iter().any(|&fd| is_it(&fds[fd])) || given.iter().any(|other| is_it(&other.leads)))
     }
 
     pub fn obstacle(&mut self, why: &str) {

@@ -238,8 +238,12 @@ impl Look<'_> {
         /// tells, which nobody sees, is no less.
         const HARMLESS: [&str; 5] =
             ["/dev/null", "/dev/zero", "/dev/full", "/proc/self", "/proc/filesystems"];
-        let used = touch.has(Use::Read) || touch.has(Use::Written) || touch.has(Use::Listed);
-        if used && !HARMLESS.iter().any(|path| named.starts_with(path)) {
+        /// What is behind a descriptor is somebody else's.
+        const DESCRIPTORS: &str = "/proc/self/fd";
+        let opened = touch.has(Use::Read) || touch.has(Use::Written);
+        let is_descriptor = opened && named.starts_with(DESCRIPTORS) && named != Path::new(DESCRIPTORS);
+        let used = opened || touch.has(Use::Listed);
+        if is_descriptor || used && !HARMLESS.iter().any(|path| named.starts_with(path)) {
             self.obstacle(format!("uses {}", named.display()));
         }
     }

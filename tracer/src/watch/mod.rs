@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use observe::{Ends, Event, Pid};
+use wire::Descriptor;
 
 use crate::log::{Log, Owner, Ways};
 use crate::process;
@@ -41,6 +42,8 @@ pub struct Watch {
     log: Option<Arc<Log>>,
     /// The number of the next event, where there is no log.
     next: AtomicU64,
+    /// What the build was given beside its standard streams.
+    given: Vec<Descriptor>,
     writes: Mutex<Writes>,
     done: Mutex<Option<Sender<Ended>>>,
     received: Mutex<Option<Receiver<Ended>>>,
@@ -52,7 +55,12 @@ impl Watch {
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn new(sight: Sight, socket: PathBuf, log: Option<Arc<Log>>) -> io::Result<Self> {
+    pub fn new(
+        sight: Sight,
+        socket: PathBuf,
+        log: Option<Arc<Log>>,
+        given: Vec<Descriptor>,
+    ) -> io::Result<Self> {
         let (done, received) = channel();
         // A tracer is told of all ends.
         let ends = if sight == Sight::Tracer { None } else { Some(Arc::new(Ends::new()?)) };
@@ -60,6 +68,7 @@ impl Watch {
             table: Mutex::new(Table { socket, ends, ..Table::default() }),
             log,
             next: AtomicU64::new(1),
+            given,
             writes: Mutex::default(),
             done: Mutex::new(Some(done)),
             received: Mutex::new(Some(received)),
@@ -266,10 +275,15 @@ impl Watch {
                     lock(&self.writes).note(change, number, group);
                 }
                 if let Some(group) = table.groups.get_mut(&group) {
-                    group.event(number, event);
+                    group.event(number, event, &self.given);
                 }
             }
         }
+    }
+
+    /// What the build was given beside its standard streams.
+    pub fn given(&self) -> &[Descriptor] {
+        &self.given
     }
 
     /// The build is over: what still runs is cut off, and all that ended is written down when this returns.

@@ -9,7 +9,7 @@ use observe::Stream;
 use super::*;
 
 fn watch() -> Watch {
-    Watch::new(Sight::Tracer, "/no/socket".into(), None).unwrap()
+    Watch::new(Sight::Tracer, "/no/socket".into(), None, Vec::new()).unwrap()
 }
 
 fn exec(pid: u32, spawned: bool, argument: &str) -> Arc<Exec> {
