@@ -174,6 +174,11 @@ pub enum Executable {
         /// The interpreter, as written.
         interpreter: PathBuf,
     },
+    /// One that ends if any library is loaded before a certain one: see [`wants_to_be_first`].
+    Jealous {
+        /// The interpreter, as written.
+        interpreter: PathBuf,
+    },
     /// A program without interpreter.
     Static,
     /// A text that begins with `#!`.
@@ -205,6 +210,17 @@ pub fn executable(content: &[u8]) -> Executable {
             None => Executable::Static,
         },
     }
+}
+
+/// Does a program with this content need a library that ends it where another one was loaded before? The runtime of AddressSanitizer does so, which is
+/// told by the names by which it tells itself.
+#[must_use]
+pub fn wants_to_be_first(facts: &ElfFacts) -> bool {
+    let is_one = |name: &OsString| {
+        let name = name.as_bytes();
+        [&b"libasan.so"[..], b"libclang_rt.asan"].iter().any(|own| name.starts_with(own))
+    };
+    facts.needed.iter().any(is_one)
 }
 
 /// What follows `#!`, as the kernel takes it apart: within its 256 bytes, the rest of the line is one argument.

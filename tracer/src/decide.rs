@@ -289,7 +289,7 @@ fn may_be_done(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
 /// Will the kernel execute it?
 fn is_native(executable: &Executable) -> bool {
     match executable {
-        Executable::Dynamic { interpreter } => interpreter.exists(),
+        Executable::Dynamic { interpreter } | Executable::Jealous { interpreter } => interpreter.exists(),
         Executable::Static => true,
         _ => false,
     }
@@ -396,7 +396,7 @@ fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> Answ
 
 /// Can no hook be in it?
 fn is_opaque(executable: &Executable) -> bool {
-    matches!(executable, Executable::Static | Executable::Foreign)
+    matches!(executable, Executable::Static | Executable::Foreign | Executable::Jealous { .. })
 }
 
 /// The command was deferred: that is written down, and its process is done.
@@ -581,7 +581,8 @@ fn runs_libtool(recorder: &Recorder, invocation: &Invocation) -> bool {
 }
 
 fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {
-    let foreign = if *executable == Executable::Foreign { reply_flags::NO_PRELOAD } else { 0 };
+    let takes_none = matches!(executable, Executable::Foreign | Executable::Jealous { .. });
+    let foreign = if takes_none { reply_flags::NO_PRELOAD } else { 0 };
     let carry = if carries { reply_flags::CARRY } else { 0 };
     foreign | carry | if names { reply_flags::NAMES } else { 0 }
 }

@@ -88,14 +88,19 @@ impl Programs {
             None => {
                 let content = Arc::new(std::fs::read(real)?);
                 let program = recognise::recognise(&key.1, real, &|| Ok(Arc::clone(&content)))?;
-                let has_search_path =
-                    ElfFacts::read(&content).is_some_and(|f| !f.own_search_path().is_empty());
-                let found = Found { program, has_search_path };
+                let elf = ElfFacts::read(&content);
+                let has_search_path = elf.as_ref().is_some_and(|f| !f.own_search_path().is_empty());
+                let is_jealous = elf.as_ref().is_some_and(recognise::wants_to_be_first);
+                let found = Found { program, has_search_path, is_jealous };
                 lock(&self.recognised).remember(called, found);
                 found
             }
         };
-        let Found { program, has_search_path } = found;
+        let Found { program, has_search_path, is_jealous } = found;
+        let executable = match executable {
+            Executable::Dynamic { interpreter } if is_jealous => Executable::Jealous { interpreter },
+            executable => executable,
+        };
         let facts = Arc::new(Facts { program, executable, has_search_path, real: real.to_path_buf() });
         lock(&self.known).insert(key, Arc::clone(&facts));
         Ok(facts)
@@ -114,9 +119,11 @@ struct Called {
 struct Found {
     program: Program,
     has_search_path: bool,
+    /// Must no library be loaded before its own?
+    is_jealous: bool,
 }
 
-/// The file's identity, what [`digest`] makes of its names, the program's number, and the other fact.
+/// The file's identity, what [`digest`] makes of its names, the program's number, and the other facts.
 const RECORD: usize = FileId::LENGTH + 32 + 2;
 
 /// What was found out of programs, in this recording and others: to read through all that a build starts takes 20 ms and more.
@@ -149,15 +156,16 @@ fn encode(called: &Called, found: Found) -> Option<[u8; RECORD]> {
     id.copy_from_slice(&called.id.encode());
     rest[..32].copy_from_slice(&called.names);
     rest[32] = found.program.number()?;
-    rest[33] = u8::from(found.has_search_path);
+    rest[33] = u8::from(found.has_search_path) | u8::from(found.is_jealous) << 1;
     Some(record)
 }
 
 fn decode(record: &[u8; RECORD]) -> Option<(Called, Found)> {
     let (id, rest) = record.split_first_chunk()?;
     let (names, rest) = rest.split_first_chunk()?;
-    let &[program, has_search_path] = rest else { return None };
-    let found = Found { program: Program::numbered(program)?, has_search_path: has_search_path != 0 };
+    let &[program, facts] = rest else { return None };
+    let program = Program::numbered(program)?;
+    let found = Found { program, has_search_path: facts & 1 != 0, is_jealous: facts & 2 != 0 };
     Some((Called { id: FileId::decode(id), names: *names }, found))
 }
 
@@ -182,11 +190,11 @@ mod tests {
         let path = dir.path().join("programs");
         let id = FileId { dev: 1, ino: 2, size: 3, mtime: 4, ctime: 5 };
         let called = |id, name: &str| Called { id, names: digest(name.as_ref(), "gcc-12".as_ref()) };
-        let found = Found { program: Program::As, has_search_path: true };
+        let found = Found { program: Program::As, has_search_path: true, is_jealous: false };
         Recognised::open(&path).remember(called(id, "as"), found);
         let again = Recognised::open(&path).known;
         let known = again.get(&called(id, "as")).unwrap();
-        assert_eq!((known.program, known.has_search_path), (Program::As, true));
+        assert_eq!((known.program, known.has_search_path, known.is_jealous), (Program::As, true, false));
         assert!(!again.contains_key(&called(id, "ar")));
         assert!(!again.contains_key(&called(FileId { size: 4, ..id }, "as")));
         assert_ne!(digest("a".as_ref(), "bc".as_ref()), digest("ab".as_ref(), "c".as_ref()));
@@ -200,7 +208,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let id = FileId::of(&std::fs::metadata(&file).unwrap());
         let mut recognised = Recognised::open(&path);
-        let found = Found { program: Program::Other, has_search_path: false };
+        let found = Found { program: Program::Other, has_search_path: false, is_jealous: true };
         recognised.remember(Called { id, names: [0; 32] }, found);
         assert_eq!(recognised.known.len(), 1);
         assert!(Recognised::open(&path).known.is_empty());

@@ -55,6 +55,30 @@ fn a_program_with_an_allocator_of_its_own() {
     assert_eq!(space.run(&["./a"]).code(), 0);
 }
 
+/// AddressSanitizer ends programs in which another library than its own comes first.
+#[test]
+fn programs_with_a_sanitizer() {
+    const PROGRAM: &str = "#include <stdio.h>\n#include <stdlib.h>\nint main(void) { char text[9]; FILE *in = fopen(\"in\", \"r\");\n\
+        fputs(fgets(text, 9, in), stdout); fclose(in); fflush(stdout); return system(\"cat in; gcc -c b.c && nm b.o\"); }\n";
+    let files = [
+        ("a.c", PROGRAM),
+        ("b.c", "int b;\n"),
+        ("in", "text\n"),
+        ("Makefile", "all:\n\t./a\n\tgcc -c b.c -o c.o\n"),
+    ];
+    for options in ["-fsanitize=address", "-fsanitize=undefined", "-fsanitize=thread"] {
+        let space = TestSpace::with(&files);
+        if space.sh(&format!("gcc {options} -o a a.c && ./a && rm b.o")).code() != 0 {
+            println!("skipped: no {options} here");
+            continue;
+        }
+        // Its search for leaks is a tracer, of which there can be one only.
+        let ways: [&[&str]; 3] = [&[], &["--run"], &["--method", "preload"]];
+        the_same_recorded_by(&space, "make; ./a; exec ./a", &ways);
+        the_same_recorded_by(&space, "./a", &ways);
+    }
+}
+
 #[test]
 fn programs_of_another_word_size() {
     const PROGRAM: &str = "#include <stdio.h>\n#include <stdlib.h>\nint main(void) { char b[9]; FILE *f = fopen(\"in\", \"r\");\n\
