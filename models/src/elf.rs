@@ -6,12 +6,17 @@
 //! have any. A damaged file gives fewer facts, never a panic.
 
 use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::dynamic::{DT_FLAGS_1, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRTAB, Dynamic};
-use goblin::elf::header::{ELFCLASS64, ELFDATA2MSB, ET_DYN, ET_EXEC, ET_REL};
+use goblin::elf::dynamic::{
+    DT_FLAGS_1, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, Dynamic,
+};
+use goblin::elf::header::{ELFCLASS64, ELFDATA2MSB, ET_DYN, ET_EXEC, ET_REL, Header};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD};
 use goblin::elf::{Elf, ProgramHeader};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 
 /// `DF_1_PIE`: a position-independent program, told from a shared library.
 const DF_1_PIE: u64 = 0x0800_0000;
@@ -66,9 +71,7 @@ impl ElfFacts {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<ElfFacts> {
         let header = Elf::parse_header(bytes).ok()?;
-        let is_64 = header.e_ident[4] == ELFCLASS64;
-        let endian = if header.e_ident[5] == ELFDATA2MSB { Endian::Big } else { Endian::Little };
-        let ctx = Ctx::new(if is_64 { Container::Big } else { Container::Little }, endian);
+        let (is_64, ctx) = layout(&header);
         let mut facts = ElfFacts {
             target: Target { is_64, machine: header.e_machine },
             kind: match header.e_type {
@@ -105,6 +108,33 @@ impl ElfFacts {
         Some(facts)
     }
 
+    /// The same of a file, of which only what tells is read: a compiler's library may have hundreds of megabytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_file(file: &File) -> io::Result<Option<ElfFacts>> {
+        let mut parts = Parts::of(file)?;
+        parts.read(0, HEAD)?;
+        let Ok(header) = Elf::parse_header(&parts.bytes) else { return Ok(None) };
+        let (_, ctx) = layout(&header);
+        let table = u64::from(header.e_phnum) * u64::from(header.e_phentsize);
+        parts.read(header.e_phoff, table)?;
+        let segments =
+            ProgramHeader::parse(&parts.bytes, header.e_phoff as usize, usize::from(header.e_phnum), ctx);
+        let segments = segments.unwrap_or_default();
+        for segment in segments.iter().filter(|s| matches!(s.p_type, PT_INTERP | PT_DYNAMIC)) {
+            parts.read(segment.p_offset, segment.p_filesz)?;
+        }
+        if let Ok(Some(dynamic)) = Dynamic::parse(&parts.bytes, &segments, ctx) {
+            let value = |tag| dynamic.dyns.iter().find(|d| d.d_tag == tag).map(|d| d.d_val);
+            let strings = value(DT_STRTAB).and_then(|address| file_offset(&segments, address));
+            if let (Some(offset), Some(length)) = (strings, value(DT_STRSZ)) {
+                parts.read(offset, length)?;
+            }
+        }
+        Ok(ElfFacts::read(&parts.bytes))
+    }
+
     fn read_dynamic(&mut self, bytes: &[u8], segments: &[ProgramHeader], dynamic: &Dynamic) {
         let value = |tag| dynamic.dyns.iter().find(|d| d.d_tag == tag).map(|d| d.d_val);
         if value(DT_FLAGS_1).is_some_and(|flags| flags & DF_1_PIE != 0) {
@@ -126,6 +156,36 @@ impl ElfFacts {
     #[must_use]
     pub fn own_search_path(&self) -> &[OsString] {
         if self.runpath.is_empty() { &self.rpath } else { &self.runpath }
+    }
+}
+
+/// Is it one of 64 bits, and how are its numbers written?
+fn layout(header: &Header) -> (bool, Ctx) {
+    let is_64 = header.e_ident[4] == ELFCLASS64;
+    let endian = if header.e_ident[5] == ELFDATA2MSB { Endian::Big } else { Endian::Little };
+    (is_64, Ctx::new(if is_64 { Container::Big } else { Container::Little }, endian))
+}
+
+/// An ELF file's header is within that.
+const HEAD: u64 = 64;
+
+/// Parts of a file at their places, and zeros between them: pages in which there is nothing else cost nothing.
+struct Parts<'a> {
+    file: &'a File,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(file: &'a File) -> io::Result<Self> {
+        let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        Ok(Self { file, bytes: vec![0; size] })
+    }
+
+    /// Reads a part, as far as the file goes.
+    fn read(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.bytes.len());
+        let (start, end) = (within(offset), within(offset.saturating_add(length)));
+        self.file.read_exact_at(&mut self.bytes[start..end], start as u64)
     }
 }
 
@@ -167,6 +227,32 @@ mod tests {
         assert_eq!(facts.kind, ElfKind::Program);
         assert!(facts.interpreter.is_some());
         assert!(facts.needed.iter().any(|n| n.to_string_lossy().starts_with("libc.so")), "{facts:?}");
+    }
+
+    #[test]
+    fn of_a_file_the_parts_tell_what_all_of_it_tells() {
+        let own = std::env::current_exe().unwrap();
+        let paths =
+            ["/bin/sh", "/usr/bin/ld", "/usr/bin/python3", "/lib/x86_64-linux-gnu/libc.so.6", "/etc/passwd"];
+        let mut seen = 0;
+        for path in paths.iter().map(std::path::Path::new).chain([own.as_path()]) {
+            let Ok(content) = std::fs::read(path) else { continue };
+            let facts = ElfFacts::of_file(&File::open(path).unwrap()).unwrap();
+            assert_eq!(format!("{facts:?}"), format!("{:?}", ElfFacts::read(&content)), "{}", path.display());
+            seen += usize::from(facts.is_some());
+        }
+        assert!(seen >= 2);
+    }
+
+    #[test]
+    fn of_a_large_file_little_is_read() {
+        let content = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &content).unwrap();
+        // Four gigabytes, of which nothing is there.
+        file.set_len(1 << 32).unwrap();
+        let facts = ElfFacts::of_file(&file).unwrap();
+        assert_eq!(format!("{facts:?}"), format!("{:?}", ElfFacts::read(&content)));
     }
 
     #[test]

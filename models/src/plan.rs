@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Environment;
+use crate::elf::ElfFacts;
 
 /// One command as it was about to be executed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +61,10 @@ pub trait World {
     /// # Errors
     /// Whatever reading the file gives.
     fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>>;
+    /// What the ELF file at `path` says of itself, likewise; nothing where it is no ELF file, or cannot be read.
+    fn elf(&self, path: &Path) -> Option<Arc<ElfFacts>> {
+        ElfFacts::read(&self.read(path).ok()?).map(Arc::new)
+    }
     /// For a placeholder (or a file made by a deferred command): the shared libraries that its link was given,
     /// which a later link against it will want to see. Empty for others.
     fn linked_with(&self, path: &Path) -> Vec<PathBuf>;

@@ -57,15 +57,9 @@ pub fn needed(
             // ld.so opens libraries before any hook exists.
             let library_path = invocation.var("LD_LIBRARY_PATH").filter(|v| !v.is_empty());
             if (facts.has_search_path || library_path.is_some())
-                && let Ok(content) = recorder.read(&facts.real)
+                && let Some(elf) = recorder.elf(&facts.real)
             {
-                paths.extend(runtime_libraries(
-                    &content,
-                    &facts.real,
-                    library_path,
-                    &invocation.cwd,
-                    recorder,
-                ));
+                paths.extend(runtime_libraries(&elf, &facts.real, library_path, &invocation.cwd, recorder));
             }
         }
         _ => {}

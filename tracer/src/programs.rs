@@ -35,13 +35,15 @@ pub struct Programs {
     known: Mutex<HashMap<(FileId, OsString), Arc<Facts>>>,
     executable: Mutex<HashMap<FileId, Executable>>,
     recognised: Mutex<Recognised>,
+    /// What ELF files say of themselves.
+    elf: Mutex<HashMap<FileId, Option<Arc<ElfFacts>>>>,
 }
 
 impl Programs {
     /// Those that other recordings recognised are in the list at `path`, if there is one.
     pub fn new(path: &Path) -> Self {
         let recognised = Mutex::new(Recognised::open(path));
-        Self { known: Mutex::default(), executable: Mutex::default(), recognised }
+        Self { known: Mutex::default(), executable: Mutex::default(), recognised, elf: Mutex::default() }
     }
 
     /// How the kernel executes the program to which this leads. Costs little: the first of its bytes tell.
@@ -67,6 +69,21 @@ impl Programs {
         }
         lock(&self.executable).insert(*id, executable.clone());
         Ok(executable)
+    }
+
+    /// What the ELF file at this path says of itself; nothing where it is none, or cannot be read.
+    pub fn elf(&self, path: &Path) -> Option<Arc<ElfFacts>> {
+        let file = File::open(path).ok()?;
+        let id = FileId::of(&file.metadata().ok()?);
+        if let Some(known) = lock(&self.elf).get(&id) {
+            return known.clone();
+        }
+        let facts = ElfFacts::of_file(&file).ok()?.map(Arc::new);
+        // What changes a moment later may look the same.
+        if id.is_settled() {
+            lock(&self.elf).insert(id, facts.clone());
+        }
+        facts
     }
 
     /// What the program to which this leads is when it is called `name`.

@@ -14,7 +14,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// One loaded file: who needed it, and where it makes others be searched.
 struct Loaded {
@@ -24,8 +23,8 @@ struct Loaded {
     runpath: Vec<PathBuf>,
 }
 
-/// The shared libraries that ld.so loads for the program at `path` with content `elf`, in load order: absolute paths as
-/// ld.so would open them, placeholders included. Empty for a static program and for what is no ELF file. What
+/// The shared libraries that ld.so loads for the program at `path`, which says this of itself, in load order: absolute paths as
+/// ld.so would open them, placeholders included. Empty for a static program. What
 /// is not found is left out: ld.so will say so itself.
 ///
 /// For a placeholder the libraries that its link was given are followed, since its own list does not exist yet.
@@ -33,18 +32,17 @@ struct Loaded {
 /// where the program is started.
 #[must_use]
 pub fn runtime_libraries(
-    elf: &[u8],
+    facts: &ElfFacts,
     path: &Path,
     ld_library_path: Option<&OsStr>,
     cwd: &Path,
     world: &dyn World,
 ) -> Vec<PathBuf> {
-    let Some(facts) = ElfFacts::read(elf) else { return Vec::new() };
     let target = facts.target;
     let library_path: Vec<PathBuf> = ld_library_path.map(split_semicolons).unwrap_or_default();
     let configuration: OnceCell<LoaderConfiguration> = OnceCell::new();
     let default_dirs = default_directories(target);
-    let mut loaded = vec![Loaded::new(None, &facts, path)];
+    let mut loaded = vec![Loaded::new(None, facts, path)];
     let mut seen = BTreeSet::new();
     let mut result = Vec::new();
     let mut queue = VecDeque::from([0usize]);
@@ -78,7 +76,7 @@ pub fn runtime_libraries(
             result.push(found.clone());
             let next = match world.node(&found) {
                 Some(Node::Placeholder) => Loaded::placeholder(index, &world.linked_with(&found)),
-                _ => match read(&found, world).as_deref().and_then(|bytes| ElfFacts::read(bytes)) {
+                _ => match world.elf(&found) {
                     Some(facts) => Loaded::new(Some(index), &facts, &found),
                     None => continue,
                 },
@@ -106,17 +104,11 @@ impl Loaded {
     }
 }
 
-fn read(path: &Path, world: &dyn World) -> Option<Arc<Vec<u8>>> {
-    world.read(path).ok()
-}
-
 /// ld.so passes over libraries of another class or machine.
 fn is_loadable(path: &Path, target: Target, world: &dyn World) -> bool {
     match world.node(path) {
         Some(Node::Placeholder) => true,
-        Some(Node::File) => read(path, world)
-            .and_then(|bytes| ElfFacts::read(&bytes))
-            .is_some_and(|facts| facts.target == target),
+        Some(Node::File) => world.elf(path).is_some_and(|facts| facts.target == target),
         _ => false,
     }
 }

@@ -183,18 +183,20 @@ fn the_loader_agrees() {
     {
         let Ok(elf) = std::fs::read(program) else { continue };
         let real = |path: &Path| std::fs::canonicalize(path).unwrap();
+        let facts = ElfFacts::read(&elf).unwrap();
         let path = real(Path::new(program));
-        let ours: BTreeSet<PathBuf> = runtime_libraries(&elf, &path, None, Path::new("/"), &Disk::default())
-            .iter()
-            .map(|p| real(p))
-            .collect();
+        let ours: BTreeSet<PathBuf> =
+            runtime_libraries(&facts, &path, None, Path::new("/"), &Disk::default())
+                .iter()
+                .map(|p| real(p))
+                .collect();
         let output = std::process::Command::new(&path)
             .env_clear()
             .env("LD_TRACE_LOADED_OBJECTS", "1")
             .output()
             .unwrap();
         let stdout = String::from_utf8(output.stdout).unwrap();
-        let loader = ElfFacts::read(&elf).unwrap().interpreter.map(PathBuf::from);
+        let loader = facts.interpreter.clone().map(PathBuf::from);
         let theirs: BTreeSet<PathBuf> = stdout
             .lines()
             .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
@@ -226,17 +228,22 @@ fn a_program_that_was_just_built_needs_placeholders() {
             std::process::Command::new("gcc").args(args).current_dir(dir.path()).status().unwrap().success()
         );
     }
-    let elf = std::fs::read(at("m")).unwrap();
+    let facts = ElfFacts::read(&std::fs::read(at("m")).unwrap()).unwrap();
     let library = at("libx.so.1");
     let other = at("liby.so");
     let world = Memory::default()
         .placeholder(library.to_str().unwrap(), &[other.to_str().unwrap()])
         .placeholder(other.to_str().unwrap(), &[]);
-    assert_eq!(runtime_libraries(&elf, &at("m"), None, Path::new("/"), &world), [library, other]);
+    assert_eq!(runtime_libraries(&facts, &at("m"), None, Path::new("/"), &world), [library, other]);
     // By LD_LIBRARY_PATH, when the program has moved away.
     let world = Memory::default().placeholder("/l/libx.so.1", &[]);
-    let moved =
-        runtime_libraries(&elf, Path::new("/elsewhere/m"), Some(OsStr::new("k:/l")), Path::new("/"), &world);
+    let moved = runtime_libraries(
+        &facts,
+        Path::new("/elsewhere/m"),
+        Some(OsStr::new("k:/l")),
+        Path::new("/"),
+        &world,
+    );
     assert_eq!(moved, [PathBuf::from("/l/libx.so.1")]);
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::binutils::{Request, parse_ar};
+use models::elf::ElfFacts;
 use models::libraries::THIN;
 use models::recognise::Program;
 use models::{Answer, Node, Question, World};
@@ -148,6 +149,13 @@ impl World for Recorder {
             RECENT.with_borrow_mut(|recent| *recent = Recent(Some((id, Arc::clone(&content)))));
         }
         Ok(content)
+    }
+
+    fn elf(&self, path: &Path) -> Option<Arc<ElfFacts>> {
+        if self.node(path) == Some(Node::Placeholder) {
+            return ElfFacts::read(&self.read(path).ok()?).map(Arc::new);
+        }
+        self.programs.elf(path)
     }
 
     fn executable(&self, path: &Path) -> bool {
