@@ -100,6 +100,9 @@ fn headers(
     footprint: &mut Steps<'_>,
 ) -> Result<Vec<ObjectName>, Decline> {
     let Some(search) = &plan.includes else { return Ok(Vec::new()) };
+    for directory in [&search.quote, &search.bracket, &search.system, &search.after].into_iter().flatten() {
+        can_be_searched(recorder, directory)?;
+    }
     let closure = includes::find(recorder, invocation, search)?;
     for directory in &closure.directories {
         // What leads nowhere leads the compiler nowhere either.
@@ -307,6 +310,18 @@ fn environment(
         push("PWD", pwd);
     }
     env
+}
+
+/// A directory that is not there is passed over. What is wrong otherwise, links in a circle or a lack of rights, is as if it were not there in a
+/// place where there are only inputs, but is to be complained of: it runs here.
+fn can_be_searched(recorder: &Recorder, directory: &Path) -> Result<(), Decline> {
+    use std::io::ErrorKind;
+    match recorder.way(directory).led() {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(gone(directory)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Do both paths lead to one directory?

@@ -145,3 +145,16 @@ fn a_missing_header_fails_with_the_compiler_s_words() {
     let said = if recorded.code() == 0 { space.ggforce(&[]).fails() } else { recorded };
     assert!(said.err().contains("nowhere.h: No such file or directory"), "{said}");
 }
+
+#[test]
+fn a_directory_of_headers_that_cannot_be_searched_is_the_compiler_s_to_complain_of() {
+    let space = TestSpace::with(&[("a.c", "int a;\n")]);
+    space.sh("ln -s two one; ln -s one two").ok();
+    for option in ["-Ione", "-isystem one", "-iquote one", "-Ione/below"] {
+        let script = format!("gcc {option} -c a.c");
+        let plain = space.sh(&script);
+        let recorded = space.ggtrace_sh(&script);
+        assert_ne!(plain.code(), 0);
+        assert_eq!((recorded.code(), recorded.err()), (plain.code(), plain.err()), "{option}");
+    }
+}
