@@ -74,7 +74,7 @@ const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
 
 impl Program {
     /// All there are, at their numbers.
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 32] = [
         Self::Other,
         Self::Compiler(Driver::Gcc),
         Self::Compiler(Driver::Gxx),
@@ -106,6 +106,7 @@ impl Program {
         Self::Busybox,
         Self::Mover,
         Self::Remover,
+        Self::Builder(Builder::Bmake),
     ];
 
     /// Does it move or name files, or never look at their content?
@@ -160,6 +161,8 @@ pub enum Flavour {
 pub enum Builder {
     /// GNU make.
     Make,
+    /// BSD make: `bmake`.
+    Bmake,
     /// ninja.
     Ninja,
     /// samurai, a ninja in C.
@@ -416,6 +419,8 @@ fn of_builder(own: &[u8], has: &dyn Fn(&str) -> bool) -> Option<Program> {
         Some(Program::Launcher)
     } else if has("GNU Make") && has("MAKELEVEL") {
         Some(Program::Builder(Builder::Make))
+    } else if has(".MAKE.JOB.PREFIX") && has(".MAKE.LEVEL") {
+        Some(Program::Builder(Builder::Bmake))
     } else if has("build.ninja") && has("NINJA_STATUS") && has("no work to do") {
         Some(Program::Builder(if has("SAMUFLAGS") { Builder::Samurai } else { Builder::Ninja }))
     } else if matches!(own, b"cmake" | b"ctest" | b"cpack") && has("cmake version ") {

@@ -9,7 +9,7 @@ use wire::FdIdentity;
 /// What a running command is to those it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// GNU make and its like.
+    /// GNU make, BSD make.
     Make,
     /// Ninja and its like: collects output through pipes, reads dependency files at once.
     Ninja,
@@ -98,7 +98,7 @@ impl Running {
 
     /// Does output to `fds` of something that this command starts go where nobody listens?
     pub fn passes_on(&self, fds: Option<&[FdIdentity; 3]>) -> bool {
-        fds.is_some_and(|fds| fds[1..].iter().all(|fd| self.allows(fd)))
+        fds.is_some_and(|fds| self.collects(fds) || fds[1..].iter().all(|fd| self.allows(fd)))
     }
 
     /// The same for a command that nobody starts to see whether it works: `ranlib x.a >/dev/null 2>&1` in a makefile just
@@ -106,7 +106,16 @@ impl Running {
     pub fn passes_on_or_discards(&self, fds: Option<&[FdIdentity; 3]>) -> bool {
         let built = self.driver != Role::Other && !self.captured;
         let discards = |fd: &FdIdentity| built && sink(fd) == NULL;
-        fds.is_some_and(|fds| fds[1..].iter().all(|fd| self.allows(fd) || discards(fd)))
+        fds.is_some_and(|fds| self.collects(fds) || fds[1..].iter().all(|fd| self.allows(fd) || discards(fd)))
+    }
+
+    /// `bmake -j` gives each job one pipe for all that it says. Where a make wants to know what a command prints (`!=`, `$(shell …)`), only
+    /// standard output is a pipe of its own.
+    fn collects(&self, fds: &[FdIdentity; 3]) -> bool {
+        self.role == Role::Make
+            && !self.captured
+            && fds[1].mode & libc::S_IFMT == libc::S_IFIFO
+            && sink(&fds[1]) == sink(&fds[2])
     }
 
     fn allows(&self, fd: &FdIdentity) -> bool {
@@ -188,6 +197,8 @@ mod tests {
         assert!(make.passes_on(Some(&[tty, tty, tty])));
         assert!(make.passes_on(Some(&[tty, unlinked, unlinked])));
         assert!(!make.passes_on(Some(&[tty, pipe, tty])), "$(shell …)");
+        assert!(make.passes_on(Some(&[tty, pipe, pipe])), "bmake -j");
+        assert!(!make.passes_on(Some(&[tty, pipe, fd(libc::S_IFIFO, 10, 0, 1)])));
         assert!(!make.passes_on(Some(&[tty, tty, log])), "configure");
         assert!(!make.passes_on(Some(&[tty, null, null])));
         assert!(make.passes_on_or_discards(Some(&[tty, null, null])));

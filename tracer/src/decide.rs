@@ -554,7 +554,7 @@ fn parent(recorder: &Recorder, exec: &Exec) -> Running {
 
 fn role(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> Role {
     match facts.program {
-        Program::Builder(Builder::Make) => Role::Make,
+        Program::Builder(Builder::Make | Builder::Bmake) => Role::Make,
         Program::Builder(Builder::Ninja | Builder::Samurai) => Role::Ninja,
         Program::Libtool => Role::Libtool,
         Program::Compiler(_)

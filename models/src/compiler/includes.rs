@@ -268,8 +268,8 @@ fn matters_to_preprocessor(meaning: M) -> bool {
 pub(super) enum Precompiled {
     None,
     File(PathBuf),
-    /// A directory of them, of which the compiler takes the first that fits.
-    Directory(PathBuf),
+    /// A directory of several, of which the compiler takes the first that fits, in the order in which it reads them.
+    Several(PathBuf),
 }
 
 /// Looks for a precompiled form of the headers that come first: the forced ones and the first one that each source
@@ -305,7 +305,10 @@ pub(super) fn precompiled(
                 let mut path = dir.join(name).into_os_string();
                 path.push(suffix);
                 match world.node(Path::new(&path)) {
-                    Some(Node::Directory) => return Precompiled::Directory(path.into()),
+                    Some(Node::Directory) => match directory(PathBuf::from(path), world) {
+                        Precompiled::None => {}
+                        found => return found,
+                    },
                     Some(Node::File | Node::Placeholder) => return Precompiled::File(path.into()),
                     Some(Node::Other) | None => {}
                 }
@@ -316,6 +319,17 @@ pub(super) fn precompiled(
         }
     }
     Precompiled::None
+}
+
+/// What is in a directory of precompiled headers. qmake makes one for each language in it.
+fn directory(path: PathBuf, world: &dyn World) -> Precompiled {
+    match world.list(&path).as_deref() {
+        Ok([]) => Precompiled::None,
+        Ok([one]) if matches!(world.node(&path.join(one)), Some(Node::File | Node::Placeholder)) => {
+            Precompiled::File(path.join(one))
+        }
+        _ => Precompiled::Several(path),
+    }
 }
 
 fn dirs(list: &[PathBuf]) -> std::iter::Map<std::slice::Iter<'_, PathBuf>, fn(&PathBuf) -> &Path> {

@@ -260,8 +260,8 @@ impl Planner<'_> {
                 }
             }
             Precompiled::File(_) => return Err(decline("uses a precompiled header, which records times")),
-            Precompiled::Directory(path) => {
-                return Err(decline(format!("{} is a directory of precompiled headers", path.display())));
+            Precompiled::Several(path) => {
+                return Err(decline(format!("{} holds several precompiled headers", path.display())));
             }
         }
         for dir in search.quote.iter().chain(&search.bracket).chain(&search.system).chain(&search.after) {

@@ -87,6 +87,7 @@ fn binutils() {
 fn builders_launchers_carriers_and_shells() {
     assert_is("/usr/bin/make", "gmake", Program::Builder(Builder::Make));
     assert_is("/usr/bin/ninja", "n", Program::Builder(Builder::Ninja));
+    assert_is("/usr/bin/bmake", "m", Program::Builder(Builder::Bmake));
     assert_is("/usr/bin/ccache", "ccache", Program::Launcher);
     assert_is("/usr/bin/cmake", "cmake", Program::CMake);
     assert_is("/bin/sh", "sh", Program::Shell);

@@ -83,6 +83,17 @@ fn precompiled_headers() {
     space.same_as_plain(&["sh", "-ec", script], Expect::script(4).varying(&["all.h.gch"]));
 }
 
+/// As qmake has it: a directory with one for each language, of a header that is nowhere.
+#[test]
+fn precompiled_headers_in_a_directory() {
+    let space = TestSpace::with(&[
+        ("pch.h", "#include <vector>\ninline int size() { return (int) std::vector<int>(42).size(); }\n"),
+        ("main.cpp", "int main() { return size() - 42; }\n"),
+    ]);
+    let script = "mkdir -p app.gch; g++ -x c++-header -c pch.h -o app.gch/c++; g++ -c -include app -Winvalid-pch main.cpp; g++ -o prog main.o; ./prog";
+    space.same_as_plain(&["sh", "-ec", script], Expect::script(3).varying(&["app.gch/c++"]));
+}
+
 #[test]
 fn a_precompiled_header_is_used_even_if_its_source_is_gone() {
     let space = TestSpace::with(&[

@@ -31,6 +31,22 @@ fn recursive_make_with_a_job_server() {
     }
 }
 
+/// With `-j` each job writes into a pipe, from which bmake passes it on; what `!=` runs writes into one as well, and is listened to.
+#[test]
+fn bsd_make_with_jobs_and_without() {
+    for jobs in ["-B", "-j4"] {
+        let space = TestSpace::with(FILES);
+        space.write(
+            "Makefile",
+            "IS != cc -c lib/a.c -o tried.o 2>&1 && test -s tried.o && echo ok; rm -f tried.o\nOBJECTS = a.o b.o\nall: prog lib$(IS).a\n\
+             prog: main.o lib$(IS).a\n\t@cc -o prog main.o lib$(IS).a\nlib$(IS).a: $(OBJECTS)\n\t@ar rcs $@ $(OBJECTS)\n\
+             .PATH: lib src\n.c.o:\n\t@cc -Iinclude -c $< -o $@\n",
+        );
+        space.same_as_plain(&["bmake", "-s", jobs], Expect::make(5));
+        assert_eq!(space.run(&["./prog"]).ok().out(), "42\n");
+    }
+}
+
 #[test]
 fn ninja_with_dependency_files() {
     let space = TestSpace::with(FILES);

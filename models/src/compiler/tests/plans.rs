@@ -28,6 +28,10 @@ impl World for Machine {
         self.0.linked_with(path)
     }
 
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.0.list(path)
+    }
+
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         let has = |word: &str| question.argv.iter().any(|w| w == word);
         let mut answer = Answer::default();
@@ -237,8 +241,11 @@ fn precompiled_headers_are_inputs_or_a_reason_to_decline() {
     assert_eq!(inputs(&plan), ["/w/a.c", "/w/inc/first.h.gch"]);
     let plan = take(&command("gcc -include inc/x.h -c a.c"), with("/w/inc/x.h.gch"));
     assert_eq!(inputs(&plan), ["/w/a.c", "/w/inc/x.h.gch"]);
-    let said = refused_in("gcc -c a.c", with("/w/first.h.gch/c"));
-    assert!(said.contains("directory"), "{said}");
+    // A directory of them.
+    let plan = take(&command("gcc -c a.c"), with("/w/first.h.gch/c"));
+    assert_eq!(inputs(&plan), ["/w/a.c", "/w/first.h.gch/c"]);
+    let said = refused_in("gcc -c a.c", with("/w/first.h.gch/c").file("/w/first.h.gch/debug", b"gpch"));
+    assert!(said.contains("several"), "{said}");
     let (_, verdict) = plan_clang("clang -include inc/x.h -c a.c", with("/w/inc/x.h.pch"));
     assert!(matches!(verdict, Verdict::Decline(reason) if reason.contains("records times")));
 }
