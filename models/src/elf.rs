@@ -217,8 +217,11 @@ pub(crate) fn split_colons(list: &std::ffi::OsStr) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write as _;
+
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn a_program_of_this_machine_is_read() {
@@ -248,7 +251,7 @@ mod tests {
     fn of_a_large_file_little_is_read() {
         let content = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, &content).unwrap();
+        file.write_all(&content).unwrap();
         // Four gigabytes, of which nothing is there.
         file.set_len(1 << 32).unwrap();
         let facts = ElfFacts::of_file(&file).unwrap();
