@@ -9,6 +9,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::sys;
 
+/// While another worker replaces a file by its like, which it has made at the same time, its name leads for a moment to one that has no name any more, and
+/// to which the kernel makes no link (`ENOENT`). The next time it leads to the new one.
+const TRIES: u32 = 16;
+
 /// Makes the regular file `source` appear at `path` below `root`.
 ///
 /// A link shares the source's mode. Where that is not what is wanted (a blob that is executable under one name
@@ -20,12 +24,16 @@ pub(crate) fn place_file(
     root: BorrowedFd<'_>,
     path: &CStr,
 ) -> io::Result<()> {
-    let stat = regular(source)?;
-    if (stat.st_mode & 0o111 != 0) == executable {
-        match sys::link(source, root, path) {
+    let mut stat = regular(source)?;
+    for _ in 0..TRIES {
+        if (stat.st_mode & 0o111 != 0) != executable {
+            break;
+        }
+        match sys::link(source, root, path).map_err(|error| (error.raw_os_error(), error)) {
             Ok(()) => return Ok(()),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EXDEV | libc::EMLINK | libc::EPERM)) => {}
-            Err(error) => return Err(error),
+            Err((Some(libc::EXDEV | libc::EMLINK | libc::EPERM), _)) => break,
+            Err((Some(libc::ENOENT), _)) => stat = regular(source)?,
+            Err((_, error)) => return Err(error),
         }
     }
     copy(source, &stat, executable, root, path)
@@ -73,4 +81,45 @@ fn copy(
     // SAFETY: sets the mode of an open file.
     sys::check(unsafe { libc::fchmod(to.as_raw_fd(), mode) })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::fs;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_linked_to_while_it_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, next) = (dir.path().join("source"), dir.path().join("next"));
+        let make = |path: &std::path::Path| {
+            fs::write(path, "tool").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        make(&source);
+        let name = CString::new(source.as_os_str().as_bytes()).unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    make(&next);
+                    fs::rename(&next, &source).unwrap();
+                }
+            });
+            let placed: io::Result<()> = (0..3000).try_for_each(|_| {
+                place_file(&name, true, root.as_fd(), c"here")?;
+                fs::remove_file(dir.path().join("here"))
+            });
+            done.store(true, Ordering::Relaxed);
+            placed.unwrap();
+        });
+    }
 }
