@@ -196,11 +196,18 @@ impl Link {
             LdEffect::Plugin => {
                 let path = draft.path(value);
                 draft.input(&path)?;
-                let facts = draft.world.elf(&path);
-                let facts = facts.ok_or_else(|| decline!("{} is no library", path.display()))?;
-                let library_path = draft.invocation.var("LD_LIBRARY_PATH");
-                let cwd = &draft.invocation.cwd;
-                draft.plan.inputs.extend(runtime_libraries(&facts, &path, library_path, cwd, draft.world));
+                // What is none, the linker will complain of.
+                if let Some(facts) = draft.world.elf(&path) {
+                    let library_path = draft.invocation.var("LD_LIBRARY_PATH");
+                    let cwd = &draft.invocation.cwd;
+                    draft.plan.inputs.extend(runtime_libraries(
+                        &facts,
+                        &path,
+                        library_path,
+                        cwd,
+                        draft.world,
+                    ));
+                }
             }
             // gcc's plugin runs the compiler once more, by the path that it is given here, with what gcc has put into
             // the environment.
