@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(Request::Placed { path, old, .. }) => {
             assert!(path.is_absolute() && old.is_none_or(|old| old.is_absolute()));
         }
+        Ok(Request::Change { path, .. }) => assert!(path.is_absolute()),
         Ok(Request::Undo { .. }) | Err(_) => {}
     }
 });
