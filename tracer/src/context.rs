@@ -6,6 +6,8 @@
 
 use wire::FdIdentity;
 
+use crate::descriptors;
+
 /// What a running command is to those it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -33,7 +35,7 @@ enum Sink {
 }
 
 /// `/dev/null`.
-const NULL: Sink = Sink::Device(libc::makedev(1, 3));
+const NULL: Sink = Sink::Device(descriptors::NULL);
 
 fn sink(fd: &FdIdentity) -> Sink {
     match fd.mode & libc::S_IFMT {
@@ -188,7 +190,7 @@ mod tests {
     #[test]
     fn a_listener_is_told_from_a_driver_that_passes_on() {
         let tty = fd(libc::S_IFCHR, 5, libc::makedev(136, 0), 1);
-        let null = fd(libc::S_IFCHR, 6, libc::makedev(1, 3), 1);
+        let null = fd(libc::S_IFCHR, 6, descriptors::NULL, 1);
         let pipe = fd(libc::S_IFIFO, 7, 0, 1);
         let log = fd(libc::S_IFREG, 8, 0, 1);
         let unlinked = fd(libc::S_IFREG, 9, 0, 0);

@@ -16,6 +16,9 @@ use crate::process;
 use crate::recorder::lock;
 use crate::request::Exec;
 
+/// The device of `/dev/null`.
+pub const NULL: u64 = libc::makedev(1, 3);
+
 /// When this many files are remembered, all are forgotten.
 const MANY: usize = 1 << 12;
 

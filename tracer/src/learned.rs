@@ -29,6 +29,7 @@ use thunk::{
 use wire::{Descriptor, FdIdentity};
 
 use crate::defer::{Deferred, fits, is_free, placeholder};
+use crate::descriptors;
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
@@ -119,10 +120,9 @@ impl Learned {
 /// Which of the standard streams, and of what the build was given beside them, are `/dev/null`, and which are closed. What is read and written there
 /// is not noticed, so what a command did so counts only where it is so again: elsewhere it may have something to print.
 fn silent(exec: &Exec, given: &[Descriptor]) -> String {
-    const NULL: u64 = libc::makedev(1, 3);
     let letter = |fd: &FdIdentity| match fd.mode & libc::S_IFMT {
         0 => 'c',
-        libc::S_IFCHR if fd.rdev == NULL => 'n',
+        libc::S_IFCHR if fd.rdev == descriptors::NULL => 'n',
         _ => 'o',
     };
     let mut text: String = exec.fds.iter().flatten().map(letter).collect();

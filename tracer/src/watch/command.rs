@@ -10,6 +10,7 @@ use observe::{Event, Pid, Stream};
 use thunk::trace::{Observed, Status};
 use wire::{Descriptor, FdIdentity};
 
+use crate::descriptors;
 use crate::learned;
 use crate::request::Exec;
 
@@ -107,10 +108,9 @@ impl Group {
     /// Is this one of the streams that the command was given, and not a file or pipe of its own? `given` is what all are given beside these: a shell
     /// makes a standard stream of it for what it starts (`>&5`).
     fn stands_at(&self, stream: &Stream, which: &[usize], given: &[Descriptor]) -> bool {
-        const NULL: u64 = libc::makedev(1, 3);
         let Some(fds) = &self.begun.exec.fds else { return true };
         let is_it = |fd: &FdIdentity| (fd.dev, fd.ino) == (stream.dev, stream.ino);
-        stream.rdev != NULL
+        stream.rdev != descriptors::NULL
             && (which.iter().any(|&fd| is_it(&fds[fd])) || given.iter().any(|other| is_it(&other.leads)))
     }
 

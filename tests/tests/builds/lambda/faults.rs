@@ -53,6 +53,16 @@ fn fewer_calls_are_made_where_lambda_refuses_some() {
     assert_eq!(cloud.aws.children().len(), 1, "four compiles were ready at once");
 }
 
+/// All again, by new instances, which have nothing, while this machine remembers that everything is in the storage.
+fn is_forced_anew(cloud: &Cloud, expected: &[Vec<u8>]) {
+    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
+    cloud.space.run(&["make", "clean"]).ok();
+    fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
+    cloud.space.ggtrace(&["make"]).ok();
+    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
+    is_as(&cloud.space, expected);
+}
+
 #[test]
 fn a_storage_that_was_emptied_is_filled_again() {
     let cloud = Cloud::deployed();
@@ -60,13 +70,7 @@ fn a_storage_that_was_emptied_is_filled_again() {
     cloud.space.ggtrace(&["make"]).ok();
     is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
     cloud.redis.flush_redis();
-    // New instances have nothing, and this machine remembers that everything is there.
-    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
-    cloud.space.run(&["make", "clean"]).ok();
-    fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
-    cloud.space.ggtrace(&["make"]).ok();
-    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
-    is_as(&cloud.space, &expected);
+    is_forced_anew(&cloud, &expected);
 }
 
 /// What the storage holds is replaced by something else, packs among it.
@@ -82,12 +86,7 @@ fn a_storage_that_was_spoiled_is_filled_again() {
                  return #all";
     let ran = cloud.space.run(&["redis-cli", "-p", &cloud.redis.port.to_string(), "eval", spoil, "0"]).ok();
     assert_ne!(ran.out().trim(), "0");
-    cloud.deploy(&TestSpace::program("bootstrap"), &["--memory", "1024"]).ok();
-    cloud.space.run(&["make", "clean"]).ok();
-    fs::remove_dir_all(cloud.space.store().join("reductions")).expect("our own store");
-    cloud.space.ggtrace(&["make"]).ok();
-    is_forced(&cloud.space.ggforce(&["-e", "lambda"]).ok());
-    is_as(&cloud.space, &expected);
+    is_forced_anew(&cloud, &expected);
 }
 
 /// The function stops the command before Lambda would stop the function, and says so.
