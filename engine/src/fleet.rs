@@ -33,24 +33,92 @@ pub enum Duty {
     Fallback,
 }
 
+/// How a back end fares.
+enum Health {
+    /// It answered last, or was not asked yet. `failed`: when a failure was last counted before that.
+    Answers { failed: Option<Instant> },
+    /// It has failed since it last answered.
+    Fails(Failing),
+}
+
+struct Failing {
+    since: Instant,
+    /// How often. What fails together counts once,
+    count: u32,
+    /// the last time here.
+    counted: Instant,
+    /// With which thunks.
+    thunks: HashSet<ObjectName>,
+}
+
+impl Failing {
+    /// When it is asked again.
+    fn rested(&self) -> Instant {
+        let longer = 2u32.saturating_pow((self.count - 1).min(10));
+        self.counted + (FIRST_REST * longer).min(LONGEST_REST)
+    }
+}
+
+impl Health {
+    fn failing(&self) -> Option<&Failing> {
+        match self {
+            Self::Answers { .. } => None,
+            Self::Fails(failing) => Some(failing),
+        }
+    }
+
+    /// When a failure was counted last.
+    fn counted(&self) -> Option<Instant> {
+        match self {
+            Self::Answers { failed } => *failed,
+            Self::Fails(failing) => Some(failing.counted),
+        }
+    }
+
+    fn answered(&mut self) {
+        *self = Self::Answers { failed: self.counted() };
+    }
+
+    /// `asked`: when it was asked for what has failed by now.
+    fn failed(&mut self, thunk: ObjectName, asked: Instant, now: Instant) {
+        // All that was under way when it failed comes back: that is one failure.
+        let together = self.counted().is_some_and(|counted| counted >= asked);
+        match self {
+            Self::Fails(failing) => {
+                failing.thunks.insert(thunk);
+                if !together {
+                    failing.count = failing.count.saturating_add(1);
+                    failing.counted = now;
+                }
+            }
+            Self::Answers { .. } if together => {}
+            Self::Answers { .. } => {
+                *self = Self::Fails(Failing {
+                    since: now,
+                    count: 1,
+                    counted: now,
+                    thunks: HashSet::from([thunk]),
+                });
+            }
+        }
+    }
+}
+
 struct Member {
     backend: Rc<dyn Backend>,
     duty: Duty,
     running: Cell<usize>,
-    /// Failures since it last answered,
-    failures: Cell<u32>,
-    /// from here on,
-    failing_since: Cell<Option<Instant>>,
-    /// with these.
-    failed_with: RefCell<HashSet<ObjectName>>,
-    /// When one was counted last.
-    counted: Cell<Option<Instant>>,
-    resting_until: Cell<Option<Instant>>,
+    health: RefCell<Health>,
 }
 
 impl Member {
+    /// If it has failed since it last answered: when it is, or was, asked again.
+    fn rested(&self) -> Option<Instant> {
+        self.health.borrow().failing().map(Failing::rested)
+    }
+
     fn rests(&self) -> bool {
-        self.resting_until.get().is_some_and(|until| until > Instant::now())
+        self.rested().is_some_and(|rested| rested > Instant::now())
     }
 
     fn is_free(&self) -> bool {
@@ -59,33 +127,22 @@ impl Member {
 
     /// Is there no more use in waiting for it? That it fails with one thunk only may be the thunk's fault.
     fn is_gone(&self) -> bool {
-        let long = self.failing_since.get().is_some_and(|since| since.elapsed() >= GONE);
-        let never_there = !self.backend.is_met() && self.failures.get() >= TRIES;
-        self.rests() && (never_there || long && self.failed_with.borrow().len() > 1)
+        self.rests()
+            && self.health.borrow().failing().is_some_and(|failing| {
+                let never_there = !self.backend.is_met() && failing.count >= TRIES;
+                never_there || failing.since.elapsed() >= GONE && failing.thunks.len() > 1
+            })
     }
 
-    /// `since`: when it was asked.
-    fn note(&self, thunk: &ObjectName, answer: &Answer, since: Instant) {
+    /// `asked`: when it was asked.
+    fn note(&self, thunk: &ObjectName, answer: &Answer, asked: Instant) {
+        let mut health = self.health.borrow_mut();
         // What it says it cannot run is no fault of it.
-        if !matches!(answer, Answer::Broken(_)) || !self.backend.can_execute(thunk) {
-            self.failures.set(0);
-            self.failing_since.set(None);
-            self.failed_with.borrow_mut().clear();
-            self.resting_until.set(None);
-            return;
+        if matches!(answer, Answer::Broken(_)) && self.backend.can_execute(thunk) {
+            health.failed(*thunk, asked, Instant::now());
+        } else {
+            health.answered();
         }
-        let now = Instant::now();
-        self.failing_since.set(self.failing_since.get().or(Some(now)));
-        self.failed_with.borrow_mut().insert(*thunk);
-        // All that was under way when it failed comes back: that is one failure.
-        if self.counted.get().is_some_and(|counted| counted >= since) {
-            return;
-        }
-        self.counted.set(Some(now));
-        let failures = self.failures.get();
-        self.failures.set(failures.saturating_add(1));
-        let rest = (FIRST_REST * 2u32.saturating_pow(failures.min(10))).min(LONGEST_REST);
-        self.resting_until.set(Some(now + rest));
     }
 }
 
@@ -118,11 +175,7 @@ impl Fleet {
             backend,
             duty,
             running: Cell::new(0),
-            failures: Cell::new(0),
-            failing_since: Cell::new(None),
-            failed_with: RefCell::default(),
-            counted: Cell::new(None),
-            resting_until: Cell::new(None),
+            health: RefCell::new(Health::Answers { failed: None }),
         };
         let members = backends.into_iter().map(member).collect();
         Self {
@@ -142,7 +195,7 @@ impl Fleet {
     /// Runs the thunk on this back end once it has a free slot.
     async fn run(&self, member: &Member, thunk: ObjectName) -> Answer {
         while !member.is_free() {
-            let until = member.resting_until.get().filter(|until| *until > Instant::now());
+            let until = member.rested().filter(|until| *until > Instant::now());
             let rested = async {
                 match until {
                     Some(until) => tokio::time::sleep_until(until).await,
@@ -156,18 +209,18 @@ impl Fleet {
         }
         member.running.set(member.running.get() + 1);
         let slot = Slot(member, &self.freed);
-        let since = Instant::now();
+        let asked = Instant::now();
         let answer = member.backend.force(thunk).await;
         if let Answer::Broken(why) = &answer {
             let why = format!("{}: {why}", member.backend.label());
             let mut complaints = self.complaints.borrow_mut();
             // Of a program that a back end cannot run, there may be many thunks.
-            if member.failures.get() == 0 && !complaints.contains(&why) {
+            if member.health.borrow().failing().is_none() && !complaints.contains(&why) {
                 complaints.push(why.clone());
             }
             self.last.replace(Some(why));
         }
-        member.note(&thunk, &answer, since);
+        member.note(&thunk, &answer, asked);
         drop(slot);
         answer
     }
@@ -178,10 +231,10 @@ impl Fleet {
             let member = &self.members[index];
             member.running.get() as f64 / member.backend.job_count().max(1) as f64
         };
-        let until = |index: usize| self.members[index].resting_until.get();
+        let rested = |index: usize| self.members[index].rested();
         let free = candidates.iter().copied().filter(|&index| self.members[index].is_free());
         free.min_by(|&a, &b| share(a).total_cmp(&share(b)))
-            .or_else(|| candidates.iter().copied().min_by_key(|&index| (until(index), index)))
+            .or_else(|| candidates.iter().copied().min_by_key(|&index| (rested(index), index)))
     }
 
     async fn force(&self, thunk: ObjectName) -> Answer {
@@ -211,8 +264,8 @@ impl Fleet {
             // Waiting for whichever is free first needs another look after each change.
             if !fit.is_empty() && !fit.iter().any(|&index| self.members[index].is_free()) {
                 let now = Instant::now();
-                let rests = fit.iter().filter_map(|&index| self.members[index].resting_until.get());
-                let wake = rests.filter(|until| *until > now).min().unwrap_or(now + LOOK);
+                let rested = fit.iter().filter_map(|&index| self.members[index].rested());
+                let wake = rested.filter(|until| *until > now).min().unwrap_or(now + LOOK);
                 let wake = wake - now;
                 let _ = tokio::time::timeout(wake, self.freed.notified()).await;
                 continue;
@@ -409,6 +462,25 @@ mod tests {
         });
         assert!(all_reduced(&answers));
         assert!(took < FIRST_REST * 2, "{took:?}");
+    }
+
+    /// A worker host that is there again answers before the last of what it dropped is known to be lost.
+    #[test]
+    fn what_comes_back_late_is_no_new_failure() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        let [a, b] = [b"a", b"b"].map(|thunk| ObjectName::of(ObjectKind::Thunk, thunk));
+        let mut health = Health::Answers { failed: None };
+        health.failed(a, began, began + second);
+        assert_eq!(health.failing().map(Failing::rested), Some(began + second + FIRST_REST));
+        health.failed(b, began, began + 2 * second);
+        assert_eq!(health.failing().map(|failing| (failing.count, failing.thunks.len())), Some((1, 2)));
+        health.answered();
+        health.failed(b, began, began + 3 * second);
+        assert!(health.failing().is_none());
+        health.failed(b, began + 2 * second, began + 4 * second);
+        assert_eq!(health.failing().map(Failing::rested), Some(began + 4 * second + FIRST_REST));
+        health.failed(b, began + 5 * second, began + 6 * second);
+        assert_eq!(health.failing().map(Failing::rested), Some(began + 6 * second + 2 * FIRST_REST));
     }
 
     /// With `-k`, all thunks of a build are asked for, and three times.
