@@ -113,18 +113,100 @@ impl Chosen {
         Ok(engines.into_iter().zip(jobs).collect())
     }
 
-    /// How to open connections; `known` once that has been found out.
-    fn security(&self, known: &mut Option<Security>) -> Result<Security> {
-        if let Some(security) = known {
-            return Ok(security.clone());
+    /// Is it one engine, and no other instead?
+    fn is_one(&self) -> bool {
+        self.engines.len() <= 1 && self.fallback_engine.is_none()
+    }
+
+    /// The URI of the storage.
+    fn storage(&self) -> Option<&str> {
+        self.storage.as_deref().filter(|uri| !uri.is_empty())
+    }
+
+    /// The storage, open.
+    async fn sharing(&self, store: &Rc<Store>, home: &Rc<Home>) -> Result<Option<Rc<Sharing>>> {
+        match self.storage() {
+            Some(uri) => Sharing::open(Rc::clone(store), uri, Rc::clone(home)).await.map(Some),
+            None if home.leaves_some() => bail!(NOWHERE_TO_STAY),
+            None => Ok(None),
         }
-        let key = Key::find(self.key.as_deref())?;
-        Ok(known.insert(Security::by(key.as_ref())?).clone())
     }
 }
 
 const NOWHERE_TO_STAY: &str =
     "--no-download: outputs can stay only in a storage: --storage URI, or set GG_STORAGE_URI";
+
+/// Back ends on their way to being open.
+struct Opening<'a> {
+    store: &'a Rc<Store>,
+    chosen: &'a Chosen,
+    manner: Manner,
+    sharing: Option<&'a Rc<Sharing>>,
+    /// Once it has been found out.
+    security: Option<Security>,
+    locals: Vec<Rc<Local>>,
+    told: Vec<String>,
+}
+
+impl Opening<'_> {
+    async fn open(&mut self, engine: Named, wanted: Option<usize>) -> Result<Rc<dyn Backend>> {
+        match engine {
+            Named::Local => {
+                let local = Rc::new(Local::new(jobs(wanted)?, self.store.root(), self.manner));
+                self.locals.push(Rc::clone(&local));
+                Ok(self.supplied(local))
+            }
+            Named::Remote(address) => {
+                let security = self.security()?;
+                let store = Rc::clone(self.store);
+                let (remote, error) = Remote::open(store, &address, wanted, security).await;
+                if let Some(error) = error {
+                    self.told.push(format!("{}: {error:#}", remote.label()));
+                }
+                Ok(self.supplied(Rc::new(remote)))
+            }
+            Named::Lambda(region) => self.lambda(region.as_deref(), wanted).await,
+        }
+    }
+
+    #[cfg(feature = "lambda")]
+    async fn lambda(&mut self, region: Option<&str>, wanted: Option<usize>) -> Result<Rc<dyn Backend>> {
+        let storage = self.sharing.zip(self.chosen.storage());
+        let lambda = Lambda::open(Rc::clone(self.store), region, wanted, storage).await;
+        let (lambda, why) = lambda.context("lambda")?;
+        if let Some(why) = why.map(|why| format!("{}: {why}", lambda.label())) {
+            // Nobody else would compute anything.
+            ensure!(!self.chosen.is_one(), why);
+            self.told.push(why);
+        }
+        Ok(Rc::new(lambda))
+    }
+
+    #[cfg(not(feature = "lambda"))]
+    async fn lambda(&mut self, _: Option<&str>, _: Option<usize>) -> Result<Rc<dyn Backend>> {
+        bail!(crate::lambda::ABSENT)
+    }
+
+    /// What is left in the storage must come to those who look into this machine's store.
+    fn supplied(&self, inner: Rc<dyn Backend>) -> Rc<dyn Backend> {
+        match self.sharing {
+            Some(sharing) if self.chosen.no_download => {
+                let (store, sharing) = (Rc::clone(self.store), Rc::clone(sharing));
+                Rc::new(With { inner, around: Supplied { store, sharing } })
+            }
+            _ => inner,
+        }
+    }
+
+    /// How to open connections.
+    fn security(&mut self) -> Result<Security> {
+        if let Some(security) = &self.security {
+            return Ok(security.clone());
+        }
+        let key = Key::find(self.chosen.key.as_deref())?;
+        Ok(self.security.insert(Security::by(key.as_ref())?).clone())
+    }
+}
 
 /// Open back ends, and the storage if there is one.
 pub struct Engines {
@@ -149,62 +231,27 @@ impl Engines {
         manner: Manner,
         progress: &mut Progress,
     ) -> Result<Self> {
-        let (mut locals, mut told) = (Vec::new(), Vec::new());
-        let mut members: Vec<(Rc<dyn Backend>, Duty)> = Vec::new();
         let pairs = chosen.pairs()?;
-        let alone = pairs.len() == 1 && chosen.fallback_engine.is_none();
         let regular = pairs.into_iter().map(|(engine, jobs)| (engine, jobs, Duty::Regular));
         let fallback = chosen.fallback_engine.iter().map(|engine| (engine.clone(), None, Duty::Fallback));
-        let mut security = None;
-        let storage = chosen.storage.as_deref().filter(|uri| !uri.is_empty());
         let home = Rc::new(Home::new(chosen.no_download));
-        let sharing = match storage {
-            Some(uri) => Some(Sharing::open(Rc::clone(store), uri, Rc::clone(&home)).await?),
-            None if home.leaves_some() => bail!(NOWHERE_TO_STAY),
-            None => None,
+        let sharing = chosen.sharing(store, &home).await?;
+        let mut opening = Opening {
+            store,
+            chosen,
+            manner,
+            sharing: sharing.as_ref(),
+            security: None,
+            locals: Vec::new(),
+            told: Vec::new(),
         };
-        // What is left in the storage must come to those who look into this machine's store.
-        let supplied = |inner: Rc<dyn Backend>| match &sharing {
-            Some(sharing) if home.leaves_some() => {
-                let (store, sharing) = (Rc::clone(store), Rc::clone(sharing));
-                Rc::new(With { inner, around: Supplied { store, sharing } }) as Rc<dyn Backend>
-            }
-            _ => inner,
-        };
-        for (engine, wanted, duty) in regular.chain(fallback) {
-            let backend: Rc<dyn Backend> = match engine {
-                Named::Local => {
-                    let local = Rc::new(Local::new(jobs(wanted)?, store.root(), manner));
-                    locals.push(Rc::clone(&local));
-                    supplied(local)
-                }
-                Named::Remote(address) => {
-                    let security = chosen.security(&mut security)?;
-                    let (remote, error) = Remote::open(Rc::clone(store), &address, wanted, security).await;
-                    if let Some(error) = error {
-                        told.push(format!("{}: {error:#}", remote.label()));
-                    }
-                    supplied(Rc::new(remote))
-                }
-                #[cfg(feature = "lambda")]
-                Named::Lambda(region) => {
-                    let storage = sharing.as_ref().zip(storage);
-                    let lambda = Lambda::open(Rc::clone(store), region.as_deref(), wanted, storage).await;
-                    let (lambda, why) = lambda.context("lambda")?;
-                    if let Some(why) = why.map(|why| format!("{}: {why}", lambda.label())) {
-                        // Nobody else would compute anything.
-                        ensure!(!alone, why);
-                        told.push(why);
-                    }
-                    Rc::new(lambda)
-                }
-                #[cfg(not(feature = "lambda"))]
-                Named::Lambda(_) => bail!(crate::lambda::ABSENT),
-            };
-            members.push((backend, duty));
+        let mut members = Vec::new();
+        for (engine, jobs, duty) in regular.chain(fallback) {
+            members.push((opening.open(engine, jobs).await?, duty));
         }
+        let Opening { locals, told, .. } = opening;
         let (fleet, backend) = match members.pop() {
-            Some((only, _)) if alone && only.completes() => (None, only),
+            Some((only, _)) if chosen.is_one() && only.completes() => (None, only),
             last => {
                 members.extend(last);
                 let fleet = Rc::new(Fleet::new(members));

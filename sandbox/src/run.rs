@@ -37,7 +37,7 @@ impl Sandbox {
     }
 
     fn start(&mut self, job: &Job, gate: Option<&dyn Gate>) -> Result<Outcome> {
-        let start = Instant::now();
+        let begun = Instant::now();
         self.reap_ended(MOST_ENDING)?;
         let layer = match job.layer {
             Layer::Memory if self.support.memory_layer => "mem",
@@ -45,33 +45,47 @@ impl Sandbox {
         };
         self.count += 1;
         let number = self.count.to_string();
-        let directory = self.directory.join(layer);
-        let mut upper = Upper::create(&directory, &number, Arc::clone(self.tree.shape()))?;
+        let mut upper = Upper::create(&self.directory.join(layer), &number, Arc::clone(self.tree.shape()))?;
         prepare(job, &self.tree, &mut upper)?;
 
-        let stdin = self.stdin(&job.stdin)?;
-        let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
-        let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
-        let (done, done_write) = pipe()?;
+        let (theirs, ours) = ends(self.stdin(&job.stdin)?)?;
+        let overlay_options = overlay_options(layer, &number, self.support.user_namespace)?;
+        let running = self.begin(job, gate, overlay_options, &theirs)?;
+        drop(theirs);
+        if let Some(gate) = gate {
+            gate.started();
+        }
+
+        let mut output = Output::new(ours.stdout, ours.stderr, job.output_limit)?;
+        let deadline = job.timeout.map(|timeout| begun + timeout);
+        let (status, mut usage) = self.follow(running, &mut output, ours.done.as_fd(), deadline)?;
+        let [stdout, stderr] = output.bytes;
+        usage.wall = begun.elapsed();
+        Ok(Outcome { status, stdout, stderr, usage, upper })
+    }
+
+    /// Starts the init process, which starts the command.
+    fn begin(
+        &self,
+        job: &Job,
+        gate: Option<&dyn Gate>,
+        overlay_options: CString,
+        ends: &Theirs,
+    ) -> Result<Running> {
         let scratch = c_string(job, self.directory.as_os_str().as_bytes().to_vec())?;
+        let argv = job.argv.iter().map(|a| c_string(job, a.as_bytes().to_vec()));
+        let env = job.env.iter().map(|(k, v)| c_string(job, [k.as_bytes(), b"=", v.as_bytes()].concat()));
         let plan = Plan {
             memory: &self.memory,
             worker: self.worker.as_fd(),
             scratch: &scratch,
-            overlay_options: overlay_options(layer, &number, self.support.user_namespace)?,
+            overlay_options,
             user_namespace: self.support.user_namespace,
-            standard: [stdin.as_fd(), out_write.as_fd(), err_write.as_fd()],
-            done: done_write.as_fd(),
+            standard: [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()],
+            done: ends.done.as_fd(),
             program: c_string(job, job.program.as_os_str().as_bytes().to_vec())?,
-            argv: CArray::new(
-                job.argv.iter().map(|a| c_string(job, a.as_bytes().to_vec())).collect::<Result<_>>()?,
-            ),
-            env: CArray::new(
-                job.env
-                    .iter()
-                    .map(|(k, v)| c_string(job, [k.as_bytes(), b"=", v.as_bytes()].concat()))
-                    .collect::<Result<_>>()?,
-            ),
+            argv: CArray::new(argv.collect::<Result<_>>()?),
+            env: CArray::new(env.collect::<Result<_>>()?),
             cwd: c_string(job, job.cwd.as_os_str().as_bytes().to_vec())?,
             umask: job.umask & 0o777,
             gate,
@@ -80,15 +94,18 @@ impl Sandbox {
             return Err(Error::setup("set up descriptors", io::Error::from_raw_os_error(libc::EBADF)));
         }
         self.memory.report().reset();
-        let running = Running::start(&plan)?;
-        drop((stdin, out_write, err_write, done_write));
-        if let Some(gate) = gate {
-            gate.started();
-        }
+        Running::start(&plan)
+    }
 
-        let deadline = job.timeout.map(|timeout| start + timeout);
-        let mut output = Output::new(out_read, err_read, job.output_limit)?;
-        let killed = running.listen(&mut output, done.as_fd(), deadline, self.leash.as_ref())?;
+    /// Collects output until the command has ended, or is killed; tells how.
+    fn follow(
+        &mut self,
+        running: Running,
+        output: &mut Output,
+        done: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<(Status, Usage)> {
+        let killed = running.listen(output, done, deadline, self.leash.as_ref())?;
         let verdict = self.memory.report().verdict();
         if killed.is_some() || matches!(verdict, Verdict::Killed) {
             running.wait()?;
@@ -96,13 +113,10 @@ impl Sandbox {
             self.ending.push_back(running);
         }
         output.drain()?;
-        let (status, mut usage) = match killed {
-            Some(status) => (status, Usage::default()),
-            None => judge(verdict)?,
-        };
-        let [stdout, stderr] = output.bytes;
-        usage.wall = start.elapsed();
-        Ok(Outcome { status, stdout, stderr, usage, upper })
+        match killed {
+            Some(status) => Ok((status, Usage::default())),
+            None => judge(verdict),
+        }
     }
 
     /// Forgets the sandboxes that have ended; waits for the oldest ones if there are more than `most` others.
@@ -126,6 +140,29 @@ impl Sandbox {
         };
         sys::above_standard(opened?).map_err(|e| Error::setup("set up descriptors", e))
     }
+}
+
+/// What the sandbox's processes hold.
+struct Theirs {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    done: OwnedFd,
+}
+
+/// The other ends.
+struct Ours {
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    /// Ends with the last process of the sandbox.
+    done: OwnedFd,
+}
+
+fn ends(stdin: OwnedFd) -> Result<(Theirs, Ours)> {
+    let pipe = || sys::pipe().map_err(|e| Error::setup("make a pipe", e));
+    let ((out_read, out_write), (err_read, err_write), (done_read, done_write)) = (pipe()?, pipe()?, pipe()?);
+    let theirs = Theirs { stdin, stdout: out_write, stderr: err_write, done: done_write };
+    Ok((theirs, Ours { stdout: out_read, stderr: err_read, done: done_read }))
 }
 
 /// So many sandboxes without a process may still be on their way out.

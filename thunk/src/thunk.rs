@@ -196,88 +196,30 @@ impl Thunk {
         Self::check(message).map_err(bad)
     }
 
-    fn check(message: wire::Thunk) -> std::result::Result<Self, String> {
+    fn check(message: wire::Thunk) -> Checked<Self> {
         let function = message.function.ok_or("it has no function")?;
         let workdir = optional_absolute("workdir", &message.workdir)?;
         let program = optional_absolute("program", &message.program)?;
-        // gg's own thunks have neither, and name their files relative to a directory made for them.
-        let absolute = workdir.is_some();
-        if absolute != program.is_some() {
+        if workdir.is_some() != program.is_some() {
             return Err("workdir and program must be given together".into());
         }
-        let path = |what: &str, bytes: &[u8]| {
-            let clean =
-                if absolute { is_clean_absolute(bytes) && bytes != b"/" } else { is_clean_relative(bytes) };
-            if clean { Ok(to_path(bytes)) } else { Err(unclean(what, bytes)) }
-        };
-        let inputs = |items: &[Vec<u8>]| -> std::result::Result<Vec<Input>, String> {
-            items
-                .iter()
-                .map(|text| {
-                    let (value, rest) = match ObjectName::split_prefix(text, b'=') {
-                        Some((value, rest)) => (value, Some(rest)),
-                        None => (parse_name(text)?, None),
-                    };
-                    if value.kind() != ObjectKind::Value {
-                        return Err(format!("{value} stands among the values"));
-                    }
-                    match rest {
-                        Some(rest) => Ok(Input { value, path: path("input", rest)? }),
-                        None if absolute => Err(format!("input {value} has no path")),
-                        None => Ok(Input { value, path: PathBuf::new() }),
-                    }
-                })
-                .collect()
-        };
-        let paths = |what: &str, list: &[Vec<u8>]| -> std::result::Result<Vec<PathBuf>, String> {
-            list.iter().map(|p| path(what, p)).collect()
-        };
+        let paths = Paths { absolute: workdir.is_some() };
         let thunk = Self {
             function: Some(parse_name(&function.hash)?),
-            args: function.args.into_iter().map(text).collect::<std::result::Result<_, _>>()?,
-            env: function.envars.into_iter().map(text).collect::<std::result::Result<_, _>>()?,
-            values: inputs(&message.values)?,
-            executables: inputs(&message.executables)?,
-            thunks: message
-                .thunks
-                .iter()
-                .map(|text| {
-                    let split = text.iter().position(|&b| b == b'=').unwrap_or(text.len());
-                    let from = OutputRef::parse(&text[..split])
-                        .ok_or_else(|| format!("\"{}\" is no output of a thunk", text.escape_ascii()))?;
-                    match text.get(split + 1..) {
-                        Some(rest) => Ok(ThunkInput { path: path("input", rest)?, from }),
-                        None if absolute => Err(format!("input {from} has no path")),
-                        None => Ok(ThunkInput { path: PathBuf::new(), from }),
-                    }
-                })
-                .collect::<std::result::Result<_, String>>()?,
-            outputs: paths("output", &message.outputs)?,
-            optional_outputs: paths("output", &message.optional_outputs)?,
+            args: function.args.into_iter().map(text).collect::<Checked<_>>()?,
+            env: function.envars.into_iter().map(text).collect::<Checked<_>>()?,
+            values: each(&message.values, |text| paths.input(text))?,
+            executables: each(&message.executables, |text| paths.input(text))?,
+            thunks: each(&message.thunks, |text| paths.thunk_input(text))?,
+            outputs: each(&message.outputs, |path| paths.path("output", path))?,
+            optional_outputs: each(&message.optional_outputs, |path| paths.path("output", path))?,
             timeout_ms: message.timeout,
-            links: message
-                .links
-                .iter()
-                .map(|l| {
-                    if l.target.is_empty() || l.target.contains(&0) || l.target.len() >= 4096 {
-                        return Err(unclean("link target", &l.target));
-                    }
-                    Ok(Link { path: path("link", &l.name)?, target: to_path(&l.target) })
-                })
-                .collect::<std::result::Result<_, String>>()?,
+            links: each(&message.links, |link| paths.link(link))?,
             workdir,
-            trees: message.trees.iter().map(|t| parse_name(t)).collect::<std::result::Result<_, _>>()?,
+            trees: each(&message.trees, |name| parse_name(name))?,
             program,
-            directories: message
-                .directories
-                .iter()
-                .map(|d| if d == b"/" { Ok(PathBuf::from("/")) } else { path("directory", d) })
-                .collect::<std::result::Result<_, _>>()?,
-            umask: match message.umask {
-                0 => None,
-                m if m <= 0o1000 => Some(m - 1),
-                m => return Err(format!("umask {m:#o}")),
-            },
+            directories: each(&message.directories, |path| paths.directory(path))?,
+            umask: parse_umask(message.umask)?,
             learned: message.learned,
         };
         if thunk.args.is_empty() {
@@ -356,11 +298,79 @@ fn item(name: &str, path: &Path) -> Vec<u8> {
     out
 }
 
+/// A part of a message as it is understood, or why it is not.
+type Checked<T> = std::result::Result<T, String>;
+
+fn each<T, U>(list: &[T], check: impl Fn(&T) -> Checked<U>) -> Checked<Vec<U>> {
+    list.iter().map(check).collect()
+}
+
+/// Which paths a thunk may have: absolute ones, or those of gg's own thunks, which have neither workdir nor program, and name
+/// their files relative to a directory made for them.
+struct Paths {
+    absolute: bool,
+}
+
+impl Paths {
+    fn path(&self, what: &str, bytes: &[u8]) -> Checked<PathBuf> {
+        let clean =
+            if self.absolute { is_clean_absolute(bytes) && bytes != b"/" } else { is_clean_relative(bytes) };
+        if clean { Ok(to_path(bytes)) } else { Err(unclean(what, bytes)) }
+    }
+
+    /// Where an input stands; in gg's thunks it need not stand anywhere.
+    fn input_path(&self, input: &dyn std::fmt::Display, path: Option<&[u8]>) -> Checked<PathBuf> {
+        match path {
+            Some(path) => self.path("input", path),
+            None if self.absolute => Err(format!("input {input} has no path")),
+            None => Ok(PathBuf::new()),
+        }
+    }
+
+    fn input(&self, text: &[u8]) -> Checked<Input> {
+        let (value, path) = match ObjectName::split_prefix(text, b'=') {
+            Some((value, path)) => (value, Some(path)),
+            None => (parse_name(text)?, None),
+        };
+        if value.kind() != ObjectKind::Value {
+            return Err(format!("{value} stands among the values"));
+        }
+        Ok(Input { path: self.input_path(&value, path)?, value })
+    }
+
+    fn thunk_input(&self, text: &[u8]) -> Checked<ThunkInput> {
+        let split = text.iter().position(|&b| b == b'=').unwrap_or(text.len());
+        let from = OutputRef::parse(&text[..split])
+            .ok_or_else(|| format!("\"{}\" is no output of a thunk", text.escape_ascii()))?;
+        Ok(ThunkInput { path: self.input_path(&from, text.get(split + 1..))?, from })
+    }
+
+    fn link(&self, link: &wire::Link) -> Checked<Link> {
+        if link.target.is_empty() || link.target.contains(&0) || link.target.len() >= 4096 {
+            return Err(unclean("link target", &link.target));
+        }
+        Ok(Link { path: self.path("link", &link.name)?, target: to_path(&link.target) })
+    }
+
+    fn directory(&self, bytes: &[u8]) -> Checked<PathBuf> {
+        if bytes == b"/" { Ok(PathBuf::from("/")) } else { self.path("directory", bytes) }
+    }
+}
+
+/// It is stored plus one; 0 is none.
+fn parse_umask(stored: u32) -> Checked<Option<u32>> {
+    match stored {
+        0 => Ok(None),
+        m if m <= 0o1000 => Ok(Some(m - 1)),
+        m => Err(format!("umask {m:#o}")),
+    }
+}
+
 fn unclean(what: &str, bytes: &[u8]) -> String {
     format!("{what} path \"{}\" is not allowed", bytes[..bytes.len().min(200)].escape_ascii())
 }
 
-fn optional_absolute(what: &str, bytes: &[u8]) -> std::result::Result<Option<PathBuf>, String> {
+fn optional_absolute(what: &str, bytes: &[u8]) -> Checked<Option<PathBuf>> {
     match bytes {
         b"" => Ok(None),
         _ if is_clean_absolute(bytes) => Ok(Some(to_path(bytes))),
@@ -368,11 +378,11 @@ fn optional_absolute(what: &str, bytes: &[u8]) -> std::result::Result<Option<Pat
     }
 }
 
-fn parse_name(bytes: &[u8]) -> std::result::Result<ObjectName, String> {
+fn parse_name(bytes: &[u8]) -> Checked<ObjectName> {
     String::from_utf8_lossy(bytes).parse().map_err(|e: Error| e.to_string())
 }
 
-fn text(bytes: Vec<u8>) -> std::result::Result<OsString, String> {
+fn text(bytes: Vec<u8>) -> Checked<OsString> {
     if bytes.contains(&0) {
         return Err("an argument or environment string holds a NUL byte".into());
     }

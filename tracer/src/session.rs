@@ -47,60 +47,18 @@ impl std::error::Error for NotFound {}
 /// # Errors
 /// It cannot be recorded or started. How the build itself ends is no error: it is the exit code.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let argv = &arguments.command;
-    let (fds, given) = (given::streams(), given::others());
-    let install = Install::find()?;
-    let store = Store::open_default()?;
-    store.sweep();
-    let cwd = std::env::current_dir().context("cannot tell the current directory")?;
-    let left = left_before(&store, &cwd)?;
-    let trace = trace::Writer::create(&store, arguments.output.as_deref(), &cwd, argv, &left)?;
-    let directory = SessionDirectory::create()?;
-    let sight = sight(arguments);
-    let guardian = guardian(sight, &directory)?;
-    // Without one, hooks mark nothing, and everything goes through the net.
-    let log = (sight != Sight::Tracer).then(|| Log::create().map(Arc::new)).and_then(|log| {
-        log.inspect_err(|error| thunk::say!("ggtrace: hooks cannot write down what they see: {error}")).ok()
-    });
-    let cookie = random()?;
-    let recorder = Arc::new(Recorder::new(Parts {
-        install,
-        store,
-        trace,
-        left,
-        directory: directory.path().to_path_buf(),
-        project: cwd.clone(),
-        root: Running::root(&fds),
-        defers: !arguments.run,
-        sight,
-        log,
-        given,
-        cookie: if sight == Sight::Net { cookie } else { 0 },
-    })?);
+    let session = Session::open(arguments)?;
+    let recorder = Arc::clone(&session.recorder);
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
     Watch::start(&recorder).context("cannot start a thread")?;
-
     if arguments.force {
         recorder.follow(following::Options { jobs: arguments.jobs, keep_going: arguments.keep_going })?;
     }
 
-    let Built { status, supervisor } = build(&recorder, argv, &cwd, fds, guardian.as_ref())?;
-    recorder.watch.close();
-
+    let guardian = session.guardian.as_ref();
+    let Built { status, supervisor } = build(&recorder, &arguments.command, session.fds, guardian)?;
     let mut code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    // What ended the build is more to the caller than what ended its trace.
-    if let Err(error) = recorder.end(code) {
-        if code == 0 {
-            return Err(error.into());
-        }
-        thunk::say!("ggtrace: {error}");
-    }
-    recorder.store.files().flush();
-    drop(directory);
-    if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
-        thunk::say!("ggtrace: what the build has left running will not be able to go on: {error}");
-    }
-    drop(guardian);
+    session.close(code, supervisor)?;
     if arguments.verbose {
         tell(&recorder);
     }
@@ -112,6 +70,68 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         die_of(signal);
     }
     Ok(ExitCode::from(code as u8))
+}
+
+/// What a recording needs for as long as its build runs.
+struct Session {
+    recorder: Arc<Recorder>,
+    guardian: Option<Guardian>,
+    directory: SessionDirectory,
+    /// Where the build's standard streams lead.
+    fds: [FdIdentity; 3],
+}
+
+impl Session {
+    /// Everything is there for the build to be started; no thread is.
+    fn open(arguments: &Arguments) -> Result<Self> {
+        let (fds, given) = (given::streams(), given::others());
+        let install = Install::find()?;
+        let store = Store::open_default()?;
+        store.sweep();
+        let cwd = std::env::current_dir().context("cannot tell the current directory")?;
+        let left = left_before(&store, &cwd)?;
+        let trace =
+            trace::Writer::create(&store, arguments.output.as_deref(), &cwd, &arguments.command, &left)?;
+        let directory = SessionDirectory::create()?;
+        let sight = sight(arguments);
+        let guardian = guardian(sight, &directory)?;
+        let cookie = random()?;
+        let recorder = Arc::new(Recorder::new(Parts {
+            install,
+            store,
+            trace,
+            left,
+            directory: directory.path().to_path_buf(),
+            project: cwd,
+            root: Running::root(&fds),
+            defers: !arguments.run,
+            sight,
+            log: log(sight),
+            given,
+            cookie: if sight == Sight::Net { cookie } else { 0 },
+        })?);
+        Ok(Self { recorder, guardian, directory, fds })
+    }
+
+    /// The build has ended with this code: so does its trace. What it has left running is let go.
+    fn close(self, code: i32, supervisor: Option<Supervisor>) -> Result<()> {
+        let Self { recorder, guardian, directory, fds: _ } = self;
+        recorder.watch.close();
+        // What ended the build is more to the caller than what ended its trace.
+        if let Err(error) = recorder.end(code) {
+            if code == 0 {
+                return Err(error.into());
+            }
+            thunk::say!("ggtrace: {error}");
+        }
+        recorder.store.files().flush();
+        drop(directory);
+        if let Some(Err(error)) = supervisor.map(|supervisor| supervisor.leave()) {
+            thunk::say!("ggtrace: what the build has left running will not be able to go on: {error}");
+        }
+        drop(guardian);
+        Ok(())
+    }
 }
 
 /// What an earlier recording left to be forced, and is still to be forced after this one.
@@ -138,6 +158,15 @@ fn sight(arguments: &Arguments) -> Sight {
             }
         },
     }
+}
+
+/// Where hooks write down what they see. Without one, they mark nothing, and everything goes through the net.
+fn log(sight: Sight) -> Option<Arc<Log>> {
+    if sight == Sight::Tracer {
+        return None;
+    }
+    let log = Log::create().map(Arc::new);
+    log.inspect_err(|error| thunk::say!("ggtrace: hooks cannot write down what they see: {error}")).ok()
 }
 
 /// Who ends the build if this process is killed; what is traced dies with its tracer. Called before a thread is started.
@@ -226,11 +255,10 @@ struct Built {
 fn build(
     recorder: &Arc<Recorder>,
     argv: &[OsString],
-    cwd: &Path,
     fds: [FdIdentity; 3],
     guardian: Option<&Guardian>,
 ) -> Result<Built> {
-    let name = &argv[0];
+    let (name, cwd) = (&argv[0], recorder.project.as_path());
     let called = find_program(name, cwd).ok_or_else(|| NotFound(name.into()))?;
     let program = cwd.join(&called);
     // As a shell would call it: a script's `$0` is this path, and configure scripts write down what it is.
