@@ -6,10 +6,11 @@
 //!     synthetic spawn COUNT JOBS PROGRAM    starts it COUNT times in JOBS threads, and waits for it; it makes a new file beside itself each time
 //!     synthetic peak COMMAND…        prints the memory of its largest process in MiB, after what the command printed
 //!
-//! `make` puts them into the default store, placeholders and their program, `create`, into DIRECTORY, and a trace of it all. `--inputs` gives each so many input
-//! files, of which one in fifty is its own. `--shape` says what they need of each other: nothing; chains of 100;
-//! groups of 20 that one more thunk takes together, and one that takes all of these. `--reduced` stores reductions
-//! of so many milliseconds on average. `--sleep` makes them sleep for so long before they write. `--gg` makes them as gg's own are, without absolute paths.
+//! `make` puts them into the default store, placeholders and their program, `create`, into DIRECTORY, and a trace of it
+//! all. `--inputs` gives each so many input files, of which one in fifty is its own. `--shape` says what they need of
+//! each other: nothing; chains of 100; groups of 20 that one more thunk takes together, and one that takes all of
+//! these. `--reduced` stores reductions of so many milliseconds on average. `--sleep` makes them sleep for so long
+//! before they write. `--gg` makes them as gg's own are, without absolute paths.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

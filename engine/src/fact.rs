@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a storage keeps under the name of a thunk: its reduction, and what its small outputs hold. A dependency file has a few kilobytes, and to
-//! ask for it costs a request like any other. Large outputs are objects of their own, and so are small ones, for those who need nothing else of the thunk.
+//! What a storage keeps under the name of a thunk: its reduction, and what its small outputs hold. A dependency file
+//! has a few kilobytes, and to ask for it costs a request like any other. Large outputs are objects of their own, and
+//! so are small ones, for those who need nothing else of the thunk.
 //!
 //! A fact is a message of two fields, or a reduction alone. Knows no storage.
 

@@ -20,8 +20,8 @@ const FIRST_REST: Duration = Duration::from_millis(500);
 /// A slot that becomes free is told. This is for what nobody thought of.
 const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
-/// One that has given no answer for so long, whatever it was asked for, is waited for no more: when it has rested it is asked again, for what is
-/// to be done then. Else each thunk of a build would wait for it.
+/// One that has given no answer for so long, whatever it was asked for, is waited for no more: when it has rested it is
+/// asked again, for what is to be done then. Else each thunk of a build would wait for it.
 const GONE: Duration = Duration::from_secs(60);
 
 /// When a back end is asked.

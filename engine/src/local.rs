@@ -38,8 +38,8 @@ pub struct Local {
 
 struct Worker {
     stream: UnixStream,
-    /// It ends, and ends its command, when the stream is closed: were it killed, what the command has started would go on where there are no
-    /// namespaces.
+    /// It ends, and ends its command, when the stream is closed: were it killed, what the command has started would go
+    /// on where there are no namespaces.
     process: Child,
 }
 

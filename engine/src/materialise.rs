@@ -77,8 +77,8 @@ impl<'a> Placer<'a> {
     }
 
     /// Replaces placeholders by outputs, with all processors: nearly all of it is copying. `None` removes one, where the command does not
-    /// write the file. Nothing happens where something else stands by now. `failed` is told of each file that cannot be written, whose placeholder
-    /// stays, and of objects in the store that are damaged.
+    /// write the file. Nothing happens where something else stands by now. `failed` is told of each file that cannot be
+    /// written, whose placeholder stays, and of objects in the store that are damaged.
     pub fn put_all(
         &mut self,
         all: &[(Target, Option<&ReducedOutput>)],

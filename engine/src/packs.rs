@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Many small objects as one. A compiler and the headers of a system are a dozen large files and a thousand small ones: one by one, each
-//! instance of a function would ask a storage a thousand times. A pack is itself an object, named by its content, so who has its name cannot be
-//! given another; and each of what it holds is checked by its own name. Knows stores, not storages, and not who needs what.
+//! instance of a function would ask a storage a thousand times. A pack is itself an object, named by its content, so
+//! who has its name cannot be given another; and each of what it holds is checked by its own name. Knows stores, not
+//! storages, and not who needs what.
 
 #[cfg(any(feature = "lambda", test))]
 use std::mem;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where a worker runs commands: a sandbox of namespaces, or where the kernel refuses those, one that translates paths. Chooses between them; unaware
-//! of thunks.
+//! Where a worker runs commands: a sandbox of namespaces, or where the kernel refuses those, one that translates paths.
+//! Chooses between them; unaware of thunks.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shared log: processes of the build can write anything into it. The data is a chunk's records, each given the seal that makes it count: a
-//! size, a head, strings.
+//! The shared log: processes of the build can write anything into it. The data is a chunk's records, each given the
+//! seal that makes it count: a size, a head, strings.
 #![no_main]
 
 #[allow(dead_code)]

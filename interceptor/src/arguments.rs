@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the functions of the exec family make of names and of lists of arguments before anything is executed: where a name without a
-//! directory may be, `execl`'s arguments as an array, the shell's arguments for a script. Unaware of sessions and of how a program is started; the
-//! translator has the same needs.
+//! directory may be, `execl`'s arguments as an array, the shell's arguments for a script. Unaware of sessions and of
+//! how a program is started; the translator has the same needs.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -13,8 +13,8 @@ use crate::text::{Array, Strings, Text, value_of, with_memory};
 /// Longest name of a file.
 pub(crate) const NAME_MAX: usize = 255;
 
-/// `execl`, `execlp` and `execle`: the arguments up to a null pointer, for `execle` followed by the environment. `run` is the hook that takes
-/// them as an array.
+/// `execl`, `execlp` and `execle`: the arguments up to a null pointer, for `execle` followed by the environment. `run`
+/// is the hook that takes them as an array.
 ///
 /// # Safety
 /// The arguments are as those functions want them.

@@ -31,8 +31,8 @@ pub(crate) unsafe fn changes_mode(
     unsafe { one_int(session, next, kind::ATTRIBUTES, at, nr::FCHMODAT, args) }
 }
 
-/// `utimensat`, and `futimens` with a null path, which to the kernel means the descriptor. What the C library refuses before it asks the kernel it
-/// is left to refuse.
+/// `utimensat`, and `futimens` with a null path, which to the kernel means the descriptor. What the C library refuses
+/// before it asks the kernel it is left to refuse.
 ///
 /// # Safety
 /// The arguments are the program's.

@@ -88,8 +88,8 @@ impl<'a> Plan<'a> {
         self.pointers() * size_of::<*const c_char>() + self.preload_size() + self.session.variable_size()
     }
 
-    /// Writes the environment; the array is at the start of the memory. Nothing if it does not fit, which does not happen while the caller's
-    /// environment stays as it is.
+    /// Writes the environment; the array is at the start of the memory. Nothing if it does not fit, which does not
+    /// happen while the caller's environment stays as it is.
     ///
     /// # Safety
     /// `memory` has [`Self::size`] bytes and is aligned for pointers.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The table of hooks: one row for each function, with its prototype and what is done. The templates `hook!` and those that it uses are the only
-//! place where `errno` is set. Also the list of those functions of the same families that are left alone, with the reason.
+//! The table of hooks: one row for each function, with its prototype and what is done. The templates `hook!` and those
+//! that it uses are the only place where `errno` is set. Also the list of those functions of the same families that are
+//! left alone, with the reason.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -71,8 +72,8 @@ fn conclude<R: Failed>(result: Result<R, Errno>) -> R {
 /// `fn NAME(ARGUMENTS) -> RESULT => |session, call| WORK;` where `call()` is the C library's function with the same arguments, and
 /// `WORK` gives a `Result<RESULT, Errno>`. Without a session the call is all there is.
 ///
-/// `call fn NAME(ARGUMENTS) -> RESULT => KIND at(DIRFD, PATH) by CALL(ARGUMENTS);` for what is one system call about one path: made by ourselves
-/// and recorded as of this [`wire::log::kind`].
+/// `call fn NAME(ARGUMENTS) -> RESULT => KIND at(DIRFD, PATH) by CALL(ARGUMENTS);` for what is one system call about
+/// one path: made by ourselves and recorded as of this [`wire::log::kind`].
 ///
 /// `list fn NAME => |arguments| WORK;` for functions with a variable number of arguments: `WORK` ends in another hook.
 ///

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The library that `ggtrace` preloads into every process of a build. Its hooks stand before the C library's functions that execute a
-//! program, or do anything else with a path. They ask the tracer about execs and about placeholders, and write down in a shared log what was
-//! done.
+//! program, or do anything else with a path. They ask the tracer about execs and about placeholders, and write down in
+//! a shared log what was done.
 //!
 //! ```text
 //! hooks     one row per function ─┬▶ exec, spawn, shell      ask, then execute       ─▶ ask: one request over a socket

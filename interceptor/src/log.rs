@@ -2,13 +2,14 @@
 //! Our side of the shared log (see [`wire::log`]): finds it when there is first something to write, takes a chunk, writes records. Knows
 //! nothing of what is recorded.
 //!
-//! Any thread, signal handler or child of `vfork` may write at any time. The mapping needs no descriptor once it is there. Where it cannot be had,
-//! or not any more (another root, a process's own seccomp filter, no memory), there is no log for this process from then on: hooks then leave their
-//! calls to the C library, unmarked, and the recorder's filter sees them.
+//! Any thread, signal handler or child of `vfork` may write at any time. The mapping needs no descriptor once it is
+//! there. Where it cannot be had, or not any more (another root, a process's own seccomp filter, no memory), there is
+//! no log for this process from then on: hooks then leave their calls to the C library, unmarked, and the recorder's
+//! filter sees them.
 //!
-//! A child of `fork` goes on in its parent's chunk under its own process id. That it is another process is told by a page that the kernel wipes in
-//! it, because asking for the id each time would cost more than all the rest. A child of `vfork` is told apart only where it matters: when it changes
-//! its directory, or executes.
+//! A child of `fork` goes on in its parent's chunk under its own process id. That it is another process is told by a
+//! page that the kernel wipes in it, because asking for the id each time would cost more than all the rest. A child of
+//! `vfork` is told apart only where it matters: when it changes its directory, or executes.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -115,8 +116,8 @@ pub(crate) fn before_child() {
     }
 }
 
-/// A child is about to be made that has a copy of our memory, and goes on in our chunk: there must be room in it. What a child takes its parent
-/// does not know of; each that a shell makes would take another one.
+/// A child is about to be made that has a copy of our memory, and goes on in our chunk: there must be room in it. What
+/// a child takes its parent does not know of; each that a shell makes would take another one.
 pub(crate) fn before_fork(session: &Session) {
     Log::ready(session);
 }
@@ -145,8 +146,8 @@ impl Log {
         if matches!(state, UNKNOWN | OFF) {
             return None;
         }
-        // SAFETY: both are mapped for as long as the process lives, and were before STATE was set. What is in there are atomics and integers, for
-        // which all bytes are valid.
+        // SAFETY: both are mapped for as long as the process lives, and were before STATE was set. What is in there are
+        // atomics and integers, for which all bytes are valid.
         let (header, chunk) =
             unsafe { (&*HEADER.load(Ordering::Relaxed), &*((state & !OFF) as *const Chunk)) };
         Some(Self { header, chunk, size: (state & OFF) * UNIT as usize })
@@ -332,7 +333,8 @@ impl Log {
             second: second.len() as u16,
             reserved: 0,
         };
-        // SAFETY: the addition above gave us these bytes of the chunk, which is mapped with this size; the offset is a multiple of 8, as all sizes are.
+        // SAFETY: the addition above gave us these bytes of the chunk, which is mapped with this size; the offset is a
+        // multiple of 8, as all sizes are.
         unsafe {
             let at = core::ptr::from_ref(log.chunk).cast::<u8>().cast_mut().add(offset);
             at.cast::<Record>().write_unaligned(record);

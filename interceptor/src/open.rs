@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The functions that open a file by a descriptor. Where it is a placeholder, the caller waits until the tracer has put the real file in its
-//! place, and gets that. Any other file costs one `ioctl`. Where it is a directory, the caller waits for the placeholders in it: who reads
-//! it will ask how large they are before opening them, if at all.
+//! The functions that open a file by a descriptor. Where it is a placeholder, the caller waits until the tracer has put
+//! the real file in its place, and gets that. Any other file costs one `ioctl`. Where it is a directory, the caller
+//! waits for the placeholders in it: who reads it will ask how large they are before opening them, if at all.
 
 use core::ffi::{c_char, c_int};
 
@@ -152,8 +152,8 @@ impl Opening<'_> {
         }
     }
 
-    /// Has what is in this directory forced. Where that fails, who opens it will be told. Without a log the call was not marked, and who has
-    /// seen it has done so.
+    /// Has what is in this directory forced. Where that fails, who opens it will be told. Without a log the call was
+    /// not marked, and who has seen it has done so.
     fn fill(&self) {
         let (session, At(dirfd, path)) = (self.session, self.at);
         if !session.reads_names() && Log::ready(session).is_some_and(|log| log.has_placeholders()) {
@@ -225,9 +225,9 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
     found
 }
 
-/// The file at this path is about to be changed or renamed; `flags` are those of `fstatat`. If the build may have written it before, the recorder has a
-/// look at it first: nobody could tell later what the command that wrote it had left, nor what this one found. Where only hooks see anything, nobody
-/// wants to know.
+/// The file at this path is about to be changed or renamed; `flags` are those of `fstatat`. If the build may have
+/// written it before, the recorder has a look at it first: nobody could tell later what the command that wrote it had
+/// left, nor what this one found. Where only hooks see anything, nobody wants to know.
 pub(crate) fn keep(session: &Session, at: At, flags: c_int) {
     if session.cookie == 0 {
         return;

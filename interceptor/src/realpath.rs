@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `realpath` as glibc does it: one `readlink` for each directory on the way, all of them marked, and one record for the whole. Compilers ask for
-//! this more often than for anything else. (One `open` and a look at where its descriptor leads would be fewer calls, but takes longer.)
+//! `realpath` as glibc does it: one `readlink` for each directory on the way, all of them marked, and one record for
+//! the whole. Compilers ask for this more often than for anything else. (One `open` and a look at where its descriptor
+//! leads would be fewer calls, but takes longer.)
 //!
-//! Whatever is not plain (a result or a link too long for our buffers, too many links, errors that are told in another way by other versions) is
-//! left to the C library, from the start.
+//! Whatever is not plain (a result or a link too long for our buffers, too many links, errors that are told in another
+//! way by other versions) is left to the C library, from the start.
 
 use core::ffi::{CStr, c_char};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Calls that name a path and do nothing else that concerns us: made by ourselves, marked, and recorded. Without a log they are the C library's.
-//! Knows no particular call but `readlink`.
+//! Calls that name a path and do nothing else that concerns us: made by ourselves, marked, and recorded. Without a log
+//! they are the C library's. Knows no particular call but `readlink`.
 
 use core::ffi::{CStr, c_char, c_int};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `popen` and `system`: the C library starts the shell by itself, with the program's `environ`. It is enough that our variables are in there
-//! for as long as the call takes; the shell's own execs are then asked about.
+//! `popen` and `system`: the C library starts the shell by itself, with the program's `environ`. It is enough that our
+//! variables are in there for as long as the call takes; the shell's own execs are then asked about.
 
 use crate::environment::{Change, Plan};
 use crate::libc::environ;

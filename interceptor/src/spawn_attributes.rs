@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `posix_spawn`'s attributes, as far as a child needs them that the C library did not make. The layout is that of glibc and of musl, which have
-//! the members that are read here at the same places. Knows nothing of what the child does.
+//! `posix_spawn`'s attributes, as far as a child needs them that the C library did not make. The layout is that of
+//! glibc and of musl, which have the members that are read here at the same places. Knows nothing of what the child
+//! does.
 
 use core::ffi::{c_int, c_short, c_void};
 

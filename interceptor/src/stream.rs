@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The functions that open a stream: of a file or of a directory. Both are a descriptor that we open, given to the C library. What is more than
-//! that is the C library's from the start, looked at by name beforehand as far as placeholders go.
+//! The functions that open a stream: of a file or of a directory. Both are a descriptor that we open, given to the C
+//! library. What is more than that is the C library's from the start, looked at by name beforehand as far as
+//! placeholders go.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -165,8 +166,8 @@ fn flags(mode: &[u8]) -> Option<c_int> {
     Some(flags)
 }
 
-/// The same for modes that mean the same to every C library and to `fdopen`. (`m` maps the file, `,ccs=` converts it; glibc looks at the first
-/// letters only.)
+/// The same for modes that mean the same to every C library and to `fdopen`. (`m` maps the file, `,ccs=` converts it;
+/// glibc looks at the first letters only.)
 fn plain_flags(mode: &[u8]) -> Option<c_int> {
     let is_plain = mode.len() <= 4 && mode.iter().skip(1).all(|letter| b"+bxe".contains(letter));
     flags(mode).filter(|_| is_plain)

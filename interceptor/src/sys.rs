@@ -192,8 +192,8 @@ pub(crate) fn stays_open(fd: c_int) -> bool {
     call!(nr::FCNTL, fd, F_GETFD).is_ok_and(|flags| flags & FD_CLOEXEC == 0)
 }
 
-/// How much there is to read of what was just opened: the low bits of a file's size. It costs half of an `fstat`. Nothing for directories and most
-/// devices; of a pipe or terminal, what is waiting.
+/// How much there is to read of what was just opened: the low bits of a file's size. It costs half of an `fstat`.
+/// Nothing for directories and most devices; of a pipe or terminal, what is waiting.
 pub(crate) fn rest_of(fd: c_int) -> Option<u32> {
     const FIONREAD: c_int = 0x541b;
     let mut rest = 0u32;
@@ -306,8 +306,8 @@ fn pending_signals() -> u64 {
     }
 }
 
-/// A signal that users and build drivers end processes by, and that has come while it was blocked: it would end this one, where signals have no handlers, if
-/// `mask` were the mask.
+/// A signal that users and build drivers end processes by, and that has come while it was blocked: it would end this
+/// one, where signals have no handlers, if `mask` were the mask.
 pub(crate) fn pending_end(mask: u64) -> Option<c_int> {
     const SIGHUP: c_int = 1;
     const SIGINT: c_int = 2;
@@ -361,7 +361,8 @@ pub(crate) unsafe fn unmap(address: *mut u8, size: usize) {
     let _ = call!(nr::MUNMAP, address, size);
 }
 
-/// `execveat`: returns only when it fails. The arguments are looked at by the kernel only. Where it is not marked, the filter has it looked at.
+/// `execveat`: returns only when it fails. The arguments are looked at by the kernel only. Where it is not marked, the
+/// filter has it looked at.
 pub(crate) fn execveat(
     dirfd: c_int,
     path: *const c_char,
@@ -410,8 +411,9 @@ pub(crate) fn change_signal_mask(mask: u64) -> Result<u64, Errno> {
     Ok(old)
 }
 
-/// A child that shares our memory and runs `body(context)` on a stack of its own, while we go on: its process id. It has the default signal handlers
-/// and no descriptor in common with us. The kernel clears `busy` once the child uses our memory no more.
+/// A child that shares our memory and runs `body(context)` on a stack of its own, while we go on: its process id. It
+/// has the default signal handlers and no descriptor in common with us. The kernel clears `busy` once the child uses
+/// our memory no more.
 ///
 /// # Safety
 /// The stack has `size` bytes, which nobody else uses until then; nor may anything change that `body` uses. `body` makes no use of what is

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A child that waits for the tracer's answer in its parent's place, so that the parent goes on: it prints and exits, or executes the program
-//! after all. It is a process of its own in its parent's memory, as the C library's `posix_spawn` makes one, but the parent does not stop for
-//! it, and until there is something to execute it costs no more than a thread.
+//! A child that waits for the tracer's answer in its parent's place, so that the parent goes on: it prints and exits,
+//! or executes the program after all. It is a process of its own in its parent's memory, as the C library's
+//! `posix_spawn` makes one, but the parent does not stop for it, and until there is something to execute it costs no
+//! more than a thread.
 //!
 //! It runs on a stack of its own with copies of all that it needs, which the kernel tells us it has left: it clears a word when the child
 //! executes a program or ends. The child makes system calls and writes to its own memory, nothing else. Knows nothing of what is asked.

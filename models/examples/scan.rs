@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Each line of FILE is a directory and a compile command with its arguments, separated by tabs. For all commands
-//! it scans cold, scans again warm, once more as if nothing could have changed, asks the compiler, and prints each header that the scanner misses.
-//! With `--times` no compiler is asked what a command reads. In addition it preprocesses each command itself, although that is only needed where
-//! macros put the names of headers together, and prints what it then finds more or less than the compiler.
+//! it scans cold, scans again warm, once more as if nothing could have changed, asks the compiler, and prints each
+//! header that the scanner misses. With `--times` no compiler is asked what a command reads. In addition it
+//! preprocesses each command itself, although that is only needed where macros put the names of headers together, and
+//! prints what it then finds more or less than the compiler.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

@@ -215,8 +215,8 @@ pub fn executable(content: &[u8]) -> Executable {
     }
 }
 
-/// Does a program with this content need a library that ends it where another one was loaded before? The runtime of AddressSanitizer does so, which is
-/// told by the names by which it tells itself.
+/// Does a program with this content need a library that ends it where another one was loaded before? The runtime of
+/// AddressSanitizer does so, which is told by the names by which it tells itself.
 #[must_use]
 pub fn wants_to_be_first(facts: &ElfFacts) -> bool {
     let is_one = |name: &OsString| {

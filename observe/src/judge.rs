@@ -63,7 +63,8 @@ pub trait Judge: Send + Sync {
         false
     }
 
-    /// Does it matter that this process reads its standard input (`input`), or what it writes to its standard output or error? Must be quick.
+    /// Does it matter that this process reads its standard input (`input`), or what it writes to its standard output or
+    /// error? Must be quick.
     fn minds_streams(&self, pid: Pid, input: bool) -> bool {
         let _ = (pid, input);
         true

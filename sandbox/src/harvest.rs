@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Takes what a command left in a tree that it wrote to out of the tree, into a layer such as an overlay has: what is new, and inputs that are no
-//! longer what they were. The tree is what it was then, or knows what it lacks. Knows nothing of how the command ran.
+//! Takes what a command left in a tree that it wrote to out of the tree, into a layer such as an overlay has: what is
+//! new, and inputs that are no longer what they were. The tree is what it was then, or knows what it lacks. Knows
+//! nothing of how the command ran.
 
 use std::ffi::OsStr;
 use std::io;

@@ -20,8 +20,8 @@
 //! costs 20 µs there and 1 ms on ext4; [`Layer::Disk`] is for commands that write more than fits into memory.
 
 //!
-//! Where the kernel refuses all that, [`Translated`] runs commands in the tree itself, with a preload library that makes them take it for their root
-//! directory.
+//! Where the kernel refuses all that, [`Translated`] runs commands in the tree itself, with a preload library that
+//! makes them take it for their root directory.
 
 mod child;
 mod chroot;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps a command that runs without namespaces from the network: a seccomp filter lets it make no sockets but local ones, so that it reaches neither other
-//! machines nor what listens on this one (a cloud's metadata, the interface from which a function gets its events). Local sockets it has, because
-//! programs talk to their own children by them; that these have names of the command's own is the translation's business, not a filter's, which cannot
-//! read an address.
+//! Keeps a command that runs without namespaces from the network: a seccomp filter lets it make no sockets but local
+//! ones, so that it reaches neither other machines nor what listens on this one (a cloud's metadata, the interface from
+//! which a function gets its events). Local sockets it has, because programs talk to their own children by them; that
+//! these have names of the command's own is the translation's business, not a filter's, which cannot read an address.
 
 use std::io;
 

@@ -9,8 +9,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::sys;
 
-/// While another worker replaces a file by its like, which it has made at the same time, its name leads for a moment to one that has no name any more, and
-/// to which the kernel makes no link (`ENOENT`). The next time it leads to the new one.
+/// While another worker replaces a file by its like, which it has made at the same time, its name leads for a moment to
+/// one that has no name any more, and to which the kernel makes no link (`ENOENT`). The next time it leads to the new
+/// one.
 const TRIES: u32 = 16;
 
 /// Makes the regular file `source` appear at `path` below `root`.

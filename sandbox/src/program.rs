@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The processes of a command that runs without namespaces: its start, its end, and the end of what it leaves behind. Knows nothing of trees and
-//! translation.
+//! The processes of a command that runs without namespaces: its start, its end, and the end of what it leaves behind.
+//! Knows nothing of trees and translation.
 
 use std::ffi::CString;
 use std::fs::{self, File};

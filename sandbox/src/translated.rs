@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs commands where the kernel gives no namespaces: to an ordinary user in a container, say. A command runs in the tree itself; the
-//! library `libggtranslator.so`, loaded into each of its processes, puts the paths that it uses below the tree, and cuts them off from those that it
-//! is told. What the command writes is taken out of the tree at its end.
+//! library `libggtranslator.so`, loaded into each of its processes, puts the paths that it uses below the tree, and
+//! cuts them off from those that it is told. What the command writes is taken out of the tree at its end.
 //!
 //! This keeps a command from finding what is not among its inputs, by whatever way it finds files. It does not keep one that wants to from
 //! looking: who makes system calls by hand reaches what this user reaches. What the library cannot be loaded into is refused.
@@ -53,8 +53,8 @@ const LIBRARIES: [&str; 6] =
 const DEEPEST: usize = 5;
 
 impl Translated {
-    /// Makes an empty tree in a new directory below `scratch`. `library` is the file [`translation::LIBRARY`]. From now on nobody but root can look
-    /// into this process, and processes that lose their parent become its children.
+    /// Makes an empty tree in a new directory below `scratch`. `library` is the file [`translation::LIBRARY`]. From now
+    /// on nobody but root can look into this process, and processes that lose their parent become its children.
     ///
     /// # Errors
     /// The directory cannot be made, or the library is not there.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What runs in place of a deferred command where the caller needs a real child: writes its second argument, if there is one, to standard
-//! output, and exits with the code that its first argument says, in decimal, or with 0. No C library, no memory of its own: the kernel has little to load. Knows nothing of the build.
+//! output, and exits with the code that its first argument says, in decimal, or with 0. No C library, no memory of its
+//! own: the kernel has little to load. Knows nothing of the build.
 #![cfg_attr(not(test), no_std)]
 #![no_main]
 // Or a loop over a string becomes a call of `strlen`, which nobody has.

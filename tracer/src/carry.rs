@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `mv -f` and `rm -f` do, done by the recorder in their place. Makefiles of Automake have one of them for each file that is compiled; to start
-//! the program, and before it a shell, and to write down all that these look at, takes a hundred times as long as what they do.
+//! What `mv -f` and `rm -f` do, done by the recorder in their place. Makefiles of Automake have one of them for each
+//! file that is compiled; to start the program, and before it a shell, and to write down all that these look at, takes
+//! a hundred times as long as what they do.
 //!
-//! Knows these two, in the forms in which they cannot ask or print. Where one of them does not work after all, nothing has been done that it
-//! would not do again: it is started, and says itself what is wrong.
+//! Knows these two, in the forms in which they cannot ask or print. Where one of them does not work after all, nothing
+//! has been done that it would not do again: it is started, and says itself what is wrong.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};

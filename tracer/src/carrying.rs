@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Programs that move files rather than look into them: may placeholders stay what they are where this one goes about them? Knows what programs do by
-//! their names and arguments; what they are was found out before.
+//! Programs that move files rather than look into them: may placeholders stay what they are where this one goes about
+//! them? Knows what programs do by their names and arguments; what they are was found out before.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -44,8 +44,8 @@ fn moves(facts: &Facts, invocation: &Invocation) -> bool {
     }
 }
 
-/// Does a program that mostly moves files look into them this time? `install -C` leaves alone what is the same already, `test -s` asks for a
-/// size, and what is copied onto a pipe or a device is read there.
+/// Does a program that mostly moves files look into them this time? `install -C` leaves alone what is the same already,
+/// `test -s` asks for a size, and what is copied onto a pipe or a device is read there.
 fn looks_into(facts: &Facts, invocation: &Invocation) -> bool {
     let arguments = invocation.argv.get(1..).unwrap_or_default();
     let called = facts.real.file_name().and_then(OsStr::to_str).unwrap_or_default();

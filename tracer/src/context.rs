@@ -67,8 +67,8 @@ pub struct Running {
     pub names: bool,
     /// Id of the program that started it.
     pub above: u32,
-    /// Was something deferred that it started, or what it started? Then it drives a build, whatever it is, and looks at files to see how old they
-    /// are.
+    /// Was something deferred that it started, or what it started? Then it drives a build, whatever it is, and looks at
+    /// files to see how old they are.
     pub starts_deferred: bool,
     /// Id of the command that it belongs to: what it does is on that command's record.
     pub group: u32,

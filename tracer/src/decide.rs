@@ -72,8 +72,8 @@ pub fn open(recorder: &Recorder, open: &Open) -> Answer {
         return Answer::GO;
     }
     if command.role == Role::Make {
-        // Make reads one dependency file after the other, each of which it would wait for. If one of them cannot be had, that is said when it is
-        // its turn.
+        // Make reads one dependency file after the other, each of which it would wait for. If one of them cannot be
+        // had, that is said when it is its turn.
         let _ = recorder.force(&recorder.early.beside(path, recorder.outputs()));
     }
     let mut found = recorder.placeholders([path].into_iter());
@@ -99,7 +99,8 @@ fn unforced(what: &str, why: &str) -> Answer {
     Answer::Fail { errno: libc::EIO, why: format!("{what} cannot be forced: {why}") }
 }
 
-/// Tells who asked that the answer takes a moment; told again, that it is decided that the command runs, and that what it needs is not there yet.
+/// Tells who asked that the answer takes a moment; told again, that it is decided that the command runs, and that what
+/// it needs is not there yet.
 pub type Pending<'a> = &'a dyn Fn();
 
 /// Where nobody can be told.

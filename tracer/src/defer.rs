@@ -209,8 +209,9 @@ pub fn is_free(path: &Path, mode: Option<u32>) -> Result<(), String> {
     }
 }
 
-/// Can a file be at this path in a sandbox? A sandbox has a `/dev` and a `/proc` of its own (and `/proc/self` of the recorder is not that of
-/// the command); and there, the path stands below a folder in the store, and must still be one that the kernel takes.
+/// Can a file be at this path in a sandbox? A sandbox has a `/dev` and a `/proc` of its own (and `/proc/self` of the
+/// recorder is not that of the command); and there, the path stands below a folder in the store, and must still be one
+/// that the kernel takes.
 ///
 /// # Errors
 /// It cannot.
@@ -312,8 +313,8 @@ fn environment(
     env
 }
 
-/// A directory that is not there is passed over. What is wrong otherwise, links in a circle or a lack of rights, is as if it were not there in a
-/// place where there are only inputs, but is to be complained of: it runs here.
+/// A directory that is not there is passed over. What is wrong otherwise, links in a circle or a lack of rights, is as
+/// if it were not there in a place where there are only inputs, but is to be complained of: it runs here.
 fn can_be_searched(recorder: &Recorder, directory: &Path) -> Result<(), Decline> {
     use std::io::ErrorKind;
     match recorder.way(directory).led() {

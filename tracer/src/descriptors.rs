@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the descriptors of a process lead, in the words of `/proc`, which takes 5 µs for each: what was seen of a file before holds for as long as the
-//! file stands there. Knows nothing of commands.
+//! Where the descriptors of a process lead, in the words of `/proc`, which takes 5 µs for each: what was seen of a file
+//! before holds for as long as the file stands there. Knows nothing of commands.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;

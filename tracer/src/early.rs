@@ -38,7 +38,8 @@ impl Early {
         paths.iter().filter(has).cloned().collect()
     }
 
-    /// If there is a dependency file at this path: those of `outputs` that lie in the same directory, it among them. None that was asked for before.
+    /// If there is a dependency file at this path: those of `outputs` that lie in the same directory, it among them.
+    /// None that was asked for before.
     pub fn beside(&self, path: &Path, outputs: Vec<PathBuf>) -> Vec<PathBuf> {
         if self.among(&[path.to_path_buf()]).is_empty() {
             return Vec::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel reads to execute a program, from the program over interpreters to the loader: looked at once for each, as long as all of these
-//! are where they were. Rests on [`Way`]s for that; knows neither processes nor commands.
+//! What the kernel reads to execute a program, from the program over interpreters to the loader: looked at once for
+//! each, as long as all of these are where they were. Rests on [`Way`]s for that; knows neither processes nor commands.
 
 use std::ffi::OsString;
 use std::path::Path;

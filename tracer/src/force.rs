@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Forcing on demand, while recording: one engine that is started when the build first wants to look at a placeholder, and then answers to the
-//! end. It is told what else is pending, which it does aside. Where one follows the build anyway (`--force`) this one is started only if
-//! that one is killed. The recorder itself knows nothing of engines.
+//! Forcing on demand, while recording: one engine that is started when the build first wants to look at a placeholder,
+//! and then answers to the end. It is told what else is pending, which it does aside. Where one follows the build
+//! anyway (`--force`) this one is started only if that one is killed. The recorder itself knows nothing of engines.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};

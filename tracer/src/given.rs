@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The descriptors that this process was started with, which are the build's: the standard streams, of which some may be closed, and what there is
-//! beside them. Knows nothing of what comes through them.
+//! The descriptors that this process was started with, which are the build's: the standard streams, of which some may
+//! be closed, and what there is beside them. Knows nothing of what comes through them.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -9,8 +9,9 @@
 //!   other files makes the forced run fail.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
-//! What it writes may be there from the last time, and it may be one that acts on that: `cat x >>y`, `test -f y || …`. So one memory is kept of
-//! how it did where there was none of what it could tell of, and one of how it did where there was some, as after an edit.
+//! What it writes may be there from the last time, and it may be one that acts on that: `cat x >>y`, `test -f y || …`.
+//! So one memory is kept of how it did where there was none of what it could tell of, and one of how it did where there
+//! was some, as after an edit.
 //!
 //! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one
 //! that can be: it has no obstacles.
@@ -117,8 +118,9 @@ impl Learned {
     }
 }
 
-/// Which of the standard streams, and of what the build was given beside them, are `/dev/null`, and which are closed. What is read and written there
-/// is not noticed, so what a command did so counts only where it is so again: elsewhere it may have something to print.
+/// Which of the standard streams, and of what the build was given beside them, are `/dev/null`, and which are closed.
+/// What is read and written there is not noticed, so what a command did so counts only where it is so again: elsewhere
+/// it may have something to print.
 fn silent(exec: &Exec, given: &[Descriptor]) -> String {
     let letter = |fd: &FdIdentity| match fd.mode & libc::S_IFMT {
         0 => 'c',
@@ -187,8 +189,9 @@ fn may_follow(thunk: &Thunk, changed: &Thunk, argv: &[OsString]) -> Result<(), S
     }
 }
 
-/// A thunk does not say whether there was something at its outputs' places, and where it is forced there is nothing. So who can tell runs, but for where
-/// there was nothing before, is nothing now, and no run on something has given this thunk a reduction.
+/// A thunk does not say whether there was something at its outputs' places, and where it is forced there is nothing. So
+/// who can tell runs, but for where there was nothing before, is nothing now, and no run on something has given this
+/// thunk a reduction.
 fn acts_on_inputs_alone(recorder: &Recorder, observed: &Observed, changed: &Thunk) -> Result<(), String> {
     let with = |uses| observed.touches.iter().find(|touch| touch.uses.has(uses));
     let is_known = || recorder.store.reduction(&changed.name()).is_some();

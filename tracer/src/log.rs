@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shared log, seen from the recorder: makes the file, finds the chunks of a command, has their records turned into events, and gives the
-//! memory back. Knows the layout ([`wire::log`]), and nothing of decisions or thunks.
+//! The shared log, seen from the recorder: makes the file, finds the chunks of a command, has their records turned into
+//! events, and gives the memory back. Knows the layout ([`wire::log`]), and nothing of decisions or thunks.
 //!
-//! Any process of the build can write anything into the file. So it is read by copying, never mapped, but for the header's counters; and what
-//! is no record is passed over. It lives in memory without a name (processes open it through our descriptor), cannot be cut short, and is gone
-//! with us.
+//! Any process of the build can write anything into the file. So it is read by copying, never mapped, but for the
+//! header's counters; and what is no record is passed over. It lives in memory without a name (processes open it
+//! through our descriptor), cannot be cut short, and is gone with us.
 
 #[path = "log/decode.rs"]
 mod decode;
@@ -193,7 +193,8 @@ impl Log {
         Ok(state.chunks.iter().map(|chunk| chunk.owner).collect())
     }
 
-    /// What these have recorded, who should have ended, in order; looked up where `ways` does not know. Their chunks are given back: what one that goes on does later is in new ones.
+    /// What these have recorded, who should have ended, in order; looked up where `ways` does not know. Their chunks
+    /// are given back: what one that goes on does later is in new ones.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -38,8 +38,8 @@ pub struct Needed {
 }
 
 /// The placeholders that a command which runs will look at where no hook can wait for them, and those that it most likely
-/// opens: forced together, in parallel. If it is given a dependency file, it is not likely to open the object that it is of, though it may be given
-/// that as well.
+/// opens: forced together, in parallel. If it is given a dependency file, it is not likely to open the object that it
+/// is of, though it may be given that as well.
 pub fn needed(
     recorder: &Recorder,
     facts: &Facts,

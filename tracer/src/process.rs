@@ -15,8 +15,8 @@ use nix::unistd::{getegid, geteuid};
 use observe::Pid;
 use wire::FdIdentity;
 
-/// Do paths lead this process where they lead us? Not in another root, nor with other mounts; nor, for all that can be told, where it cannot
-/// be looked at.
+/// Do paths lead this process where they lead us? Not in another root, nor with other mounts; nor, for all that can be
+/// told, where it cannot be looked at.
 pub fn shares_files(pid: u32) -> bool {
     // The recorder stays where it is.
     static OURS: OnceLock<Option<(PathBuf, u64, u64)>> = OnceLock::new();

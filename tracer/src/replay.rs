@@ -224,7 +224,8 @@ impl<'a> Replay<'a> {
         self.put(path, output, mode)
     }
 
-    /// The mode of an output that is put here: what a command up to this point of the build has given it, or the one that it has where it was made.
+    /// The mode of an output that is put here: what a command up to this point of the build has given it, or the one
+    /// that it has where it was made.
     fn mode_at(&self, path: &Path, output: &OutputRef) -> u32 {
         let there = || [Some(path), output.output.as_deref()].into_iter().flatten();
         let has = || there().find_map(|path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file));
@@ -373,8 +374,8 @@ impl<'a> Replay<'a> {
             let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
             return self.driver(command, &self.stale_among(observed, &uses));
         }
-        // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it what to pass on, and how it ends
-        // may end the build.
+        // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it
+        // what to pass on, and how it ends may end the build.
         let carried = self.carried(observed);
         let uses = [Uses::READ, Uses::EXECUTED, Uses::LINKED, Uses::INPUT | Uses::WRITTEN];
         let mut stale = self.stale_among(observed, &uses);

@@ -412,8 +412,8 @@ const INTERRUPTS: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
 /// The last of these that came while the build was being started.
 static CAME: AtomicI32 = AtomicI32::new(0);
 
-/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it. One that comes while the build's
-/// process is being made finds that process as soon as it can end by it.
+/// Ctrl-C is the build's: it ends, and what was recorded so far is kept. A build in the background ignores it. One that
+/// comes while the build's process is being made finds that process as soon as it can end by it.
 fn leave_interrupts_to_the_build(command: &mut Command) {
     extern "C" fn keep(signal: libc::c_int) {
         CAME.store(signal, Ordering::Relaxed);

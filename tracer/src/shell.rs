@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one command that a build driver has a shell start, as the shell would execute it: where it is found in `PATH`, in which directory,
-//! with which variables. Where it is deferred nothing is left for the shell to do but to print and to rename what it gives, and it need not be started. Starting one, and
-//! what it tells of itself, would take longer than all else. Does not know what becomes of the command.
+//! with which variables. Where it is deferred nothing is left for the shell to do but to print and to rename what it
+//! gives, and it need not be started. Starting one, and what it tells of itself, would take longer than all else. Does
+//! not know what becomes of the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;

@@ -15,8 +15,8 @@ extern "C" fn forward(signal: libc::c_int) {
     for (target, signal) in [(&BUILD, signal), (&ENGINE, libc::SIGINT)] {
         let target = target.load(Ordering::SeqCst);
         if target != 0 {
-            // SAFETY: kill is async-signal-safe; the build is not reaped before the recorder's last steps, an engine not while its number is
-            // here.
+            // SAFETY: kill is async-signal-safe; the build is not reaped before the recorder's last steps, an engine
+            // not while its number is here.
             unsafe { libc::kill(target, signal) };
         }
     }

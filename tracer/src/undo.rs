@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Taking back what was put in place for a command whose process is ended by a signal at the moment at which it is told that the command is done: a build
-//! driver that is interrupted removes what its commands were making, and then asks nobody whether more has come since. A compiler removes its output
-//! itself; so it is done here. Knows only the last commands: a process asks at once.
+//! Taking back what was put in place for a command whose process is ended by a signal at the moment at which it is told
+//! that the command is done: a build driver that is interrupted removes what its commands were making, and then asks
+//! nobody whether more has come since. A compiler removes its output itself; so it is done here. Knows only the last
+//! commands: a process asks at once.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A command that cannot be given a root directory of its own is given one in name: every path that it uses is put below a directory (the
-//! *root*) that holds its inputs, and every path that it is told is cut off there. What both sides of this must agree on is here: which path
-//! becomes which, how a program is started by its own loader, and what the preload library is told in the environment.
+//! *root*) that holds its inputs, and every path that it is told is cut off there. What both sides of this must agree
+//! on is here: which path becomes which, how a program is started by its own loader, and what the preload library is
+//! told in the environment.
 //!
 //! ```text
 //! sandbox (worker) ── starts the first program ─┐

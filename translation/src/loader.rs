@@ -24,8 +24,8 @@ pub fn is_musl(loader: &[u8]) -> bool {
 /// Writes what is told to the loader as `--library-path`, which comes before what the program itself says, and in place of
 /// `LD_LIBRARY_PATH`. So it is: what the environment says, what the program says, and the loader's own directories.
 ///
-/// `environment`: the value of `LD_LIBRARY_PATH`; `program`: its path inside, without links; `search`: its own search path; `directories`: the
-/// rest, paths outside.
+/// `environment`: the value of `LD_LIBRARY_PATH`; `program`: its path inside, without links; `search`: its own search
+/// path; `directories`: the rest, paths outside.
 pub fn search_path(
     root: &[u8],
     environment: &[u8],

@@ -62,8 +62,9 @@ impl Failed for Number {
 
 /// `fn NAME(ARGUMENTS) -> RESULT;` its [`Path`]s are put below the root.
 ///
-/// `fn NAME(ARGUMENTS) -> RESULT => |root, call| WORK;` as well, if `WORK` does it: `call()` is the C library's function with the arguments as
-/// they are; `WORK` gives a `Result<RESULT, Errno>`. Without a root the call is all there is.
+/// `fn NAME(ARGUMENTS) -> RESULT => |root, call| WORK;` as well, if `WORK` does it: `call()` is the C library's
+/// function with the arguments as they are; `WORK` gives a `Result<RESULT, Errno>`. Without a root the call is all
+/// there is.
 ///
 /// `list fn NAME => |arguments| WORK;` for functions with a variable number of arguments: `WORK` ends in another hook.
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Symbolic links that the command makes: an absolute target gets the root before it, so that the kernel follows it to where it means to lead.
-//! [`crate::told::target`] cuts it off again.
+//! Symbolic links that the command makes: an absolute target gets the root before it, so that the kernel follows it to
+//! where it means to lead. [`crate::told::target`] cuts it off again.
 
 use core::ffi::{c_char, c_int};
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The names of local sockets. A path is below the root like any other. Abstract names, which all processes of a machine share, are put behind a
-//! mark of this root: so a command meets the sockets that it makes itself, under whatever name it gave them, and nobody else's. Some programs ask for a
-//! socket's name and connect to that, so what is marked already stays.
+//! The names of local sockets. A path is below the root like any other. Abstract names, which all processes of a
+//! machine share, are put behind a mark of this root: so a command meets the sockets that it makes itself, under
+//! whatever name it gave them, and nobody else's. Some programs ask for a socket's name and connect to that, so what is
+//! marked already stays.
 
 use core::ffi::{c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -161,7 +162,8 @@ fn other(root: &Root, address: &[u8]) -> Result<Other, Errno> {
     }
 }
 
-/// The abstract name behind the mark. Programs that give the length of the whole structure have zeros in their names, for which there may be no room.
+/// The abstract name behind the mark. Programs that give the length of the whole structure have zeros in their names,
+/// for which there may be no room.
 fn marked(root: &Root, name: &[u8]) -> Result<Other, Errno> {
     let mut other = SocketAddress { family: 1, path: [0; 108] };
     let (head, room) = other.path.split_at_mut(1 + MARK);

@@ -167,8 +167,8 @@ fn follow(path: &[u8], buffer: &mut [u8]) -> Result<usize, c_int> {
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: unsafe extern "C" fn(c_int, Array, Array) = at_load;
 
-/// The loader calls this before all other constructors. Only glibc passes arguments, at a time when its `environ` may not be set yet; musl has set
-/// that, and passes none.
+/// The loader calls this before all other constructors. Only glibc passes arguments, at a time when its `environ` may
+/// not be set yet; musl has set that, and passes none.
 unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
     // SAFETY: see above: either is the environment that the process was started with.
     let array = if libc::is_glibc() { envp } else { unsafe { environ.cast_const() } };

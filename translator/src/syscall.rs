@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `syscall`, by which libraries make calls that older C libraries lack a function for (`statx`, `openat2`, …). Those that name a path are made
-//! here, with the path below the root; all others are the C library's business, which sees its true caller.
+//! `syscall`, by which libraries make calls that older C libraries lack a function for (`statx`, `openat2`, …). Those
+//! that name a path are made here, with the path below the root; all others are the C library's business, which sees
+//! its true caller.
 
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};

@@ -114,7 +114,8 @@ pub mod request_flags {
     pub const WRITE: u32 = 8;
     /// `EXEC`: the process will make the call marked, so that the kernel does not ask about it.
     pub const MARKED: u32 = 16;
-    /// `EXEC`: the payload begins with the other descriptors that the program will have, below [`super::MAX_DESCRIPTOR`]. Not told where they are many.
+    /// `EXEC`: the payload begins with the other descriptors that the program will have, below
+    /// [`super::MAX_DESCRIPTOR`]. Not told where they are many.
     pub const OTHERS: u32 = 32;
     /// `EXEC`, with `SPAWN`: the caller can have a child wait for the answer.
     pub const WAITS: u32 = 64;
@@ -126,16 +127,17 @@ pub mod request_flags {
 pub mod reply_kind {
     /// Go on: execute the program as it was asked; open the file.
     pub const RUN: u32 = 1;
-    /// Do not execute; for the tracer it was this command: write the payload, which has no NUL and no more than [`super::PRINT_MAX`] bytes, to the program's standard output
-    /// and exit with `value`.
+    /// Do not execute; for the tracer it was this command: write the payload, which has no NUL and no more than
+    /// [`super::PRINT_MAX`] bytes, to the program's standard output and exit with `value`.
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload, of which [`super::PRINT_MAX`] bytes are read, to standard error.
     pub const FAIL: u32 = 3;
     /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
     pub const ORPHANED: u32 = 4;
     /// That takes a moment: a child is to wait for what comes after this on the same connection. Said only to who asks with
-    /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute. Said again, the command runs, once what it needs is there: from
-    /// then on the child may be ended. Before, it must not: its parent would know nothing of what is put in place for it.
+    /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute. Said again, the command
+    /// runs, once what it needs is there: from then on the child may be ended. Before, it must not: its parent would
+    /// know nothing of what is put in place for it.
     pub const PENDING: u32 = 5;
 }
 

@@ -15,11 +15,12 @@
 //! ```
 //!
 //! Taking units is one atomic addition in the header, taking room for a record one in the chunk: threads, children of `vfork` and signal
-//! handlers may write at once. A record counts when its `seal` is written, which depends on where it stands: what a process left behind that
-//! was killed in the midst of it is passed over, and so is whatever else is no record. All integers are in the machine's byte order.
+//! handlers may write at once. A record counts when its `seal` is written, which depends on where it stands: what a
+//! process left behind that was killed in the midst of it is passed over, and so is whatever else is no record. All
+//! integers are in the machine's byte order.
 //!
-//! Paths are as the process named them: absolute, or relative to the process's working directory, which it tells with [`kind::START`] before
-//! the first such path and with [`kind::CHDIR`] and [`kind::FCHDIR`] when it changes.
+//! Paths are as the process named them: absolute, or relative to the process's working directory, which it tells with
+//! [`kind::START`] before the first such path and with [`kind::CHDIR`] and [`kind::FCHDIR`] when it changes.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -58,9 +59,9 @@ pub struct Header {
     pub changed: Changed,
 }
 
-/// The names that were changed: last components of paths at which something was made, opened for writing, renamed, linked, removed, or got other
-/// attributes. Told before whoever did it goes on, so that what happened before a request is known when the request comes. A name is never
-/// forgotten; some others are taken for changed.
+/// The names that were changed: last components of paths at which something was made, opened for writing, renamed,
+/// linked, removed, or got other attributes. Told before whoever did it goes on, so that what happened before a request
+/// is known when the request comes. A name is never forgotten; some others are taken for changed.
 #[repr(C)]
 pub struct Changed {
     /// Not zero: something was changed of which no name is known.
@@ -216,8 +217,8 @@ pub mod kind {
     pub const REMOVE: u16 = 10;
     /// Mode, owner, times or extended attributes were changed.
     pub const ATTRIBUTES: u16 = 11;
-    /// Path is about to be executed; value: the id of its command. If that fails, the next record of this process is another one of this kind,
-    /// with the errno.
+    /// Path is about to be executed; value: the id of its command. If that fails, the next record of this process is
+    /// another one of this kind, with the errno.
     pub const EXEC: u16 = 12;
     /// The working directory was changed to path; other is what it is now.
     pub const CHDIR: u16 = 13;

@@ -260,8 +260,8 @@ impl Backend for Lambda {
     }
 }
 
-/// A call under way. Lambda has no way to stop one: who waits for it no more (another copy was faster, somebody pressed Ctrl-C) pays for it all the
-/// same, and more than for the time until then.
+/// A call under way. Lambda has no way to stop one: who waits for it no more (another copy was faster, somebody pressed
+/// Ctrl-C) pays for it all the same, and more than for the time until then.
 struct Call<'a> {
     lambda: &'a Lambda,
     started: Instant,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whose program is at the other end of a connection that does not leave this machine: every user may connect to the loopback interface, and listen
-//! there. The kernel's tables of connections tell. Knows nothing of what is said.
+//! Whose program is at the other end of a connection that does not leave this machine: every user may connect to the
+//! loopback interface, and listen there. The kernel's tables of connections tell. Knows nothing of what is said.
 
 use std::net::SocketAddr;
 

@@ -361,8 +361,8 @@ impl Host {
         unstored.map_or(Ok(()), Err)
     }
 
-    /// A job came to nothing: if an object that it needs is damaged, by a fault of the disk, say, that goes, so that it can be brought again. Tells
-    /// whether there was one.
+    /// A job came to nothing: if an object that it needs is damaged, by a fault of the disk, say, that goes, so that it
+    /// can be brought again. Tells whether there was one.
     async fn mend(&self, name: &ObjectName) -> bool {
         let needed = needs::all(&self.store, name).unwrap_or_default();
         let damaged: Vec<ObjectName> = needed

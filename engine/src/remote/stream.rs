@@ -61,8 +61,8 @@ impl Security {
         }
     }
 
-    /// Nor does anything come from other users of this machine. Asked by the one who is called alone: his own end has no owner that a table would
-    /// tell before he has taken it.
+    /// Nor does anything come from other users of this machine. Asked by the one who is called alone: his own end has
+    /// no owner that a table would tell before he has taken it.
     fn allows_caller(&self, stream: &TcpStream) -> Result<()> {
         let (here, peer) = (stream.local_addr()?, stream.peer_addr()?);
         self.allows(peer.ip())?;

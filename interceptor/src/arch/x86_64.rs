@@ -126,8 +126,9 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
-/// Makes a child that ends at once, by `signal` if that is one, otherwise with `code`: it shares our memory while we are stopped (`CLONE_VM | CLONE_VFORK`), and
-/// never touches it. Returns the child's process id as the kernel gives it. Signals must be blocked.
+/// Makes a child that ends at once, by `signal` if that is one, otherwise with `code`: it shares our memory while we
+/// are stopped (`CLONE_VM | CLONE_VFORK`), and never touches it. Returns the child's process id as the kernel gives it.
+/// Signals must be blocked.
 pub(crate) fn child_that_ends(code: i32, signal: i32) -> isize {
     const CLONE_VM: usize = 0x100;
     const CLONE_VFORK: usize = 0x4000;

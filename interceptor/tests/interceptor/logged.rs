@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the hooks write into the log, read as the recorder reads it: compared with what ptrace sees of the same program without the library. And
-//! that programs cannot tell: each call gives what it gives without the library.
+//! What the hooks write into the log, read as the recorder reads it: compared with what ptrace sees of the same program
+//! without the library. And that programs cannot tell: each call gives what it gives without the library.
 
 use std::fs;
 use std::io::Read as _;

@@ -182,7 +182,8 @@ impl Supervise {
         let mut last = None;
         while let Some(call) = self.listener.receive(&self.stop, seat.call()) {
             self.taken.fetch_add(1, Ordering::Relaxed);
-            // Calls of one process come one after the other, while its libraries are loaded, say. Its id is another's only some 30,000 processes later.
+            // Calls of one process come one after the other, while its libraries are loaded, say. Its id is another's
+            // only some 30,000 processes later.
             let process = if last == Some(call.tid) { call.tid } else { tracee::process_of(call.tid) };
             last = (process == call.tid).then_some(process);
             self.handle(&call, process, seat.call(), &mut buffer);

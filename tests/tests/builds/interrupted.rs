@@ -87,8 +87,8 @@ fn killed_at_any_moment(
     }
 }
 
-/// Make removes what a command that is interrupted was making. What was deferred at that moment must not come to be there afterwards: its recipe has
-/// another line.
+/// Make removes what a command that is interrupted was making. What was deferred at that moment must not come to be
+/// there afterwards: its recipe has another line.
 #[test]
 fn an_interrupted_make_leaves_no_target_of_which_it_does_not_know() {
     let sources: Vec<(String, String)> =

@@ -52,8 +52,8 @@ fn every_command_is_seen_as_strace_sees_it_under_ptrace() {
     agrees_with_strace("/bin/sh", "ptrace");
 }
 
-/// A whole project: copied from `GROUND_TRUTH_TREE`, built by the shell script in `GROUND_TRUTH_BUILD`. Run by `scripts/ground-truth`, which
-/// sets both.
+/// A whole project: copied from `GROUND_TRUTH_TREE`, built by the shell script in `GROUND_TRUTH_BUILD`. Run by
+/// `scripts/ground-truth`, which sets both.
 #[test]
 #[ignore = "builds a real project twice: see scripts/ground-truth"]
 fn a_project_is_seen_as_strace_sees_it() {

@@ -192,7 +192,8 @@ printf 'int odd;\n' >"$(printf 'a\nb\377.c')"; gcc -c "$(printf 'a\nb\377.c')" -
     the_same_recorded(&TestSpace::new(), SCRIPT);
 }
 
-/// 220 KB of arguments, one of almost 128 KB, and an environment as large. gcc itself takes about half, for it hands them on in one variable.
+/// 220 KB of arguments, one of almost 128 KB, and an environment as large. gcc itself takes about half, for it hands
+/// them on in one variable.
 #[test]
 fn arguments_at_every_limit() {
     const SCRIPT: &str = r#"

@@ -260,7 +260,8 @@ fn a_build_in_shared_memory_runs() {
     space.force_all();
 }
 
-/// What a command passes on without a look at it is one thing; what it reads to know what to pass on, what to start, or how to end is another.
+/// What a command passes on without a look at it is one thing; what it reads to know what to pass on, what to start, or
+/// how to end is another.
 #[test]
 fn what_tells_a_command_what_to_do_counts() {
     let space = TestSpace::with(&[

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client's command that wants more from a worker host than its inputs: other files, other processes' environment, the network, local servers. The
-//! same program, run where nothing holds it back, gets all of it, so each attempt is one that could succeed.
+//! A client's command that wants more from a worker host than its inputs: other files, other processes' environment,
+//! the network, local servers. The same program, run where nothing holds it back, gets all of it, so each attempt is
+//! one that could succeed.
 
 use std::fs;
 use std::net::TcpListener;

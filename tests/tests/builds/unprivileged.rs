@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Builds forced where nothing is allowed: by an ordinary user, in a root directory that holds `ggforce` and what it needs and is read-only,
-//! without namespaces, compilers or headers.
+//! Builds forced where nothing is allowed: by an ordinary user, in a root directory that holds `ggforce` and what it
+//! needs and is read-only, without namespaces, compilers or headers.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

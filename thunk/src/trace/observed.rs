@@ -200,8 +200,9 @@ pub struct Touch {
     /// The content that mattered to the command ([`Uses::INPUT`]); of a listed directory, the value of its sorted entry
     /// names, each ended by NUL; of a link that was read, its target. `None` where it is not known.
     pub before: Option<ObjectName>,
-    /// The content that it left ([`Uses::OUTPUT`]), or the target of a link ([`Uses::LINK`]); of a directory that a command listed which drives no others, the names that were there when it had
-    /// ended, as a value that the store has.
+    /// The content that it left ([`Uses::OUTPUT`]), or the target of a link ([`Uses::LINK`]); of a directory that a
+    /// command listed which drives no others, the names that were there when it had ended, as a value that the store
+    /// has.
     pub after: Option<ObjectName>,
     /// The permissions that it left, where it changed something.
     pub mode: Option<u32>,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the records of the shared log say: turns those of one command into events. Knows the calls that hooks make, and nothing of chunks and
-//! of where records come from.
+//! What the records of the shared log say: turns those of one command into events. Knows the calls that hooks make, and
+//! nothing of chunks and of where records come from.
 //!
-//! What a record does not say is looked at when it is read: where links lead, of what kind a file is that was opened for writing. That is after the
-//! command's end, when temporary files are gone: those are taken for ordinary files.
+//! What a record does not say is looked at when it is read: where links lead, of what kind a file is that was opened
+//! for writing. That is after the command's end, when temporary files are gone: those are taken for ordinary files.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};

@@ -105,8 +105,8 @@ impl Group {
         }
     }
 
-    /// Is this one of the streams that the command was given, and not a file or pipe of its own? `given` is what all are given beside these: a shell
-    /// makes a standard stream of it for what it starts (`>&5`).
+    /// Is this one of the streams that the command was given, and not a file or pipe of its own? `given` is what all
+    /// are given beside these: a shell makes a standard stream of it for what it starts (`>&5`).
     fn stands_at(&self, stream: &Stream, which: &[usize], given: &[Descriptor]) -> bool {
         let Some(fds) = &self.begun.exec.fds else { return true };
         let is_it = |fd: &FdIdentity| (fd.dev, fd.ino) == (stream.dev, stream.ino);

@@ -234,8 +234,8 @@ impl Look<'_> {
 
     /// What is no file of a file system.
     fn special(&mut self, named: &Path, touch: &Touch) {
-        /// The last is what `cp`, `ls`, `mv`, `sed`, `install`, … are told of the kernel when they start, through a library that they share; what uname
-        /// tells, which nobody sees, is no less.
+        /// The last is what `cp`, `ls`, `mv`, `sed`, `install`, … are told of the kernel when they start, through a
+        /// library that they share; what uname tells, which nobody sees, is no less.
         const HARMLESS: [&str; 5] =
             ["/dev/null", "/dev/zero", "/dev/full", "/proc/self", "/proc/filesystems"];
         /// What is behind a descriptor is somebody else's.
@@ -315,8 +315,8 @@ impl Look<'_> {
         self.recorder.store.put_seen(real, facts).map_err(|error| error.to_string())
     }
 
-    /// Did another command change what stands there? A file that is older may have been put there after `since`: then somebody has set one of
-    /// its times, and it is worth reading what those have done that go on.
+    /// Did another command change what stands there? A file that is older may have been put there after `since`: then
+    /// somebody has set one of its times, and it is worth reading what those have done that go on.
     fn changed_by_others(&self, real: &Path, id: &FileId, since: i64) -> bool {
         let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
         let events = begun.first..u64::MAX;

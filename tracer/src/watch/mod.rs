@@ -199,8 +199,8 @@ impl Watch {
         }
     }
 
-    /// When this command began, by the clock that files are stamped with, if it runs and is none that drives others: what these do themselves is
-    /// on no record.
+    /// When this command began, by the clock that files are stamped with, if it runs and is none that drives others:
+    /// what these do themselves is on no record.
     pub fn began(&self, group: u32) -> Option<i64> {
         let table = lock(&self.table);
         table.groups.get(&group).filter(|group| !group.begun.drives).map(|group| group.begun.began)
@@ -234,13 +234,13 @@ impl Watch {
         lock(&self.table).resolve(pid)
     }
 
-    /// Does it matter that a process reads its standard input, or what it prints? Not with build drivers and their forked children, nor once the first
-    /// is known.
+    /// Does it matter that a process reads its standard input, or what it prints? Not with build drivers and their
+    /// forked children, nor once the first is known.
     pub fn minds_streams(&self, pid: Pid, input: bool) -> bool {
         let table = lock(&self.table);
         let Some(member) = table.processes.get(&pid) else {
-            // What was executed is known; so it was forked, and runs what its parent does. If that is not known, it is found out when the call
-            // is told.
+            // What was executed is known; so it was forked, and runs what its parent does. If that is not known, it is
+            // found out when the call is told.
             let parent = observe::parent_of(pid).and_then(|parent| table.processes.get(&parent));
             return parent.is_none_or(|parent| table.minds_streams(parent, input))
                 || !table.expected.is_empty();
@@ -344,8 +344,8 @@ impl Watch {
         }
     }
 
-    /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what stands at this path in one of
-    /// these events?
+    /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what
+    /// stands at this path in one of these events?
     pub fn changes_now(&self, path: &Path, group: u32, events: &Range<u64>, ways: &dyn Ways) -> bool {
         let Some(log) = &self.log else { return false };
         let entries = {
