@@ -114,9 +114,11 @@ pub fn collect(store: &Store, policy: &Policy) -> Result<Collected> {
                 _ => {}
             }
         }
-        for entry in list(&store.root().join("cache/learned"))? {
-            if entry.used < since {
-                remove(&entry.path)?;
+        for name in ["learned", "includes"] {
+            for entry in list(&store.root().join("cache").join(name))? {
+                if entry.used < since {
+                    remove(&entry.path)?;
+                }
             }
         }
         store.sweep();

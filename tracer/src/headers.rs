@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use models::scanner::{Included, Mark, Stamp};
-use thunk::{FileFacts, FileId, ObjectName, Store, Tree, TreeEntry, TreeNode};
+use thunk::{ObjectName, Store, Tree, TreeEntry, TreeNode};
 
+use crate::includes::facts;
 use crate::looks::{Fast, Steps};
 use crate::recorder::lock;
 
@@ -162,11 +163,6 @@ impl Headers {
         }
         Ok(tree)
     }
-}
-
-fn facts(stamp: &Stamp) -> FileFacts {
-    let Stamp { dev, ino, size, mtime, ctime, mode, .. } = *stamp;
-    FileFacts { id: FileId { dev, ino, size, mtime, ctime }, executable: mode & 0o111 != 0 }
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use models::scanner::{Closure, Disk, Files, Kind, Stamp};
+use models::scanner::{Closure, Disk, Files, Keeping, Kind, Scanner, Shelf, Stamp};
 use models::{Answer, Decline, IncludeSearch, Invocation, Question, World};
-use thunk::AtomicFile;
+use thunk::{AtomicFile, FileFacts, FileId, ObjectKind, ObjectName, Store, write_atomically};
 
 use crate::recorder::Recorder;
 
@@ -42,6 +42,61 @@ pub fn find(
     closure.map_err(|unsure| Decline(unsure.to_string()))
 }
 
+/// A scanner for what is in `project`, which takes answers from recordings before this one.
+///
+/// # Errors
+/// The store cannot be written to.
+pub fn scanner(store: &Store, project: &Path) -> thunk::Result<Scanner> {
+    let shelf = Box::new(Directory(store.cache_dir(KEPT)?));
+    Ok(Scanner::default().keeping(Keeping { shelf, project: project.to_path_buf() }))
+}
+
+/// Leaves what the scanner has found out to later recordings.
+pub fn keep(recorder: &Recorder) {
+    recorder.scanner.keep(&Seen { recorder, project: &recorder.project }, recorder.quiet());
+}
+
+/// The directory of the store's cache that holds answers of scanners.
+const KEPT: &str = "includes";
+/// More bytes than this are not kept there: what was written first goes.
+const MOST: u64 = 256 << 20;
+
+/// Answers of scanners, each in a file.
+struct Directory(PathBuf);
+
+impl Shelf for Directory {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.0.join(name)).ok()
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        // Losing it costs time only.
+        if write_atomically(&self.0.join(name), content, 0o666).is_ok() {
+            self.sweep();
+        }
+    }
+}
+
+impl Directory {
+    fn sweep(&self) {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+            })
+            .collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let mut all = 0;
+        for (_, length, path) in files {
+            all += length;
+            if all > MOST {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
 /// The file system as the scanner sees it: reading a placeholder forces it.
 struct Seen<'a> {
     recorder: &'a Recorder,
@@ -55,6 +110,21 @@ impl Files for Seen<'_> {
 
     fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
         World::read(self.recorder, path)
+    }
+
+    fn digest(&self, path: &Path, stamp: &Stamp) -> Option<[u8; 32]> {
+        let is_as_it_was = || Disk.look(path, true).is_some_and(|(_, now)| now == *stamp);
+        let facts = facts(stamp);
+        let name = match self.recorder.store.files().get(&facts.id) {
+            Some(name) => name,
+            None if wire::size_may_be_placeholder(stamp.size) => {
+                let content = World::read(self.recorder, path).ok()?;
+                is_as_it_was().then(|| ObjectName::of(ObjectKind::Value, &content))?
+            }
+            // It is an input of the command, most likely.
+            None => self.recorder.put(path, &facts).ok().filter(|_| is_as_it_was())?,
+        };
+        Some(*name.digest())
     }
 
     fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
@@ -82,6 +152,12 @@ impl Files for Seen<'_> {
         let is_real = |path: &Path| std::fs::canonicalize(path).ok().map(|real| real == path);
         path.ancestors().find_map(is_real).unwrap_or(false)
     }
+}
+
+/// What the store wants to know of a file that was looked at.
+pub fn facts(stamp: &Stamp) -> FileFacts {
+    let Stamp { dev, ino, size, mtime, ctime, mode, .. } = *stamp;
+    FileFacts { id: FileId { dev, ino, size, mtime, ctime }, executable: mode & 0o111 != 0 }
 }
 
 /// The dependency file that the compile will write to `path`, to be put there: made here where it is certain what is in it, otherwise by the

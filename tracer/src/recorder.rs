@@ -27,6 +27,7 @@ use crate::executions::Executions;
 use crate::following::Following;
 use crate::force::OnDemand;
 use crate::headers::Headers;
+use crate::includes;
 use crate::install::Install;
 use crate::kept::Kept;
 use crate::learned::Learned;
@@ -202,7 +203,7 @@ impl Recorder {
         } = parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
-        let (scanner, looks) = (Scanner::default(), Looks::default());
+        let (scanner, looks) = (includes::scanner(&store, &project)?, Looks::default());
         // An engine may put something else there at any time.
         for name in left.iter().filter_map(|path| path.file_name()) {
             scanner.changes(name.as_bytes());
@@ -313,6 +314,7 @@ impl Recorder {
     /// The trace cannot be written to.
     pub fn end(&self, code: i32) -> thunk::Result<()> {
         self.on_demand.end();
+        includes::keep(self);
         let standing = self.standing.of(self.outputs(), &self.store, &self.early);
         self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         self.trace.end(code, self.started.elapsed().as_micros() as u64)

@@ -34,7 +34,7 @@ use crate::install::Install;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
-use crate::{learned, plans, process};
+use crate::{includes, learned, plans, process};
 
 /// Replays it.
 ///
@@ -67,6 +67,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
     let mut replay = Replay::new(&recorder, &trace);
     replay.all()?;
     replay.write()?;
+    includes::keep(&recorder);
     recorder.store.files().flush();
     let mut line = recorder.trace.path().as_os_str().as_bytes().to_vec();
     line.push(b'\n');

@@ -187,13 +187,40 @@ impl Bits {
 }
 
 impl Bits {
-    /// Adds all of these, and tells which of them are new.
-    pub fn add_all(&mut self, numbers: &Packed, new: &mut Vec<u32>) {
+    /// Adds all of these.
+    pub fn extend(&mut self, numbers: &[u32]) {
+        for &number in numbers {
+            self.add(number);
+        }
+    }
+
+    /// The numbers in it, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        let ones = |(at, &word): (usize, &u64)| {
+            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| at as u32 * 64 + bit)
+        };
+        self.0.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(ones)
+    }
+
+    /// Adds all of these.
+    pub fn join(&mut self, numbers: &Packed) {
+        self.make_room(numbers);
+        for &(at, bits) in &numbers.0 {
+            self.0[at as usize] |= bits;
+        }
+    }
+
+    fn make_room(&mut self, numbers: &Packed) {
         if let Some((last, _)) = numbers.0.last()
             && self.0.len() <= *last as usize
         {
             self.0.resize(*last as usize + 8, 0);
         }
+    }
+
+    /// Adds all of these, and tells which of them are new.
+    pub fn add_all(&mut self, numbers: &Packed, new: &mut Vec<u32>) {
+        self.make_room(numbers);
         for &(at, bits) in &numbers.0 {
             let word = &mut self.0[at as usize];
             let mut left = bits & !*word;

@@ -14,12 +14,14 @@
 //! directives  lines → names, macros            walk     command → all files
 //! assembler   text → .include, .incbin         tree     directories and files that are known, and whether they changed
 //! exact       command → files that it reads, conditions heeded
+//! answers     command → the answer that it got before, in this recording or an earlier one
 //! ```
 //!
 //! What it does not know, `exact` apart: the values of conditions, macros with parameters, `#undef`. And nowhere: modules (C++20 `import`,
 //! module maps), header maps, frameworks, `--embed-dir`, a macro's name as the argument of a macro that wraps
 //! `__has_include`. In strict C89, an identifier `R` right before a string literal is misread as a raw string.
 
+mod answers;
 mod assembler;
 mod directives;
 mod disk;
@@ -39,11 +41,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use answers::{Keeping, Shelf};
 pub(crate) use directives::TIMESTAMP;
 pub use disk::{Disk, Files, Kind, Stamp};
 pub use mark::Mark;
 
 use crate::IncludeSearch;
+use answers::{Keys, Project};
 use doubts::Told;
 use exact::{Fronts, Lost};
 use search::{List, Lists};
@@ -142,6 +146,7 @@ pub struct Scanner {
     limit: usize,
     moments: AtomicU64,
     told: Told,
+    keeping: Option<Keeping>,
 }
 
 /// A point in time: see [`Scanner::now`].
@@ -170,7 +175,19 @@ impl Scanner {
     /// A scanner that forgets everything and starts afresh when it remembers more than about `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { memory: RwLock::new(Memory::new()), limit, moments: AtomicU64::new(0), told: Told::default() }
+        Self {
+            memory: RwLock::new(Memory::new()),
+            limit,
+            moments: AtomicU64::new(0),
+            told: Told::default(),
+            keeping: None,
+        }
+    }
+
+    /// The same, which takes answers of earlier recordings from a shelf.
+    #[must_use]
+    pub fn keeping(self, keeping: Keeping) -> Self {
+        Self { keeping: Some(keeping), ..self }
     }
 
     /// This moment. A scan `since` a moment does not look again at what was looked at after it: whoever knows that
@@ -265,8 +282,31 @@ impl Scanner {
         aim: Aim<'_>,
     ) -> Result<Closure, Unsure> {
         self.with(search, cwd, files, since, |memory, view, list, through| {
-            walk::walk(view, list, &memory.fronts, search, through, aim)
+            if !matches!(aim, Aim::Everything) {
+                return walk::walk(view, list, &memory.fronts, search, through, aim)
+                    .map(|(closure, _)| closure);
+            }
+            let keeping = self.keeping.as_ref();
+            let keys = Keys::new(view, list, search, Project::new(keeping.map(|keeping| &*keeping.project)));
+            if let Some(closure) = list.answers.closure(view, &keys, keeping, through) {
+                return Ok(closure);
+            }
+            let at = view.tree.now();
+            let (closure, walked) = walk::walk(view, list, &memory.fronts, search, through, aim)?;
+            list.answers.remember(view, &keys, at, &closure, walked);
+            Ok(closure)
         })
+    }
+
+    /// Puts the answers to all scans where later recordings find them, if there is such a place.
+    pub fn keep(&self, files: &dyn Files, since: Moment) {
+        let Some(keeping) = &self.keeping else { return };
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.view(&memory, files, since, |view| {
+            for list in memory.lists.all() {
+                list.answers.store(view, &list, keeping);
+            }
+        });
     }
 
     /// Does something with all memory, a view of the file system `since` a moment, the search path, and the directories that lead to it.
@@ -279,6 +319,30 @@ impl Scanner {
         work: impl Fn(&Memory, View<'_>, &List, &[DirId]) -> T,
     ) -> T {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let result = self.view(&memory, files, since, |view| {
+            let mut through = vec![];
+            let list = memory.lists.get(view, search, cwd, &mut through);
+            // Only now: until here, directories were asked again.
+            let view = View { calm: memory.tree.calm(view.doubted, view.epoch), ..view };
+            work(&memory, view, &list, &through)
+        });
+        if memory.tree.weight() > self.limit {
+            let mut current = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&current, &memory) {
+                *current = Memory::new();
+            }
+        }
+        result
+    }
+
+    /// Does something with a view of the file system `since` a moment.
+    fn view<T>(
+        &self,
+        memory: &Memory,
+        files: &dyn Files,
+        since: Moment,
+        work: impl FnOnce(View<'_>) -> T,
+    ) -> T {
         // Before the doubts are found out: a scan with a higher number knows of all that this one does.
         let scan = self.now().0;
         let (doubted, again) = memory.tree.doubts.now(&memory.tree, files, &self.told);
@@ -287,17 +351,6 @@ impl Scanner {
         for (dir, name) in again.unwrap_or_default() {
             view.ask_again(dir, name);
         }
-        let mut through = vec![];
-        let list = memory.lists.get(view, search, cwd, &mut through);
-        // Only now: until here, directories were asked again.
-        let view = View { calm: memory.tree.calm(&doubted, epoch), ..view };
-        let result = work(&memory, view, &list, &through);
-        if memory.tree.weight() > self.limit {
-            let mut current = self.memory.write().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&current, &memory) {
-                *current = Memory::new();
-            }
-        }
-        result
+        work(view)
     }
 }

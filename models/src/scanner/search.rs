@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::answers::Answers;
 use super::directives::{Form, NameId, Parsed, name_id};
 use super::intern::{Bits, Fast, Packed};
 use super::tree::{Calm, DirId, FileId, NO_CALM, Trail, View};
@@ -40,6 +41,8 @@ pub(super) struct List {
     reaches: RwLock<HashMap<FileId, Reach, Fast>>,
     /// Where exactly names are found, and what that rests on.
     places: RwLock<HashMap<(DirId, NameId, Start), Placed, Fast>>,
+    /// Answers for commands with this search order.
+    pub answers: Answers,
     /// Precompiled forms of what a name means in a file of a directory.
     precompiled: RwLock<HashMap<(DirId, NameId), Arc<Edges>, Fast>>,
 }
@@ -52,23 +55,22 @@ pub(super) struct Edges {
     /// Number of the newest change when this was found out.
     at: u64,
     /// Good for one use only.
-    fleeting: bool,
+    pub fleeting: bool,
     /// [`Parsed::content`] of the file.
     content: u64,
     /// Files whose own directives count.
     pub follow: Box<[FileId]>,
     /// Files that are only tested for or read as data.
     pub touch: Box<[FileId]>,
-    /// Directories that must exist.
-    pub through: Box<[DirId]>,
-    watch: Box<[DirId]>,
+    /// What it rests on.
+    pub trail: Trail,
 }
 
 impl Edges {
     fn weight(&self) -> usize {
         size_of::<Self>()
             + 48
-            + 4 * (self.follow.len() + self.touch.len() + self.through.len() + self.watch.len())
+            + 4 * (self.follow.len() + self.touch.len() + self.trail.through.len() + self.trail.watch.len())
     }
 }
 
@@ -91,6 +93,10 @@ pub(super) struct Reached {
     pub touch: Vec<FileId>,
     /// Directories that must exist.
     pub through: Vec<DirId>,
+    /// Directories of which the answers led there.
+    pub watch: Packed,
+    /// By an absolute path, for one.
+    pub absolute: bool,
 }
 
 /// From where on a name is searched for.
@@ -132,7 +138,7 @@ pub(super) struct Found {
     pub touch: Vec<FileId>,
     pub trail: Trail,
     /// Rests on more than the trail says.
-    fleeting: bool,
+    pub fleeting: bool,
 }
 
 impl Found {
@@ -148,7 +154,8 @@ impl Found {
         let mut seen = std::collections::HashSet::<_, Fast>::default();
         self.follow.retain(|&f| seen.insert((f, false)));
         self.touch.retain(|&f| seen.insert((f, true)));
-        let Trail { watch, through } = self.trail;
+        self.trail.watch.shrink_to_fit();
+        self.trail.through.shrink_to_fit();
         Edges {
             calm: AtomicU64::new(NO_CALM),
             at,
@@ -156,8 +163,7 @@ impl Found {
             content,
             follow: self.follow.into(),
             touch: self.touch.into(),
-            through: through.into(),
-            watch: watch.into(),
+            trail: self.trail,
         }
     }
 }
@@ -167,6 +173,11 @@ impl Found {
 pub(super) struct Lists(RwLock<HashMap<Order, Arc<List>, Fast>>);
 
 impl Lists {
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<List>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// The list for a search, and the directories on the way to its directories.
     pub fn get(
         &self,
@@ -216,6 +227,7 @@ impl List {
             edges: RwLock::default(),
             reaches: RwLock::default(),
             places: RwLock::default(),
+            answers: Answers::default(),
             precompiled: RwLock::default(),
         }
     }
@@ -235,7 +247,7 @@ impl List {
     fn holds(&self, view: View<'_>, edges: &Edges) -> bool {
         !edges.fleeting
             && self.changed_at.load(SeqCst) <= edges.at
-            && edges.watch.iter().all(|&dir| {
+            && edges.trail.watch.iter().all(|&dir| {
                 view.verify(dir);
                 view.tree.changed_at(dir) <= edges.at
             })
@@ -248,7 +260,7 @@ impl List {
             return edges;
         }
         let at = view.tree.now();
-        let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let repeated = self.repeated();
         let mut found = Found::default();
         let from = if form == Form::Angle { self.order.angle } else { 0 };
         for (&dir, &repeated) in self.order.all.iter().zip(&*repeated).skip(from) {
@@ -297,24 +309,25 @@ impl List {
         }
         let edges = self.search(view, name, form);
         found.add(&edges.follow, leaf);
-        found.trail.watch.extend_from_slice(&edges.watch);
-        found.trail.through.extend_from_slice(&edges.through);
+        found.trail.extend(&edges.trail);
     }
 
-    /// Where a compiler finds a name in a file of directory `here`.
-    pub fn place(&self, view: View<'_>, here: DirId, name: NameId, start: Start) -> Place {
+    /// Where a compiler finds a name in a file of directory `here`; adds to the trail what that rests on.
+    pub fn place(&self, view: View<'_>, here: DirId, name: NameId, start: Start, trail: &mut Trail) -> Place {
         let key = (if start == Start::Beside { here } else { self.order.cwd }, name, start);
         let known = self.places.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some((place, _)) = known.filter(|(_, rests_on)| self.holds(view, rests_on)) {
-            return place;
-        }
-        let at = view.tree.now();
-        let mut found = Found::default();
-        let place = self.look_for_place(view, here, name, start, &mut found.trail);
-        let rests_on = Arc::new(found.finish(at, 0));
-        view.tree.add_weight(rests_on.weight() + 48);
-        let mut all = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(key, (place, rests_on));
+        let known = known.filter(|(_, rests_on)| self.holds(view, rests_on));
+        let (place, rests_on) = known.unwrap_or_else(|| {
+            let at = view.tree.now();
+            let mut found = Found::default();
+            let place = self.look_for_place(view, here, name, start, &mut found.trail);
+            let rests_on = Arc::new(found.finish(at, 0));
+            view.tree.add_weight(rests_on.weight() + 48);
+            let mut all = self.places.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert(key, (place, Arc::clone(&rests_on)));
+            (place, rests_on)
+        });
+        trail.extend(&rests_on.trail);
         place
     }
 
@@ -337,7 +350,7 @@ impl List {
             Start::Angle => self.order.angle,
             Start::From(place) => place,
         };
-        let repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let repeated = self.repeated();
         let mut found: Option<(FileId, usize)> = None;
         for (place, &dir) in self.order.all.iter().enumerate().skip(from) {
             let Some(file) = view.find(dir, name, trail) else { continue };
@@ -356,6 +369,16 @@ impl List {
         let identity = view.identity(self.order.all[place]);
         let same = self.order.all.iter().filter(|&&dir| view.identity(dir) == identity).count();
         if same > 1 { Place::Unclear(file) } else { Place::Order(file, place) }
+    }
+
+    /// The directories that are searched, the assembler's, and the working directory.
+    pub fn directories(&self) -> [&[DirId]; 3] {
+        [&self.order.all, &self.order.assembler, std::slice::from_ref(&self.order.cwd)]
+    }
+
+    /// For each directory, whether it comes again later in the order.
+    pub fn repeated(&self) -> Arc<[bool]> {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where the search for `<…>` begins.
@@ -402,8 +425,7 @@ impl List {
         });
         found.fleeting |= edges.fleeting;
         found.add(&edges.touch, true);
-        found.trail.watch.extend_from_slice(&edges.watch);
-        found.trail.through.extend_from_slice(&edges.through);
+        found.trail.extend(&edges.trail);
     }
 
     fn look_for_precompiled(&self, view: View<'_>, here: DirId, name: NameId, found: &mut Found) {
@@ -423,7 +445,7 @@ impl List {
     pub fn edges(&self, view: View<'_>, file: FileId, parsed: &Parsed, first: bool) -> Arc<Edges> {
         let known = self.edges.read().unwrap_or_else(PoisonError::into_inner).get(&(file, first)).cloned();
         if let Some(edges) = known.filter(|e| e.content == parsed.content && self.holds(view, e)) {
-            if edges.watch.iter().all(|&dir| view.is_calm_directory(dir)) {
+            if edges.trail.watch.iter().all(|&dir| view.is_calm_directory(dir)) {
                 edges.calm.store(view.calm, SeqCst);
             }
             return edges;
@@ -456,8 +478,9 @@ impl List {
             None => 0,
         };
         let all = self.follow_calmly(view, file).map(Arc::new);
-        let weight =
-            all.as_ref().map_or(0, |all| all.follow.weight() + 4 * (all.touch.len() + all.through.len()));
+        let weight = all.as_ref().map_or(0, |all| {
+            all.follow.weight() + all.watch.weight() + 4 * (all.touch.len() + all.through.len())
+        });
         let reach = Reach { calm: view.calm, tries: tries + 1, all: all.clone() };
         let mut reaches = self.reaches.write().unwrap_or_else(PoisonError::into_inner);
         if reaches.insert(file, reach).is_none_or(|old| old.all.is_none()) {
@@ -469,7 +492,7 @@ impl List {
     fn follow_calmly(&self, view: View<'_>, file: FileId) -> Option<Reached> {
         let mut reached = Reached::default();
         let mut follow = vec![file];
-        let mut seen = Bits::default();
+        let (mut seen, mut watched, mut watch) = (Bits::default(), Bits::default(), Vec::new());
         seen.add(file);
         let all = self.edges.read().unwrap_or_else(PoisonError::into_inner);
         let mut done = 0;
@@ -484,14 +507,16 @@ impl List {
             }
             follow.extend(edges.follow.iter().filter(|&&file| seen.add(file)));
             reached.touch.extend_from_slice(&edges.touch);
-            reached.through.extend_from_slice(&edges.through);
+            reached.through.extend_from_slice(&edges.trail.through);
+            watch.extend(edges.trail.watch.iter().filter(|&&dir| watched.add(dir)));
+            reached.absolute |= edges.trail.absolute;
             done += 1;
         }
         for ids in [&mut reached.touch, &mut reached.through] {
             ids.sort_unstable();
             ids.dedup();
         }
-        reached.follow = Packed::new(follow);
+        (reached.follow, reached.watch) = (Packed::new(follow), Packed::new(watch));
         Some(reached)
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The scanner as a whole: on file trees in memory that change, and against this machine's compilers.
 
+mod answers;
 mod changes;
 mod compilers;
 mod doubts;
@@ -133,6 +134,18 @@ impl Files for Fake {
             Node::File(text) => Ok(text.clone()),
             _ => Err(io::ErrorKind::IsADirectory.into()),
         }
+    }
+
+    /// The content itself, which is short.
+    fn digest(&self, path: &Path, stamp: &Stamp) -> Option<[u8; 32]> {
+        let text =
+            self.read(path).ok().filter(|_| self.look(path, true).is_some_and(|(_, now)| now == *stamp))?;
+        let mut digest = [0u8; 32];
+        for part in text.chunks(32) {
+            digest.iter_mut().zip(part).for_each(|(byte, add)| *byte = byte.rotate_left(3) ^ add);
+        }
+        digest[31] ^= text.len() as u8;
+        Some(digest)
     }
 
     fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {

@@ -24,8 +24,7 @@ use super::doubts::{Doubted, Doubts};
 use super::exact::Texts;
 use super::intern::{Fast, Table};
 
-pub(super) use directory::Dir;
-use directory::Slot;
+pub(super) use directory::{Dir, Slot};
 pub(super) use file::File;
 
 /// Number of a directory.
@@ -73,6 +72,17 @@ pub(super) struct Trail {
     pub watch: Vec<DirId>,
     /// Directories left again by `..`, which must exist.
     pub through: Vec<DirId>,
+    /// A name is an absolute path.
+    pub absolute: bool,
+}
+
+impl Trail {
+    /// Adds what another answer rests on.
+    pub fn extend(&mut self, other: &Self) {
+        self.watch.extend_from_slice(&other.watch);
+        self.through.extend_from_slice(&other.through);
+        self.absolute |= other.absolute;
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,7 +153,7 @@ impl Tree {
 
 impl View<'_> {
     /// The number of a directory by its path, which has no `..`.
-    fn dir_of(&self, path: &Path, parent: Option<(DirId, NameId)>) -> DirId {
+    pub fn dir_of(&self, path: &Path, parent: Option<(DirId, NameId)>) -> DirId {
         self.tree.dirs.intern(path, || {
             let path: Arc<Path> = path.into();
             let parts = path.as_os_str().as_bytes().split(|&c| c == b'/').filter(|part| !part.is_empty());
@@ -205,15 +215,14 @@ impl View<'_> {
     pub fn find(&self, start: DirId, name: NameId, trail: &mut Trail) -> Option<FileId> {
         let (dir, last) = self.descend(start, name, trail)?;
         trail.watch.push(dir);
-        match self.slot(dir, last) {
-            Slot::File => Some(self.file_of(dir, last)),
-            Slot::Linked => {
-                let file = self.file_of(dir, last);
-                self.tree.file(file).linked.store(true, SeqCst);
-                Some(file)
-            }
-            Slot::Absent | Slot::Other | Slot::Loose => None,
-        }
+        matches!(self.slot(dir, last), Slot::File | Slot::Linked).then(|| self.file_in(dir, last))
+    }
+
+    /// The number of the file with this name in a directory, which may say that it is a link.
+    pub fn file_in(&self, dir: DirId, name: NameId) -> FileId {
+        let file = self.file_of(dir, name);
+        self.tree.file(file).linked.store(self.slot(dir, name) == Slot::Linked, SeqCst);
+        file
     }
 
     /// The files in the directory that `name`, seen from another directory, names; if it is one.
@@ -237,6 +246,7 @@ impl View<'_> {
         let (mut dir, mut last) = (start, name);
         if memchr::memchr(b'/', text).is_some() {
             if text[0] == b'/' {
+                trail.absolute = true;
                 dir = self.directory(b"/", trail)?;
             }
             let mut parts = text.split(|&c| c == b'/').filter(|p| !matches!(*p, b"" | b".")).peekable();
@@ -249,6 +259,14 @@ impl View<'_> {
         }
         let possible = !matches!(&**self.tree.names.get(last), b"" | b"." | b"..");
         possible.then_some((dir, last))
+    }
+
+    /// The paths of directories, sorted, each once.
+    pub fn paths<'d>(&self, dirs: impl Iterator<Item = &'d DirId>) -> Vec<Arc<Path>> {
+        let mut paths: Vec<_> = dirs.map(|&dir| self.tree.dir(dir).path.clone()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
     }
 
     fn is_calm(&self, since: &AtomicU64) -> bool {

@@ -28,6 +28,24 @@ pub(super) enum Aim<'a> {
     Unlisted(&'a [PathBuf]),
 }
 
+/// What a walk came by.
+pub(super) struct Walked {
+    /// Files whose own directives count.
+    pub follow: Vec<FileId>,
+    /// Files that are only tested for or read as data.
+    pub touch: Vec<FileId>,
+    /// Directories that must exist.
+    pub through: Vec<DirId>,
+    /// Directories whose names were asked for.
+    pub watch: Bits,
+    /// A file was found by an absolute path in another one.
+    pub absolute: bool,
+    /// It rests on nothing but these, and what is in the files.
+    pub lasting: bool,
+    /// It rests on what the compiler has built in, too.
+    pub preprocessed: bool,
+}
+
 /// Walks until no file vanishes on the way.
 pub(super) fn walk(
     view: View<'_>,
@@ -36,12 +54,11 @@ pub(super) fn walk(
     search: &IncludeSearch,
     through: &[DirId],
     aim: Aim<'_>,
-) -> Result<Closure, Unsure> {
+) -> Result<(Closure, Walked), Unsure> {
     for _ in 0..PATIENCE {
         let mut walk = Walk::new(view, list, &search.defines);
-        walk.through.extend_from_slice(through);
         if let Ok(()) = walk.run(search, fronts, aim) {
-            return walk.finish();
+            return walk.finish(through);
         }
     }
     let file = search.sources.first().cloned().unwrap_or_default();
@@ -72,6 +89,10 @@ struct Walk<'a> {
     included: Vec<Arc<Included>>,
     touched: Vec<FileId>,
     through: Vec<DirId>,
+    watch: Bits,
+    absolute: bool,
+    /// Something rests on more than files and directories.
+    fleeting: bool,
     /// Files that were taken in, in whatever order.
     taken: Vec<FileId>,
     /// What is in the first of them: only where macros matter is it wanted.
@@ -101,6 +122,9 @@ impl<'a> Walk<'a> {
             included: Vec::with_capacity(512),
             touched: vec![],
             through: vec![],
+            watch: Bits::default(),
+            absolute: false,
+            fleeting: false,
             taken: Vec::with_capacity(512),
             texts: vec![],
             computed: vec![],
@@ -119,7 +143,7 @@ impl<'a> Walk<'a> {
             Aim::Everything => {
                 let mut found = Found::default();
                 self.list.implied(self.view, &mut found);
-                self.take(&found.follow, &found.touch, &found.trail.through);
+                self.take_found(&found);
             }
             Aim::Unlisted(listed) => {
                 self.unlisted = true;
@@ -129,7 +153,9 @@ impl<'a> Walk<'a> {
         for name in &search.forced {
             let mut found = Found::default();
             self.list.forced(self.view, name.as_os_str().as_bytes(), &mut found);
-            self.take(&found.follow, &found.touch, &found.trail.through);
+            // That is where the command says so, not a file.
+            found.trail.absolute = false;
+            self.take_found(&found);
         }
         loop {
             while self.done < self.queue.len() {
@@ -157,7 +183,8 @@ impl<'a> Walk<'a> {
         match exact::preprocess(self.view, self.list, search, fronts) {
             Ok(read) => {
                 self.uncomputed = None;
-                self.take(&read.files, &read.found.touch, &read.found.trail.through);
+                self.take(&read.files, &[], &Trail::default());
+                self.take_found(&read.found);
             }
             Err(exact::CHANGED) => return Err(Vanished),
             Err(lost) => self.lost = Some(lost),
@@ -173,7 +200,7 @@ impl<'a> Walk<'a> {
             let name = directives::name_id(&self.view.tree.names, name);
             let dir = self.view.directory(parent, &mut trail);
             match dir.and_then(|dir| self.view.find(dir, name, &mut trail)) {
-                Some(file) => self.take(&[file], &[], &trail.through),
+                Some(file) => self.take(&[file], &[], &trail),
                 None => self.doubt(path.clone(), 0, Why::Unreadable),
             }
         }
@@ -183,10 +210,17 @@ impl<'a> Walk<'a> {
         note(&mut self.unsure, (file, line, why));
     }
 
-    fn take(&mut self, follow: &[FileId], touch: &[FileId], through: &[DirId]) {
+    fn take(&mut self, follow: &[FileId], touch: &[FileId], trail: &Trail) {
         self.queue.extend(follow.iter().filter(|&&f| self.queued.add(f)));
         self.touched.extend_from_slice(touch);
-        self.through.extend_from_slice(through);
+        self.through.extend_from_slice(&trail.through);
+        self.watch.extend(&trail.watch);
+        self.absolute |= trail.absolute;
+    }
+
+    fn take_found(&mut self, found: &Found) {
+        self.take(&found.follow, &found.touch, &found.trail);
+        self.fleeting |= found.fleeting;
     }
 
     /// Takes in one file and what it leads to.
@@ -211,7 +245,8 @@ impl<'a> Walk<'a> {
             self.unlisted_edges(file, &parsed, first);
         } else {
             let edges = self.list.edges(self.view, file, &parsed, first);
-            self.take(&edges.follow, &edges.touch, &edges.through);
+            self.take(&edges.follow, &edges.touch, &edges.trail);
+            self.fleeting |= edges.fleeting;
         }
         if !parsed.computed.is_empty() {
             self.computed.push((file, parsed.clone()));
@@ -231,6 +266,8 @@ impl<'a> Walk<'a> {
         }
         self.touched.extend_from_slice(&reached.touch);
         self.through.extend_from_slice(&reached.through);
+        self.watch.join(&reached.watch);
+        self.absolute |= reached.absolute;
         Ok(())
     }
 
@@ -244,7 +281,7 @@ impl<'a> Walk<'a> {
                 self.list.precompiled(self.view, here, include.name, &mut found);
             }
         }
-        self.take(&found.follow, &found.touch, &found.trail.through);
+        self.take_found(&found);
     }
 
     /// Takes in what the computed includes lead to, as far as macros are known by now.
@@ -307,7 +344,7 @@ impl<'a> Walk<'a> {
             let path = self.view.tree.file(file).path.to_path_buf();
             note(&mut self.uncomputed, (path, computed.line, why));
         }
-        self.take(&found.follow, &found.touch, &found.trail.through);
+        self.take_found(&found);
     }
 
     /// All definitions of a macro in the files taken in so far and in the command.
@@ -318,25 +355,23 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn finish(mut self) -> Result<Closure, Unsure> {
+    /// What was found; `through` lead to the directories of the search order.
+    fn finish(mut self, through: &[DirId]) -> Result<(Closure, Walked), Unsure> {
         let mut seen = Bits::default();
-        for &file in &self.touched {
-            if !self.queued.has(file)
-                && seen.add(file)
-                && let Some(checked) = self.view.check(file)
-            {
-                self.included.push(checked);
-            }
-        }
-        let mut directories: Vec<_> =
-            self.through.iter().map(|&dir| self.view.tree.dir(dir).path.clone()).collect();
-        directories.sort_unstable();
-        directories.dedup();
+        self.touched.retain(|&file| !self.queued.has(file) && seen.add(file));
+        self.included.extend(self.touched.iter().filter_map(|&file| self.view.check(file)));
+        self.through.sort_unstable();
+        self.through.dedup();
+        let directories = self.view.paths(self.through.iter().chain(through));
         let known = Closure { files: self.included, directories };
         let mut doubt = self.unsure;
         self.uncomputed.into_iter().for_each(|other| note(&mut doubt, other));
         match doubt {
-            None => Ok(known),
+            None => {
+                let Self { taken: follow, touched: touch, through, watch, absolute, preprocessed, .. } = self;
+                let lasting = !self.fleeting;
+                Ok((known, Walked { follow, touch, through, watch, absolute, lasting, preprocessed }))
+            }
             Some((file, line, why)) => {
                 Err(Unsure { file, line, why, known, lost: self.lost.map(|Lost(reason)| reason) })
             }

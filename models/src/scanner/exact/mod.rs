@@ -40,7 +40,7 @@ use token::{Class, Kind, Text, Token};
 use super::directives::{Form, NameId, name_id};
 use super::intern::{Bits, Fast};
 use super::search::{Found, IMPLIED, List, Place, Start};
-use super::tree::{DirId, FileId, View};
+use super::tree::{DirId, FileId, Trail, View};
 use crate::{IncludeSearch, Rule};
 
 /// Why it is not certain here what a command reads.
@@ -212,7 +212,11 @@ impl<'a> Run<'a> {
         self.implied(search)?;
         for forced in &search.forced {
             let name = name_id(names, forced.as_os_str().as_bytes());
-            let place = self.list.place(self.view, self.list.cwd(), name, Start::Beside);
+            let mut trail = Trail::default();
+            let place = self.list.place(self.view, self.list.cwd(), name, Start::Beside, &mut trail);
+            // Where the command says so, not a file.
+            trail.absolute = false;
+            self.found.trail.extend(&trail);
             let (file, way) = Self::way(place)?.ok_or(Lost("a header that is not there"))?;
             let called = self.call(way, name, Start::Beside)?;
             self.enter(file, way, called)?;
@@ -231,7 +235,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let name = name_id(&self.view.tree.names, IMPLIED);
-        let place = self.list.place(self.view, self.list.cwd(), name, Start::Angle);
+        let trail = &mut self.found.trail;
+        let place = self.list.place(self.view, self.list.cwd(), name, Start::Angle, trail);
         if let Some((file, way)) = Self::way(place)? {
             let called = self.call(way, name, Start::Angle)?;
             self.enter(file, way, called)?;
@@ -430,15 +435,19 @@ impl<'a> Run<'a> {
     }
 
     /// Was it read, and is only read once? Under whatever name: gcc goes by time and content, clang by inode.
-    fn is_read_once(&self, file: FileId, script: &Script) -> bool {
+    fn is_read_once(&mut self, file: FileId, script: &Script) -> bool {
+        let Some(all) = self.once.get(&script.content) else { return false };
+        if all.contains(&file) {
+            return true;
+        }
+        // Another copy of these files may have other times.
+        self.found.fleeting = true;
         let seconds = |time: i64| time.div_euclid(1_000_000_000);
         let is_same = |other: FileId| match (self.view.stamp(other), self.view.stamp(file)) {
             (Some(a), Some(b)) => a.same_object(&b) || (!self.clang && seconds(a.mtime) == seconds(b.mtime)),
             _ => false,
         };
-        self.once
-            .get(&script.content)
-            .is_some_and(|all| all.iter().any(|&other| other == file || is_same(other)))
+        all.iter().any(|&other| is_same(other))
     }
 
     /// Where the search for a name begins.
@@ -466,7 +475,7 @@ impl<'a> Run<'a> {
         if let Some(known) = self.places.get(&key) {
             return Ok(*known);
         }
-        let place = self.list.place(self.view, here, name, start);
+        let place = self.list.place(self.view, here, name, start, &mut self.found.trail);
         let found = Self::way(place)?;
         self.places.insert(key, found);
         Ok(found)

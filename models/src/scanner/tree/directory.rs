@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One directory: what the names in it that were asked for stand for, and whether that is still so. Unaware of what files contain.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::scanner::intern::Fast;
 
 /// What a name in a directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub enum Slot {
     /// Nothing.
     Absent,
     /// A regular file. That it still is one shows when the file itself is checked.
@@ -51,10 +51,25 @@ struct DirState {
     /// The stamp was too young to be relied on.
     young: bool,
     slots: HashMap<NameId, Slot, Fast>,
+    /// It has another stamp than when it was asked for files that are there: what has become of them shows when they are looked at.
+    outlived: bool,
     loose: bool,
     /// Links lead there: names do not tell what changes on the way.
     winding: bool,
 }
+
+/// What a directory has said so far.
+pub struct Said {
+    /// The directory in which it was found, and its name there.
+    pub parent: Option<(DirId, NameId)>,
+    pub exists: bool,
+    /// If it can be relied on.
+    pub stamp: Option<Stamp>,
+    pub slots: Vec<(NameId, Slot)>,
+}
+
+/// For more names than this a directory is listed.
+const FEW: usize = 16;
 
 impl Dir {
     /// A directory at which nobody has looked yet; `names` are the components of its path.
@@ -123,6 +138,70 @@ impl View<'_> {
         slot
     }
 
+    /// Does the directory say this of these names? Where it has the stamp that it had when it said so, it is taken at its word.
+    pub fn says(
+        &self,
+        id: DirId,
+        exists: bool,
+        stamp: Option<Stamp>,
+        slots: impl Iterator<Item = (NameId, Slot)>,
+    ) -> bool {
+        self.verify(id);
+        let dir = self.tree.dir(id);
+        let mut state = locked(&dir.state);
+        if state.stamp.is_none() {
+            return !exists;
+        }
+        if !exists {
+            return false;
+        }
+        let as_before = !state.young && stamp == state.stamp;
+        // The stamp may be older than what has happened to a doubted name.
+        let is_told = |name: NameId, slot: Slot| {
+            as_before
+                && slot != Slot::Loose
+                && (dir.fixed || !self.doubted.has(name))
+                // Whether files are there shows when they are looked at; if somebody has, more is known than this.
+                && !self.has_looked_at(id, name)
+        };
+        let (mut same, mut unknown) = (true, Vec::new());
+        for (name, slot) in slots {
+            match state.slots.get(&name) {
+                Some(now) => same &= *now == slot,
+                None if is_told(name, slot) => {
+                    state.slots.insert(name, slot);
+                    self.tree.doubts.asked(id, name);
+                }
+                None => unknown.push((name, slot)),
+            }
+        }
+        // One look at the whole of it tells of most that they are not there.
+        let names = if unknown.len() > FEW { self.files.names(&dir.path).ok() } else { None };
+        let names: Option<HashSet<Vec<u8>>> =
+            names.map(|names| names.into_iter().map(OsString::into_vec).collect());
+        for (name, slot) in unknown {
+            let is_there = names.as_ref().is_none_or(|names| names.contains(&**self.tree.names.get(name)));
+            let now = if is_there { self.ask(dir, name) } else { Slot::Absent };
+            state.loose |= now == Slot::Loose;
+            state.slots.insert(name, now);
+            self.tree.doubts.asked(id, name);
+            same &= now == slot;
+        }
+        same
+    }
+
+    /// What the directory has said so far.
+    pub fn said(&self, id: DirId) -> Said {
+        let dir = self.tree.dir(id);
+        let state = locked(&dir.state);
+        Said {
+            parent: dir.parent,
+            exists: state.stamp.is_some(),
+            stamp: state.stamp.filter(|_| !state.young && !state.outlived),
+            slots: state.slots.iter().map(|(name, slot)| (*name, *slot)).collect(),
+        }
+    }
+
     /// Asks again for a name that is doubted.
     pub fn ask_again(&self, id: DirId, name: NameId) {
         self.verify(id);
@@ -144,6 +223,17 @@ impl View<'_> {
     pub(super) fn doubts_directory(&self, id: DirId) -> bool {
         let dir = self.tree.dir(id);
         self.doubts(dir, &locked(&dir.state))
+    }
+
+    /// What is a file under this name, is one through a link or is not.
+    pub(super) fn relink(&self, id: DirId, name: NameId, linked: bool) {
+        let slot = if linked { Slot::Linked } else { Slot::File };
+        let mut state = locked(&self.tree.dir(id).state);
+        if let Some(known) =
+            state.slots.get_mut(&name).filter(|known| matches!(known, Slot::File | Slot::Linked))
+        {
+            *known = slot;
+        }
     }
 
     /// What was a file under this name is none any more.
@@ -201,13 +291,20 @@ impl View<'_> {
         let mut changed = !same;
         if !same {
             state.slots.clear();
-            state.loose = false;
+            (state.loose, state.outlived) = (false, false);
         } else if stamp != state.stamp || state.young || state.loose {
             let all = stamp != state.stamp || state.young;
+            state.outlived |= all;
             let doubtful =
                 |slot: Slot| slot == Slot::Loose || (all && !matches!(slot, Slot::File | Slot::Linked));
-            let names: Vec<_> =
-                state.slots.iter().filter(|(_, s)| doubtful(**s)).map(|(n, s)| (*n, *s)).collect();
+            // That something else is there than a file at which somebody has looked shows when that is looked at.
+            let unseen = |name: NameId| all && !self.has_looked_at(id, name);
+            let names: Vec<_> = state
+                .slots
+                .iter()
+                .filter(|(name, slot)| doubtful(**slot) || unseen(**name))
+                .map(|(name, slot)| (*name, *slot))
+                .collect();
             for (name, old) in names {
                 let new = self.ask(dir, name);
                 if new != old {

@@ -56,6 +56,11 @@ impl File {
             state: Mutex::default(),
         }
     }
+
+    /// Its directory, and its name there.
+    pub fn place(&self) -> (DirId, NameId) {
+        (self.dir, self.name)
+    }
 }
 
 impl FileState {
@@ -87,17 +92,21 @@ impl View<'_> {
             return self.tell(file, &mut state);
         }
         let stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
+        let mut relinked = None;
         if stamp != state.stamp && state.stamp.is_some() {
             // Another file may have come in its place, or a link.
             let link = self.files.look(&file.path, false).is_some_and(|(kind, _)| kind == Kind::Link);
             file.linked.store(link, SeqCst);
+            relinked = Some(link);
         }
         state.set(stamp);
         let checked = self.tell(file, &mut state);
         file.verified.fetch_max(self.scan, SeqCst);
         drop(state);
-        if stamp.is_none() {
-            self.forget(file.dir, file.name);
+        match (stamp, relinked) {
+            (None, _) => self.forget(file.dir, file.name),
+            (_, Some(linked)) => self.relink(file.dir, file.name, linked),
+            _ => {}
         }
         checked
     }
@@ -127,6 +136,20 @@ impl View<'_> {
         let state = file.state.try_lock().ok()?;
         let (of, parsed) = state.parsed.as_ref()?;
         (!state.young && state.stamp == Some(*of)).then(|| Arc::clone(parsed))
+    }
+
+    /// Stands for a file that was looked at and read, and was old enough then for its stamp to be relied on.
+    pub fn settled(&self, id: FileId) -> Option<Mark> {
+        let state = locked(&self.tree.file(id).state);
+        let (of, _) = state.parsed.as_ref()?;
+        let included = state.included.as_ref().filter(|included| !state.young && included.stamp == *of)?;
+        Some(included.mark)
+    }
+
+    /// Has anybody looked at the file with this name in a directory?
+    pub(super) fn has_looked_at(&self, dir: DirId, name: NameId) -> bool {
+        let file = self.tree.files.find(&(dir, name)).map(|id| self.tree.file(id));
+        file.is_some_and(|file| file.verified.load(SeqCst) > 0)
     }
 
     /// The stamp of a file when it was looked at last.
