@@ -147,11 +147,6 @@ impl Files for Seen<'_> {
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         World::ask(self.recorder, question)
     }
-
-    fn straight(&self, path: &Path) -> bool {
-        let is_real = |path: &Path| std::fs::canonicalize(path).ok().map(|real| real == path);
-        path.ancestors().find_map(is_real).unwrap_or(false)
-    }
 }
 
 /// What the store wants to know of a file that was looked at.

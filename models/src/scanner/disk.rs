@@ -123,12 +123,6 @@ pub trait Files: Sync {
     fn real(&self, path: &Path) -> Option<PathBuf> {
         path.canonicalize().ok()
     }
-
-    /// Does this path, as far as it exists, lead through no symbolic link? If not, names do not tell what changes on the way.
-    fn straight(&self, path: &Path) -> bool {
-        let _ = path;
-        true
-    }
 }
 
 /// The file system itself, without any cache.

@@ -14,7 +14,7 @@ mod file;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +46,8 @@ pub(super) struct Tree {
     files: Table<(DirId, NameId), File>,
     contents: Mutex<HashMap<Stamp, Arc<Parsed>, Fast>>,
     pub doubts: Doubts,
+    /// Which paths lead through no link.
+    straight: Mutex<HashMap<PathBuf, bool, Fast>>,
     /// The number of the newest change.
     changes: AtomicU64,
     /// The newest calm, and what it rests on.
@@ -98,6 +100,7 @@ impl Tree {
             files: Table::new(),
             contents: Mutex::default(),
             doubts: Doubts::default(),
+            straight: Mutex::default(),
             changes: AtomicU64::new(1),
             calm: Mutex::new((NO_CALM, [0; 3])),
             weight: AtomicUsize::new(0),

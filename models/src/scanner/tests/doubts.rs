@@ -117,11 +117,6 @@ impl Files for Told {
     fn extent(&self) -> u64 {
         self.names.lock().unwrap().len() as u64
     }
-
-    fn straight(&self, path: &Path) -> bool {
-        let real = path.ancestors().find_map(|p| self.fake.walk(p, true).map(|real| real == p));
-        real.unwrap_or(false)
-    }
 }
 
 const FILES: &[(&str, &str)] = &[

@@ -315,7 +315,7 @@ impl View<'_> {
             }
         }
         if !same || verified == 0 {
-            state.winding = !self.files.straight(&dir.path);
+            state.winding = !self.is_straight(&dir.path, true);
         }
         state.stamp = stamp;
         state.young = stamp.is_some_and(|s| !s.settled(SystemTime::now()));
@@ -324,6 +324,26 @@ impl View<'_> {
             self.tree.touch(dir);
         }
         dir.verified.fetch_max(self.scan, SeqCst);
+    }
+
+    /// Does this path, as far as it exists, lead through no symbolic link? If not, names do not tell what changes on the way. What is
+    /// known of a path is known for good, but for those that are to be looked at anew: where a link takes the place of a directory
+    /// above, its name is told.
+    fn is_straight(&self, path: &Path, anew: bool) -> bool {
+        let known = if anew { None } else { locked(&self.tree.straight).get(path).copied() };
+        known.unwrap_or_else(|| {
+            let straight = match (path.parent(), path.file_name()) {
+                (None, _) => true,
+                // It ends in `..`, which is left where it stands behind a link.
+                (_, None) => false,
+                (Some(parent), Some(_)) => {
+                    let is_link = self.files.look(path, false).is_some_and(|(kind, _)| kind == Kind::Link);
+                    !is_link && self.is_straight(parent, false)
+                }
+            };
+            locked(&self.tree.straight).insert(path.into(), straight);
+            straight
+        })
     }
 
     /// Has this directory been beyond doubt for as long as this scan's calm lasts?
