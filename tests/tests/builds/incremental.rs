@@ -141,3 +141,42 @@ fn two_copies_of_a_project_share_what_is_the_same() {
     }
     assert!(space.read("a/x.o") == space.read("b/x.o"));
 }
+
+/// Which headers a compile includes is remembered from recordings before, of this place and of others, for as long as it is so.
+#[test]
+fn headers_that_change_between_two_recordings() {
+    let space = TestSpace::with(&[
+        ("p/a.c", "#define HEADER(x) <x.h>\n#include HEADER(x)\n#include \"v.h\"\nint a = X + V;\n"),
+        ("p/early/other.h", ""),
+        ("p/late/x.h", "#define X 1\n"),
+        ("p/v.h", "#if __has_include(<opt.h>)\n#include <opt.h>\n#else\n#define V 10\n#endif\n"),
+    ]);
+    let steps = [
+        "true",
+        "true",
+        "echo '#define X 2' >p/late/x.h",
+        "echo '#define X 3' >p/early/x.h",
+        "echo '#define V 20' >p/late/opt.h",
+        "rm p/early/x.h",
+        "echo '#define V 30' >p/opt.h; ln -s ../opt.h p/early/opt.h",
+        "rm p/opt.h",
+        // Other copies of the project: the same, and such in which something is different.
+        "cp -r p q; mv p p1; mv q p",
+        "cp -r p q; mv p p2; mv q p; echo '#define X 4' >p/early/x.h",
+        "mkdir -p r/s; cp -r p r/s/q; mv p p3; mv r/s/q p; echo '#include <more.h>' >p/late/x.h; echo '#define X 5' >p/more.h",
+        "mv p/more.h p/early/more.h; rm p/early/x.h",
+        "sed -i 's/late/late/; $a #undef V\\n#define V 40' p/v.h",
+    ];
+    for (number, step) in steps.iter().enumerate() {
+        space.sh(step).ok();
+        space.sh("cd p && gcc -Iearly -Ilate -I. -c a.c -o plain.o").ok();
+        // Recorded from within the project, whatever else is around it.
+        let ggtrace = TestSpace::program("ggtrace");
+        space.sh(&format!("cd p && {} sh -c 'gcc -Iearly -Ilate -I. -c a.c -o a.o'", ggtrace.display())).ok();
+        assert!(space.is_placeholder("p/a.o"), "step {number} was not deferred");
+        space.sh(&format!("cd p && {}", TestSpace::program("ggforce").display())).ok();
+        assert_eq!(space.read("p/a.o"), space.read("p/plain.o"), "step {number}: {step}");
+    }
+    let kept = fs::read_dir(space.store().join("cache/includes")).expect("the recorder keeps what it finds");
+    assert_eq!(kept.count(), 1, "all these are one project with one search order");
+}
