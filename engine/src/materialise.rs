@@ -90,7 +90,9 @@ impl<'a> Placer<'a> {
                 failed(target, &error);
             }
         };
-        let threads = available_parallelism().map_or(1, NonZero::get).min(all.len() / FEW);
+        // Asking for their number takes a dozen calls: not for each result of a thunk.
+        let parts = all.len() / FEW;
+        let threads = if parts < 2 { 1 } else { available_parallelism().map_or(1, NonZero::get).min(parts) };
         if threads < 2 {
             return all.iter().for_each(|one| take(one, prepare(store, &one.0, one.1)));
         }
