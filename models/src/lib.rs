@@ -9,6 +9,7 @@ pub mod compiler;
 pub mod elf;
 mod environment;
 pub mod libraries;
+pub mod libtool;
 mod plan;
 pub mod recognise;
 mod response;

@@ -23,6 +23,7 @@ use thunk::{Placeholder, is_made_up, real_place};
 use crate::carrying::has_others_preloaded;
 use crate::recorder::Recorder;
 use crate::request::Exec;
+use crate::undo::Put;
 
 /// `mv -f`: what Automake has the shell do with a dependency file once it is complete.
 pub struct Move {
@@ -100,7 +101,8 @@ impl Carry {
                 let found = moved.to.symlink_metadata().is_ok();
                 let (from, to) = (place(&moved.from), place(&moved.to));
                 moved.make(recorder).ok()?;
-                recorder.placed.note(id, placeholder.output.thunk, vec![moved.to]);
+                let put = Put::Placeholders(placeholder.output.thunk, vec![moved.to]);
+                recorder.placed.note(id, vec![put]);
                 let stood = if found { Uses::FOUND | Uses::AGAIN } else { Uses::MISSING | Uses::NEW };
                 let mode = to.real().symlink_metadata().ok().map(|file| file.mode() & 0o7777);
                 let touches = vec![
@@ -131,7 +133,16 @@ impl Carry {
 /// What the trace says of such a command.
 pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>) -> Observed {
     touches.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-    touches.dedup_by(|again, touch| again.path == touch.path);
+    touches.dedup_by(|again, touch| {
+        let same = again.path == touch.path;
+        if same {
+            touch.uses |= again.uses;
+            touch.before = touch.before.or(again.before);
+            touch.after = touch.after.or(again.after);
+            touch.mode = touch.mode.or(again.mode);
+        }
+        same
+    });
     Observed {
         id,
         status: Status::Exited(0),
@@ -173,12 +184,13 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn place(path: &Path) -> Place {
+/// A path as events have it.
+pub fn place(path: &Path) -> Place {
     Place::new(observe::tidy(path), real_place(path).ok())
 }
 
 /// As with commands that were observed: as it was named, unless that goes upwards.
-fn touch(place: &Place, uses: Uses) -> Touch {
+pub fn touch(place: &Place, uses: Uses) -> Touch {
     let is_clean = clean(&place.named).is_some_and(|clean| clean == place.named);
     let path = if is_clean { &*place.named } else { place.real() };
     Touch { path: path.into(), uses, before: None, after: None, mode: None }

@@ -4,9 +4,12 @@
 //! where the build's own lead, or to where a build driver collects them just to pass them on. A configure script
 //! that compiles a test program listens (it sends the output to a file of its own), and so must get the real answer.
 
+use std::sync::Arc;
+
 use wire::FdIdentity;
 
 use crate::descriptors;
+use crate::libtool::Watched;
 
 /// What a running command is to those it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Running {
     pub starts_deferred: bool,
     /// Id of the command that it belongs to: what it does is on that command's record.
     pub group: u32,
+    /// A libtool of which the compiles that it starts are watched.
+    pub watched: Option<Arc<Watched>>,
     /// Does somebody listen to what it prints? Then nothing that it starts is deferred on its word.
     captured: bool,
     /// Where output may go without anybody listening.
@@ -93,6 +98,7 @@ impl Running {
             above: 0,
             starts_deferred: false,
             group: 0,
+            watched: None,
             captured: false,
             audience: vec![sink(&fds[1]), sink(&fds[2])],
         }
@@ -166,6 +172,7 @@ impl Running {
             above: 0,
             starts_deferred: false,
             group,
+            watched: None,
             captured,
             audience,
         }

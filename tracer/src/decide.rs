@@ -23,8 +23,9 @@ use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::{Exec, Open};
 use crate::shell::{self, Line};
+use crate::undo::Put;
 use crate::watch::{Begun, file_clock};
-use crate::{learned, process};
+use crate::{learned, libtool, process};
 
 /// What to tell the interceptor.
 #[derive(Debug)]
@@ -144,6 +145,16 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
         return answer;
     }
+    if recorder.defers
+        && let Some(answer) = libtool::compile(recorder, exec, &parent, &facts, &command, Vec::new(), &[])
+    {
+        return answer;
+    }
+    if let Some(watched) = &parent.watched
+        && matches!(facts.program, Program::Compiler(_) | Program::Launcher)
+    {
+        watched.starts(&exec.invocation);
+    }
     modelled(recorder, exec, &parent, facts.program, &mut command);
     let place = learns(&running, &parent, command.disposition).then(|| place(recorder, exec));
     if let Some(place) = &place
@@ -178,7 +189,7 @@ fn asked_for(recorder: &Recorder, exec: &Exec) -> Command {
 }
 
 /// How long it has taken by now to decide.
-fn took_us(recorder: &Recorder, command: &Command) -> u64 {
+pub fn took_us(recorder: &Recorder, command: &Command) -> u64 {
     (recorder.started.elapsed().as_micros() as u64).saturating_sub(command.at_us)
 }
 
@@ -338,6 +349,9 @@ fn without_shell(
         return None;
     }
     let facts = recorder.program(program, inner.invocation.argv.first()?).ok()?;
+    if matches!(facts.program, Program::Shell | Program::Libtool) {
+        return libtool::compile(recorder, &inner, parent, &facts, command, prints, &moves);
+    }
     if facts.program.is_carrier() {
         return moves
             .is_empty()
@@ -401,7 +415,7 @@ fn is_opaque(executable: &Executable) -> bool {
 }
 
 /// The command was deferred: that is written down, and its process is done.
-fn deferred(
+pub fn deferred(
     recorder: &Recorder,
     parent: &Running,
     mut command: Command,
@@ -419,7 +433,8 @@ fn deferred(
     }
     if let Some(thunk) = command.thunk {
         let moved = moved.iter().map(|moved| moved.to.clone());
-        recorder.placed.note(command.id, thunk, command.outputs.into_iter().chain(moved).collect());
+        let paths = command.outputs.into_iter().chain(moved).collect();
+        recorder.placed.note(command.id, vec![Put::Placeholders(thunk, paths)]);
     }
     Answer::Exit { command: command.id, code: 0, prints }
 }
@@ -429,6 +444,9 @@ fn running(recorder: &Recorder, exec: &Exec, parent: &Running, facts: &Facts) ->
     let role = role(recorder, facts, &exec.invocation);
     let mut running = parent.start(role, exec.fds.as_ref());
     running.opaque = is_opaque(&facts.executable);
+    if role == Role::Libtool && recorder.defers {
+        running.watched = libtool::watched(recorder, exec, facts);
+    }
     let first = recorder.build.get().is_none_or(|&pid| pid.cast_unsigned() == exec.pid);
     // Without hooks nobody would tell where placeholders go.
     running.carries = recorder.sight != Sight::Tracer

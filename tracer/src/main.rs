@@ -22,6 +22,7 @@ mod install;
 mod judge;
 mod kept;
 mod learned;
+mod libtool;
 mod log;
 mod looks;
 mod needed;

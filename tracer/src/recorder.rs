@@ -31,6 +31,7 @@ use crate::includes;
 use crate::install::Install;
 use crate::kept::Kept;
 use crate::learned::Learned;
+use crate::libtool::Scripts;
 use crate::log::Log;
 use crate::looks::Looks;
 use crate::programs::Programs;
@@ -55,6 +56,8 @@ pub struct Recorder {
     pub toolchains: Toolchains,
     /// What is remembered of commands that no model knows.
     pub learned: Learned,
+    /// What libtool's scripts do.
+    pub libtool: Scripts,
     /// What tools say of themselves.
     pub questions: Questions,
     /// Who forces on demand.
@@ -215,6 +218,7 @@ impl Recorder {
         Ok(Self {
             toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
             learned: Learned::new(store.cache_dir("learned")?),
+            libtool: Scripts::new(store.cache_dir("libtool")?),
             trees: Mutex::default(),
             questions: Questions::new(empty),
             on_demand: OnDemand::new(&install.ggforce, store.root()),

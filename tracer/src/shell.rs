@@ -74,7 +74,7 @@ fn is_understood(facts: &Facts, called: &OsStr) -> bool {
 }
 
 /// Does a variable make a shell do more, or something else: functions, options, files to be read?
-fn changes_shells((name, _): (&OsStr, &OsStr)) -> bool {
+pub fn changes_shells((name, _): (&OsStr, &OsStr)) -> bool {
     const NAMES: [&str; 8] =
         ["BASHOPTS", "BASH_ENV", "BASH_XTRACEFD", "CDPATH", "ENV", "OPTIND", "POSIXLY_CORRECT", "SHELLOPTS"];
     NAMES.iter().any(|known| name == *known) || name.as_bytes().starts_with(b"BASH_FUNC_")
@@ -124,6 +124,11 @@ impl Place {
         (self.real, self.called) = (real, called);
         Some(())
     }
+}
+
+/// The command that a shell script starts, which has changed neither directory nor variables.
+pub fn started(recorder: &Recorder, exec: &Exec, argv: Vec<OsString>) -> Option<Exec> {
+    execute(exec, &Place::of(recorder, exec)?, Vec::new(), argv)
 }
 
 /// The command as the shell executes it.

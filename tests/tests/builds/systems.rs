@@ -157,6 +157,53 @@ fn libtool_s_double_objects_and_wrapper_scripts() {
     );
 }
 
+/// What libtool's script would do to compile is done by the recorder, once it was seen to do that, and what it prints is printed.
+#[test]
+fn libtool_compiles_without_libtool() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "Makefile",
+        "LIBTOOL = libtool --tag=CC $(QUIET)\nall: libab.la static.lo shared.lo prog\n\
+         sub/%.lo: lib/%.c\n\t$(LIBTOOL) --mode=compile gcc -DNAME=\\\"$*\\\" -MT $@ -MD -MP -MF sub/$*.Tpo -c -o $@ $< && mv -f sub/$*.Tpo sub/$*.d\n\
+         static.lo: lib/a.c\n\t$(LIBTOOL) --mode=compile gcc -static -c -o $@ $<\n\
+         shared.lo: lib/b.c\n\td=`echo lib`; $(LIBTOOL) --mode=compile gcc -shared -prefer-pic -c $$d/b.c -o $@\n\
+         libab.la: sub/a.lo sub/b.lo\n\t$(LIBTOOL) --mode=link gcc -o $@ $^ -rpath /usr/lib\n\
+         prog: src/main.c libab.la\n\tgcc -Iinclude -c src/main.c -o main.o; $(LIBTOOL) --mode=link gcc -o $@ main.o libab.la\n",
+    );
+    space.write("sub/here", "");
+    space.same_as_plain(&["make"], Expect::script(10));
+    for build in [&["make"][..], &["make", "-j4", "QUIET=--silent"], &["make", "QUIET=--no-silent"]] {
+        space.restore();
+        space.same_as_plain(build, Expect::script(10));
+    }
+    // Not even its shell is started.
+    space.restore();
+    space.ggtrace(&["make", "sub/a.lo", "sub/b.lo", "QUIET=--quiet"]).ok();
+    let shown = space.shown();
+    assert_eq!((shown.deferred, shown.ran), (4, 3), "make and two compiles: {}", space.gg(&["show"]));
+    // A compile that fails is libtool's to complain of.
+    space.restore();
+    space.write("lib/a.c", "#error no\n");
+    let failed = space.ggtrace(&["make", "sub/a.lo"]);
+    let failed = if failed.status.success() { space.ggforce(&["sub/a.o"]) } else { failed };
+    failed.fails();
+}
+
+/// Another script that calls itself libtool and does otherwise runs, each time.
+#[test]
+fn a_libtool_that_does_otherwise_runs() {
+    let space = TestSpace::with(FILES);
+    space.sh("sed 's/^pic_object=$write_lobj/&\\nmore=1/' `command -v libtool` >mine; chmod +x mine; cp mine other; sed -i 's/-DPIC//; s/^ *func_show_eval_locale \"$command\"/command=\"$command -DMORE\";&/' other").ok();
+    for libtool in ["mine", "other"] {
+        let compile = |n: &str| format!("./{libtool} --tag=CC --mode=compile gcc -c lib/{n}.c -o {n}.lo");
+        let script = ["a", "b", "a"].map(compile).join("; ");
+        space.same_as_plain(&["sh", "-ec", &script], Expect::script(6));
+        let shown = space.gg(&["show", "--json"]).ok().out();
+        assert!(shown.contains("-DMORE") == (libtool == "other"), "{shown}");
+        space.restore();
+    }
+}
+
 #[test]
 fn installation_into_a_folder() {
     let space = TestSpace::with(FILES);
