@@ -85,7 +85,7 @@ fn file(source: &Path, executable: bool) -> Entry {
 fn run(sandbox: &mut Sandbox, job: &Job) -> Result<(), Box<dyn std::error::Error>> {
     let outcome = sandbox.run(job)?;
     match outcome.status {
-        Status::Exited(0) => Ok(outcome.upper.cleanup()?),
+        Status::Exited(0) => Ok(()),
         status => Err(format!("{status:?}").into()),
     }
 }

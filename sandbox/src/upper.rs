@@ -26,7 +26,6 @@ pub struct Upper {
     root: OwnedFd,
     shape: Arc<Shape>,
     prepared: BTreeSet<PathBuf>,
-    removed: bool,
 }
 
 /// One thing that a command did.
@@ -70,7 +69,7 @@ impl Upper {
         sys::mkdir(layer.as_fd(), c"work", 0o700).map_err(failed)?;
         let root = sys::openat(layer.as_fd(), c"upper", libc::O_PATH | libc::O_DIRECTORY).map_err(failed)?;
         let path = path.join("upper");
-        Ok(Upper { base, name: c_name, path, root, shape, prepared: BTreeSet::new(), removed: false })
+        Ok(Upper { base, name: c_name, path, root, shape, prepared: BTreeSet::new() })
     }
 
     /// The layer itself.
@@ -207,27 +206,12 @@ impl Upper {
         changes.sort_unstable();
         Ok(changes)
     }
-
-    /// Removes everything now, and says if it does not work.
-    ///
-    /// # Errors
-    /// Something cannot be removed; the sandbox's own end, or a later [`crate::sweep`], tries again.
-    pub fn cleanup(mut self) -> Result<()> {
-        self.remove().map_err(|e| Error::file("cannot remove the layer", &self.path, e))
-    }
-
-    fn remove(&mut self) -> io::Result<()> {
-        if std::mem::replace(&mut self.removed, true) {
-            return Ok(());
-        }
-        remove::remove_dir(self.base.as_fd(), &self.name)
-    }
 }
 
 impl Drop for Upper {
     fn drop(&mut self) {
-        // There is nobody to tell; the sandbox's own end removes the rest.
-        self.remove().ok();
+        // There is nobody to tell; the sandbox's own end, or a later `sweep`, removes the rest.
+        remove::remove_dir(self.base.as_fd(), &self.name).ok();
     }
 }
 

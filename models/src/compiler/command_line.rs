@@ -120,8 +120,6 @@ pub struct CommandLine {
     pub assembler: AssemblerWords,
     /// `-static`, `-static-pie`.
     pub is_static: bool,
-    /// `-shared`.
-    pub is_shared: bool,
     /// `-r`.
     pub is_relocatable: bool,
     /// Link-time optimisation is on.
@@ -284,7 +282,6 @@ impl Parser<'_> {
             M::LibraryDir => self.linker.found.dirs.push(directory(name, value)?),
             M::LinkScript => self.linker.found.scripts.push(value.into()),
             M::Static => line.is_static = true,
-            M::Shared => line.is_shared = true,
             M::Relocatable => line.is_relocatable = true,
             M::Coverage | M::CoverageNotes => line.side.coverage_notes = true,
             M::SplitDwarf => line.side.split_dwarf = true,
@@ -302,7 +299,7 @@ impl Parser<'_> {
             M::Verbose => self.verbose = true,
             M::Declined(why) => return Err(about(name, why)),
             M::Macro | M::Front | M::FrontPath | M::Toolchain | M::Plain | M::Text | M::Warning => {}
-            M::LinkToolchain | M::LinkPlain => {}
+            M::LinkToolchain | M::LinkPlain | M::Shared => {}
         }
         Ok(())
     }
