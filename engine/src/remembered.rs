@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use storage::Key;
 use thunk::{ObjectKind, ObjectName, RecordFile, Store};
 
-/// What it is (an object, a fact, one that is no longer there), whether it is a thunk, digest, size.
-const RECORD: usize = 2 + 32 + 8;
+/// What it is (an object, a fact, one that is no longer there), whether it is a thunk, its name.
+const RECORD: usize = 2 + ObjectName::LENGTH;
 const OBJECT: u8 = 0;
 const FACT: u8 = 1;
 const GONE: u8 = 2;
@@ -76,18 +76,14 @@ fn encode(gone: u8, key: &Key) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     record[0] = how | gone;
     record[1] = u8::from(name.kind() == ObjectKind::Thunk);
-    record[2..34].copy_from_slice(name.digest());
-    record[34..].copy_from_slice(&name.size().to_le_bytes());
+    record[2..].copy_from_slice(&name.encode());
     record
 }
 
-fn decode(record: &[u8; RECORD]) -> (u8, Key) {
-    let kind = if record[1] == 0 { ObjectKind::Value } else { ObjectKind::Thunk };
-    let (mut digest, mut size) = ([0; 32], [0; 8]);
-    digest.copy_from_slice(&record[2..34]);
-    size.copy_from_slice(&record[34..]);
-    let name = ObjectName::new(kind, digest, u64::from_le_bytes(size));
-    (record[0], if record[0] & FACT == 0 { Key::Object(name) } else { Key::Fact(name) })
+fn decode(&[how, is_thunk, ref name @ ..]: &[u8; RECORD]) -> (u8, Key) {
+    let kind = if is_thunk == 0 { ObjectKind::Value } else { ObjectKind::Thunk };
+    let name = ObjectName::decode(kind, name);
+    (how, if how & FACT == 0 { Key::Object(name) } else { Key::Fact(name) })
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ fuzz_target!(|data: &[u8]| {
         && let Ok(name) = text.parse::<ObjectName>()
     {
         assert_eq!(name.to_string(), text);
-        assert!(text.len() >= ObjectName::MIN_LEN);
+        // The letter, 43 digits of the digest, at least eight of the size.
+        assert!(text.len() >= 1 + 43 + 8);
+        assert_eq!(ObjectName::decode(name.kind(), &name.encode()), name);
     }
     if let Some(output) = OutputRef::parse(data) {
         assert_eq!(OutputRef::parse(output.to_string().as_bytes()), Some(output));

@@ -124,6 +124,14 @@ pub(crate) fn prepare() {
 /// In place of the address of a function that is not there.
 const ABSENT: *mut c_void = core::ptr::without_provenance_mut(1);
 
+/// The name of a row of hooks, with a NUL at its end.
+pub(crate) const fn symbol(name: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(name.as_bytes()) {
+        Ok(name) => name,
+        Err(_) => panic!("a symbol's name ends with a NUL"),
+    }
+}
+
 /// The function of a name that comes after ours, looked up when it is first wanted. `F` is its type.
 pub(crate) struct Next<F> {
     name: &'static CStr,

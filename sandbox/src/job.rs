@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::{Error, Result, Upper};
@@ -105,6 +107,17 @@ pub enum Status {
     OutputLimit,
     /// It never began: the program cannot be executed.
     NotStarted(ExecFailure),
+}
+
+impl Status {
+    /// Of a process that has ended, as `wait` tells it.
+    pub(crate) fn of_ended(status: libc::c_int) -> Self {
+        let status = ExitStatus::from_raw(status);
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (None, signal) => Self::Signaled(signal.unwrap_or(libc::SIGKILL)),
+        }
+    }
 }
 
 /// Why a program cannot be executed.

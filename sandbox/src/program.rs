@@ -6,8 +6,6 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::child::{self, CArray};
@@ -103,18 +101,13 @@ pub(crate) fn reap(mut running: Running, killed: Option<Status>) -> Result<(Stat
     if let Some(status) = killed {
         return Ok((status, Usage::default()));
     }
-    let status = ExitStatus::from_raw(status);
-    let status = match (status.code(), status.signal()) {
-        (Some(code), _) => Status::Exited(code),
-        (None, signal) => Status::Signaled(signal.unwrap_or(libc::SIGKILL)),
-    };
     let time = |time: libc::timeval| {
         Duration::from_secs(time.tv_sec.try_into().unwrap_or(0))
             + Duration::from_micros(time.tv_usec.try_into().unwrap_or(0))
     };
     let (user, system) = (time(usage.ru_utime), time(usage.ru_stime));
     let max_rss = usage.ru_maxrss.try_into().unwrap_or(0);
-    Ok((status, Usage { user, system, wall: Duration::ZERO, max_rss }))
+    Ok((Status::of_ended(status), Usage { user, system, wall: Duration::ZERO, max_rss }))
 }
 
 /// Ends what the command has left behind: those that lost their parent are this process's children now.

@@ -7,9 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,17 +215,13 @@ fn judge(verdict: Verdict) -> Result<(Status, Usage)> {
     let failed = |failure| Ok((Status::NotStarted(failure), Usage::default()));
     match verdict {
         Verdict::Ended { status, user, system, max_rss } => {
-            let status = ExitStatus::from_raw(status);
-            let status = match (status.code(), status.signal()) {
-                (Some(code), _) => Status::Exited(code),
-                (None, signal) => Status::Signaled(signal.unwrap_or(libc::SIGKILL)),
-            };
             let time = |[seconds, micros]: [i64; 2]| {
                 Duration::from_secs(seconds.try_into().unwrap_or(0))
                     + Duration::from_micros(micros.try_into().unwrap_or(0))
             };
             let max_rss = max_rss.try_into().unwrap_or(0);
-            Ok((status, Usage { user: time(user), system: time(system), wall: Duration::ZERO, max_rss }))
+            let (user, system) = (time(user), time(system));
+            Ok((Status::of_ended(status), Usage { user, system, wall: Duration::ZERO, max_rss }))
         }
         Verdict::NoDirectory => failed(ExecFailure::BadDirectory),
         Verdict::NotExecuted { errno, interpreter_missing } => failed(match errno {

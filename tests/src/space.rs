@@ -109,6 +109,14 @@ impl TestSpace {
         fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
+    /// Replaces a part of a file of the tree.
+    #[track_caller]
+    pub fn replace(&self, path: &str, from: &str, to: &str) {
+        let text = String::from_utf8(self.read(path)).expect("our sources are text");
+        assert!(text.contains(from), "{path} has no {from:?}");
+        self.write(path, text.replace(from, to));
+    }
+
     /// Does a placeholder stand at this path of the tree?
     #[must_use]
     pub fn is_placeholder(&self, path: impl AsRef<Path>) -> bool {

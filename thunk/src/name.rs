@@ -54,8 +54,26 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 impl ObjectName {
-    /// Shortest possible name, in characters.
-    pub const MIN_LEN: usize = 1 + DIGEST_CHARS + 8;
+    /// Digest and size: see [`ObjectName::encode`].
+    pub const LENGTH: usize = 32 + 8;
+
+    /// Digest and size as bytes, for lists on disk; the kind is for the list to tell.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        bytes[..32].copy_from_slice(&self.digest);
+        bytes[32..].copy_from_slice(&self.size.to_le_bytes());
+        bytes
+    }
+
+    /// The inverse of [`ObjectName::encode`].
+    #[must_use]
+    pub fn decode(kind: ObjectKind, bytes: &[u8; Self::LENGTH]) -> Self {
+        let (mut digest, mut size) = ([0; 32], [0; 8]);
+        digest.copy_from_slice(&bytes[..32]);
+        size.copy_from_slice(&bytes[32..]);
+        Self::new(kind, digest, u64::from_le_bytes(size))
+    }
 
     /// The name with these parts.
     #[must_use]

@@ -92,7 +92,6 @@ impl Descriptors {
 mod tests {
     use std::os::fd::{AsRawFd as _, RawFd};
 
-    use models::Invocation;
     use wire::Descriptor;
 
     use super::*;
@@ -113,18 +112,8 @@ mod tests {
             reserved: 0,
             leads: identity(&fs::metadata(link(fd)).unwrap()),
         });
-        let exec = |fds| Exec {
-            pid: std::process::id(),
-            parent: 0,
-            spawned: false,
-            marked: false,
-            prints: false,
-            waits: false,
-            invocation: Invocation::default(),
-            umask: 0,
-            fds,
-            others: Some(others.to_vec()),
-        };
+        let exec =
+            |fds| Exec { pid: std::process::id(), fds, others: Some(others.to_vec()), ..Exec::default() };
         let known = Descriptors::default();
         let agree = || {
             let shown = known.of(&exec(Some([FdIdentity::default(); 3])));

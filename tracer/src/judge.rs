@@ -51,10 +51,6 @@ impl Judge for Kernel {
         let exec = Exec {
             pid: exec.pid.cast_unsigned(),
             parent: recorder.watch.program_of(exec.pid),
-            spawned: false,
-            marked: false,
-            prints: false,
-            waits: false,
             invocation: Invocation {
                 program,
                 argv: exec.argv.clone(),
@@ -63,7 +59,7 @@ impl Judge for Kernel {
             },
             umask: exec.umask,
             fds: Some(exec.fds.each_ref().map(|fd| fd.as_ref().map_or_else(FdIdentity::default, identity))),
-            others: None,
+            ..Exec::default()
         };
         match decide::exec(recorder, &Arc::new(exec), &decide::at_once) {
             Answer::Run { .. } => Verdict::Go,

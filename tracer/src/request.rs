@@ -49,7 +49,7 @@ pub enum Request {
 }
 
 /// A program about to be executed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Exec {
     /// The process that executes it.
     pub pid: u32,

@@ -344,18 +344,7 @@ fn preload(
         env: std::env::vars_os().collect(),
         cwd: cwd.to_path_buf(),
     };
-    let exec = Exec {
-        pid: std::process::id(),
-        parent: 0,
-        spawned: false,
-        marked: false,
-        prints: false,
-        waits: false,
-        invocation,
-        umask,
-        fds: Some(fds),
-        others: None,
-    };
+    let exec = Exec { pid: std::process::id(), invocation, umask, fds: Some(fds), ..Exec::default() };
     let (id, flags) = match decide::exec(recorder, &Arc::new(exec), &decide::at_once) {
         Answer::Run { command, flags } => (command, flags),
         Answer::Exit { code, .. } => return Ok(Some(ExitStatus::from_raw((code & 0xff) << 8))),

@@ -73,22 +73,16 @@ macro_rules! hooks {
     (@next) => {};
     (@next jump fn $name:ident() -> $result:ty; $($rest:tt)*) => {
         // SAFETY: only the address is used.
-        pub(crate) static $name: Next<unsafe extern "C" fn() -> $result> = unsafe { Next::new(match
-            core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes())
-        {
-            Ok(name) => name,
-            Err(_) => c"",
-        }) };
+        pub(crate) static $name: Next<unsafe extern "C" fn() -> $result> = unsafe {
+            Next::new(symbol(concat!(stringify!($name), "\0")))
+        };
         hooks!(@next $($rest)*);
     };
     (@next list fn $name:ident => |$a:ident| $work:expr; $($rest:tt)*) => { hooks!(@next $($rest)*); };
     (@next fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty $(=> |$r:ident, $c:ident| $work:expr)?; $($rest:tt)*) => {
         // SAFETY: the row's prototype is the C library's.
         pub(crate) static $name: Next<unsafe extern "C" fn($($type),*) -> $result> = unsafe {
-            Next::new(match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                Ok(name) => name,
-                Err(_) => c"",
-            })
+            Next::new(symbol(concat!(stringify!($name), "\0")))
         };
         hooks!(@next $($rest)*);
     };
@@ -148,7 +142,7 @@ macro_rules! hooks {
         #[allow(non_upper_case_globals, reason = "named as the functions are")]
         pub(crate) mod next {
             use super::*;
-            use crate::libc::Next;
+            use crate::libc::{Next, symbol};
             hooks!(@next $($rows)*);
         }
         hooks!(@hook $($rows)*);

@@ -6,10 +6,8 @@ use std::collections::HashMap;
 
 use thunk::{ObjectKind, ObjectName, RecordFile, Store};
 
-/// Digest and size.
-const NAME: usize = 32 + 8;
 /// Is it still there, the object, the pack.
-const RECORD: usize = 1 + 2 * NAME;
+const RECORD: usize = 1 + 2 * ObjectName::LENGTH;
 
 /// The list for one storage.
 pub struct Packed {
@@ -25,8 +23,8 @@ impl Packed {
         let (file, records) = path.map(|path| RecordFile::open(&path)).unzip();
         let mut packs = HashMap::new();
         for record in records.iter().flatten() {
-            let (object, pack) = (decode(&record[1..]), decode(&record[1 + NAME..]));
-            if record[0] == 0 {
+            let (gone, object, pack) = decode(record);
+            if gone == 0 {
                 packs.insert(object, pack);
             } else {
                 packs.remove(&object);
@@ -55,27 +53,23 @@ impl Packed {
 
     fn keep<'a>(&mut self, gone: u8, pairs: impl Iterator<Item = (&'a ObjectName, &'a ObjectName)>) {
         let Some(file) = &mut self.file else { return };
-        let records = pairs.map(|(object, pack)| {
-            let mut record = [gone; RECORD];
-            encode(object, &mut record[1..=NAME]);
-            encode(pack, &mut record[1 + NAME..]);
-            record
-        });
-        file.append(&records.collect::<Vec<_>>());
+        let records: Vec<_> = pairs.map(|(object, pack)| encode(gone, object, pack)).collect();
+        file.append(&records);
     }
 }
 
-fn encode(name: &ObjectName, out: &mut [u8]) {
-    out[..32].copy_from_slice(name.digest());
-    out[32..].copy_from_slice(&name.size().to_le_bytes());
+fn encode(gone: u8, object: &ObjectName, pack: &ObjectName) -> [u8; RECORD] {
+    let mut record = [gone; RECORD];
+    let (names, _) = record[1..].as_chunks_mut();
+    names.copy_from_slice(&[object.encode(), pack.encode()]);
+    record
 }
 
 /// All of them are values.
-fn decode(bytes: &[u8]) -> ObjectName {
-    let (mut digest, mut size) = ([0; 32], [0; 8]);
-    digest.copy_from_slice(&bytes[..32]);
-    size.copy_from_slice(&bytes[32..NAME]);
-    ObjectName::new(ObjectKind::Value, digest, u64::from_le_bytes(size))
+fn decode([gone, names @ ..]: &[u8; RECORD]) -> (u8, ObjectName, ObjectName) {
+    let (names, _) = names.as_chunks();
+    let [object, pack] = [0, 1].map(|at| ObjectName::decode(ObjectKind::Value, &names[at]));
+    (*gone, object, pack)
 }
 
 #[cfg(test)]

@@ -31,12 +31,6 @@ fn replayed(space: &TestSpace, trace: &Path) -> Forced {
     Forced::of(&replay(space, trace, &[]).ok())
 }
 
-fn change(space: &TestSpace, path: &str, from: &str, to: &str) {
-    let text = String::from_utf8(space.read(path)).expect("our sources are text");
-    assert!(text.contains(from));
-    space.write(path, text.replace(from, to));
-}
-
 /// What plain make leaves in the same place, from the state that was kept, with the same change.
 #[track_caller]
 fn is_as_made(space: &TestSpace, change: impl Fn()) {
@@ -73,7 +67,7 @@ fn an_edited_source_runs_what_it_reaches_and_nothing_else() {
     let space = calculator();
     let trace = built(&space);
     space.keep();
-    let edit = || change(&space, "add.c", "a + b", "a + b + 1");
+    let edit = || space.replace("add.c", "a + b", "a + b + 1");
     edit();
     assert_eq!(replayed(&space, &trace).run, 3, "the compile, the archive, the link");
     assert_eq!(space.run(&["./calc"]).ok().out(), "43\n");
@@ -88,7 +82,7 @@ fn an_edited_header_runs_the_compiles_that_include_it() {
     let space = calculator();
     let trace = built(&space);
     space.keep();
-    let edit = || change(&space, "include/calc.h", "int add", "#define LATER 1\nint add");
+    let edit = || space.replace("include/calc.h", "int add", "#define LATER 1\nint add");
     edit();
     // add.o and mul.o say nothing of the lines of their declarations: the archive of them is the same.
     assert_eq!(replayed(&space, &trace).run, 4, "three compiles and the link");
@@ -100,8 +94,8 @@ fn inputs_are_inferred_anew() {
     let space = calculator();
     space.write("include/extra.h", "#define MORE 2\n");
     let trace = built(&space);
-    change(&space, "add.c", "\"calc.h\"", "\"calc.h\"\n#include \"extra.h\"");
-    change(&space, "add.c", "a + b", "a + b + MORE");
+    space.replace("add.c", "\"calc.h\"", "\"calc.h\"\n#include \"extra.h\"");
+    space.replace("add.c", "a + b", "a + b + MORE");
     assert_eq!(replayed(&space, &trace).run, 3);
     assert_eq!(space.run(&["./calc"]).ok().out(), "44\n");
 }
@@ -175,13 +169,13 @@ fn a_generator_runs_again_only_if_it_must() {
     assert_eq!(space.run(&["./main"]).code(), 7);
     space.keep();
     // The same program comes out: nothing that follows is touched.
-    change(&space, "gen.c", "return 0;", "return 0; /* well */");
+    space.replace("gen.c", "return 0;", "return 0; /* well */");
     let before = Snapshot::of(&space.tree());
     replayed(&space, &trace);
     let touched = before.touched(&Snapshot::of(&space.tree()));
     assert!(touched.iter().all(|path| path.ends_with("gen")), "{touched:?}");
     space.restore();
-    let edit = || change(&space, "gen.c", "7", "8");
+    let edit = || space.replace("gen.c", "7", "8");
     edit();
     replayed(&space, &trace);
     assert_eq!(space.run(&["./main"]).code(), 8);
@@ -199,7 +193,7 @@ fn outputs_are_followed_through_renames() {
     ]);
     let trace = built(&space);
     space.keep();
-    let edit = || change(&space, "a.c", "1", "2");
+    let edit = || space.replace("a.c", "1", "2");
     edit();
     assert_eq!(replayed(&space, &trace).run, 2);
     assert!(!space.path("a.tmp").exists() && !space.path("a.Td").exists(), "they were renamed");
@@ -227,7 +221,7 @@ fn contents_are_followed_through_renames() {
             let trace = space.outside().join("trace");
             space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
             space.keep();
-            let edit = || change(&space, "a.c", "1", "2");
+            let edit = || space.replace("a.c", "1", "2");
             edit();
             let replayed = replay(&space, &trace, &[]).ok();
             assert_eq!(space.run(&["./prog"]).code(), 2, "{how}, {moves}: {replayed}");
@@ -279,9 +273,9 @@ fn what_tells_a_command_what_to_do_counts() {
     let trace = built(&space);
     assert_eq!(replayed(&space, &trace).run, 0);
     for (name, was, is) in [("flags", "-O1", "-O1 -g"), ("choice", "a", "b"), ("list", "good", "bad")] {
-        change(&space, name, was, is);
+        space.replace(name, was, is);
         replay(&space, &trace, &[]).fails().says(&format!("{name} has changed"));
-        change(&space, name, is, was);
+        space.replace(name, is, was);
         replay(&space, &trace, &[]).ok();
     }
 }
@@ -311,7 +305,7 @@ fn changes_in_place_are_done_again() {
         let edits =
             [("a.c", "1", "5"), ("b.c", "2", "6"), ("words", "one", "one one"), ("tail", "tail", "rest")];
         for edit in edits {
-            let edit = || change(&space, edit.0, edit.1, edit.2);
+            let edit = || space.replace(edit.0, edit.1, edit.2);
             edit();
             replay(&space, &trace, &[]).ok();
             is_as_made(&space, edit);
@@ -338,7 +332,7 @@ fn modes_and_links_are_put_back() {
     replay(&space, &trace, &[]).ok();
     assert_eq!(before.deviations(&Snapshot::of(&space.tree())), "");
     space.keep();
-    let edit = || change(&space, "a.c", "0", "1");
+    let edit = || space.replace("a.c", "0", "1");
     edit();
     replay(&space, &trace, &[]).ok();
     is_as_made(&space, edit);
