@@ -155,8 +155,8 @@ pub fn facts(stamp: &Stamp) -> FileFacts {
     FileFacts { id: FileId { dev, ino, size, mtime, ctime }, executable: mode & 0o111 != 0 }
 }
 
-/// The dependency file that the compile will write to `path`, to be put there: made here where it is certain what is in it, otherwise by the
-/// compiler.
+/// The dependency file that the compile will write to `path`, to be put there: made here where it is certain what is in
+/// it, otherwise by the compiler.
 ///
 /// # Errors
 /// The compiler refuses, or the file cannot be written.

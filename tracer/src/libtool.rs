@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! libtool's compiles without libtool: what its script would do ([`models::libtool`]) the recorder does, and defers the compiles. Only for a
-//! script that was watched once, with a command of the same kind, and did just that: started these compiles and wrote this
-//! text. Until then it runs. What was found out of a script counts for as long as its content is the same, in later recordings too. In which
-//! language compilers speak is its business as well: which variables it changes for them is taken from what was seen.
+//! libtool's compiles without libtool: what its script would do ([`models::libtool`]) the recorder does, and defers the
+//! compiles. Only for a script that was watched once, with a command of the same kind, and did just that: started these
+//! compiles and wrote this text. Until then it runs. What was found out of a script counts for as long as its content
+//! is the same, in later recordings too. In which language compilers speak is its business as well: which variables it
+//! changes for them is taken from what was seen.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -237,8 +238,8 @@ pub fn watched(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Arc<Wa
     Some(watched)
 }
 
-/// Does what libtool is to do, and moves what it gives; the answer for the process that was to become libtool, or a shell that only starts it.
-/// Nothing where libtool is to do it itself: it then does again what was done.
+/// Does what libtool is to do, and moves what it gives; the answer for the process that was to become libtool, or a
+/// shell that only starts it. Nothing where libtool is to do it itself: it then does again what was done.
 pub fn compile(
     recorder: &Recorder,
     exec: &Exec,

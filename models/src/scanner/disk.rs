@@ -78,8 +78,9 @@ pub trait Files: Sync {
     /// Whatever reading the file gives.
     fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>>;
 
-    /// A digest of what is in a regular file with this stamp, equal to another's only if the contents are; a placeholder is forced first. `None`
-    /// where it cannot be told: then no later recording is told of commands that read the file.
+    /// A digest of what is in a regular file with this stamp, equal to another's only if the contents are; a
+    /// placeholder is forced first. `None` where it cannot be told: then no later recording is told of commands that
+    /// read the file.
     fn digest(&self, path: &Path, stamp: &Stamp) -> Option<[u8; 32]> {
         let _ = (path, stamp);
         None

@@ -2,11 +2,12 @@
 //! The include scanner: which files the C and C++ preprocessor or the assembler may read for a command, without
 //! running them.
 //!
-//! It reads directives and no conditions: every branch counts, so that the answer is a superset of what is read.
-//! Where the name of a header is put together by macros, that is not enough: then the command is preprocessed in addition,
-//! conditions heeded, and what that reads is taken in too. For what would need more, it gives an [`Unsure`] and the compiler is asked. One [`Scanner`] lives as long as a
-//! recording and is shared by all threads: each text is read once, each name is searched for once per search path,
-//! and a scan is then little more than one `stat` for each directory and file that matters.
+//! It reads directives and no conditions: every branch counts, so that the answer is a superset of what is read. Where
+//! the name of a header is put together by macros, that is not enough: then the command is preprocessed in addition,
+//! conditions heeded, and what that reads is taken in too. For what would need more, it gives an [`Unsure`] and the
+//! compiler is asked. One [`Scanner`] lives as long as a recording and is shared by all threads: each text is read
+//! once, each name is searched for once per search path, and a scan is then little more than one `stat` for each
+//! directory and file that matters.
 //!
 //! ```text
 //! doubts      names behind which something changes
@@ -233,8 +234,8 @@ impl Scanner {
         self.run(search, cwd, files, since, Aim::Unlisted(listed))
     }
 
-    /// The files that a command includes, conditions heeded: what [`scan`](Self::scan) takes in beside its superset where names of headers are
-    /// computed. By itself only good for finding out how good it is.
+    /// The files that a command includes, conditions heeded: what [`scan`](Self::scan) takes in beside its superset
+    /// where names of headers are computed. By itself only good for finding out how good it is.
     ///
     /// # Errors
     /// It meets something of which it is not certain.

@@ -45,7 +45,7 @@ pub struct Keeping {
     pub project: PathBuf,
 }
 
-/// Files that need not be stored any more take place for as long as there is this much.
+/// Answers that nobody has asked for in this recording are stored again for as long as all do not take more than this.
 const MUCH: usize = 16 << 20;
 
 /// What one command may read.

@@ -29,8 +29,8 @@ pub(in super::super) struct Fronts(Mutex<HashMap<Question, Arc<Front>>>);
 const MARK: &[u8] = b"__gg_answer__";
 
 impl Fronts {
-    /// `question` is a command without source, and with neither `-E` nor `-dM`. The header that gcc includes before all others is not built in: it is one of
-    /// those that the command finds, or none.
+    /// `question` is a command without source, and with neither `-E` nor `-dM`. The header that gcc includes before all
+    /// others is not built in: it is one of those that the command finds, or none.
     pub(super) fn get(&self, question: &Question, view: View<'_>) -> Option<Arc<Front>> {
         let texts = &view.tree.texts;
         let said = put(question, &["-nostdinc", "-E", "-dM", "-"], b"", view.files)?;

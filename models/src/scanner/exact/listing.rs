@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The dependency file that gcc writes for a command (`-MD`), from what the preprocessor here reads: which names it lists, in what order, and
-//! how it spells them, lines and all. As gcc's `libcpp/files.cc` and `mkdeps.cc` do it since gcc 11 (tried with 12); other compilers
-//! have other ways. Unaware of conditions and macros.
+//! The dependency file that gcc writes for a command (`-MD`), from what the preprocessor here reads: which names it
+//! lists, in what order, and how it spells them, lines and all. As gcc's `libcpp/files.cc` and `mkdeps.cc` do it since
+//! gcc 11 (tried with 12); other compilers have other ways. Unaware of conditions and macros.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -66,8 +66,9 @@ pub(super) struct Listing<'a> {
     /// Where the search for `<…>` begins.
     angle: usize,
     names: Vec<Arc<[u8]>>,
-    /// Where searches led. gcc lists files, not paths: it takes two for the same if a search for the same name began at the same place, or came by
-    /// one of the two heads of the order (for quotes, and for `<…>`) and another one did, too.
+    /// Where searches led. gcc lists files, not paths: it takes two for the same if a search for the same name began at
+    /// the same place, or came by one of the two heads of the order (for quotes, and for `<…>`) and another one did,
+    /// too.
     found: HashMap<(NameId, Begin), usize, Fast>,
     /// Whether each of these files is listed.
     listed: Vec<bool>,

@@ -12,8 +12,9 @@
 //! front    what the compiler has built in        listing    the dependency file that gcc would write
 //! ```
 //!
-//! What it takes for granted: the command compiles. Where it would not, the answer does not matter, but that whoever reads a dependency file goes on; what the
-//! preprocessor alone would refuse is left to it. What it does not know: that `//` begins no comment in C of 1990; line markers in a source.
+//! What it takes for granted: the command compiles. Where it would not, the answer does not matter, but that whoever
+//! reads a dependency file goes on; what the preprocessor alone would refuse is left to it. What it does not know: that
+//! `//` begins no comment in C of 1990; line markers in a source.
 
 mod expand;
 mod expression;
