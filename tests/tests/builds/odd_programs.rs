@@ -2,7 +2,10 @@
 //! Programs that do unusual things to themselves, to their memory, to others or to the file system: recorded in every way, they
 //! end as they do without a recorder, and say the same. What the trace says of them is in `observed`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use tests::TestSpace;
+use thunk::trace::Trace;
 
 /// Compiles a program of the tree plainly.
 fn compiled(files: &[(&str, &str)], command: &str) -> TestSpace {
@@ -23,7 +26,9 @@ fn the_same_recorded_by(space: &TestSpace, script: &str, ways: &[&[&str]]) {
     let plain = space.run(&["sh", "-c", script]);
     for way in ways {
         space.restore();
-        let recorded = space.ggtrace(&[*way, &["sh", "-c", script]].concat());
+        let trace = space.outside().join("trace");
+        let recorded = space.ggtrace(&[*way, &["-o", trace.to_str().unwrap(), "sh", "-c", script]].concat());
+        Trace::read(&trace).unwrap();
         assert_eq!(
             (recorded.code(), recorded.out(), recorded.err()),
             (plain.code(), plain.out(), plain.err()),
@@ -188,6 +193,7 @@ name=$(printf '%0200d' 0); (n=0; while [ $n -lt 19 ]; do mkdir $name; cd $name; 
     echo 'int deep;' >x.c; gcc -c x.c; nm x.o; cp x.c y.c; cat y.c; ls)
 printf 'int odd;\n' >"$(printf 'a\nb\377.c')"; gcc -c "$(printf 'a\nb\377.c')" -o "$(printf 'o\n\377.o')"; nm "$(printf 'o\n\377.o')" | cut -d' ' -f3
 (exec 0<&- 1>&- 2>&-; gcc -c s.c -o t.o); nm t.o
+long=$(printf '%0300d' 0); cat $long; gcc -c $long.c -o n.o
 "#;
     the_same_recorded(&TestSpace::new(), SCRIPT);
 }
