@@ -70,6 +70,30 @@ pub fn command_in(session: &OsStr, socket: &Path) -> Option<u32> {
     std::str::from_utf8(number).ok()?.parse().ok().filter(|_| ours)
 }
 
+/// The children of a process that have not ended.
+pub fn living_children(pid: Pid) -> Vec<Pid> {
+    let lives = |child: &Pid| observe::Process::open(*child).is_ok_and(|child| !child.has_ended());
+    threads(pid)
+        .filter_map(|thread| read_at_once(&format!("/proc/{pid}/task/{thread}/children")))
+        .flat_map(|text| numbers(&text).filter(lives).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The threads of a process: nearly always one, which is told without a list of them.
+fn threads(pid: Pid) -> impl Iterator<Item = Pid> {
+    /// Those of a directory with one directory in it.
+    const LINKS_OF_ONE: u64 = 3;
+    let task = format!("/proc/{pid}/task");
+    let several = fs::metadata(&task).is_ok_and(|metadata| metadata.nlink() > LINKS_OF_ONE);
+    let listed = several.then(|| fs::read_dir(task).into_iter().flatten()).into_iter().flatten();
+    let names = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    (!several).then_some(pid).into_iter().chain(names)
+}
+
+fn numbers(text: &[u8]) -> impl Iterator<Item = Pid> {
+    text.split(|&byte| byte == b' ').filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
+}
+
 /// A file whose size is not known beforehand: each read of one in `/proc` makes its text anew, or looks into a process.
 fn read_at_once(path: &str) -> Option<Vec<u8>> {
     // An environment may take several reads.

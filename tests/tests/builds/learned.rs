@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use tests::{Snapshot, TestSpace};
-use thunk::trace::{Disposition, Trace};
+use thunk::trace::{Disposition, Observed, Trace, Uses};
 
 const MAKEFILE: &str = "\
 all: table.txt noise.txt
@@ -361,6 +361,38 @@ fn what_was_replaced_while_it_was_read_is_not_remembered_as_read() {
             assert_eq!(observed.thunk, None, "{replace} {options:?}");
             let input = observed.touches.iter().find(|touch| *touch.path == space.path("in")).unwrap();
             assert_eq!(input.before, None, "{replace} {options:?}");
+        }
+    }
+}
+
+/// Nobody tells the recorder of a process that is forked and sleeps, and in a sandbox it would end with the command.
+#[test]
+fn what_goes_on_when_a_command_has_ended_is_part_of_it_and_comes_again() {
+    const DAEMON: &str = "#include <fcntl.h>\n#include <unistd.h>\n\
+        int main(void) { if (fork() == 0 && fork() == 0) { usleep(300000); close(open(\"by-daemon\", O_CREAT | O_WRONLY, 0644)); }\n\
+        close(open(\"daemon\", O_CREAT | O_WRONLY, 0644)); return 0; }\n";
+    const MAKEFILE: &str = "all: all.txt\n\
+        sub:\n\t(sleep 0.3; cat in > by-sub) & cat in > sub\n\
+        deep:\n\t((sleep 0.3; cat in > by-deep) &); cat in > deep\n\
+        daemon:\n\t./daemonize\n\
+        all.txt: sub deep daemon\n\tsleep 0.6; cat by-sub by-deep by-daemon > all.txt\n";
+    for (method, link) in [("auto", ""), ("auto", "-static"), ("ptrace", "")] {
+        let space = TestSpace::with(&[("Makefile", MAKEFILE), ("in", "text\n"), ("daemonize.c", DAEMON)]);
+        space.sh(&format!("gcc {link} -o daemonize daemonize.c")).ok();
+        let trace = space.outside().join("trace");
+        for round in 0..2 {
+            let options = ["--method", method, "-o", trace.to_str().unwrap()];
+            space.ggtrace(&[&options[..], &["make"]].concat()).ok();
+            let trace = Trace::read(&trace).unwrap();
+            for name in ["by-sub", "by-deep", "by-daemon"] {
+                let path = space.path(name);
+                let written =
+                    |observed: &&Observed| observed.touch(&path).is_some_and(|t| t.uses.has(Uses::WRITTEN));
+                let by = trace.observed.iter().find(written).map(|observed| &observed.obstacles);
+                let behind = by.is_some_and(|why| why.iter().any(|why| why == "leaves processes behind"));
+                assert!(behind, "{method} {link} {round} {name}: {by:?}");
+            }
+            space.sh("rm -f sub deep daemon all.txt by-*").ok();
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::request::Exec;
 /// Why a command cannot be deferred that depends on what it is given there.
 pub(super) const READS_INPUT: &str = "reads its standard input";
 
+/// Why a command has no thunk that goes on after it has ended.
+pub(super) const LEAVES_PROCESSES: &str = "leaves processes behind";
+
 /// A command that has been started.
 #[derive(Debug)]
 pub struct Begun {

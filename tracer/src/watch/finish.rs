@@ -20,6 +20,7 @@ use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
 
+use super::command::LEAVES_PROCESSES;
 use super::{Ended, exact};
 use crate::kept::Version;
 use crate::learned;
@@ -552,6 +553,8 @@ impl Look<'_> {
             Status::Killed(signal) => self.unknown(format!("killed by signal {signal}")),
             Status::Unknown => self.unknown("was not seen to end".into()),
         }
+        // What is left to do when its program has ended is not done where it is forced: there all end then.
+        self.unknown |= self.ended.obstacles.iter().any(|why| why == LEAVES_PROCESSES);
         if touches.transfers.iter().any(|(how, ..)| *how == Transfer::Exchange) {
             self.unknown("exchanges files".into());
         }

@@ -250,6 +250,9 @@ impl Watch {
 
     /// A process did this. Numbers grow in the order of what happened.
     pub fn event(&self, pid: Pid, number: u64, event: Event) {
+        if matches!(event, Event::Ended(_)) {
+            self.look_for_orphans(pid);
+        }
         let mut table = lock(&self.table);
         match event {
             Event::Moved => {
@@ -357,6 +360,30 @@ impl Watch {
                 && writes::change(&entry.event).is_some_and(|change| change.is_of(path))
         };
         entries.map_or(true, |entries| entries.iter().any(is_it))
+    }
+
+    /// A process is about to end: whom it leaves nobody could tell to be of its command any more. A tracer is told of them when they are made.
+    fn look_for_orphans(&self, pid: Pid) {
+        {
+            let table = lock(&self.table);
+            let drives =
+                |member| table.groups.get(&table.group_of(member)).is_some_and(|group| group.begun.drives);
+            if table.ends.is_none() || table.processes.get(&pid).is_some_and(|member| drives(member.id)) {
+                return;
+            }
+        }
+        let children = process::living_children(pid);
+        if children.is_empty() {
+            return;
+        }
+        let mut table = lock(&self.table);
+        let id = table.resolve(pid);
+        for child in children {
+            if !table.processes.contains_key(&child) {
+                let ended = table.enter(child, id);
+                self.finish(ended);
+            }
+        }
     }
 
     /// Where only hooks see anything: finds processes in what they have written.

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashSet};
 use observe::{Ends, Pid, Process};
 use thunk::trace::Status;
 
-use super::command::{Ended, Group, READS_INPUT};
+use super::command::{Ended, Group, LEAVES_PROCESSES, READS_INPUT};
 use crate::log::Owner;
 use crate::process;
 use crate::request::Exec;
@@ -157,6 +157,10 @@ impl Table {
         group.live.remove(&pid);
         if group.root == Some(pid) {
             group.status = Some(status);
+            // What these do yet is done when it is done, and in a sandbox not at all.
+            if !group.live.is_empty() {
+                group.obstacle(LEAVES_PROCESSES);
+            }
         }
         if group.status.is_none() || !group.live.is_empty() {
             return None;
@@ -165,11 +169,6 @@ impl Table {
     }
 
     pub fn cut(&mut self, id: u32) -> Option<Ended> {
-        let mut group = self.groups.remove(&id)?;
-        // A driver that outlives what it was started as is the build itself, replaced by another program.
-        if !group.live.is_empty() && group.status.is_some() {
-            group.obstacle("leaves processes behind");
-        }
-        Some(group.end())
+        self.groups.remove(&id).map(Group::end)
     }
 }
