@@ -26,6 +26,7 @@ mod libtool;
 mod log;
 mod looks;
 mod needed;
+mod originals;
 mod placing;
 mod plans;
 mod process;

@@ -34,6 +34,7 @@ use crate::learned::Learned;
 use crate::libtool::Scripts;
 use crate::log::Log;
 use crate::looks::Looks;
+use crate::originals::Originals;
 use crate::programs::Programs;
 use crate::questions::Questions;
 use crate::standing::Standing;
@@ -124,6 +125,8 @@ pub struct Recorder {
     pub placed: Placed,
     /// What files held that one command wrote and another changed.
     pub kept: Kept,
+    /// What stood where this replay puts something, if this is one.
+    pub originals: OnceLock<Originals>,
     /// Deferred, declined, ran.
     counts: Mutex<[u32; 3]>,
 }
@@ -240,6 +243,7 @@ impl Recorder {
             cookie,
             build: OnceLock::new(),
             directory,
+            originals: OnceLock::new(),
             forced: Mutex::default(),
             refused: Mutex::default(),
             linked: Mutex::default(),

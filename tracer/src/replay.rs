@@ -31,6 +31,7 @@ use thunk::{AtomicFile, ObjectName, OutputRef, Placeholder, Store, Thunk, has_no
 use crate::context::Running;
 use crate::defer::{self, Deferred};
 use crate::install::Install;
+use crate::originals::Originals;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::server::Server;
 use crate::session_directory::SessionDirectory;
@@ -64,9 +65,16 @@ pub fn run(path: &Path) -> Result<ExitCode> {
     })?);
     // Compilers that are asked about includes may find placeholders.
     Server::start(Arc::clone(&recorder)).context("cannot answer on the session's socket")?;
+    let originals = recorder.originals.get_or_init(Originals::default);
     let mut replay = Replay::new(&recorder, &trace);
-    replay.all()?;
-    replay.write()?;
+    if let Err(why) = replay.all().and_then(|()| replay.write()) {
+        // Who is told to run the build must find what the build left: make takes a placeholder for what it stands for.
+        recorder.on_demand.end();
+        originals.put_back(&recorder.store)?;
+        // And nobody must take this one for the last build.
+        let _ = std::fs::remove_file(recorder.trace.path());
+        return Err(why);
+    }
     includes::keep(&recorder);
     recorder.store.files().flush();
     let mut line = recorder.trace.path().as_os_str().as_bytes().to_vec();
@@ -171,6 +179,12 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Something else is about to stand here.
+    fn keep(&self, path: &Path) -> Result<()> {
+        let kept = self.recorder.originals.get().map(|originals| originals.keep(&self.recorder.store, path));
+        Ok(kept.unwrap_or(Ok(()))?)
+    }
+
     /// What stands here now, at this point of the build, is as it was recorded.
     fn leave(&mut self, path: &Path) {
         self.stale.remove(path);
@@ -251,6 +265,7 @@ impl<'a> Replay<'a> {
         }
         let Now::Placeholder(output) = self.current.now(from) else { return Ok(false) };
         make_directory_of(to)?;
+        self.keep(from)?;
         self.recorder.note_outputs([to.to_path_buf()])?;
         std::fs::rename(from, to).with_context(|| format!("cannot move {}", from.display()))?;
         self.current.forget(from);
@@ -316,6 +331,7 @@ impl<'a> Replay<'a> {
             let changed_in_place = inputs().any(|input| input.path == *output)
                 || thunk.thunks.iter().any(|input| input.path == *output);
             if !changed_in_place && output.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
+                self.keep(output)?;
                 std::fs::remove_file(output)
                     .with_context(|| format!("cannot remove {}", output.display()))?;
                 self.current.forget(output);
@@ -359,6 +375,7 @@ impl<'a> Replay<'a> {
     /// Puts an intermediate file back that the build had made by a command that ran.
     fn restore(&mut self, path: &Path, value: &ObjectName, executable: bool) -> Result<()> {
         make_directory_of(path)?;
+        self.keep(path)?;
         let content = self.recorder.store.read(value)?;
         let mode = if executable { 0o777 } else { 0o666 };
         let mut file = AtomicFile::create_in(path.parent().unwrap_or(Path::new("/")), mode)?;

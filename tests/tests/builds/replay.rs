@@ -407,6 +407,38 @@ fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
     replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
 }
 
+/// What was deferred already when it turns out that the replay cannot be done is no file that make could go on from.
+#[test]
+fn a_replay_that_cannot_be_done_leaves_the_files_as_they_were() {
+    const MAKEFILE: &str = "all: prog listed\n\
+        a.o: a.c a.h\n\tgcc -c a.c\n\
+        b.o: b.c a.h\n\tgcc -c b.c\n\
+        prog: a.o b.o\n\tgcc -o prog a.o b.o\n\
+        listed: prog\n\tmkdir -p d; cp a.h d/; size prog | tee listed; rm -f gone; cat prog >copy\n";
+    for method in [&["--run"][..], &[]] {
+        let space = TestSpace::with(&[
+            ("Makefile", MAKEFILE),
+            ("a.c", "#include \"a.h\"\nint a(void) { return A; }\n"),
+            ("b.c", "#include \"a.h\"\nint a(void);\nint main(void) { return a() - A; }\n"),
+            ("a.h", "#define A 1\n"),
+            ("gone", ""),
+        ]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&[method, &["-o", trace.to_str().unwrap(), "make"]].concat()).ok();
+        space.force_all();
+        let edit = || {
+            space.write("a.h", "#define A 100000\nstatic int more[100] = { A };\nstatic inline int f(void) { return more[1]; }\n")
+        };
+        space.keep();
+        edit();
+        let before = Snapshot::of(&space.tree());
+        replay(&space, &trace, &[]).fails().says("run the build");
+        assert_eq!(before.deviations(&Snapshot::of(&space.tree())), "", "{method:?}");
+        space.run(&["make"]).ok();
+        is_as_made(&space, edit);
+    }
+}
+
 fn space_has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())

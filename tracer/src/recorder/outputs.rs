@@ -20,6 +20,9 @@ impl Recorder {
         let mut outputs = lock(&self.outputs);
         let mut new = Vec::new();
         for path in paths {
+            if let Some(originals) = self.originals.get() {
+                originals.keep(&self.store, &path)?;
+            }
             self.puts(&path);
             if !outputs.contains(&path) {
                 new.push(path);

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What stood where a replay puts something else, until it is known that the replay can be done: one that cannot leaves the files as they were, for make goes by
+//! what stands there and how old it is. Contents are in the store, where most of them are anyway. Knows no commands.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use thunk::{AtomicFile, FileFacts, FileId, ObjectName, Store};
+
+use crate::recorder::lock;
+
+/// What stood at the paths that a replay has changed.
+#[derive(Debug, Default)]
+pub struct Originals(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    known: HashSet<PathBuf>,
+    all: Vec<(PathBuf, Original)>,
+}
+
+#[derive(Debug)]
+enum Original {
+    Nothing,
+    File { id: FileId, value: ObjectName, mode: u32 },
+    Link(PathBuf),
+}
+
+impl Originals {
+    /// Keeps what stands at a path that is about to be changed for the first time.
+    ///
+    /// # Errors
+    /// It cannot be read or kept.
+    pub fn keep(&self, store: &Store, path: &Path) -> thunk::Result<()> {
+        let mut kept = lock(&self.0);
+        if kept.known.contains(path) {
+            return Ok(());
+        }
+        let original = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => Self::file(store, path, &metadata)?,
+            Ok(metadata) if metadata.is_symlink() => {
+                fs::read_link(path).map_or(Original::Nothing, Original::Link)
+            }
+            // Nothing is put there.
+            Ok(_) => return Ok(()),
+            Err(_) => Original::Nothing,
+        };
+        kept.known.insert(path.to_path_buf());
+        kept.all.push((path.to_path_buf(), original));
+        Ok(())
+    }
+
+    fn file(store: &Store, path: &Path, metadata: &Metadata) -> thunk::Result<Original> {
+        let facts = FileFacts::of(metadata);
+        let value = store.put_seen(path, &facts)?;
+        Ok(Original::File { id: facts.id, value, mode: metadata.permissions().mode() & 0o7777 })
+    }
+
+    /// Puts everything back as it was.
+    ///
+    /// # Errors
+    /// One of them cannot be put back: the others are.
+    pub fn put_back(&self, store: &Store) -> Result<()> {
+        let all = std::mem::take(&mut *lock(&self.0)).all;
+        let back = |(path, original): &(PathBuf, Original)| {
+            original.put_back(store, path).with_context(|| format!("cannot put {} back", path.display()))
+        };
+        // All of them, whatever comes of one.
+        let results: Vec<_> = all.iter().map(back).collect();
+        results.into_iter().collect()
+    }
+}
+
+impl Original {
+    fn put_back(&self, store: &Store, path: &Path) -> Result<()> {
+        match self {
+            Original::Nothing => Ok(remove(path)?),
+            Original::Link(target) => {
+                remove(path)?;
+                Ok(symlink(target, path)?)
+            }
+            Original::File { id, .. } if is_still(path, id) => Ok(()),
+            Original::File { id, value, mode } => {
+                let content = store.read(value)?;
+                let mut file = AtomicFile::create_in(path.parent().unwrap_or(Path::new("/")), *mode)?;
+                file.write_all(&content)?;
+                file.set_mode(*mode)?;
+                file.file()
+                    .set_modified(UNIX_EPOCH + Duration::from_nanos(id.mtime.max(0).cast_unsigned()))?;
+                Ok(file.commit(path)?)
+            }
+        }
+    }
+}
+
+fn is_still(path: &Path, id: &FileId) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == *id)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
