@@ -41,8 +41,15 @@ pub fn run(what: &What) -> Result<()> {
     let mut entries = Vec::new();
     let mut seen = HashSet::new();
     let mut programs = Programs::default();
+    // Commands that compile, and what they start: a cache starts the compiler, which has the same sources under other names.
+    let mut compiling = HashSet::new();
     for command in &facts.trace.commands {
-        for entry in of_command(command, &mut programs) {
+        let of_other = compiling.contains(&command.parent);
+        let found = if of_other { Vec::new() } else { of_command(command, &mut programs) };
+        if of_other || !found.is_empty() {
+            compiling.insert(command.id);
+        }
+        for entry in found {
             // The first counts, where a file is compiled several times to the same place.
             if seen.insert((entry.file.clone(), entry.output.clone())) {
                 entries.push(entry.json());
@@ -78,10 +85,6 @@ impl Entry {
 
 /// The entries of one command: those of its sources that are still there.
 fn of_command(command: &Command, programs: &mut Programs) -> Vec<Entry> {
-    // Whatever compiles is known to a model, and has a kind.
-    if command.kind.is_empty() {
-        return Vec::new();
-    }
     let invocation = Invocation {
         program: command.program.clone(),
         argv: command.argv.clone(),

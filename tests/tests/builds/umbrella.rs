@@ -162,18 +162,21 @@ fn a_graph_has_what_a_target_needs() {
     space.gg(&["graph", "main.c"]).fails().says("main.c: no command of this build made it");
 }
 
+/// Whatever becomes of the compiles.
 #[test]
 fn a_compilation_database_is_exported() {
-    let space = calculator();
-    space.ggtrace(&["make"]).ok();
-    space.gg(&["export", "compile-commands"]).ok();
-    let text = String::from_utf8(space.read("compile_commands.json")).expect("it is JSON");
-    assert_eq!(text.matches("\"directory\"").count(), 4, "{text}");
-    let file = format!("\"file\": \"{}\"", space.path("add.c").display());
-    let output = format!("\"output\": \"{}\"", space.path("add.o").display());
-    assert!(text.contains(&file) && text.contains(&output), "{text}");
-    let printed = space.gg(&["export", "compile-commands", "-o", "-"]).ok().out();
-    assert_eq!(printed, text);
+    for options in [&[][..], &["--run"]] {
+        let space = calculator();
+        space.ggtrace(&[options, &["make"]].concat()).ok();
+        space.gg(&["export", "compile-commands"]).ok();
+        let text = String::from_utf8(space.read("compile_commands.json")).expect("it is JSON");
+        assert_eq!(text.matches("\"directory\"").count(), 4, "{options:?} {text}");
+        let file = format!("\"file\": \"{}\"", space.path("add.c").display());
+        let output = format!("\"output\": \"{}\"", space.path("add.o").display());
+        assert!(text.contains(&file) && text.contains(&output), "{text}");
+        let printed = space.gg(&["export", "compile-commands", "-o", "-"]).ok().out();
+        assert_eq!(printed, text);
+    }
 }
 
 #[test]
