@@ -248,34 +248,55 @@ impl<'a> Replay<'a> {
         given.or_else(|| Some(has()?.permissions().mode() & 0o7777)).unwrap_or(0o644)
     }
 
-    /// Does again what a command did that moved one file, if another output of a deferred command is in its place now. Tells whether it
-    /// has.
+    /// Does again what a command did that moved files, where other outputs of deferred commands are in their places now. Tells whether that is all
+    /// that it has to do.
     fn moves(&mut self, observed: &Observed) -> Result<bool> {
-        let mut left = observed.with(Uses::MOVED_AWAY);
-        let mut outputs = observed.with(Uses::OUTPUT);
-        let (Some(from), None, Some(to), None) = (left.next(), left.next(), outputs.next(), outputs.next())
-        else {
-            return Ok(false);
-        };
-        let only_moved =
-            to.uses.has(Uses::MOVED_HERE) && !to.uses.has(Uses::WRITTEN) && !from.uses.has(Uses::READ);
-        let (from, to) = (&*from.path, &*to.path);
-        if !only_moved || !self.stale.contains(from) {
-            return Ok(false);
+        let stale = self.stale_among(observed, &[Uses::MOVED_AWAY]);
+        let pairs: Option<Vec<_>> =
+            stale.iter().map(|from| Some((from, self.moved_to(observed, from)?))).collect();
+        let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) else { return Ok(false) };
+        let mut moves = Vec::with_capacity(pairs.len());
+        for (from, to) in pairs {
+            let Now::Placeholder(output) = self.current.now(&from.path) else { return Ok(false) };
+            moves.push((from.path.to_path_buf(), to.to_path_buf(), output));
         }
-        let Now::Placeholder(output) = self.current.now(from) else { return Ok(false) };
-        make_directory_of(to)?;
-        self.keep(from)?;
-        self.recorder.note_outputs([to.to_path_buf()])?;
-        std::fs::rename(from, to).with_context(|| format!("cannot move {}", from.display()))?;
-        self.current.forget(from);
-        self.current.forget(to);
-        self.stale.remove(from);
-        self.stale.insert(to.to_path_buf());
-        self.placed.insert(to.to_path_buf());
-        self.moved.remove(from);
-        self.moved.insert(to.to_path_buf(), output);
+        for touch in observed.with(Uses::OUTPUT) {
+            self.leave(&touch.path);
+        }
+        for (from, to, output) in moves {
+            make_directory_of(&to)?;
+            self.keep(&from)?;
+            self.recorder.note_outputs([to.clone()])?;
+            std::fs::rename(&from, &to).with_context(|| format!("cannot move {}", from.display()))?;
+            self.current.forget(&from);
+            self.current.forget(&to);
+            self.stale.remove(&from);
+            self.stale.insert(to.clone());
+            self.placed.insert(to.clone());
+            self.moved.remove(&from);
+            self.moved.insert(to, output);
+        }
         Ok(true)
+    }
+
+    /// Where a command put a file that it only moved: the one that it left, or of several the one at whose place the build left what had been made there.
+    fn moved_to<'b>(&self, observed: &'b Observed, from: &trace::Touch) -> Option<&'b Path> {
+        if from.uses.has(Uses::READ) {
+            return None;
+        }
+        let only_moved = |to: &trace::Touch| to.uses.has(Uses::MOVED_HERE) && !to.uses.has(Uses::WRITTEN);
+        let mut outputs = observed.with(Uses::OUTPUT);
+        let mut left = observed.with(Uses::MOVED_AWAY);
+        if let (Some(to), None, Some(_), None) = (outputs.next(), outputs.next(), left.next(), left.next()) {
+            return only_moved(to).then_some(&*to.path);
+        }
+        let made_there = |to: &trace::Touch| match self.current.products().get(&to.path) {
+            Some(Product::Output(output)) => output.output.as_deref() == Some(&*from.path),
+            _ => false,
+        };
+        let mut found = observed.with(Uses::OUTPUT).filter(|to| only_moved(to) && made_there(to));
+        let (to, None) = (found.next()?, found.next()) else { return None };
+        Some(&*to.path)
     }
 
     /// Defers a command anew.

@@ -407,6 +407,25 @@ fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
     replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
 }
 
+/// A shell that starts a compile, writes a file of its own, and then moves both that and what the compile gave, as libtool below Automake does.
+#[test]
+fn outputs_are_followed_through_one_of_several_renames() {
+    const MAKEFILE: &str = "all: prog\n\
+        a.lo: a.c\n\tif gcc -MD -MF a.Tpo -c a.c; then echo object >a.loT; mv -f a.loT a.lo; mv -f a.Tpo a.Po; else exit 1; fi\n\
+        prog: a.lo\n\tgcc -o prog a.o\n";
+    let space = TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("a.c", "int main(void) { return 0; }\n"),
+        ("a.h", "#define A 7\n"),
+    ]);
+    let trace = built(&space);
+    let edit = || space.write("a.c", "#include \"a.h\"\nint main(void) { return A; }\n");
+    space.keep();
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 2);
+    is_as_made(&space, edit);
+}
+
 /// What was deferred already when it turns out that the replay cannot be done is no file that make could go on from.
 #[test]
 fn a_replay_that_cannot_be_done_leaves_the_files_as_they_were() {
