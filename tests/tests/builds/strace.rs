@@ -99,7 +99,11 @@ fn strings(list: &str) -> Vec<String> {
     let bare = |text: &str| {
         text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).to_owned()
     };
-    let unquoted = |text: &str| bare(text).replace("\\\"", "\"").replace("\\n", "\n");
+    let unquoted = |text: &str| {
+        // Marked first: a backslash is none that something else begins with.
+        let text = bare(text).replace("\\\\", "\0");
+        text.replace("\\\"", "\"").replace("\\n", "\n").replace("\\t", "\t").replace('\0', "\\")
+    };
     split(list).into_iter().map(unquoted).collect()
 }
 
@@ -165,7 +169,9 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
                 add("executed", named);
             }
             "unlink" | "unlinkat" | "rmdir" if !line.failed() => add("removed", named),
-            "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" if !line.failed() => {
+            "mkdir" | "mkdirat" | "symlink" | "symlinkat" | "mknod" | "mknodat" | "link" | "linkat"
+                if !line.failed() =>
+            {
                 add("made", named)
             }
             "rename" | "renameat" | "renameat2" if !line.failed() => {
@@ -176,7 +182,7 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
                 add("attributes", named);
             }
             _ if !line.failed()
-                || ["EINVAL", "EEXIST", "ENOTEMPTY"].iter().any(|e| line.result.contains(e)) =>
+                || ["EINVAL", "EEXIST", "ENOTEMPTY", "ENXIO"].iter().any(|e| line.result.contains(e)) =>
             {
                 add("found", named);
             }
