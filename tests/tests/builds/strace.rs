@@ -120,6 +120,10 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
             name => usize::from(name.ends_with("at")),
         };
         match line.name {
+            "connect" if line.is_missing() => {
+                let named = line.args[1].split_once("sun_path=\"").and_then(|(_, rest)| rest.split_once('"'));
+                named.into_iter().for_each(|(path, _)| add("missing", cwd.join(path)));
+            }
             "getdents64" => line.open(0).into_iter().for_each(|path| add("listed", path)),
             "fchmod" | "fchown" if !line.failed() => {
                 line.open(0).into_iter().for_each(|path| add("attributes", path));
