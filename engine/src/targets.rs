@@ -108,16 +108,32 @@ impl<'a> Targets<'a> {
         Ok(())
     }
 
-    /// Adds everything that the last build recorded in this directory or above left to be forced.
+    /// Adds everything that the last build recorded in this directory or above, and the last in this directory itself, left to be forced.
     ///
     /// # Errors
     /// There is no such trace, or as [`Targets::add`].
     pub fn add_latest(&mut self) -> Result<()> {
-        for output in trace(self.store, None)?.left(self.store) {
-            self.add(&output)?;
+        for path in latest(self.store)? {
+            for output in trace(self.store, Some(&path))?.left(self.store) {
+                self.add(&output)?;
+            }
         }
         Ok(())
     }
+}
+
+/// The traces of the last builds here, at least one.
+fn latest(store: &Store) -> Result<Vec<PathBuf>> {
+    let here = std::env::current_dir().context("cannot tell the current directory")?;
+    let traces = Trace::all_latest(store, &here)?;
+    if traces.is_empty() {
+        bail!(
+            "no build was recorded in {} with the store {}; run ggtrace there, or name a target",
+            here.display(),
+            store.root().display()
+        );
+    }
+    Ok(traces)
 }
 
 /// This trace, or that of the last build recorded in this directory or above.
@@ -129,16 +145,8 @@ pub fn trace(store: &Store, path: Option<&Path>) -> Result<Trace> {
     let path = match path {
         Some(path) => path,
         None => {
-            let here = std::env::current_dir().context("cannot tell the current directory")?;
-            let Some(latest) = Trace::latest(store, &here)? else {
-                bail!(
-                    "no build was recorded in {} with the store {}; run ggtrace there, or name a target",
-                    here.display(),
-                    store.root().display()
-                );
-            };
-            found = latest;
-            &found
+            found = latest(store)?;
+            &found[0]
         }
     };
     let trace = Trace::read(path)?;

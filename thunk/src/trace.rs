@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 use crate::framed;
@@ -218,6 +219,15 @@ impl Trace {
     /// # Errors
     /// The store cannot be read.
     pub fn latest(store: &Store, cwd: &Path) -> Result<Option<PathBuf>> {
+        Ok(Self::all_latest(store, cwd)?.into_iter().next())
+    }
+
+    /// That one; that of the last build that was started in `cwd` itself, where it is another; and those of builds that were still going
+    /// on there when one of these began. A build does not know what those leave: one of a part of its project, or one beside it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn all_latest(store: &Store, cwd: &Path) -> Result<Vec<PathBuf>> {
         let directory = store.root().join("traces");
         let mut names: Vec<String> = Vec::new();
         for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
@@ -225,15 +235,23 @@ impl Trace {
             names.extend(entry.file_name().into_string());
         }
         // The name goes on with the time.
-        let newest = cwd
-            .ancestors()
-            .filter_map(|ancestor| {
-                let prefix = prefix(ancestor);
-                let of_ancestor = names.iter().filter_map(|name| Some((name.strip_prefix(&prefix)?, name)));
-                of_ancestor.max()
+        let newest_in = |directory: &Path| {
+            let prefix = prefix(directory);
+            names.iter().filter_map(|name| Some((name.strip_prefix(&prefix)?, name))).max()
+        };
+        let own = newest_in(cwd);
+        let newest = cwd.ancestors().skip(1).filter_map(newest_in).chain(own).max();
+        let last: Vec<_> =
+            newest.into_iter().chain(own.filter(|_| own != newest)).map(|(_, name)| name).collect();
+        let is_beside = |name: &&String| {
+            last.iter().any(|last| {
+                directory_of(name) == directory_of(last)
+                    && name < last
+                    && written(&directory.join(name)) >= started(last)
             })
-            .max();
-        Ok(newest.map(|(_, name)| directory.join(name)))
+        };
+        let beside = names.iter().filter(is_beside);
+        Ok(last.iter().copied().chain(beside).map(|name| directory.join(name)).collect())
     }
 }
 
@@ -242,6 +260,17 @@ impl Trace {
 pub(crate) fn directory_of(name: &str) -> Option<&str> {
     let (directory, _) = name.split_at_checked(DIRECTORY + 1)?;
     directory.ends_with('-').then_some(directory)
+}
+
+/// When a build began, by the name of its trace, since the epoch.
+fn started(name: &str) -> Option<Duration> {
+    let time = name.get(DIRECTORY + 1..)?.split('-').next()?;
+    Some(Duration::from_nanos(time.parse().ok()?))
+}
+
+/// When the file was last written to, which is the end of a build that is over.
+fn written(trace: &Path) -> Option<Duration> {
+    fs::metadata(trace).ok()?.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()
 }
 
 /// How long the part of a trace's name is that stands for its directory.
@@ -255,6 +284,8 @@ fn prefix(cwd: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
     use crate::placeholder::{OutputRef, Placeholder};
 
@@ -300,6 +331,33 @@ mod tests {
         assert_eq!(Trace::decode("t", &packed.encode()).unwrap(), packed);
         assert_eq!(Trace::latest(&store, Path::new("/w/project/src")).unwrap(), Some(path));
         assert_eq!(Trace::latest(&store, Path::new("/w")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_build_of_the_project_does_not_hide_that_of_a_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let begin = |cwd: &str| Writer::create(&store, None, Path::new(cwd), &["make".into()], &[]).unwrap();
+        let latest = |cwd: &str| Trace::all_latest(&store, Path::new(cwd)).unwrap();
+        // Its last record; file systems count time in steps.
+        let end = |trace: &Path| {
+            fs::File::options().append(true).open(trace).unwrap().write_all(b"x").unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let part = begin("/w/part").path().to_owned();
+        end(&part);
+        assert_eq!(latest("/w/part/deep"), [&*part]);
+        let whole = begin("/w").path().to_owned();
+        assert_eq!(latest("/w/part"), [&*whole, &*part]);
+        assert_eq!(latest("/w/part/deep"), [&*whole]);
+        assert_eq!(latest("/w"), [&*whole]);
+        // That one goes on while another begins.
+        let beside = begin("/w").path().to_owned();
+        end(&whole);
+        assert_eq!(latest("/w"), [&*beside, &*whole]);
+        end(&beside);
+        let next = begin("/w").path().to_owned();
+        assert_eq!(latest("/w"), [next]);
     }
 
     #[test]

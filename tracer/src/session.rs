@@ -2,6 +2,7 @@
 //! One recording from beginning to end: sets up the store, trace and socket, starts the build, waits for it, and ends
 //! as it ended.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -136,8 +137,10 @@ impl Session {
 
 /// What an earlier recording left to be forced, and is still to be forced after this one.
 fn left_before(store: &Store, cwd: &Path) -> Result<Vec<PathBuf>> {
-    let previous = trace::Trace::latest(store, cwd)?.and_then(|path| trace::Trace::read(&path).ok());
-    let mut left = previous.map(|previous| previous.left(store)).unwrap_or_default();
+    let previous = trace::Trace::all_latest(store, cwd)?;
+    let previous = previous.iter().filter_map(|path| trace::Trace::read(path).ok());
+    let left: BTreeSet<PathBuf> = previous.flat_map(|previous| previous.left(store)).collect();
+    let mut left: Vec<PathBuf> = left.into_iter().collect();
     left.retain(|path| matches!(Placeholder::read_to_replace(path), Ok(Some(_))));
     clear_failed(store, &mut left)?;
     Ok(left)

@@ -178,3 +178,27 @@ fn headers_that_change_between_two_recordings() {
     let kept = fs::read_dir(space.store().join("cache/includes")).expect("the recorder keeps what it finds");
     assert_eq!(kept.count(), 1, "all these are one project with one search order");
 }
+
+#[test]
+fn what_builds_side_by_side_leave_is_forced() {
+    let space = calculator();
+    let [ggtrace, ggforce] =
+        ["ggtrace", "ggforce"].map(|name| TestSpace::program(name).display().to_string());
+    space
+        .sh(&format!(
+            "{ggtrace} sh -c 'gcc -Iinclude -c add.c -o one.o; : >begun; until [ -f made ]; do sleep 0.1; done; gcc -Iinclude -c add.c -o two.o' &
+             until [ -f begun ]; do sleep 0.1; done; {ggtrace} gcc -O2 -Iinclude -c add.c -o three.o; : >made; wait; {ggforce}"
+        ))
+        .ok();
+    assert!(!["one.o", "two.o", "three.o"].iter().any(|name| space.is_placeholder(name)));
+}
+
+#[test]
+fn what_a_part_has_left_is_forced_there_after_a_build_of_the_whole() {
+    let space = calculator();
+    space.write("part/b.c", "int b;\n");
+    let [ggtrace, ggforce] =
+        ["ggtrace", "ggforce"].map(|name| TestSpace::program(name).display().to_string());
+    space.sh(&format!("(cd part && {ggtrace} gcc -c b.c) && {ggtrace} make && cd part && {ggforce}")).ok();
+    assert!(!space.is_placeholder("part/b.o") && !space.is_placeholder("calc"));
+}
