@@ -90,7 +90,9 @@ impl Session {
         let store = Store::open_default()?;
         store.sweep();
         let cwd = std::env::current_dir().context("cannot tell the current directory")?;
-        let left = left_before(&store, &cwd)?;
+        let mut left = left_before(&store, &cwd)?;
+        // A file beside the build's that is not the build's, and none of the sources for which it looks.
+        left.extend(arguments.output.as_deref().and_then(file_at));
         let trace =
             trace::Writer::create(&store, arguments.output.as_deref(), &cwd, &arguments.command, &left)?;
         let directory = SessionDirectory::create()?;
@@ -144,6 +146,15 @@ fn left_before(store: &Store, cwd: &Path) -> Result<Vec<PathBuf>> {
     left.retain(|path| matches!(Placeholder::read_to_replace(path), Ok(Some(_))));
     clear_failed(store, &mut left)?;
     Ok(left)
+}
+
+/// Where a file that is written to this path will be; `None` where there is a device or a pipe.
+fn file_at(path: &Path) -> Option<PathBuf> {
+    if let Ok(real) = std::fs::canonicalize(path) {
+        return real.is_file().then_some(real);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(std::fs::canonicalize(directory).ok()?.join(path.file_name()?))
 }
 
 /// How much can be seen of what was asked for.

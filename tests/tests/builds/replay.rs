@@ -42,6 +42,18 @@ fn is_as_made(space: &TestSpace, change: impl Fn()) {
 }
 
 #[test]
+fn a_trace_among_the_files_of_the_build() {
+    // Make looks for sources in the directory; the second time the trace is there already.
+    let space = calculator();
+    for _ in 0..2 {
+        space.sh("make clean").ok();
+        space.start_program("ggtrace", &["-o", "trace", "make"]).wait().ok();
+        space.force_all();
+        assert_eq!(replayed(&space, Path::new("trace")).run, 0);
+    }
+}
+
+#[test]
 fn nothing_changed_nothing_runs() {
     let space = calculator();
     let trace = built(&space);
