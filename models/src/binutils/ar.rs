@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ar` and `ranlib`: GNU's, gcc's wrappers around them, LLVM's.
 //!
-//! Understood are the operations that make or change an archive. What prints or extracts runs; so does what depends on times
+//! Understood are the operations that make or change an archive. What prints its result or extracts runs; so does what depends on times
 //! of files (`u` with an existing archive) or records them (`U`). An archive that exists is an input as well, since it is
 //! changed. A thin archive holds the names of its members only: to whoever changes it they are inputs too.
 
@@ -113,9 +113,7 @@ pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
         if !matches!(job.operation, b'q' | b'r') {
             return Err(Decline::missing(&archive));
         }
-        if !job.has(b'c') {
-            return Err(decline!("without modifier c ar says that it creates the archive"));
-        }
+        // Without modifier c it says that it creates the archive: as a warning, that is told when it is forced.
         draft.output(archive, false, Role::Main)?;
     }
     if matches!(job.operation, b'q' | b'r') {

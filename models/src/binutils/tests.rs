@@ -99,7 +99,6 @@ fn archives_that_are_not_deferred() {
         ("ar rcT new.a damaged.a", "/w/damaged.a is a damaged archive"),
         ("ar rcv new.a a.o", "verbose output"),
         ("ar rcU new.a a.o", "modifier U: records the times of files"),
-        ("ar r new.a a.o", "without modifier c ar says that it creates the archive"),
         ("ar cr new.a gone.o", "/w/gone.o does not exist"),
         ("ar cr gone/new.a a.o", "/w/gone is not a directory"),
         ("ar cr a.o/new.a a.o", "/w/a.o is not a directory"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ar` and `ranlib`.
 
-use tests::TestSpace;
+use tests::{Expect, TestSpace};
 
 fn space() -> TestSpace {
     TestSpace::with(&[
@@ -35,6 +35,17 @@ fn an_archive_that_exists_before_the_build() {
     let space = space();
     space.sh("gcc -c a.c; ar rcs lib.a a.o; rm a.o").ok();
     space.script_same_as_plain("gcc -c b.c; ar r lib.a b.o", 2);
+}
+
+#[test]
+fn an_archive_of_whose_making_ar_tells() {
+    let space = space();
+    space.ggtrace_sh("gcc -c a.c b.c; ar rs lib.a a.o b.o; ar r lib.a b.o").ok();
+    assert!(space.is_placeholder("lib.a"));
+    assert!(space.ggforce(&[]).ok().err().contains("ar: creating lib.a"));
+    let script = "gcc -c a.c b.c; ar rs lib.a a.o b.o; ar r lib.a b.o";
+    space.sh("rm lib.a *.o").ok();
+    space.same_as_plain(&["sh", "-ec", script], Expect { stderr: false, ..Expect::script(3) });
 }
 
 #[test]
