@@ -47,6 +47,11 @@ pub(super) fn search(
     bracket.extend(from_environment("CPATH", at));
     let mut system = line.system.clone();
     system.extend(from_environment(headers_of(first.language), at));
+    // The compiler tells these among its own, which come last; in truth they stand where they are named.
+    let is_prefixed = |word: &OsString| word.as_bytes().starts_with(b"-iwithprefix");
+    if !system.is_empty() && line.option_words().any(is_prefixed) {
+        return Err(decline("option -iwithprefix beside other directories of system headers"));
+    }
     system.extend(own_directories(line, first.language, at, world)?);
     let absolute = |dirs: &[PathBuf]| dirs.iter().map(|dir| at.absolute(dir)).collect::<Vec<_>>();
     search.system = absolute(&system);

@@ -297,7 +297,7 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-isystem", Either, M::System, Any),
     row("-isystem-after", Either, PREFIXES, Clang),
     row("-ivfsoverlay", Either, M::Declined("overlays the file system"), Clang),
-    row("-iwithprefix", Either, PREFIXES, Any),
+    row("-iwithprefix", Either, M::Front, Gnu),
     row("-iwithprefixbefore", Either, PREFIXES, Any),
     row("-iwithsysroot", Either, PREFIXES, Clang),
     row("-l", Either, M::Library, Any),

@@ -58,7 +58,7 @@ const FILES: [(&str, &str); 31] = [
 ];
 
 /// Lines, and whether they are to be written here at all.
-const LINES: [(&str, bool); 29] = [
+const LINES: [(&str, bool); 30] = [
     ("-MD -MT o/a.o -MF o/a.d -Isrc -isystem sys -o o/a.o -c src/a.c", true),
     ("-MD -MT ./o/a.o -MF o/a.d -I src -I./sys -o o/a.o -c ./src/a.c", true),
     ("-MD -MQ o/a.o -MP -MF o/a.d -Isrc -idirafter sys/ -o o/a.o -c src/a.c", true),
@@ -74,6 +74,10 @@ const LINES: [(&str, bool); 29] = [
     ("-MD -MF o/b.d -iquote src -o o/b.o -c -x c++ src/b.cc", true),
     ("-MD -MF o/b.d -Isrc -std=c++20 -O2 -g -o o/b.o -c -x c++ src/b.cc", true),
     ("-MD -MF o/n.d -nostdinc -iquote quoted -o o/n.o -c src/n.c", true),
+    (
+        "-MD -MF o/x.d -nostdinc -iwithprefix include -Isrc -I/usr/include -I/usr/include/x86_64-linux-gnu -o o/x.o -c src/x.c",
+        true,
+    ),
     ("-MD -MF o/p.d -Ipre -o o/p.o -c src/p.c", true),
     ("-MD -MF o/p.d -Ipre -nostdinc -o o/p.o -c src/p.c", true),
     ("-MD -MF o/p.d -Ipre -ffreestanding -o o/p.o -c src/p.c", true),
