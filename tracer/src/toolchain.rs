@@ -46,7 +46,10 @@ type PathAndTools = (OsString, Vec<ObjectName>);
 
 type Found = Result<Arc<Toolchain>, String>;
 
-const HEADER: &str = "gg-toolchain 1";
+/// What nobody does who only does the job, unless it is gone again.
+const LEAVES: [Use; 3] = [Use::Written, Use::Created, Use::MovedHere];
+
+const HEADER: &str = "gg-toolchain 2";
 /// A job on a tiny input that takes longer does not end at all.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -127,6 +130,7 @@ impl Toolchains {
         };
         let options = observe::Options { timeout: Some(LIMIT), rest: observe::Rest::Kill };
         let result = observe::observe(&command, &options);
+        let left = left_beside(&directory, probe);
         let _ = std::fs::remove_dir_all(&directory);
         let observation = result.map_err(|e| format!("the toolchain probe failed: {e}"))?;
         if !observation.status.success() {
@@ -135,11 +139,18 @@ impl Toolchains {
                 said.lines().find(|l| l.contains("error")).or(said.lines().next()).unwrap_or("no message");
             return Err(format!("the toolchain probe failed: {line}"));
         }
+        if let Some(name) = left {
+            return Err(format!("the toolchain leaves {} beside its outputs", name.display()));
+        }
         let mut touched = Touched::default();
         for (path, touch) in observation.touches.iter() {
             // Nor what is above: the session's directory has another name every time, and the tree would as well.
             if path.starts_with(&directory) || directory.starts_with(path) || is_virtual(path) {
                 continue;
+            }
+            let is_changed = !touch.special && LEAVES.iter().any(|change| touch.has(*change));
+            if is_changed && path.symlink_metadata().is_ok() {
+                return Err(format!("the toolchain writes {}", path.display()));
             }
             if touch.has(Use::Missing) && touch.existed == Some(false) {
                 touched.missing.insert(path.to_path_buf());
@@ -161,6 +172,15 @@ pub fn settled(argv: &[OsString], program: &Path) -> Vec<OsString> {
         *name = program.into();
     }
     argv
+}
+
+/// A file in a probe's directory that is neither the probe's nor named after it. A compiler's parts may be scripts of the build,
+/// which write logs.
+fn left_beside(directory: &Path, probe: &Probe) -> Option<OsString> {
+    let is_expected =
+        |name: &OsString| name.as_bytes().starts_with(b"probe") || probe.argv.iter().any(|word| word == name);
+    let entries = std::fs::read_dir(directory).ok()?;
+    entries.flatten().map(|entry| entry.file_name()).find(|name| !is_expected(name))
 }
 
 /// Not files: what the kernel makes up, and what a sandbox brings itself.

@@ -2,10 +2,10 @@
 //! From a [`CommandLine`] and the [`World`] to a [`Plan`].
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::command_line::{CommandLine, Mode, parse};
 use super::includes::{self, Precompiled};
@@ -63,6 +63,13 @@ const STRANGE_VARIABLES: &[&str] = &[
     "GCC_COMPARE_DEBUG",
     "SUNPRO_DEPENDENCIES",
 ];
+
+/// Variables that say where the driver's parts are.
+const PART_VARIABLES: &[&str] = &["COMPILER_PATH", "GCC_EXEC_PREFIX"];
+
+/// The parts that are looked for along `PATH`, too.
+const PARTS: &[&str] =
+    &["as", "cc1", "cc1plus", "collect2", "ld", "ld.bfd", "ld.gold", "ld.lld", "lto-wrapper", "objcopy"];
 
 /// Plans a command of a compiler driver.
 pub(crate) fn plan(compiler: Compiler, invocation: &Invocation, world: &dyn World) -> (Kind, Verdict) {
@@ -133,7 +140,27 @@ impl Planner<'_> {
                 return Err(decline(format!("{name} is set")));
             }
         }
+        // A probe looks from another directory.
+        let leads = |name: &&&str| self.relative(name).any(|dir| is_directory(&dir, self.world));
+        if let Some(name) = PART_VARIABLES.iter().find(leads) {
+            return Err(decline(format!("{name} names a directory from the working directory")));
+        }
+        let part = |dir: PathBuf| PARTS.iter().map(|part| dir.join(part)).find(|part| self.is_there(part));
+        if let Some(part) = self.relative("PATH").find_map(part) {
+            return Err(decline(format!("{} comes by a relative directory of PATH", part.display())));
+        }
         Ok(())
+    }
+
+    /// The directories in a variable that are relative to the working directory. An empty one is that.
+    fn relative(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let list = self.at.var(name).map_or(&b""[..], |list| list.as_bytes());
+        let dirs = list.split(|&byte| byte == b':').filter(|dir| !dir.starts_with(b"/"));
+        dirs.filter(move |_| !list.is_empty()).map(|dir| self.at.absolute(OsStr::from_bytes(dir)))
+    }
+
+    fn is_there(&self, path: &Path) -> bool {
+        matches!(self.world.node(path), Some(Node::File | Node::Placeholder))
     }
 
     fn environment(&self) -> Vec<&'static str> {

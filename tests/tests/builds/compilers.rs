@@ -51,6 +51,17 @@ fn gcc_through_a_script_that_executes_it() {
 }
 
 #[test]
+fn an_assembler_of_the_build_that_keeps_a_log() {
+    let space = TestSpace::with(FILES);
+    space.write("tools/as", "#!/bin/sh\necho \"as $#\" >>as.log\nexec /usr/bin/as \"$@\"\n");
+    space.sh("chmod 755 tools/as").ok();
+    space.script_same_as_plain(
+        "gcc -Btools/ -c main.c; COMPILER_PATH=tools gcc -c part.c -o p2.o; PATH=tools:$PATH gcc -c part.c -o p3.o; gcc -c part.c; gcc -o prog main.o part.o; cat as.log",
+        2,
+    );
+}
+
+#[test]
 fn clang_and_its_names() {
     for name in ["clang", "/usr/bin/clang"] {
         builds_with(&TestSpace::with(FILES), name);

@@ -192,6 +192,19 @@ fn the_environment_that_matters() {
     let mut strange = command("gcc -c a.c");
     strange.env.push("DEPENDENCIES_OUTPUT", "x");
     assert!(matches!(plan_of(&strange), Verdict::Decline(reason) if reason.contains("DEPENDENCIES_OUTPUT")));
+    for (name, value, is_declined) in [
+        ("PATH", "tools:/usr/bin", true),
+        ("PATH", "/usr/bin:", false),
+        ("PATH", "/w/tools:none", false),
+        ("COMPILER_PATH", "/x:tools", true),
+        ("COMPILER_PATH", "none", false),
+    ] {
+        let mut invocation = command("gcc -c a.c");
+        invocation.env.push(name, value);
+        let world = Machine(memory().file("/w/tools/as", b"\x7fELF"));
+        let (_, verdict) = super::plan(Vendor::Gnu, &invocation, &world);
+        assert_eq!(matches!(verdict, Verdict::Decline(_)), is_declined, "{name}={value}");
+    }
 }
 
 fn plan_of(invocation: &Invocation) -> Verdict {
