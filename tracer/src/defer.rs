@@ -3,8 +3,9 @@
 //! the store now: what happens to the files later makes no difference.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -194,6 +195,12 @@ fn mode_of(output: &Output, umask: u32) -> u32 {
 /// # Errors
 /// It makes a difference: says what is there.
 pub fn is_free(path: &Path, mode: Option<u32>) -> Result<(), String> {
+    if path.parent().is_some_and(gives_access) {
+        return Err(format!(
+            "the directory of output {} gives new files their access rights",
+            path.display()
+        ));
+    }
     let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
     let shown = path.display();
     if there.is_symlink() {
@@ -207,6 +214,14 @@ pub fn is_free(path: &Path, mode: Option<u32>) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// Has the directory a default access control list? Then it, and not the umask, decides the mode of what is made in it.
+fn gives_access(directory: &Path) -> bool {
+    let Ok(directory) = CString::new(directory.as_os_str().as_bytes()) else { return false };
+    let name = c"system.posix_acl_default".as_ptr();
+    // SAFETY: both are strings with an end, and nothing is written where the size is 0.
+    unsafe { libc::getxattr(directory.as_ptr(), name, std::ptr::null_mut(), 0) > 0 }
 }
 
 /// Can a file be at this path in a sandbox? A sandbox has a `/dev` and a `/proc` of its own (and `/proc/self` of the
@@ -415,5 +430,26 @@ mod tests {
                 assert!(wire::head_is_placeholder(&content[..head.min(content.len())]));
             }
         }
+    }
+
+    #[test]
+    fn a_directory_that_gives_access_rights_is_for_the_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.o");
+        assert_eq!(is_free(&path, None), Ok(()));
+        // What `setfacl -d -m g::rwx` leaves: version 2, then tag, permissions and no name for owner, group and others.
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions) in [(1_u16, 7_u16), (4, 7), (0x20, 5)] {
+            list.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+            list.extend(u32::MAX.to_le_bytes());
+        }
+        let directory = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
+        let name = c"system.posix_acl_default";
+        // SAFETY: two strings with an end, and a list with its length.
+        let set = unsafe {
+            libc::setxattr(directory.as_ptr(), name.as_ptr(), list.as_ptr().cast(), list.len(), 0) == 0
+        };
+        // Not every file system has such lists.
+        assert_eq!(is_free(&path, None).is_err(), set);
     }
 }
