@@ -6,12 +6,12 @@
 //! before it runs; afterwards its reduction is stored and its outputs are put where placeholders stand.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use thunk::following::{self, Order};
-use thunk::{FailedThunks, ObjectName, Reduction, Store, Thunk};
+use thunk::{FailedThunks, ObjectName, Placeholder, Reduction, Store, Thunk};
 
 use crate::backend::Backend;
 use crate::durations::Durations;
@@ -171,7 +171,7 @@ impl Engine<'_> {
         let id = graph.add(store, thunk, &mut estimate, &mut reduced);
         for (name, Known { reduction, completed }) in found {
             self.summary.known += 1;
-            self.wrote(graph, graph.id(&name), &reduction)?;
+            self.wrote_before(graph, graph.id(&name), &reduction)?;
             if completed {
                 self.passing.insert(name);
             }
@@ -234,6 +234,17 @@ impl Engine<'_> {
         let why = format!("{} cannot be forced: {why}", graph.name(id));
         self.say(graph, Some(id), Said::Cannot(why))?;
         Ok(End::Failed)
+    }
+
+    /// What a command said that is known already. If all that it gives is in place, the build waited for it, and was told.
+    fn wrote_before(&mut self, graph: &Graph, id: Option<NodeId>, reduction: &Reduction) -> Result<()> {
+        let stands = |path: &Path| path.is_file() && matches!(Placeholder::read(path), Ok(None));
+        let says = !reduction.stdout.is_empty() || !reduction.stderr.is_empty();
+        let outputs = &reduction.outputs;
+        if says && !outputs.is_empty() && outputs.iter().all(|output| stands(&output.path)) {
+            return Ok(());
+        }
+        self.wrote(graph, id, reduction)
     }
 
     fn wrote(&mut self, graph: &Graph, id: Option<NodeId>, reduction: &Reduction) -> Result<()> {
@@ -356,7 +367,7 @@ impl Work for Engine<'_> {
         };
         if let Some(Known { reduction, completed }) = escapes::known(self.store, &resolved) {
             self.summary.known += 1;
-            self.wrote(graph, Some(id), &reduction)?;
+            self.wrote_before(graph, Some(id), &reduction)?;
             let stored = resolved == name;
             return Ok(Start::Ends(self.keep(graph, id, reduction, completed, stored)?));
         }
@@ -518,7 +529,7 @@ mod tests {
         let targets = [(&first, from), (&second, OutputRef { thunk: b, output: Some(second.clone()) })];
         let targets = targets.map(|(path, output)| {
             let placeholder = Placeholder { output: output.clone(), store: store.root().into() };
-            std::fs::write(path, placeholder.encode(std::path::Path::new("/gg")).unwrap()).unwrap();
+            std::fs::write(path, placeholder.encode(Path::new("/gg")).unwrap()).unwrap();
             Target { path: path.clone(), output, place: Place::Placeholder }
         });
         let gives = ReducedOutput { path: first.clone(), value, executable: false };

@@ -102,3 +102,16 @@ fn what_is_computed_aside_is_told_when_somebody_waits_for_it_and_once() {
     // They failed aside, of which nobody was told: it is said now.
     space.ggforce(&["-k"]).fails().says("never.c:1");
 }
+
+#[test]
+fn what_the_build_was_told_is_not_told_again() {
+    let space = TestSpace::with(&[
+        ("one.c", "int one(void) { int unused; return 0; }\n"),
+        ("two.c", "int two(void) { int other; return 0; }\n"),
+    ]);
+    let script = "gcc -Wall -c one.c; gcc -Wall -c two.c; ar rc l.a one.o two.o; size one.o >size";
+    let recorded = space.ggtrace_sh(script).ok();
+    assert!(recorded.err().contains("unused"), "{recorded}");
+    let forced = space.ggforce(&[]).ok();
+    assert!(!forced.err().contains("one.c:1") && forced.err().contains("two.c:1"), "{forced}");
+}
