@@ -124,10 +124,16 @@ pub async fn force(
     let ended = Schedule::run(graph, backend, options, orders, &mut engine).await;
     // Whatever has ended it.
     engine.place_due();
+    if let Some(more) = engine.summary.unplaced.checked_sub(SHOWN).filter(|more| *more > 0) {
+        engine.progress.say(&format!("{more} more files could not be put in place"));
+    }
     engine.summary.interrupted = ended?.interrupted;
     engine.tell_completed();
     Ok(engine.summary)
 }
+
+/// So many files that cannot be put in place are named: on a full disk it is all of them.
+const SHOWN: usize = 10;
 
 impl Engine<'_> {
     /// Adds what the targets need to the graph, and puts in place what is known; tells which thunk each target takes.
@@ -337,7 +343,9 @@ impl Engine<'_> {
         }
         self.placer.put_all(&all, |target, error| {
             self.summary.unplaced += 1;
-            self.progress.say(&format!("{}: {error:#}", target.path.display()));
+            if self.summary.unplaced <= SHOWN {
+                self.progress.say(&format!("{}: {error:#}", target.path.display()));
+            }
         });
     }
 }

@@ -352,6 +352,22 @@ fn on_a_small_disk(space: &TestSpace, size: &str, script: &str) -> Ran {
     space.run(&argv)
 }
 
+/// What is wrong with all files is not told of each.
+#[test]
+fn a_full_disk_under_the_tree() {
+    let space = TestSpace::with(&[("a.c", "int a[10000] = { N };\n"), ("out/here", "")]);
+    let (ggtrace, ggforce) = (TestSpace::program("ggtrace"), TestSpace::program("ggforce"));
+    let script = format!(
+        "mount -t tmpfs -o size=200k tmpfs out; '{}' sh -ec 'for n in `seq 30`; do gcc -DN=$n -c a.c -o out/$n.o; done'; '{}'; echo \"ended $?\"; cat out/*.o | wc -c",
+        ggtrace.display(),
+        ggforce.display()
+    );
+    let ran = on_a_small_disk(&space, "500m", &script).says("No space left on device");
+    assert!(ran.out().contains("ended 1"), "{ran}");
+    let lines = ran.err().lines().count();
+    assert!(lines < 20 && ran.err().contains("more files could not be put in place"), "{lines} lines: {ran}");
+}
+
 #[test]
 fn a_full_disk_under_the_store() {
     let space = TestSpace::new();
