@@ -296,16 +296,25 @@ impl Look<'_> {
 
     /// The content of a file as it was when the command looked.
     pub fn content_before(&self, real: &Path, facts: &FileFacts, own: bool) -> Result<ObjectName, String> {
+        let kept = || self.kept_before(real).map(|version| version.value);
+        // Whoever changes it in this moment has had it kept before.
+        kept().map_or_else(|| self.content_now(real, facts, own), Ok).or_else(|why| kept().ok_or(why))
+    }
+
+    /// What it found, if it or others were seen to be about to change that.
+    fn kept_before(&self, real: &Path) -> Option<Version> {
+        let begun = &self.ended.begun;
+        self.kept(real, begun.first).filter(|version| {
+            (version.by == begun.id || version.number > self.last)
+                && !self.recorder.watch.writes().by(real, begun.id, &(begun.first..version.number))
+                && (version.facts.changed_at() <= begun.began
+                    || self.recorder.was_forced(real, &version.facts.id))
+        })
+    }
+
+    fn content_now(&self, real: &Path, facts: &FileFacts, own: bool) -> Result<ObjectName, String> {
         let shown = real.display();
         let begun = &self.ended.begun;
-        if let Some(version) = self.kept(real, begun.first)
-            && (version.by == begun.id || version.number > self.last)
-            && !self.recorder.watch.writes().by(real, begun.id, &(begun.first..version.number))
-            && (version.facts.changed_at() <= begun.began
-                || self.recorder.was_forced(real, &version.facts.id))
-        {
-            return Ok(version.value);
-        }
         if own {
             return Err(format!("changes {shown}, on which it depends"));
         }
@@ -400,8 +409,7 @@ impl Look<'_> {
         let shown = named.display();
         if made
             && let Some(real) = self.real_place(place)
-            && let Some(version) = self.kept(&real, self.last)
-            && version.facts.changed_at() <= self.ended.ended
+            && let Some(version) = self.kept_after(&real)
         {
             // Others have changed it since, or moved it on.
             *uses |= Uses::OUTPUT;
@@ -453,11 +461,22 @@ impl Look<'_> {
                 let mode = metadata.permissions().mode() & 0o7777;
                 Some(self.leaves(named, real, &facts, value, mode, uses))
             }
-            Err(why) => {
-                self.unknown(why);
-                None
-            }
+            // Whoever changes it in this moment has had it kept before.
+            Err(why) => match self.kept_after(&real) {
+                Some(version) => {
+                    Some(self.leaves(named, real, &version.facts, version.value, version.mode, uses))
+                }
+                None => {
+                    self.unknown(why);
+                    None
+                }
+            },
         }
+    }
+
+    /// What it left, if others were seen to be about to change that.
+    fn kept_after(&self, real: &Path) -> Option<Version> {
+        self.kept(real, self.last).filter(|version| version.facts.changed_at() <= self.ended.ended)
     }
 
     /// The permissions of what it made or changed.
