@@ -40,7 +40,8 @@ impl Configuration {
         let own =
             if tag == "CC" { Some("") } else { between(script, TAG.map(|line| format!("{line}{tag}"))) };
         let own = own?;
-        let value = |name| value(own, name).or_else(|| value(base, name));
+        // What a tag has otherwise is not as the script has it, even where it is not understood.
+        let value = |name| value(if assigned(own, name).is_some() { own } else { base }, name);
         let is = |name| match value(name)? {
             "yes" => Some(true),
             "no" => Some(false),
@@ -72,10 +73,14 @@ fn between(script: &str, [begin, end]: [String; 2]) -> Option<&str> {
     Some(&script[from..from + length + 1])
 }
 
-/// The last value that is given to a variable, if that is one which no shell changes.
+/// The last value that is given to a variable, as it is written.
+fn assigned<'a>(section: &'a str, name: &str) -> Option<&'a str> {
+    section.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).next_back()
+}
+
+/// The same, if it is one which no shell changes.
 fn value<'a>(section: &'a str, name: &str) -> Option<&'a str> {
-    let assigned = |line: &'a str| line.strip_prefix(name)?.strip_prefix('=');
-    let last = section.lines().filter_map(assigned).next_back()?;
+    let last = assigned(section, name)?;
     let quoted = |sign| last.strip_prefix(sign)?.strip_suffix(sign);
     let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(last);
     (!value.contains(['$', '`', '\\', '"', '\''])).then_some(value)
@@ -380,5 +385,7 @@ mod tests {
             let script = SCRIPT.replace(from, to);
             assert_eq!(compile(&script, "--tag=CC --mode=compile gcc -c x.c -o x.lo"), None, "{to}");
         }
+        let script = SCRIPT.replace("pic_flag=\" -fPIC\"", "pic_flag=\" $more\"");
+        assert_eq!(compile(&script, "--tag=CXX --mode=compile g++ -c x.cc -o x.lo"), None);
     }
 }
