@@ -53,7 +53,12 @@ pub fn scanner(store: &Store, project: &Path) -> thunk::Result<Scanner> {
 
 /// Leaves what the scanner has found out to later recordings.
 pub fn keep(recorder: &Recorder) {
-    recorder.scanner.keep(&Seen { recorder, project: &recorder.project }, recorder.quiet());
+    let seen = Seen { recorder, project: &recorder.project };
+    if recorder.scanner.keep(&seen, recorder.quiet())
+        && let Ok(directory) = recorder.store.cache_dir(KEPT)
+    {
+        Directory(directory).sweep(MOST);
+    }
 }
 
 /// The directory of the store's cache that holds answers of scanners.
@@ -71,14 +76,13 @@ impl Shelf for Directory {
 
     fn put(&self, name: &str, content: &[u8]) {
         // Losing it costs time only.
-        if write_atomically(&self.0.join(name), content, 0o666).is_ok() {
-            self.sweep();
-        }
+        let _ = write_atomically(&self.0.join(name), content, 0o666);
     }
 }
 
 impl Directory {
-    fn sweep(&self) {
+    /// Once for all that is put there, as it looks at each file.
+    fn sweep(&self, most: u64) {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         let mut files: Vec<_> = entries
             .filter_map(|entry| {
@@ -90,7 +94,7 @@ impl Directory {
         let mut all = 0;
         for (_, length, path) in files {
             all += length;
-            if all > MOST {
+            if all > most {
                 let _ = std::fs::remove_file(path);
             }
         }

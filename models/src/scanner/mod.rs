@@ -299,15 +299,14 @@ impl Scanner {
         })
     }
 
-    /// Puts the answers to all scans where later recordings find them, if there is such a place.
-    pub fn keep(&self, files: &dyn Files, since: Moment) {
-        let Some(keeping) = &self.keeping else { return };
+    /// Puts the answers to all scans where later recordings find them, if there is such a place. Were there any that are not there yet?
+    pub fn keep(&self, files: &dyn Files, since: Moment) -> bool {
+        let Some(keeping) = &self.keeping else { return false };
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.view(&memory, files, since, |view| {
-            for list in memory.lists.all() {
-                list.answers.store(view, &list, keeping);
-            }
-        });
+            let lists = memory.lists.all();
+            lists.iter().filter(|list| list.answers.store(view, list, keeping)).count() > 0
+        })
     }
 
     /// Does something with all memory, a view of the file system `since` a moment, the search path, and the directories that lead to it.

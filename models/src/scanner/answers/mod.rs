@@ -132,12 +132,12 @@ impl Answers {
         self.known().insert(keys.one(is_bound, preprocessed), Arc::new(answer));
     }
 
-    /// Puts what is new on the shelf, with what is there already.
-    pub fn store(&self, view: View<'_>, list: &List, keeping: &Keeping) {
+    /// Puts what is new on the shelf, with what is there already. Was there something new?
+    pub fn store(&self, view: View<'_>, list: &List, keeping: &Keeping) -> bool {
         let known: Vec<_> = self.known().iter().map(|(key, answer)| (*key, Arc::clone(answer))).collect();
         let still = |answer: &Answer| answer.still(view, &[]).is_some();
         if !known.iter().any(|(_, answer)| !answer.is_stored && still(answer)) {
-            return;
+            return false;
         }
         let project = Project::new(Some(&keeping.project));
         let mut gathering = Gathering::new(view, &project);
@@ -148,6 +148,7 @@ impl Answers {
             gathering.add_kept(kept, MUCH);
         }
         keeping.shelf.put(&key::shelf_name(view, list, &project), &gathering.stored.encode());
+        true
     }
 }
 
