@@ -217,7 +217,7 @@ pub fn is_free(path: &Path, mode: Option<u32>) -> Result<(), String> {
 }
 
 /// Has the directory a default access control list? Then it, and not the umask, decides the mode of what is made in it.
-fn gives_access(directory: &Path) -> bool {
+pub fn gives_access(directory: &Path) -> bool {
     let Ok(directory) = CString::new(directory.as_os_str().as_bytes()) else { return false };
     let name = c"system.posix_acl_default".as_ptr();
     // SAFETY: both are strings with an end, and nothing is written where the size is 0.

@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ use thunk::{AtomicFile, FileFacts, ObjectKind, ObjectName, real_place};
 use crate::carry::{Move, observed, place, touch};
 use crate::context::{Role, Running};
 use crate::decide::{Answer, deferred, took_us};
-use crate::defer::Deferred;
+use crate::defer::{Deferred, gives_access};
 use crate::plans::{carry_out, planned};
 use crate::process;
 use crate::programs::Facts;
@@ -404,9 +404,20 @@ fn make(recorder: &Recorder, id: u32, path: &Path, umask: u32) -> Option<Vec<Tou
     }
     let above = path.parent()?;
     let mut touches = if above.is_dir() { Vec::new() } else { make(recorder, id, above, umask)? };
+    if gives_access(above) {
+        return None;
+    }
     let place = place(path);
-    match fs::DirBuilder::new().mode(0o777 & !umask).create(path) {
-        Ok(()) => recorder.did(id, &Event::Made(place.clone())),
+    let mode = 0o777 & !umask;
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            let has = fs::metadata(path).ok()?.mode();
+            // The recorder has a umask of its own.
+            if has & mode != mode {
+                fs::set_permissions(path, fs::Permissions::from_mode(has & 0o7777 | mode)).ok()?;
+            }
+            recorder.did(id, &Event::Made(place.clone()));
+        }
         // By another one of these, at the same time.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         Err(_) => return None,
@@ -418,8 +429,12 @@ fn make(recorder: &Recorder, id: u32, path: &Path, umask: u32) -> Option<Vec<Tou
 /// The text that tells where the objects are.
 fn write(recorder: &Recorder, id: u32, path: &Path, text: &[u8], umask: u32) -> Option<Touch> {
     let real = real_place(path).ok()?;
+    let directory = real.parent()?;
+    if gives_access(directory) {
+        return None;
+    }
     let mode = 0o666 & !umask;
-    let mut file = AtomicFile::nameless_in(real.parent()?, 0o600).ok()?;
+    let mut file = AtomicFile::nameless_in(directory, 0o600).ok()?;
     file.write_all(text).ok()?;
     file.file().set_permissions(fs::Permissions::from_mode(mode)).ok()?;
     recorder.puts(&real);

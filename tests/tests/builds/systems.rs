@@ -189,6 +189,20 @@ fn libtool_compiles_without_libtool() {
     failed.fails();
 }
 
+/// Directories that are made in libtool's place have the modes that libtool would give them, whatever the recorder's umask is.
+#[test]
+fn directories_in_libtool_s_place_have_its_modes() {
+    let space = TestSpace::with(FILES);
+    let compile =
+        |n: &str| format!("libtool --silent --tag=CC --mode=compile gcc -c lib/{n}.c -o new/{n}/{n}.lo");
+    let script = format!("umask 022; {}; umask 002; {}; umask 022", compile("a"), compile("b"));
+    space.ggtrace(&["sh", "-ec", &script]).ok();
+    for (path, mode) in [("new/a/.libs", 0o755), ("new/b", 0o775), ("new/b/.libs", 0o775)] {
+        let has = fs::metadata(space.path(path)).unwrap().permissions().mode();
+        assert_eq!(has & 0o777, mode, "{path}");
+    }
+}
+
 /// Another script that calls itself libtool and does otherwise runs, each time.
 #[test]
 fn a_libtool_that_does_otherwise_runs() {
