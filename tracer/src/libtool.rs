@@ -83,6 +83,11 @@ fn name(variable: &OsStr) -> &[u8] {
     variable.as_bytes().split(|&c| c == b'=').next().unwrap_or_default()
 }
 
+/// Does a script of libtool's take from a variable what it does beside compiling, or how it prints?
+fn changes_scripts(name: &OsStr) -> bool {
+    ["ECHO", "MKDIR", "MV", "RM", "debug_cmd"].iter().any(|known| name == *known)
+}
+
 fn is_locale(name: &[u8]) -> bool {
     name == b"LANG" || name == b"LANGUAGE" || name.starts_with(b"LC_")
 }
@@ -210,7 +215,10 @@ fn foretell(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Foretold>
     let request = Request::of(words)?;
     let path = if is_shell { invocation.absolute(name) } else { invocation.program.clone() };
     if is_shell && recorder.program(&path, name).ok()?.program != Program::Libtool
-        || invocation.env.iter().any(shell::changes_shells)
+        || invocation
+            .env
+            .iter()
+            .any(|variable| shell::changes_shells(variable) || changes_scripts(variable.0))
     {
         return None;
     }
