@@ -114,7 +114,7 @@ pub fn collect(store: &Store, policy: &Policy) -> Result<Collected> {
                 _ => {}
             }
         }
-        for name in ["learned", "includes"] {
+        for name in ["includes", "learned", "libtool"] {
             for entry in list(&store.root().join("cache").join(name))? {
                 if entry.used < since {
                     remove(&entry.path)?;
