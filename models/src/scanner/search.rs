@@ -247,10 +247,7 @@ impl List {
     fn holds(&self, view: View<'_>, edges: &Edges) -> bool {
         !edges.fleeting
             && self.changed_at.load(SeqCst) <= edges.at
-            && edges.trail.watch.iter().all(|&dir| {
-                view.verify(dir);
-                view.tree.changed_at(dir) <= edges.at
-            })
+            && edges.trail.watch.iter().all(|&dir| view.is_unchanged(dir, edges.at))
     }
 
     /// The files that a name can mean in the search order, for a form other than an assembler's.

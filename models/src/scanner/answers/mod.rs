@@ -161,11 +161,7 @@ impl Answer {
 
     /// The same again, if nothing that it rests on has changed.
     fn still(&self, view: View<'_>, through: &[DirId]) -> Option<Closure> {
-        let says_the_same = |&dir: &DirId| {
-            view.verify(dir);
-            view.tree.changed_at(dir) <= self.at
-        };
-        if !self.watch.iter().all(says_the_same) {
+        if !self.watch.iter().all(|&dir| view.is_unchanged(dir, self.at)) {
             return None;
         }
         let mut files: Vec<Arc<Included>> = Vec::with_capacity(self.follow.len() + self.touch.len());

@@ -262,6 +262,12 @@ impl View<'_> {
         }
     }
 
+    /// Does the directory say now what it said at `at`?
+    pub fn is_unchanged(&self, id: DirId, at: u64) -> bool {
+        self.verify(id);
+        self.tree.changed_at(id) <= at
+    }
+
     /// Makes sure that the directory's answers are of this epoch.
     pub fn verify(&self, id: DirId) {
         let dir = self.tree.dir(id);
