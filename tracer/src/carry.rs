@@ -112,37 +112,14 @@ impl Carry {
                 recorder.did(id, &Event::Transferred(Transfer::Rename, from, to));
                 Some(touches)
             }
-            Self::Remove(paths) => {
-                let remove = |path: &PathBuf| {
-                    let place = place(path);
-                    match fs::remove_file(path) {
-                        Ok(()) => {
-                            let touch = touch(&place, Uses::FOUND | Uses::REMOVED);
-                            recorder.did(id, &Event::Removed(place));
-                            Some(touch)
-                        }
-                        Err(error) => is_gone(&error).then(|| touch(&place, Uses::MISSING)),
-                    }
-                };
-                paths.iter().map(remove).collect()
-            }
+            Self::Remove(paths) => paths.iter().map(|path| remove(recorder, id, path)).collect(),
         }
     }
 }
 
 /// What the trace says of such a command.
 pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>) -> Observed {
-    touches.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-    touches.dedup_by(|again, touch| {
-        let same = again.path == touch.path;
-        if same {
-            touch.uses |= again.uses;
-            touch.before = touch.before.or(again.before);
-            touch.after = touch.after.or(again.after);
-            touch.mode = touch.mode.or(again.mode);
-        }
-        same
-    });
+    Touch::join(&mut touches);
     Observed {
         id,
         status: Status::Exited(0),
@@ -177,6 +154,19 @@ fn operand(recorder: &Recorder, exec: &Exec, name: &OsStr) -> Option<(PathBuf, P
     let is_elsewhere =
         [&path, &directory].into_iter().chain(steps.footprint.links.keys()).any(|path| is_made_up(path));
     (!is_elsewhere).then_some((path, directory))
+}
+
+/// `rm -f`, as the command with this number. Nothing where it would fail.
+pub fn remove(recorder: &Recorder, id: u32, path: &Path) -> Option<Touch> {
+    let place = place(path);
+    match fs::remove_file(path) {
+        Ok(()) => {
+            let touch = touch(&place, Uses::FOUND | Uses::REMOVED);
+            recorder.did(id, &Event::Removed(place));
+            Some(touch)
+        }
+        Err(error) => is_gone(&error).then(|| touch(&place, Uses::MISSING)),
+    }
 }
 
 /// `rm -f` takes these for what it wants.

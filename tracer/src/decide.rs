@@ -136,7 +136,6 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     if waits {
         pending();
     }
-    let running = running(recorder, exec, &parent, &facts);
     if may_be_done(recorder, exec, &parent)
         && let Some(answer) = carried(recorder, exec, &parent, &facts, &command, Vec::new())
     {
@@ -156,6 +155,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         watched.starts(&exec.invocation);
     }
     modelled(recorder, exec, &parent, facts.program, &mut command);
+    let running = running(recorder, exec, &parent, &facts);
     let place = learns(&running, &parent, command.disposition).then(|| place(recorder, exec));
     if let Some(place) = &place
         && may_be_learned(recorder, exec, &parent)
@@ -316,8 +316,7 @@ fn carried(
     command: &Command,
     prints: Vec<u8>,
 ) -> Option<Answer> {
-    let is_ours = || process::shares_files(exec.pid) && process::shares_user(exec.pid);
-    if !facts.program.is_carrier() || !is_native(&facts.executable) || !is_ours() {
+    if !facts.program.is_carrier() || !is_native(&facts.executable) || !process::is_ours(exec.pid) {
         return None;
     }
     let carry = Carry::of(recorder, exec)?;
@@ -466,8 +465,7 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
         && !parent.inside_tool
         && matches!(parent.role, Role::Make | Role::Ninja)
         && parent.passes_on(exec.fds.as_ref())
-        && process::shares_files(exec.pid)
-        && process::shares_user(exec.pid)
+        && process::is_ours(exec.pid)
 }
 
 /// Where it is kept what the command did before.

@@ -21,7 +21,7 @@ use observe::{Access, Event, Kind};
 use thunk::trace::{Command, Disposition, Observed, Touch, Uses};
 use thunk::{AtomicFile, FileFacts, ObjectKind, ObjectName, real_place};
 
-use crate::carry::{Move, observed, place, touch};
+use crate::carry::{Move, observed, place, remove, touch};
 use crate::context::{Role, Running};
 use crate::decide::{Answer, deferred, took_us};
 use crate::defer::{Deferred, gives_access};
@@ -257,11 +257,10 @@ pub fn compile(
     prints: Vec<u8>,
     moves: &[Move],
 ) -> Option<Answer> {
-    let is_ours = || process::shares_files(exec.pid) && process::shares_user(exec.pid);
     let Foretold { key, script, content, compile } = foretell(recorder, exec, facts)?;
     let Known::Does(Ways { generated, gives }) = recorder.libtool.known(key) else { return None };
     let prints = [prints, compile.prints.clone()].concat();
-    if !is_ours() || !(prints.is_empty() || exec.prints) || prints.len() > wire::PRINT_MAX {
+    if !process::is_ours(exec.pid) || !(prints.is_empty() || exec.prints) || prints.len() > wire::PRINT_MAX {
         return None;
     }
     let libtool = parent.start(Role::Libtool, exec.fds.as_ref());
@@ -388,20 +387,6 @@ impl Doing<'_> {
             }
         }
         None
-    }
-}
-
-/// `rm -f`.
-fn remove(recorder: &Recorder, id: u32, path: &Path) -> Option<Touch> {
-    let place = place(path);
-    match fs::remove_file(path) {
-        Ok(()) => {
-            let touch = touch(&place, Uses::FOUND | Uses::REMOVED);
-            recorder.did(id, &Event::Removed(place));
-            Some(touch)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(touch(&place, Uses::MISSING)),
-        Err(_) => None,
     }
 }
 

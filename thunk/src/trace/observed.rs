@@ -208,6 +208,23 @@ pub struct Touch {
     pub mode: Option<u32>,
 }
 
+impl Touch {
+    /// In the order of the paths, each once: of what was done in several steps the first that is known counts.
+    pub fn join(touches: &mut Vec<Self>) {
+        touches.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+        touches.dedup_by(|again, touch| {
+            let same = touch.path == again.path;
+            if same {
+                touch.uses |= again.uses;
+                touch.before = touch.before.or(again.before);
+                touch.after = touch.after.or(again.after);
+                touch.mode = touch.mode.or(again.mode);
+            }
+            same
+        });
+    }
+}
+
 /// What a command did, written when it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {

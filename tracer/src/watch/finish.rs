@@ -185,17 +185,7 @@ impl Look<'_> {
             rows.push(trace::Touch { path: Arc::from(&*path), uses, before, after, mode });
         }
         // In their order already, but for those that were named otherwise.
-        rows.sort_by(|a: &trace::Touch, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-        rows.dedup_by(|again, row| {
-            let same = row.path == again.path;
-            if same {
-                row.uses |= again.uses;
-                row.before = row.before.or(again.before);
-                row.after = row.after.or(again.after);
-                row.mode = row.mode.or(again.mode);
-            }
-            same
-        });
+        trace::Touch::join(&mut rows);
         rows
     }
 
