@@ -141,7 +141,7 @@ fn main() -> io::Result<ExitCode> {
         if !asks {
             continue;
         }
-        let found: HashSet<_> = files(result).files.iter().filter_map(|f| key(&f.path)).collect();
+        let found: HashSet<_> = files(result).files().filter_map(|f| key(&f.path)).collect();
         let Some(arguments) = search.ask_compiler.get(1..) else { continue };
         let start = Instant::now();
         let answer = Command::new(&invocation.program).args(arguments).current_dir(cwd).output()?;

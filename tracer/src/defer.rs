@@ -111,8 +111,7 @@ fn headers(
     }
     // A tree with the source in it would be no other command's. Spelled as the scanner spells paths, so that bytes tell.
     let inputs: Vec<PathBuf> = plan.inputs.iter().map(|input| input.components().collect()).collect();
-    let apart = |path: &Path| inputs.iter().any(|input| input.as_os_str() == path.as_os_str());
-    recorder.headers.trees(&recorder.store, &closure.files, apart, footprint).map_err(failed)
+    recorder.headers.trees(&recorder.store, &closure.sets, &inputs, footprint).map_err(failed)
 }
 
 /// What is to stand in the places of a command's outputs.

@@ -4,14 +4,13 @@
 //! tree a set of files makes is remembered for as long as each is the same by its stamp. Knows no search and no includes.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use models::scanner::{Included, Mark, Stamp};
-use thunk::{ObjectName, Store, Tree, TreeEntry, TreeNode};
+use models::scanner::{FileSet, Included, Mark};
+use thunk::{FileFacts, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
 use crate::includes::facts;
 use crate::looks::{Fast, Steps};
@@ -19,150 +18,130 @@ use crate::recorder::lock;
 
 /// Fewer files than this are inputs of their own: a tree's name takes as much as theirs.
 const FEW: usize = 3;
-/// When trees of this many files are remembered, all are forgotten.
+/// When this many files are remembered, all are forgotten.
 const MANY: usize = 1 << 20;
 
-/// The trees of a recording.
+/// What sets of files have become in a recording.
 #[derive(Debug, Default)]
 pub struct Headers(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    trees: HashMap<u64, Vec<(Group, ObjectName)>>,
-    /// The same trees by the mark of the set, with the real directory.
-    marked: HashMap<Mark, (PathBuf, ObjectName), Fast>,
+    parts: HashMap<Mark, Arc<Parts>, Fast>,
     files: usize,
 }
 
-/// Files of one directory.
-struct Set<'a> {
-    directory: &'a Arc<Path>,
-    mark: Mark,
-    count: usize,
-}
-
-/// Stands in place of a set's number for a file that is in none.
-const APART: u32 = u32::MAX;
-
-/// Files of one directory.
-#[derive(Debug, PartialEq, Eq)]
-struct Group {
-    /// Its real path.
+/// What a thunk has in place of a set of files.
+#[derive(Debug)]
+struct Parts {
+    /// The real path of their directory.
     directory: PathBuf,
-    /// In the order of their names.
-    files: Vec<(Arc<Path>, Stamp)>,
-}
-
-impl Group {
-    fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(self.directory.as_os_str().as_bytes());
-        for (path, stamp) in &self.files {
-            // Paths hash component by component, which is slow; inode and times tell nearly all files apart.
-            hasher.write_usize(path.as_os_str().len());
-            stamp.hash(&mut hasher);
-        }
-        hasher.finish()
-    }
+    tree: Option<ObjectName>,
+    /// What is an input of its own, by its name.
+    single: Vec<(OsString, FileFacts)>,
+    /// What has to be looked at: links lead elsewhere, and a placeholder is no file yet.
+    elsewhere: Vec<Arc<Path>>,
 }
 
 impl Headers {
-    /// The trees that hold these files. What is no plain file at its own place, what stands alone, and what `apart`
-    /// picks, is added to the footprint instead; so is what leads to the directories.
+    /// The trees that hold these files. What is no plain file at its own place, what stands alone, and what is `apart`, is added to the
+    /// footprint instead; so is what leads to the directories.
     ///
     /// # Errors
     /// A file cannot be put into the store.
     pub fn trees(
         &self,
         store: &Store,
-        files: &[Arc<Included>],
-        apart: impl Fn(&Path) -> bool,
+        sets: &[Arc<FileSet>],
+        apart: &[PathBuf],
         footprint: &mut Steps<'_>,
     ) -> thunk::Result<Vec<ObjectName>> {
-        // Files of one directory share its allocation, so its address tells them from others.
-        let mut sets: Vec<Set<'_>> = Vec::new();
-        let mut places: HashMap<usize, u32, Fast> = HashMap::default();
-        let (mut last, mut place) = (0, APART);
-        let mut set_of = Vec::with_capacity(files.len());
-        for file in files {
-            if file.linked || wire::size_may_be_placeholder(file.stamp.size) || apart(&file.path) {
-                // A superset may name what is no file: the compiler would not read it either.
-                let _ = footprint.add(&file.path);
-                set_of.push(APART);
-                continue;
-            }
-            let address = Arc::as_ptr(&file.directory).cast::<u8>() as usize;
-            if address != last {
-                place = *places.entry(address).or_insert_with(|| {
-                    sets.push(Set { directory: &file.directory, mark: Mark::default(), count: 0 });
-                    sets.len() as u32 - 1
-                });
-                last = address;
-            }
-            let set = &mut sets[place as usize];
-            set.count += 1;
-            set.mark ^= file.mark;
-            set_of.push(place);
-        }
+        // Bytes tell: paths are spelled as the scanner spells them.
+        let is_apart = |file: &Included| apart.iter().any(|path| path.as_os_str() == file.path.as_os_str());
+        let above: Vec<_> = apart.iter().filter_map(|path| path.parent()).map(Path::as_os_str).collect();
         let mut trees = Vec::with_capacity(sets.len());
-        for (number, Set { directory, mark, count }) in sets.into_iter().enumerate() {
-            let Ok(directory) = footprint.lead(directory) else { continue };
-            let within =
-                files.iter().zip(&set_of).filter(|(_, set)| **set == number as u32).map(|(file, _)| file);
-            if count < FEW {
-                for file in within {
-                    if let Some(name) = file.path.file_name() {
-                        footprint.footprint.files.insert(directory.join(name), facts(&file.stamp));
-                    }
+        for set in sets {
+            let is_shared =
+                !above.contains(&set.directory.as_os_str()) || !set.files.iter().any(|file| is_apart(file));
+            let Ok(directory) = footprint.lead(&set.directory) else {
+                // Links may lead somewhere all the same.
+                for file in set.files.iter().filter(|file| is_elsewhere(file) || is_apart(file)) {
+                    let _ = footprint.add(&file.path);
                 }
                 continue;
-            }
-            let marked =
-                lock(&self.0).marked.get(&mark).filter(|(of, _)| *of == directory).map(|(_, tree)| *tree);
-            if let Some(tree) = marked {
-                trees.push(tree);
-                continue;
-            }
-            let mut files: Vec<_> = within.map(|file| (Arc::clone(&file.path), file.stamp)).collect();
-            files.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
-            trees.push(self.tree(store, Group { directory, files }, mark)?);
+            };
+            let known = lock(&self.0).parts.get(&set.mark).cloned();
+            let parts = match known.filter(|parts| is_shared && parts.directory == directory) {
+                Some(parts) => parts,
+                None => {
+                    // Taken before the files are read: what changes from here on is not taken for settled.
+                    let now = SystemTime::now();
+                    let parts = Arc::new(Parts::of(store, directory, set, is_apart)?);
+                    if is_shared && set.files.iter().all(|file| file.stamp.settled(now)) {
+                        self.remember(set, Arc::clone(&parts));
+                    }
+                    parts
+                }
+            };
+            parts.add_to(footprint);
+            trees.extend(parts.tree);
         }
         Ok(trees)
     }
 
-    /// The tree of files that stand for themselves, or for `mark` together.
-    fn tree(&self, store: &Store, group: Group, mark: Mark) -> thunk::Result<ObjectName> {
-        let hash = group.hash();
-        {
-            let known = &mut *lock(&self.0);
-            if let Some(same) = known.trees.get(&hash)
-                && let Some((_, tree)) = same.iter().find(|(known, _)| *known == group)
-            {
-                known.marked.insert(mark, (group.directory, *tree));
-                return Ok(*tree);
-            }
+    fn remember(&self, set: &FileSet, parts: Arc<Parts>) {
+        let mut known = lock(&self.0);
+        known.files += set.files.len();
+        if known.files > MANY {
+            *known = Known { files: set.files.len(), ..Known::default() };
         }
-        // Taken before the files are read: what changes from here on is not taken for settled.
-        let now = SystemTime::now();
-        let mut entries = Vec::with_capacity(group.files.len());
-        for (path, stamp) in &group.files {
-            let Some(name) = path.file_name() else { continue };
-            let (path, facts) = (group.directory.join(name), facts(stamp));
-            let value = store.put_seen(&path, &facts)?;
-            entries.push(TreeEntry { path, node: TreeNode::File { value, executable: facts.executable } });
-        }
-        let tree = store.put_tree(&Tree::new(entries))?;
-        if group.files.iter().all(|(_, stamp)| stamp.settled(now)) {
-            let mut known = lock(&self.0);
-            known.files += group.files.len();
-            if known.files > MANY {
-                *known = Known { files: group.files.len(), ..Known::default() };
-            }
-            known.marked.insert(mark, (group.directory.clone(), tree));
-            known.trees.entry(hash).or_default().push((group, tree));
-        }
-        Ok(tree)
+        known.parts.insert(set.mark, parts);
     }
+}
+
+impl Parts {
+    fn of(
+        store: &Store,
+        directory: PathBuf,
+        set: &FileSet,
+        is_apart: impl Fn(&Included) -> bool,
+    ) -> thunk::Result<Self> {
+        let (elsewhere, plain): (Vec<_>, Vec<_>) =
+            set.files.iter().partition(|file| is_elsewhere(file) || is_apart(file));
+        let mut single: Vec<_> = plain
+            .iter()
+            .filter_map(|file| Some((file.path.file_name()?.to_os_string(), facts(&file.stamp))))
+            .collect();
+        let mut tree = None;
+        if single.len() >= FEW {
+            single.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            let mut entries = Vec::with_capacity(single.len());
+            for (name, facts) in single.drain(..) {
+                let path = directory.join(name);
+                let node =
+                    TreeNode::File { value: store.put_seen(&path, &facts)?, executable: facts.executable };
+                entries.push(TreeEntry { path, node });
+            }
+            tree = Some(store.put_tree(&Tree::new(entries))?);
+        }
+        let elsewhere = elsewhere.into_iter().map(|file| Arc::clone(&file.path)).collect();
+        Ok(Self { directory, tree, single, elsewhere })
+    }
+
+    fn add_to(&self, footprint: &mut Steps<'_>) {
+        for path in &self.elsewhere {
+            // A superset may name what is no file: the compiler would not read it either.
+            let _ = footprint.add(path);
+        }
+        for (name, facts) in &self.single {
+            footprint.footprint.files.insert(self.directory.join(name), *facts);
+        }
+    }
+}
+
+/// Is it no plain file at its own place, or may it be none yet?
+fn is_elsewhere(file: &Included) -> bool {
+    file.linked || wire::size_may_be_placeholder(file.stamp.size)
 }
 
 #[cfg(test)]
@@ -217,10 +196,13 @@ mod tests {
         let all = ["x.c", "c.h", "a.h", "b.h", "l.h"].map(|name| space.included(&directory, name));
         let headers = Headers::default();
         let looks = crate::looks::Looks::default();
+        let apart = [space.root.join("include/x.c")];
         let take = |files: &[Arc<Included>]| {
             let mut footprint = Steps::new(&looks, None);
-            let apart = |path: &Path| path.extension().is_some_and(|e| e == "c");
-            let trees = headers.trees(&space.store, files, apart, &mut footprint).unwrap();
+            let mut mark = Mark::default();
+            files.iter().for_each(|file| mark ^= file.mark);
+            let set = FileSet { directory: Arc::clone(&directory), files: files.into(), mark };
+            let trees = headers.trees(&space.store, &[Arc::new(set)], &apart, &mut footprint).unwrap();
             (trees, footprint.footprint)
         };
         let (trees, footprint) = take(&all);
@@ -234,7 +216,11 @@ mod tests {
         let mut other = all.to_vec();
         other.reverse();
         assert_eq!(take(&other).0, trees);
-        assert_eq!(lock(&headers.0).files, 3, "remembered once");
+        assert_eq!(lock(&headers.0).files, 0, "it would be no other command's");
+        let without = &all[1..];
+        assert_eq!(take(without).0, trees);
+        assert_eq!(take(without).0, trees);
+        assert_eq!(lock(&headers.0).files, 4, "remembered once");
 
         // Two are inputs of their own; a changed file makes another tree.
         let (none, footprint) = take(&all[1..3]);

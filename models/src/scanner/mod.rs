@@ -70,13 +70,31 @@ pub struct Included {
     pub mark: Mark,
 }
 
+/// Files of one directory that a command may read. Others that read the same of it are told of one and the same set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSet {
+    /// The directory part of their paths.
+    pub directory: Arc<Path>,
+    /// The files, in any order.
+    pub files: Box<[Arc<Included>]>,
+    /// Stands for these files in these states.
+    pub mark: Mark,
+}
+
 /// All that a command may read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closure {
-    /// The files, the sources among them, each once; in any order.
-    pub files: Vec<Arc<Included>>,
+    /// The files, the sources among them, each once; in any order. Of one directory there may be several sets.
+    pub sets: Vec<Arc<FileSet>>,
     /// Directories that must exist although perhaps none of the files is in them: the `a` of `a/../b.h`. Sorted.
     pub directories: Vec<Arc<Path>>,
+}
+
+impl Closure {
+    /// The files one by one.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<Included>> {
+        self.sets.iter().flat_map(|set| &set.files)
+    }
 }
 
 /// What a command looks at when conditions are heeded.

@@ -166,7 +166,7 @@ fn search(bracket: &[&str]) -> IncludeSearch {
 }
 
 fn names(closure: &Closure) -> Vec<String> {
-    closure.files.iter().map(|f| f.path.display().to_string()).collect()
+    closure.files().map(|f| f.path.display().to_string()).collect()
 }
 
 fn scan(fake: &Fake, search: &IncludeSearch) -> Result<Closure, Unsure> {

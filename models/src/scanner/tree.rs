@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Directories and files as far as they were asked about: which names exist ([`directory`]), and what the files contain ([`file`]).
+//! Directories and files as far as they were asked about: which names exist ([`directory`]), and what the files contain ([`file`]),
+//! one by one or together ([`set`]).
 //! Here is how a path leads to one. Unaware of search paths.
 //!
 //! Files come and go while a build runs. Each scan has an epoch, and nothing that was checked in an earlier one is
@@ -10,6 +11,7 @@
 
 mod directory;
 mod file;
+mod set;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -26,6 +28,7 @@ use super::intern::{Fast, Table};
 
 pub(super) use directory::{Dir, Slot};
 pub(super) use file::File;
+pub(super) use set::{Set, SetId};
 
 /// Number of a directory.
 pub(super) type DirId = u32;
@@ -44,6 +47,7 @@ pub(super) struct Tree {
     pub texts: Texts,
     dirs: Table<Arc<Path>, Dir>,
     files: Table<(DirId, NameId), File>,
+    pub sets: Table<Arc<[FileId]>, Set>,
     contents: Mutex<HashMap<Stamp, Arc<Parsed>, Fast>>,
     pub doubts: Doubts,
     /// Which paths lead through no link.
@@ -98,6 +102,7 @@ impl Tree {
             texts: Texts::new(),
             dirs: Table::new(),
             files: Table::new(),
+            sets: Table::new(),
             contents: Mutex::default(),
             doubts: Doubts::default(),
             straight: Mutex::default(),

@@ -12,8 +12,8 @@ use super::directives::{self, Computed, Form, Parsed, Value};
 use super::exact::{self, Fronts, Lost};
 use super::intern::{Bits, Fast, hash};
 use super::search::{Found, List, Reached};
-use super::tree::{DirId, FileId, Trail, View};
-use super::{Closure, Included, Unsure, Why};
+use super::tree::{DirId, FileId, SetId, Trail, View};
+use super::{Closure, Unsure, Why};
 use crate::IncludeSearch;
 
 /// How often a scan begins again because files vanish under it.
@@ -31,9 +31,9 @@ pub(super) enum Aim<'a> {
 /// What a walk came by.
 pub(super) struct Walked {
     /// Files whose own directives count.
-    pub follow: Vec<FileId>,
+    pub follow: Vec<SetId>,
     /// Files that are only tested for or read as data.
-    pub touch: Vec<FileId>,
+    pub touch: Vec<SetId>,
     /// Directories that must exist.
     pub through: Vec<DirId>,
     /// Directories whose names were asked for.
@@ -57,8 +57,10 @@ pub(super) fn walk(
 ) -> Result<(Closure, Walked), Unsure> {
     for _ in 0..PATIENCE {
         let mut walk = Walk::new(view, list, &search.defines);
-        if let Ok(()) = walk.run(search, fronts, aim) {
-            return walk.finish(through);
+        if walk.run(search, fronts, aim).is_ok()
+            && let Ok(result) = walk.finish(search.sources.len(), through)
+        {
+            return result;
         }
     }
     let file = search.sources.first().cloned().unwrap_or_default();
@@ -86,7 +88,6 @@ struct Walk<'a> {
     queue: Vec<FileId>,
     done: usize,
     queued: Bits,
-    included: Vec<Arc<Included>>,
     touched: Vec<FileId>,
     through: Vec<DirId>,
     watch: Bits,
@@ -119,7 +120,6 @@ impl<'a> Walk<'a> {
             queue: Vec::with_capacity(512),
             done: 0,
             queued: Bits::default(),
-            included: Vec::with_capacity(512),
             touched: vec![],
             through: vec![],
             watch: Bits::default(),
@@ -229,11 +229,11 @@ impl<'a> Walk<'a> {
             && !self.unlisted
             && let Some(reached) = self.list.reach(self.view, file)
         {
-            return self.reached(file, &reached);
+            self.reached(file, &reached);
+            return Ok(());
         }
-        let checked = self.view.check(file).ok_or(Vanished)?;
+        self.view.check(file).ok_or(Vanished)?;
         let path = &self.view.tree.file(file).path;
-        self.included.push(checked);
         let Ok(parsed) = self.view.parsed(file) else {
             self.doubt(path.to_path_buf(), 0, Why::Unreadable);
             return Ok(());
@@ -256,19 +256,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes in a file and all to which it leads.
-    fn reached(&mut self, file: FileId, reached: &Reached) -> Result<(), Vanished> {
+    fn reached(&mut self, file: FileId, reached: &Reached) {
         // What else is in the queue comes in its turn.
-        let known = self.taken.len();
         self.taken.push(file);
         self.queued.add_all(&reached.follow, &mut self.taken);
-        for &each in &self.taken[known..] {
-            self.included.push(self.view.check(each).ok_or(Vanished)?);
-        }
         self.touched.extend_from_slice(&reached.touch);
         self.through.extend_from_slice(&reached.through);
         self.watch.join(&reached.watch);
         self.absolute |= reached.absolute;
-        Ok(())
     }
 
     fn unlisted_edges(&mut self, file: FileId, parsed: &Parsed, first: bool) {
@@ -355,26 +350,33 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// What was found; `through` lead to the directories of the search order.
-    fn finish(mut self, through: &[DirId]) -> Result<(Closure, Walked), Unsure> {
+    /// What was found, of so many sources; `through` lead to the directories of the search order.
+    fn finish(
+        mut self,
+        sources: usize,
+        through: &[DirId],
+    ) -> Result<Result<(Closure, Walked), Unsure>, Vanished> {
         let mut seen = Bits::default();
         self.touched.retain(|&file| !self.queued.has(file) && seen.add(file));
-        self.included.extend(self.touched.iter().filter_map(|&file| self.view.check(file)));
+        let follow = self.view.sets_of(&self.taken, sources);
+        let touch = self.view.sets_of(&self.touched, 0);
+        let sets = follow.iter().chain(&touch).map(|&set| self.view.check_set(set));
+        let sets = sets.collect::<Option<_>>().ok_or(Vanished)?;
         self.through.sort_unstable();
         self.through.dedup();
         let directories = self.view.paths(self.through.iter().chain(through));
-        let known = Closure { files: self.included, directories };
+        let known = Closure { sets, directories };
         let mut doubt = self.unsure;
         self.uncomputed.into_iter().for_each(|other| note(&mut doubt, other));
-        match doubt {
+        Ok(match doubt {
             None => {
-                let Self { taken: follow, touched: touch, through, watch, absolute, preprocessed, .. } = self;
+                let Self { through, watch, absolute, preprocessed, .. } = self;
                 let lasting = !self.fleeting;
                 Ok((known, Walked { follow, touch, through, watch, absolute, lasting, preprocessed }))
             }
             Some((file, line, why)) => {
                 Err(Unsure { file, line, why, known, lost: self.lost.map(|Lost(reason)| reason) })
             }
-        }
+        })
     }
 }

@@ -2,10 +2,11 @@
 //! Answers of this recording, and those of before that nobody has asked for again, in the form in which they are stored.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::super::directives::NameId;
 use super::super::intern::Fast;
-use super::super::tree::{DirId, FileId, View};
+use super::super::tree::{DirId, FileId, SetId, View};
 use super::kept::Kept;
 use super::stored::{Stored, StoredAnswer, StoredContent, StoredDir, StoredFile};
 use super::{Answer, Project};
@@ -19,6 +20,10 @@ pub(super) struct Gathering<'a> {
     dirs: HashMap<DirId, u32, Fast>,
     /// With their content, if it is known and matters.
     files: HashMap<(FileId, bool), Option<u32>, Fast>,
+    /// The same of all their files.
+    sets: HashMap<(SetId, bool), Option<u32>, Fast>,
+    /// Sets of rows.
+    rows: HashMap<Vec<u32>, u32, Fast>,
     /// About how many bytes that will be.
     weight: usize,
 }
@@ -26,14 +31,14 @@ pub(super) struct Gathering<'a> {
 impl<'a> Gathering<'a> {
     pub fn new(view: View<'a>, project: &'a Project<'a>) -> Self {
         let stored = Stored::default();
-        let (names, dirs, files) = Default::default();
-        Self { view, project, stored, names, dirs, files, weight: 0 }
+        let (names, dirs, files, sets, rows) = Default::default();
+        Self { view, project, stored, names, dirs, files, sets, rows, weight: 0 }
     }
 
     /// Adds an answer that holds, unless what is in one of its files cannot be told.
     pub fn add(&mut self, key: u128, answer: &Answer) {
-        let follow: Option<Vec<_>> = answer.follow.iter().map(|&file| self.file(file, true)).collect();
-        let touch: Option<Vec<_>> = answer.touch.iter().map(|&file| self.file(file, false)).collect();
+        let follow: Option<Vec<_>> = answer.follow.iter().map(|&set| self.set(set, true)).collect();
+        let touch: Option<Vec<_>> = answer.touch.iter().map(|&set| self.set(set, false)).collect();
         let (Some(follow), Some(touch)) = (follow, touch) else { return };
         let [through, watch] =
             [&answer.through, &answer.watch].map(|dirs| dirs.iter().map(|&dir| self.dir(dir)).collect());
@@ -43,13 +48,14 @@ impl<'a> Gathering<'a> {
     /// Adds the answers of before of which there are no others now, the first first, for as long as all do not take more than `most` bytes.
     pub fn add_kept(&mut self, kept: &Kept, most: usize) {
         let known: HashSet<u128, Fast> = self.stored.answers.iter().map(|answer| answer.key).collect();
-        let mut before = Before { kept, dirs: HashMap::default(), files: HashMap::default() };
+        let (dirs, files, sets) = Default::default();
+        let mut before = Before { kept, dirs, files, sets };
         for answer in kept.stored.answers.iter().filter(|answer| !known.contains(&answer.key)) {
             if self.weight > most {
                 return;
             }
             let [follow, touch] = [&answer.follow, &answer.touch]
-                .map(|files| files.iter().map(|&file| before.file(file, self)).collect());
+                .map(|sets| sets.iter().map(|&set| before.set(set, self)).collect());
             let [through, watch] = [&answer.through, &answer.watch]
                 .map(|dirs| dirs.iter().map(|&dir| before.dir(dir, self)).collect());
             self.push(StoredAnswer { key: answer.key, follow, touch, through, watch });
@@ -75,6 +81,29 @@ impl<'a> Gathering<'a> {
         self.weight += 72;
         self.stored.files.push(file);
         self.stored.files.len() as u32 - 1
+    }
+
+    /// The row of a set of rows.
+    fn push_set(&mut self, mut files: Vec<u32>) -> u32 {
+        files.sort_unstable();
+        files.dedup();
+        let Self { rows, stored, weight, .. } = self;
+        *rows.entry(files).or_insert_with_key(|files| {
+            *weight += 8 + 2 * files.len();
+            stored.sets.push(files.clone());
+            stored.sets.len() as u32 - 1
+        })
+    }
+
+    fn set(&mut self, id: SetId, with_content: bool) -> Option<u32> {
+        if let Some(&known) = self.sets.get(&(id, with_content)) {
+            return known;
+        }
+        let files = Arc::clone(&self.view.tree.sets.get(id).files);
+        let files: Option<Vec<_>> = files.iter().map(|&file| self.file(file, with_content)).collect();
+        let number = files.map(|files| self.push_set(files));
+        self.sets.insert((id, with_content), number);
+        number
     }
 
     fn name(&mut self, name: NameId) -> u32 {
@@ -131,6 +160,7 @@ struct Before<'k> {
     kept: &'k Kept,
     dirs: HashMap<u32, u32, Fast>,
     files: HashMap<u32, u32, Fast>,
+    sets: HashMap<u32, u32, Fast>,
 }
 
 impl Before<'_> {
@@ -155,6 +185,17 @@ impl Before<'_> {
             }
         };
         self.dirs.insert(number, new);
+        new
+    }
+
+    fn set(&mut self, number: u32, into: &mut Gathering<'_>) -> u32 {
+        if let Some(&known) = self.sets.get(&number) {
+            return known;
+        }
+        let kept = self.kept;
+        let files = kept.stored.sets[number as usize].iter().map(|&file| self.file(file, into)).collect();
+        let new = into.push_set(files);
+        self.sets.insert(number, new);
         new
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::super::Mark;
 use super::super::directives::{NameId, name_id};
 use super::super::intern::Fast;
-use super::super::tree::{DirId, FileId, View};
+use super::super::tree::{DirId, FileId, SetId, View};
 use super::stored::Stored;
 use super::{Answer, Project};
 
@@ -20,6 +20,7 @@ pub(super) struct Kept {
     names: Vec<NameId>,
     dirs: Vec<KeptDir>,
     files: Vec<KeptFile>,
+    sets: Vec<KeptSet>,
     /// Which of the stored answers has this key.
     keys: HashMap<u128, u32, Fast>,
 }
@@ -38,6 +39,13 @@ struct KeptFile {
     compared: Mutex<Option<(Mark, bool)>>,
 }
 
+#[derive(Default)]
+struct KeptSet {
+    id: OnceLock<SetId>,
+    /// In which state it was compared, and whether those were the same contents.
+    compared: Mutex<Option<(Mark, bool)>>,
+}
+
 impl Kept {
     /// Nothing where these are not the bytes of answers.
     pub fn read(bytes: &[u8], view: View<'_>) -> Option<Self> {
@@ -48,6 +56,7 @@ impl Kept {
             names: stored.names.iter().map(|name| name_id(&view.tree.names, name)).collect(),
             dirs: stored.dirs.iter().map(|_| KeptDir::default()).collect(),
             files: stored.files.iter().map(|_| KeptFile::default()).collect(),
+            sets: stored.sets.iter().map(|_| KeptSet::default()).collect(),
             keys,
             stored,
         })
@@ -62,13 +71,13 @@ impl Kept {
         }
         let mut mark = Mark::default();
         let mut follow = Vec::with_capacity(answer.follow.len());
-        for &file in &answer.follow {
-            mark ^= self.same_content(file, view, &project)?;
-            follow.push(self.file(file, view, &project));
+        for &set in &answer.follow {
+            mark ^= self.same_contents(set, view, &project)?;
+            follow.push(self.set(set, view, &project));
         }
         Some(Answer {
             follow: follow.into(),
-            touch: answer.touch.iter().map(|&file| self.file(file, view, &project)).collect(),
+            touch: answer.touch.iter().map(|&set| self.set(set, view, &project)).collect(),
             through: answer.through.iter().map(|&dir| self.dir(dir, view, &project)).collect(),
             watch: answer.watch.iter().map(|&dir| self.dir(dir, view, &project)).collect(),
             at,
@@ -92,6 +101,13 @@ impl Kept {
         *self.files[number as usize].id.get_or_init(|| {
             let stored = &self.stored.files[number as usize];
             view.file_in(self.dir(stored.dir, view, project), self.names[stored.name as usize])
+        })
+    }
+
+    fn set(&self, number: u32, view: View<'_>, project: &Project<'_>) -> SetId {
+        *self.sets[number as usize].id.get_or_init(|| {
+            let files = &self.stored.sets[number as usize];
+            view.set_of(files.iter().map(|&file| self.file(file, view, project)).collect())
         })
     }
 
@@ -124,6 +140,29 @@ impl Kept {
             || view.files.digest(&included.path, &included.stamp) == Some(content.digest);
         *compared = Some((included.mark, same));
         same.then_some(included.mark)
+    }
+
+    /// The state of a set of which each file has the content that it had then.
+    fn same_contents(&self, number: u32, view: View<'_>, project: &Project<'_>) -> Option<Mark> {
+        let mark = view.check_set(self.set(number, view, project))?.mark;
+        let compared = &self.sets[number as usize].compared;
+        let before = *compared.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = match before.filter(|(then, _)| *then == mark) {
+            Some((_, same)) => same,
+            None => {
+                let files = &self.stored.sets[number as usize];
+                let mut now = Mark::default();
+                let marks = files.iter().map(|&file| self.same_content(file, view, project));
+                let same = marks.map(|mark| mark.map(|mark| now ^= mark)).all(|file| file.is_some());
+                // One that has changed in between is compared next time.
+                if same && now != mark {
+                    return None;
+                }
+                *compared.lock().unwrap_or_else(PoisonError::into_inner) = Some((mark, same));
+                same
+            }
+        };
+        same.then_some(mark)
     }
 
     /// The number of a stored name here.

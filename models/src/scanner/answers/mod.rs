@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::intern::Fast;
 use super::search::List;
-use super::tree::{DirId, FileId, View};
+use super::tree::{DirId, SetId, View};
 use super::walk::Walked;
-use super::{Closure, Included, Mark};
+use super::{Closure, Mark};
 use gather::Gathering;
 use kept::Kept;
 pub(super) use key::{Keys, Project};
@@ -50,8 +50,8 @@ const MUCH: usize = 16 << 20;
 
 /// What one command may read.
 pub(super) struct Answer {
-    pub follow: Box<[FileId]>,
-    pub touch: Box<[FileId]>,
+    pub follow: Box<[SetId]>,
+    pub touch: Box<[SetId]>,
     pub through: Box<[DirId]>,
     pub watch: Box<[DirId]>,
     /// Number of the newest change when it was found out.
@@ -112,12 +112,12 @@ impl Answers {
         let mut mark = Mark::default();
         let mut through_here = through.iter().map(|&dir| &view.tree.dir(dir).path);
         let is_bound = absolute || through_here.any(|dir| keys.project.is_left_from(dir));
-        for (&file, included) in follow.iter().zip(&closure.files) {
+        for (&set, told) in follow.iter().zip(&closure.sets) {
             // What was read when it was too young to be relied on, or has changed since, may be something else already.
-            if view.settled(file) != Some(included.mark) {
+            if !view.is_settled(set, told) {
                 return;
             }
-            mark ^= included.mark;
+            mark ^= told.mark;
         }
         let answer = Answer {
             follow: follow.into(),
@@ -164,17 +164,17 @@ impl Answer {
         if !self.watch.iter().all(|&dir| view.is_unchanged(dir, self.at)) {
             return None;
         }
-        let mut files: Vec<Arc<Included>> = Vec::with_capacity(self.follow.len() + self.touch.len());
+        let mut sets = Vec::with_capacity(self.follow.len() + self.touch.len());
         let mut mark = Mark::default();
-        for &file in &self.follow {
-            let included = view.check(file)?;
-            mark ^= included.mark;
-            files.push(included);
+        for &set in &self.follow {
+            let told = view.check_set(set)?;
+            mark ^= told.mark;
+            sets.push(told);
         }
-        for &file in &self.touch {
-            files.push(view.check(file)?);
+        for &set in &self.touch {
+            sets.push(view.check_set(set)?);
         }
         (mark == self.mark)
-            .then(|| Closure { files, directories: view.paths(self.through.iter().chain(through)) })
+            .then(|| Closure { sets, directories: view.paths(self.through.iter().chain(through)) })
     }
 }

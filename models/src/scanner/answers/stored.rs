@@ -3,7 +3,7 @@
 //! project are relative to it. Whatever bytes come back, reading them gives answers or nothing. Unaware of what is true now.
 //!
 //! ```text
-//! magic, names, directories, files, answers, hash of all that
+//! magic, names, directories, files, sets, answers, hash of all that
 //! ```
 //! Numbers are in LEB128, as in protobuf; lists have their length first; numbers in sorted lists stand as differences.
 
@@ -12,7 +12,7 @@ use super::super::intern::hash;
 use super::super::tree::Slot;
 
 /// Another one with each change of the format, or of what the scanner finds.
-pub(super) const MAGIC: &[u8] = b"gg includes 1\n";
+pub(super) const MAGIC: &[u8] = b"gg includes 2\n";
 
 /// What answers rest on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) struct Stored {
     pub names: Vec<Box<[u8]>>,
     pub dirs: Vec<StoredDir>,
     pub files: Vec<StoredFile>,
+    /// Files of one directory each, none of them empty, sorted.
+    pub sets: Vec<Vec<u32>>,
     pub answers: Vec<StoredAnswer>,
 }
 
@@ -54,7 +56,7 @@ pub(super) struct StoredContent {
     pub digest: [u8; 32],
 }
 
-/// What one command may read. All lists are sorted.
+/// What one command may read: sets of files, and directories. All lists are sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoredAnswer {
     pub key: u128,
@@ -90,6 +92,7 @@ impl Stored {
                 out.0.extend_from_slice(&content.digest);
             }
         });
+        out.list(&self.sets, |out, set| out.sorted(set));
         out.list(&self.answers, |out, answer| {
             out.0.extend_from_slice(&answer.key.to_le_bytes());
             for list in [&answer.follow, &answer.touch, &answer.through, &answer.watch] {
@@ -119,8 +122,10 @@ impl Stored {
         let known = Limits { dirs: dirs.len() as u64, ..known };
         let files = input.list(|input| input.file(&known))?;
         let known = Limits { files: files.len() as u64, ..known };
+        let sets = input.list(|input| input.set(&dirs, &files, &known))?;
+        let known = Limits { sets: sets.len() as u64, ..known };
         let answers = input.list(|input| input.answer(&known))?;
-        input.0.is_empty().then_some(Self { names, dirs, files, answers })
+        input.0.is_empty().then_some(Self { names, dirs, files, sets, answers })
     }
 }
 
@@ -172,6 +177,7 @@ struct Limits {
     names: u64,
     dirs: u64,
     files: u64,
+    sets: u64,
 }
 
 struct In<'a>(&'a [u8]);
@@ -265,9 +271,18 @@ impl<'a> In<'a> {
         Some(StoredFile { dir, name, content })
     }
 
+    fn set(&mut self, dirs: &[StoredDir], files: &[StoredFile], known: &Limits) -> Option<Vec<u32>> {
+        let set = self.sorted(known.files)?;
+        let (first, rest) = set.split_first()?;
+        let dir = |file: &u32| files[*file as usize].dir;
+        // One directory may have several rows, by what it said at which time.
+        let path = |file: &u32| &dirs[dir(file) as usize].path;
+        rest.iter().all(|file| dir(file) == dir(first) || path(file) == path(first)).then_some(set)
+    }
+
     fn answer(&mut self, known: &Limits) -> Option<StoredAnswer> {
         let key = u128::from_le_bytes(self.take(16)?.try_into().ok()?);
-        let [follow, touch] = [self.sorted(known.files)?, self.sorted(known.files)?];
+        let [follow, touch] = [self.sorted(known.sets)?, self.sorted(known.sets)?];
         let [through, watch] = [self.sorted(known.dirs)?, self.sorted(known.dirs)?];
         Some(StoredAnswer { key, follow, touch, through, watch })
     }
@@ -296,7 +311,9 @@ mod tests {
             files: vec![
                 StoredFile { dir: 1, name: 0, content: Some(content) },
                 StoredFile { dir: 0, name: 2, content: None },
+                StoredFile { dir: 1, name: 2, content: None },
             ],
+            sets: vec![vec![0, 2], vec![1]],
             answers: vec![
                 StoredAnswer {
                     key: u128::MAX,
@@ -329,6 +346,9 @@ mod tests {
         refused(|s| s.dirs[0].slots[0].0 = 3);
         refused(|s| s.files[0].dir = 2);
         refused(|s| s.files[0].name = 3);
+        refused(|s| s.sets[1] = vec![3]);
+        refused(|s| s.sets[1] = vec![]);
+        refused(|s| s.sets[1] = vec![0, 1]);
         refused(|s| s.answers[0].follow = vec![0, 2]);
         refused(|s| s.answers[0].watch = vec![2]);
     }
@@ -347,7 +367,7 @@ mod tests {
             bytes.truncate(content);
             bytes.extend_from_slice(&hash(&bytes.clone()).to_le_bytes());
             if let Some(stored) = Stored::decode(&bytes) {
-                prop_assert!(stored.answers.iter().flat_map(|a| &a.follow).all(|&f| (f as usize) < stored.files.len()));
+                prop_assert!(stored.answers.iter().flat_map(|a| &a.follow).all(|&s| (s as usize) < stored.sets.len()));
             }
         }
     }

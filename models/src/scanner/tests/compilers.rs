@@ -164,7 +164,7 @@ fn compare(compiler: &str, language: &str, extension: &str, headers: &[&str]) {
         let search =
             IncludeSearch { sources: vec![source], system: system.clone(), ..IncludeSearch::default() };
         let closure = scanner.scan(&search, dir.path(), &Disk, scanner.now()).unwrap();
-        let found: BTreeSet<_> = closure.files.iter().map(|f| key(&f.path)).collect();
+        let found: BTreeSet<_> = closure.files().map(|f| key(&f.path)).collect();
         for path in &expected {
             assert!(found.contains(&key(path)), "{compiler}: <{header}> reads {}", path.display());
         }
@@ -243,7 +243,7 @@ fn subtle_orders_are_covered() {
         };
         let scanner = Scanner::default();
         let closure = scanner.scan(&search, dir.path(), &Disk, scanner.now()).unwrap();
-        let found: BTreeSet<_> = closure.files.iter().map(|f| key(&f.path)).collect();
+        let found: BTreeSet<_> = closure.files().map(|f| key(&f.path)).collect();
         let local = expected.iter().filter(|p| p.starts_with(dir.path()));
         for path in local {
             assert!(found.contains(&key(path)), "{arguments:?} reads {}", path.display());

@@ -209,7 +209,7 @@ proptest! {
             // Marks are each scanner's own.
             Ok(closure) => {
                 let mut files: Vec<_> =
-                    closure.files.into_iter().map(|f| (f.path.clone(), f.directory.clone(), f.stamp, f.linked)).collect();
+                    closure.files().map(|f| (f.path.clone(), f.directory.clone(), f.stamp, f.linked)).collect();
                 files.sort_by(|a, b| a.0.cmp(&b.0));
                 Ok((files, closure.directories))
             }

@@ -327,7 +327,7 @@ fn random_macros_mean_what_they_do_for_gcc() {
         prop_assert!(lost != Some("a header that is not there"), "{program}\nreads {wanted:?}");
         for name in &wanted {
             if let Ok(closure) = &result {
-                let is_there = closure.files.iter().any(|file| file.path.ends_with(name));
+                let is_there = closure.files().any(|file| file.path.ends_with(name));
                 prop_assert!(is_there, "{program}\nreads {name}, not only {:?}", names(closure));
             }
             let _ = std::fs::remove_file(dir.path().join(name));

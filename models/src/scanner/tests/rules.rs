@@ -15,7 +15,7 @@ fn quotes_begin_beside_the_including_file() {
         ("/j/c.h", ""),
         ("/j/sys/d.h", ""),
     ];
-    let expected = ["/w/a.c", "/w/d/b.h", "/i/c.h", "/w/d/c.h", "/j/sys/d.h"];
+    let expected = ["/w/a.c", "/w/d/b.h", "/w/d/c.h", "/i/c.h", "/j/sys/d.h"];
     assert_eq!(found(&files, &search(&["/i", "/missing", "/j"])), expected);
 }
 
@@ -68,7 +68,7 @@ fn forced_headers_begin_in_the_working_directory() {
     let files =
         [("/w/a.c", ""), ("/w/f.h", "#include \"g.h\"\n"), ("/w/g.h", ""), ("/i/f.h", ""), ("/i/h.h", "")];
     let search = IncludeSearch { forced: paths(&["f.h", "h.h", "/i/f.h"]), ..search(&["/i"]) };
-    assert_eq!(found(&files, &search), ["/w/a.c", "/w/f.h", "/i/h.h", "/i/f.h", "/w/g.h"]);
+    assert_eq!(found(&files, &search), ["/w/a.c", "/w/f.h", "/w/g.h", "/i/h.h", "/i/f.h"]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_is_tested_for_counts_but_leads_nowhere() {
         ("/w/p.y", ""),
         ("/w/q.y", ""),
     ];
-    let expected = ["/w/a.c", "/i/t.h", "/w/u.h", "/i/v/w.h", "/w/d.bin", "/w/p.y", "/w/q.y", "/i/n.h"];
+    let expected = ["/w/a.c", "/i/t.h", "/i/n.h", "/w/u.h", "/w/d.bin", "/w/p.y", "/w/q.y", "/i/v/w.h"];
     assert_eq!(found(&files, &search(&["/i"])), expected);
 }
 
@@ -215,7 +215,8 @@ fn links_in_circles_end() {
     let fake = Fake::with(&[("/w/a.c", "#include \"self/x.h\"\n"), ("/w/x.h", "#include \"self/x.h\"\n")]);
     fake.link("/w/self", "/w");
     let closure = scan(&fake, &search(&[])).unwrap();
-    assert!(closure.files.len() > 2 && closure.files.len() < 200, "{}", closure.files.len());
+    let count = closure.files().count();
+    assert!(count > 2 && count < 200, "{count}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct File {
     pub(super) linked: AtomicBool,
     verified: AtomicU64,
     /// When it was beyond doubt last.
-    calm: AtomicU64,
+    pub(super) calm: AtomicU64,
     state: Mutex<FileState>,
 }
 
