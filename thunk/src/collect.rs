@@ -100,20 +100,15 @@ pub fn collect(store: &Store, policy: &Policy) -> Result<Collected> {
             continue;
         }
         if !policy.dry_run {
+            if collected.removed.files == 0 {
+                forget_objects(store)?;
+            }
             remove(&entry.path)?;
         }
         left -= entry.bytes;
         collected.removed.add(entry);
     }
     if !policy.dry_run && collected.removed.files > 0 {
-        // These name objects which may be gone; they can be computed again.
-        for name in ["toolchains", "settled"] {
-            let path = store.root().join("cache").join(name);
-            match fs::remove_dir_all(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path)(e)),
-                _ => {}
-            }
-        }
         for name in ["includes", "learned", "libtool"] {
             for entry in list(&store.root().join("cache").join(name))? {
                 if entry.used < since {
@@ -124,6 +119,19 @@ pub fn collect(store: &Store, policy: &Policy) -> Result<Collected> {
         store.sweep();
     }
     Ok(collected)
+}
+
+/// Removes what names objects that may be gone soon; it can be computed again. Before the first of them, lest anybody who ends this process
+/// in between leave names of nothing.
+fn forget_objects(store: &Store) -> Result<()> {
+    for name in ["toolchains", "settled", "trees"] {
+        let path = store.root().join("cache").join(name);
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path)(e)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What builds need that may still be forced or replayed.

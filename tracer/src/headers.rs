@@ -13,6 +13,7 @@ use models::scanner::{FileSet, Included, Mark};
 use thunk::{FileFacts, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
 use crate::includes::facts;
+use crate::known_trees::KnownTrees;
 use crate::looks::{Fast, Steps};
 use crate::recorder::lock;
 
@@ -22,8 +23,13 @@ const FEW: usize = 3;
 const MANY: usize = 1 << 20;
 
 /// What sets of files have become in a recording.
-#[derive(Debug, Default)]
-pub struct Headers(Mutex<Known>);
+#[derive(Debug)]
+pub struct Headers {
+    known: Mutex<Known>,
+    /// The same of earlier ones, as far as it is not in the project: there a fresh clone has other files.
+    trees: KnownTrees,
+    project: PathBuf,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -44,6 +50,11 @@ struct Parts {
 }
 
 impl Headers {
+    /// None yet, of a recording of this project, but for those that are known.
+    pub fn new(trees: KnownTrees, project: &Path) -> Self {
+        Self { known: Mutex::default(), trees, project: project.to_path_buf() }
+    }
+
     /// The trees that hold these files. What is no plain file at its own place, what stands alone, and what is `apart`, is added to the
     /// footprint instead; so is what leads to the directories.
     ///
@@ -70,14 +81,16 @@ impl Headers {
                 }
                 continue;
             };
-            let known = lock(&self.0).parts.get(&set.mark).cloned();
+            let known = lock(&self.known).parts.get(&set.mark).cloned();
             let parts = match known.filter(|parts| is_shared && parts.directory == directory) {
                 Some(parts) => parts,
                 None => {
                     // Taken before the files are read: what changes from here on is not taken for settled.
                     let now = SystemTime::now();
-                    let parts = Arc::new(Parts::of(store, directory, set, is_apart)?);
-                    if is_shared && set.files.iter().all(|file| file.stamp.settled(now)) {
+                    let lasts = is_shared && set.files.iter().all(|file| file.stamp.settled(now));
+                    let trees = (lasts && !directory.starts_with(&self.project)).then_some(&self.trees);
+                    let parts = Arc::new(Parts::of(store, trees, directory, set, is_apart)?);
+                    if lasts {
                         self.remember(set, Arc::clone(&parts));
                     }
                     parts
@@ -90,7 +103,7 @@ impl Headers {
     }
 
     fn remember(&self, set: &FileSet, parts: Arc<Parts>) {
-        let mut known = lock(&self.0);
+        let mut known = lock(&self.known);
         known.files += set.files.len();
         if known.files > MANY {
             *known = Known { files: set.files.len(), ..Known::default() };
@@ -102,6 +115,7 @@ impl Headers {
 impl Parts {
     fn of(
         store: &Store,
+        known: Option<&KnownTrees>,
         directory: PathBuf,
         set: &FileSet,
         is_apart: impl Fn(&Included) -> bool,
@@ -115,14 +129,7 @@ impl Parts {
         let mut tree = None;
         if single.len() >= FEW {
             single.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            let mut entries = Vec::with_capacity(single.len());
-            for (name, facts) in single.drain(..) {
-                let path = directory.join(name);
-                let node =
-                    TreeNode::File { value: store.put_seen(&path, &facts)?, executable: facts.executable };
-                entries.push(TreeEntry { path, node });
-            }
-            tree = Some(store.put_tree(&Tree::new(entries))?);
+            tree = Some(tree_of(store, known, &directory, std::mem::take(&mut single))?);
         }
         let elsewhere = elsewhere.into_iter().map(|file| Arc::clone(&file.path)).collect();
         Ok(Self { directory, tree, single, elsewhere })
@@ -137,6 +144,30 @@ impl Parts {
             footprint.footprint.files.insert(self.directory.join(name), *facts);
         }
     }
+}
+
+fn tree_of(
+    store: &Store,
+    known: Option<&KnownTrees>,
+    directory: &Path,
+    files: Vec<(OsString, FileFacts)>,
+) -> thunk::Result<ObjectName> {
+    let key = known.map(|known| (known, KnownTrees::key(directory, &files)));
+    // What the tree names is there, too: who removes it removes the list of trees before.
+    if let Some(tree) = key.and_then(|(known, key)| known.get(&key)).filter(|tree| store.contains(tree)) {
+        return Ok(tree);
+    }
+    let mut entries = Vec::with_capacity(files.len());
+    for (name, facts) in files {
+        let path = directory.join(name);
+        let node = TreeNode::File { value: store.put_seen(&path, &facts)?, executable: facts.executable };
+        entries.push(TreeEntry { path, node });
+    }
+    let tree = store.put_tree(&Tree::new(entries))?;
+    if let Some((known, key)) = key {
+        known.put(key, tree);
+    }
+    Ok(tree)
 }
 
 /// Is it no plain file at its own place, or may it be none yet?
@@ -194,7 +225,8 @@ mod tests {
         std::thread::sleep(Duration::from_millis(30));
         let directory: Arc<Path> = space.root.join("include").into();
         let all = ["x.c", "c.h", "a.h", "b.h", "l.h"].map(|name| space.included(&directory, name));
-        let headers = Headers::default();
+        let known = || KnownTrees::open(space.root.join("known"));
+        let headers = Headers::new(known(), Path::new("/nowhere"));
         let looks = crate::looks::Looks::default();
         let apart = [space.root.join("include/x.c")];
         let take = |files: &[Arc<Included>]| {
@@ -216,11 +248,11 @@ mod tests {
         let mut other = all.to_vec();
         other.reverse();
         assert_eq!(take(&other).0, trees);
-        assert_eq!(lock(&headers.0).files, 0, "it would be no other command's");
+        assert_eq!(lock(&headers.known).files, 0, "it would be no other command's");
         let without = &all[1..];
         assert_eq!(take(without).0, trees);
         assert_eq!(take(without).0, trees);
-        assert_eq!(lock(&headers.0).files, 4, "remembered once");
+        assert_eq!(lock(&headers.known).files, 4, "remembered once");
 
         // Two are inputs of their own; a changed file makes another tree.
         let (none, footprint) = take(&all[1..3]);

@@ -30,6 +30,7 @@ use crate::headers::Headers;
 use crate::includes;
 use crate::install::Install;
 use crate::kept::Kept;
+use crate::known_trees::KnownTrees;
 use crate::learned::Learned;
 use crate::libtool::Scripts;
 use crate::log::Log;
@@ -231,7 +232,7 @@ impl Recorder {
             descriptors: Descriptors::default(),
             quiet: Mutex::new(scanner.now()),
             scanner,
-            headers: Headers::default(),
+            headers: Headers::new(KnownTrees::open(store.cache_dir("trees")?.join("known")), &project),
             looks,
             socket: socket_in(&directory),
             project,

@@ -4,8 +4,8 @@
 //! a name in its path. Knows names and who was asked for them, not what stands there.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::directives::NameId;
@@ -34,7 +34,11 @@ impl Doubted {
 
 /// All doubts about a tree.
 #[derive(Default)]
-pub(super) struct Doubts(Mutex<State>);
+pub(super) struct Doubts {
+    state: Mutex<State>,
+    /// Of the newest [`Doubted`].
+    version: AtomicU64,
+}
 
 #[derive(Default)]
 struct State {
@@ -70,11 +74,15 @@ impl Told {
 
 impl Doubts {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A directory was asked for a name.
-    pub fn asked(&self, dir: DirId, name: NameId) {
+    /// A directory was asked for a name, and has an answer by now. `doubted`: the doubts of whoever asked.
+    pub fn asked(&self, dir: DirId, name: NameId, doubted: &Doubted) {
+        // Nearly always. A name that comes into doubt from now on is looked for in all directories.
+        if !doubted.names.has(name) && self.version.load(SeqCst) == doubted.version {
+            return;
+        }
         let mut state = self.state();
         // What is not known yet is found when it is.
         if name < state.now.known && state.now.has(name) && state.asked.len() <= MANY {
@@ -112,6 +120,7 @@ impl Doubts {
             // without the lock, for which they may wait with theirs.
             let version = state.now.version + u64::from(!new.is_empty());
             state.now = Arc::new(Doubted { version, names, known: known.max(state.now.known) });
+            self.version.store(version, SeqCst);
             drop(state);
             let dirs = |name| {
                 (0..tree.dir_count()).filter(move |&dir| tree.knows(dir, name)).map(move |dir| (dir, name))

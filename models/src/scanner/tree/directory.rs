@@ -133,7 +133,7 @@ impl View<'_> {
         state.loose |= slot == Slot::Loose;
         state.slots.insert(name, slot);
         drop(state);
-        self.tree.doubts.asked(id, name);
+        self.tree.doubts.asked(id, name, self.doubted);
         self.tree.add_weight(12);
         slot
     }
@@ -170,7 +170,7 @@ impl View<'_> {
                 Some(now) => same &= *now == slot,
                 None if is_told(name, slot) => {
                     state.slots.insert(name, slot);
-                    self.tree.doubts.asked(id, name);
+                    self.tree.doubts.asked(id, name, self.doubted);
                 }
                 None => unknown.push((name, slot)),
             }
@@ -184,7 +184,7 @@ impl View<'_> {
             let now = if is_there { self.ask(dir, name) } else { Slot::Absent };
             state.loose |= now == Slot::Loose;
             state.slots.insert(name, now);
-            self.tree.doubts.asked(id, name);
+            self.tree.doubts.asked(id, name, self.doubted);
             same &= now == slot;
         }
         same
