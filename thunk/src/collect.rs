@@ -109,7 +109,7 @@ pub fn collect(store: &Store, policy: &Policy) -> Result<Collected> {
         collected.removed.add(entry);
     }
     if !policy.dry_run && collected.removed.files > 0 {
-        for name in ["includes", "learned", "libtool"] {
+        for name in ["answers", "includes", "learned", "libtool"] {
             for entry in list(&store.root().join("cache").join(name))? {
                 if entry.used < since {
                     remove(&entry.path)?;

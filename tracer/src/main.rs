@@ -43,6 +43,7 @@ mod shell;
 mod standing;
 mod termination;
 mod toolchain;
+mod touched;
 mod undo;
 mod watch;
 

@@ -1,34 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Asking tools about themselves, once: answers are remembered for this recording, for as long as the tool is the same.
-//! Knows nothing of what the answers mean.
+//! Asking tools about themselves, once. Answers are remembered for this recording, for as long as the tool is the same; and, where the tool
+//! was observed while it answered, for later ones, for as long as all that it used then is the same. Knows nothing of what the
+//! answers mean.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use memchr::memmem;
 use models::{Answer, Question};
-use thunk::FileId;
+use thunk::{FileId, ObjectKind, ObjectName};
 
 use crate::recorder::lock;
 use crate::toolchain::settled;
+use crate::touched::{self, Touched};
 
 /// Answers so far.
 #[derive(Debug)]
 pub struct Questions {
     directory: PathBuf,
-    known: Mutex<HashMap<QuestionToTool, Arc<Answer>>>,
+    kept: PathBuf,
+    known: Mutex<HashMap<QuestionToTool, Cell>>,
 }
 
 /// A question, and the identity of the program that is asked.
 type QuestionToTool = (Question, Option<FileId>);
 
+/// An answer, once there is one.
+type Cell = Arc<Mutex<Option<Arc<Answer>>>>;
+
+const HEADER: &str = "gg-answer 1";
+/// A tool that takes longer to answer is asked without being observed.
+const LIMIT: Duration = Duration::from_secs(20);
+
 impl Questions {
-    /// Questions are asked in `directory`, which is empty.
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory, known: Mutex::default() }
+    /// Questions are asked in `directory`, which is empty; answers are kept in `kept`.
+    pub fn new(directory: PathBuf, kept: PathBuf) -> Self {
+        Self { directory, kept, known: Mutex::default() }
     }
 
     /// Asks, or remembers.
@@ -37,10 +51,66 @@ impl Questions {
     /// The tool cannot be run.
     pub fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         let program = std::fs::metadata(&question.program).ok().map(|m| FileId::of(&m));
-        let key = (question.clone(), program);
-        if let Some(answer) = lock(&self.known).get(&key) {
+        let cell = Arc::clone(lock(&self.known).entry((question.clone(), program)).or_default());
+        // Others that ask the same wait here: a build's first commands do so at the same time.
+        let mut known = lock(&cell);
+        if let Some(answer) = &*known {
             return Ok(Arc::clone(answer));
         }
+        let (answer, was_killed) =
+            match self.keeps(question).and_then(|path| self.kept_or_observed(&path, question)) {
+                Some(answer) => (Arc::new(answer), false),
+                None => self.asked(question).map(|(answer, was_killed)| (Arc::new(answer), was_killed))?,
+            };
+        // A tool that was killed has not answered.
+        if !was_killed {
+            *known = Some(Arc::clone(&answer));
+        }
+        Ok(answer)
+    }
+
+    /// Where the answer is kept, if it may be.
+    fn keeps(&self, question: &Question) -> Option<PathBuf> {
+        // What the processor is shows in no file; and who is observed is given no input.
+        let asks_the_processor =
+            question.argv.iter().any(|word| memmem::find(word.as_bytes(), b"native").is_some());
+        (!asks_the_processor && question.input.is_empty()).then(|| self.kept.join(key(question)))
+    }
+
+    fn kept_or_observed(&self, path: &Path, question: &Question) -> Option<Answer> {
+        let kept = std::fs::read(path).ok();
+        if let Some(answer) = kept.as_deref().and_then(|kept| decode(touched::unsealed(HEADER, kept)?)) {
+            return Some(answer);
+        }
+        let command = observe::Command {
+            argv: settled(&question.argv, &question.program),
+            env: question.env.clone(),
+            cwd: self.directory.clone(),
+            ..observe::Command::new(&question.program)
+        };
+        let options = observe::Options { timeout: Some(LIMIT), rest: observe::Rest::Kill };
+        let observation = observe::observe(&command, &options).ok()?;
+        let code = observation.status.code()?;
+        let mut about_the_machine = observation.touches.iter().map(|(path, _)| path);
+        let asks_the_machine = about_the_machine
+            .any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices"));
+        let used = Touched::of(&observation.touches, &self.directory).ok().filter(|_| !asks_the_machine);
+        let answer = Answer { code, stdout: observation.stdout, stderr: observation.stderr };
+        if let Some(used) = used.filter(|_| !self.is_named_in(&answer)) {
+            // Without it the next recording asks again.
+            let _ = thunk::write_atomically(path, &touched::sealed(HEADER, &encode(&answer, &used)), 0o644);
+        }
+        Some(answer)
+    }
+
+    /// Is the directory in the answer, which is another one next time?
+    fn is_named_in(&self, answer: &Answer) -> bool {
+        let directory = self.directory.as_os_str().as_bytes();
+        [&answer.stdout, &answer.stderr].iter().any(|text| memmem::find(text, directory).is_some())
+    }
+
+    /// What the tool says, and whether a signal ended it.
+    fn asked(&self, question: &Question) -> io::Result<(Answer, bool)> {
         let mut command = Command::new(&question.program);
         let argv = settled(&question.argv, &question.program);
         if let Some((name, arguments)) = argv.split_first() {
@@ -56,15 +126,129 @@ impl Questions {
             scope.spawn(|| input.map(|mut input| input.write_all(&question.input)));
             tool.wait_with_output()
         })?;
-        let answer = Arc::new(Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: output.stdout,
-            stderr: output.stderr,
-        });
-        // A tool that was killed has not answered.
-        if output.status.signal().is_none() {
-            lock(&self.known).insert(key, Arc::clone(&answer));
+        let answer =
+            Answer { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr: output.stderr };
+        Ok((answer, output.status.signal().is_some()))
+    }
+}
+
+fn key(question: &Question) -> String {
+    let mut text = Vec::new();
+    let mut push = |part: &OsStr| {
+        text.extend_from_slice(part.as_bytes());
+        text.push(0);
+    };
+    push(question.program.as_os_str());
+    push(OsStr::new(&question.argv.len().to_string()));
+    question.argv.iter().for_each(|word| push(word));
+    for (name, value) in &question.env {
+        push(name);
+        push(value);
+    }
+    ObjectName::of(ObjectKind::Value, &text).to_string()
+}
+
+/// A line with the exit code and the lengths of what was said on either stream; what was said; what was used.
+fn encode(answer: &Answer, used: &Touched) -> Vec<u8> {
+    let Answer { code, stdout, stderr } = answer;
+    let head = format!("{code} {} {}\n", stdout.len(), stderr.len());
+    [head.as_bytes(), stdout, stderr, &used.encode()].concat()
+}
+
+/// The inverse of [`encode`], if all that was used is as it was.
+fn decode(body: &[u8]) -> Option<Answer> {
+    let end = memchr::memchr(b'\n', body)?;
+    let mut numbers = std::str::from_utf8(&body[..end]).ok()?.split(' ');
+    let code = numbers.next()?.parse().ok()?;
+    let (stdout, rest) = body[end + 1..].split_at_checked(numbers.next()?.parse().ok()?)?;
+    let (stderr, used) = rest.split_at_checked(numbers.next()?.parse().ok()?)?;
+    Touched::decode(used)?;
+    Some(Answer { code, stdout: stdout.to_vec(), stderr: stderr.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    struct Space {
+        dir: tempfile::TempDir,
+    }
+
+    impl Space {
+        /// A tool that says what is in a file, and leaves a byte in another for each time that it is asked.
+        fn new() -> Self {
+            let space = Self { dir: tempfile::tempdir().unwrap() };
+            fs::create_dir(space.path("empty")).unwrap();
+            fs::create_dir(space.path("kept")).unwrap();
+            fs::write(space.path("says"), "one\n").unwrap();
+            space
         }
-        Ok(answer)
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn question(&self, script: &str) -> Question {
+            let tool = self.path("tool");
+            fs::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+            // Old enough to be told apart from the next one.
+            std::thread::sleep(Duration::from_millis(30));
+            Question { program: tool, argv: vec!["tool".into(), "-x".into()], ..Question::default() }
+        }
+
+        /// What another recording is told.
+        fn asks(&self, question: &Question) -> (i32, String) {
+            let answer = Questions::new(self.path("empty"), self.path("kept")).ask(question).unwrap();
+            (answer.code, String::from_utf8(answer.stdout.clone()).unwrap())
+        }
+
+        fn kept(&self) -> usize {
+            fs::read_dir(self.path("kept")).unwrap().count()
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_for_as_long_as_all_that_the_tool_used() {
+        let space = Space::new();
+        let (says, more) = (space.path("says"), space.path("more"));
+        let question = space.question(&format!(
+            "while read l; do echo $l; done <{}; test ! -e {}",
+            says.display(),
+            more.display()
+        ));
+        assert_eq!(space.asks(&question), (0, "one\n".into()));
+        assert_eq!(space.kept(), 1);
+        // What nobody can tell but from what was kept.
+        let kept = fs::read_dir(space.path("kept")).unwrap().next().unwrap().unwrap().path();
+        let record = fs::read(&kept).unwrap();
+        let body = touched::unsealed(HEADER, &record).unwrap();
+        let other = [b"0 4 0\nown\n".as_slice(), &body[b"0 4 0\none\n".len()..]].concat();
+        fs::write(&kept, touched::sealed(HEADER, &other)).unwrap();
+        assert_eq!(space.asks(&question), (0, "own\n".into()));
+        fs::write(&kept, &record[..record.len() - 1]).unwrap();
+        assert_eq!(space.asks(&question), (0, "one\n".into()));
+        fs::write(&says, "two\n").unwrap();
+        assert_eq!(space.asks(&question), (0, "two\n".into()));
+        fs::write(&more, "").unwrap();
+        assert_eq!(space.asks(&question), (1, "two\n".into()));
+    }
+
+    #[test]
+    fn what_shows_in_no_file_is_not_kept() {
+        let space = Space::new();
+        let mut question = space.question("pwd");
+        assert!(space.asks(&question).1.ends_with("empty\n"));
+        assert_eq!(space.kept(), 0, "it says where it was asked");
+        question = space.question("read l </proc/cpuinfo; echo x");
+        space.asks(&question);
+        assert_eq!(space.kept(), 0, "it asks about the machine");
+        question = space.question("echo x");
+        question.argv.push("-march=native".into());
+        space.asks(&question);
+        assert_eq!(space.kept(), 0);
     }
 }

@@ -224,7 +224,7 @@ impl Recorder {
             learned: Learned::new(store.cache_dir("learned")?),
             libtool: Scripts::new(store.cache_dir("libtool")?),
             trees: Mutex::default(),
-            questions: Questions::new(empty),
+            questions: Questions::new(empty, store.cache_dir("answers")?),
             on_demand: OnDemand::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
             programs: Programs::new(&store.cache_dir("programs")?.join("known")),

@@ -3,9 +3,8 @@
 //! once (never from a list), stored as a tree that thunks share. Remembered on disk for as long as every file that was read is
 //! the same, and every path that was looked for in vain still leads nowhere.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use models::Probe;
-use observe::Use;
 use thunk::{FileId, Footprint, Led, ObjectKind, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
 use crate::recorder::lock;
+use crate::touched::{self, Touched};
 
 /// A tool's closure.
 #[derive(Debug)]
@@ -45,9 +44,6 @@ type ProbeOfTool = (Probe, Option<FileId>);
 type PathAndTools = (OsString, Vec<ObjectName>);
 
 type Found = Result<Arc<Toolchain>, String>;
-
-/// What nobody does who only does the job, unless it is gone again.
-const LEAVES: [Use; 3] = [Use::Written, Use::Created, Use::MovedHere];
 
 const HEADER: &str = "gg-toolchain 2";
 /// A job on a tiny input that takes longer does not end at all.
@@ -97,15 +93,14 @@ impl Toolchains {
     fn load_or_observe(&self, probe: &Probe, store: &Store) -> Result<Toolchain, String> {
         let record = self.directory.join(key(probe));
         if let Ok(content) = std::fs::read(&record)
-            && let Some(touched) = Touched::decode(&content)
-            && touched.still_holds()
+            && let Some(touched) = touched::unsealed(HEADER, &content).and_then(Touched::decode)
         {
             return build(&touched, store);
         }
         let touched = self.observe(probe)?;
         let toolchain = build(&touched, store)?;
         // Without the record the next recording observes again.
-        let _ = thunk::write_atomically(&record, &touched.encode(), 0o644);
+        let _ = thunk::write_atomically(&record, &touched::sealed(HEADER, &touched.encode()), 0o644);
         Ok(toolchain)
     }
 
@@ -142,23 +137,8 @@ impl Toolchains {
         if let Some(name) = left {
             return Err(format!("the toolchain leaves {} beside its outputs", name.display()));
         }
-        let mut touched = Touched::default();
-        for (path, touch) in observation.touches.iter() {
-            // Nor what is above: the session's directory has another name every time, and the tree would as well.
-            if path.starts_with(&directory) || directory.starts_with(path) || is_virtual(path) {
-                continue;
-            }
-            let is_changed = !touch.special && LEAVES.iter().any(|change| touch.has(*change));
-            if is_changed && path.symlink_metadata().is_ok() {
-                return Err(format!("the toolchain writes {}", path.display()));
-            }
-            if touch.has(Use::Missing) && touch.existed == Some(false) {
-                touched.missing.insert(path.to_path_buf());
-            } else if touch.existed != Some(false) && !touch.special {
-                touched.found.insert(path.to_path_buf());
-            }
-        }
-        Ok(touched)
+        Touched::of(&observation.touches, &directory)
+            .map_err(|path| format!("the toolchain writes {}", path.display()))
     }
 }
 
@@ -181,11 +161,6 @@ fn left_beside(directory: &Path, probe: &Probe) -> Option<OsString> {
         |name: &OsString| name.as_bytes().starts_with(b"probe") || probe.argv.iter().any(|word| word == name);
     let entries = std::fs::read_dir(directory).ok()?;
     entries.flatten().map(|entry| entry.file_name()).find(|name| !is_expected(name))
-}
-
-/// Not files: what the kernel makes up, and what a sandbox brings itself.
-fn is_virtual(path: &Path) -> bool {
-    ["/proc", "/dev", "/sys", "/run"].iter().any(|p| path.starts_with(p)) || path == Path::new("/tmp")
 }
 
 fn key(probe: &Probe) -> String {
@@ -237,67 +212,6 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
     Ok(Toolchain { tree, contents, directories })
 }
 
-/// What a probe touched.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Touched {
-    found: BTreeSet<PathBuf>,
-    missing: BTreeSet<PathBuf>,
-}
-
-/// How a file is recognised again. Of directories only the existence counts.
-fn identity(path: &Path) -> Option<String> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if metadata.is_dir() {
-        return Some("d".into());
-    }
-    let id = FileId::of(&metadata);
-    Some(format!("{}.{}.{}.{}.{}", id.dev, id.ino, id.size, id.mtime, id.ctime))
-}
-
-impl Touched {
-    /// One line per path: how it is recognised (`-`: it is missing), a blank, the path with `%XX` escapes.
-    fn encode(&self) -> Vec<u8> {
-        let mut text = String::new();
-        for path in &self.found {
-            if let Some(identity) = identity(path) {
-                let _ = writeln!(text, "{identity} {}", thunk::encode_path(path));
-            }
-        }
-        for path in &self.missing {
-            let _ = writeln!(text, "- {}", thunk::encode_path(path));
-        }
-        let check = ObjectName::of(ObjectKind::Value, text.as_bytes());
-        format!("{HEADER} {check}\n{text}").into_bytes()
-    }
-
-    /// The inverse of [`Touched::encode`]; `None` if the record is damaged or what it says of a found file no longer holds.
-    fn decode(content: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(content).ok()?;
-        let (header, body) = text.split_once('\n')?;
-        let check = header.strip_prefix(HEADER)?.trim_start();
-        if check.parse::<ObjectName>().ok()? != ObjectName::of(ObjectKind::Value, body.as_bytes()) {
-            return None;
-        }
-        let mut touched = Self::default();
-        for line in body.lines() {
-            let (wanted, path) = line.split_once(' ')?;
-            let path = thunk::decode_path(path.as_bytes())?;
-            if wanted == "-" {
-                touched.missing.insert(path);
-            } else if identity(&path).as_deref() == Some(wanted) {
-                touched.found.insert(path);
-            } else {
-                return None;
-            }
-        }
-        Some(touched)
-    }
-
-    fn still_holds(&self) -> bool {
-        !self.missing.iter().any(|path| path.exists())
-    }
-}
-
 /// The variables of an environment that decide in which language a tool speaks.
 pub const LOCALE: [&str; 9] = [
     "LANG",
@@ -310,28 +224,3 @@ pub const LOCALE: [&str; 9] = [
     "LC_TIME",
     "LOCPATH",
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_holds_only_while_its_files_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("tool");
-        std::fs::write(&file, "1").unwrap();
-        let touched = Touched {
-            found: [file.clone(), dir.path().to_path_buf()].into(),
-            missing: [dir.path().join("no such\nfile")].into(),
-        };
-        let record = touched.encode();
-        assert_eq!(Touched::decode(&record), Some(Touched { ..touched }));
-        let again = Touched::decode(&record).unwrap();
-        assert!(again.still_holds());
-        std::fs::write(dir.path().join("no such\nfile"), "").unwrap();
-        assert!(!again.still_holds());
-        std::fs::write(&file, "22").unwrap();
-        assert_eq!(Touched::decode(&record), None);
-        assert_eq!(Touched::decode(&record[..record.len() - 2]), None);
-    }
-}
