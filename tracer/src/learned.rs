@@ -18,6 +18,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{Hash as _, Hasher};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -58,9 +60,15 @@ impl Learned {
     /// Remembers what a command did, instead of what it did before. Neither its place in the recording nor its times are kept: of what did
     /// the same again only the time is new.
     pub fn put(&self, place: &Place, command: trace::Command, observed: Observed) -> thunk::Result<()> {
+        let again = observed.touches.iter().any(|touch| touch.uses.has(Uses::AGAIN));
+        let path = &place.0[usize::from(again)];
+        // To make the record again, and compare that, takes a tenth of all that the recorder does about a command.
+        let summary = summary(&command, &observed);
+        if is_summary_of(path, &summary).is_ok_and(|same| same) {
+            return Ok(());
+        }
         let command = trace::Command { id: 1, parent: 0, at_us: 0, took_us: 0, ..command };
         let observed = Observed { id: 1, ended_us: 0, ..observed };
-        let again = observed.touches.iter().any(|touch| touch.uses.has(Uses::AGAIN));
         let trace = Trace {
             cwd: command.cwd.clone(),
             argv: command.argv.clone(),
@@ -68,13 +76,7 @@ impl Learned {
             observed: vec![observed],
             ..Trace::default()
         };
-        let path = &place.0[usize::from(again)];
-        let content = trace.encode();
-        let touch = || File::options().append(true).open(path)?.set_modified(SystemTime::now());
-        if std::fs::read(path).is_ok_and(|known| known == content) && touch().is_ok() {
-            return Ok(());
-        }
-        thunk::write_atomically(path, &content, 0o644)
+        thunk::write_atomically(path, &[&summary, &*trace.encode()].concat(), 0o644)
     }
 
     /// What the command did before is not what it does now.
@@ -94,7 +96,8 @@ impl Learned {
     /// A damaged record is as good as none.
     fn read(path: &Path, exec: &Exec) -> Option<Observed> {
         let content = std::fs::read(path).ok()?;
-        let mut trace = Trace::decode("a learned command", &content).ok().filter(|t| t.cut.is_none())?;
+        let (_, content) = content.split_first_chunk::<SUMMARY>()?;
+        let mut trace = Trace::decode("a learned command", content).ok().filter(|t| t.cut.is_none())?;
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
         trace.observed.pop().filter(|_| same)
@@ -116,6 +119,47 @@ impl Learned {
         let name = ObjectName::of(ObjectKind::Value, &text);
         Place([self.directory.join(name.to_string()), self.directory.join(format!("{name}.again"))])
     }
+}
+
+/// What stands before a record: the hash of all that is in it but for what [`Learned::put`] leaves out.
+const SUMMARY: usize = 32;
+
+fn summary(command: &trace::Command, observed: &Observed) -> [u8; SUMMARY] {
+    /// Takes down what is hashed.
+    struct Text(Vec<u8>);
+    impl Hasher for Text {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    // All fields are named, so that none is forgotten.
+    let trace::Command { id: _, parent: _, at_us: _, took_us: _, cwd, argv, program, kind, .. } = command;
+    let trace::Command { disposition, reason, thunk, outputs, .. } = command;
+    let Observed { id: _, ended_us: _, status, thunk: of_it, touches, obstacles, descriptors } = observed;
+    let mut text = Text(Vec::with_capacity(256 * touches.len()));
+    [cwd, program].into_iter().chain(outputs).for_each(|path| path.as_os_str().hash(&mut text));
+    (outputs.len(), argv, kind, disposition, reason, thunk).hash(&mut text);
+    (status, of_it, obstacles, descriptors, touches.len()).hash(&mut text);
+    for trace::Touch { path, uses, before, after, mode } in touches {
+        path.as_os_str().hash(&mut text);
+        (uses, before, after, mode).hash(&mut text);
+    }
+    *ObjectName::of(ObjectKind::Value, &text.0).digest()
+}
+
+/// Is it the summary of this record? If so, that is as new as if it had been written just now.
+fn is_summary_of(path: &Path, summary: &[u8; SUMMARY]) -> std::io::Result<bool> {
+    let mut known = [0; SUMMARY];
+    let mut file = File::options().read(true).append(true).open(path)?;
+    file.read_exact(&mut known)?;
+    if known != *summary {
+        return Ok(false);
+    }
+    file.set_modified(SystemTime::now())?;
+    Ok(true)
 }
 
 /// Which of the standard streams, and of what the build was given beside them, are `/dev/null`, and which are closed.
@@ -373,4 +417,77 @@ fn changed(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> 
     }
     changed.canonicalise();
     Ok((!same).then_some(changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use thunk::trace::{Disposition, Status, Touch};
+
+    use super::*;
+
+    #[test]
+    fn what_a_command_does_the_same_again_is_remembered_as_before_and_all_else_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place(["new", "again"].map(|name| dir.path().join(name)));
+        let learned = Learned::new(dir.path().into());
+        let command = trace::Command {
+            id: 7,
+            parent: 3,
+            cwd: "/w".into(),
+            argv: vec!["cp".into(), "a".into(), "b".into()],
+            program: "/bin/cp".into(),
+            kind: String::new(),
+            disposition: Disposition::Ran,
+            reason: String::new(),
+            thunk: None,
+            outputs: Vec::new(),
+            at_us: 5,
+            took_us: 6,
+        };
+        let touch = |path: &str, uses| Touch {
+            path: Path::new(path).into(),
+            uses,
+            before: None,
+            after: None,
+            mode: None,
+        };
+        let observed = Observed {
+            id: 7,
+            status: Status::Exited(0),
+            ended_us: 9,
+            thunk: None,
+            touches: vec![touch("/w/a", Uses::READ), touch("/w/b", Uses::CREATED)],
+            obstacles: Vec::new(),
+            descriptors: Vec::new(),
+        };
+        let put = |observed: &Observed| learned.put(&place, command.clone(), observed.clone()).unwrap();
+        let state = || {
+            let metadata = std::fs::metadata(&place.0[0]).unwrap();
+            (FileFacts::of(&metadata).id.ino, metadata.modified().unwrap())
+        };
+        let record = || Trace::decode("", &std::fs::read(&place.0[0]).unwrap()[SUMMARY..]).unwrap();
+        put(&observed);
+        let (first, written) = state();
+        std::thread::sleep(Duration::from_millis(20));
+        // Later, as another command of its recording.
+        put(&Observed { id: 8, ended_us: 10, ..observed.clone() });
+        let (again, touched) = state();
+        assert_eq!(first, again);
+        assert!(touched > written);
+        let others = [
+            Observed { status: Status::Exited(1), ..observed.clone() },
+            Observed { obstacles: vec!["network".into()], ..observed.clone() },
+            Observed {
+                touches: vec![touch("/w/a", Uses::READ), touch("/w/c", Uses::CREATED)],
+                ..observed.clone()
+            },
+            Observed { touches: vec![touch("/w/a", Uses::FOUND), touch("/w/b", Uses::CREATED)], ..observed },
+        ];
+        for other in others {
+            put(&other);
+            assert_eq!(record().observed, [Observed { id: 1, ended_us: 0, ..other }]);
+        }
+    }
 }

@@ -65,7 +65,7 @@ pub(super) mod wire {
 }
 
 /// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// It was not seen to end.
     Unknown,
