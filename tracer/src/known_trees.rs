@@ -4,6 +4,8 @@
 //! recordings append to. Knows no commands; whether the store still has a tree is for others to ask.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -40,8 +42,7 @@ impl KnownTrees {
     }
 
     /// The number of files of a directory, which are in the order of their names.
-    pub fn key(directory: &Path, files: &[(std::ffi::OsString, FileFacts)]) -> Key {
-        use std::os::unix::ffi::OsStrExt as _;
+    pub fn key(directory: &Path, files: &[(OsString, FileFacts)]) -> Key {
         let mut text = directory.as_os_str().as_bytes().to_vec();
         for (name, facts) in files {
             text.push(0);
