@@ -21,7 +21,7 @@ use crate::closure::Closure;
 use crate::error::{Error, Result};
 use crate::name::ObjectName;
 use crate::placeholder::Placeholder;
-use crate::store::Store;
+use crate::store::{KNOWN_TREES, Store};
 use crate::trace::{self, Trace};
 
 /// What is to go.
@@ -124,7 +124,7 @@ pub fn collect(store: &Store, policy: &Policy) -> Result<Collected> {
 /// Removes what names objects that may be gone soon; it can be computed again. Before the first of them, lest anybody who ends this process
 /// in between leave names of nothing.
 fn forget_objects(store: &Store) -> Result<()> {
-    for name in ["toolchains", "settled", "trees"] {
+    for name in ["toolchains", "settled", KNOWN_TREES] {
         let path = store.root().join("cache").join(name);
         match fs::remove_dir_all(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path)(e)),

@@ -40,6 +40,6 @@ pub use placeholder::{OutputRef, Placeholder, Standing};
 pub use records::RecordFile;
 pub use reduction::{ReducedOutput, Reduction};
 pub use say::say;
-pub use store::{Store, default_store_dir};
+pub use store::{KNOWN_TREES, Store, default_store_dir};
 pub use thunk::{Input, Link, MAGIC, Thunk, ThunkInput, split_variable, substitute};
 pub use tree::{Tree, TreeEntry, TreeNode};

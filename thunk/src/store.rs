@@ -37,6 +37,10 @@ use crate::reduction::Reduction;
 use crate::thunk::Thunk;
 use crate::tree::Tree;
 
+/// The directory of the cache in which lists of known trees are. Who takes a tree from there takes it that the store has all that it names:
+/// so these go before any object does, and when one is found to be gone.
+pub const KNOWN_TREES: &str = "trees";
+
 const VERSION: &str = "gg-store 1";
 const DIRECTORIES: [&str; 8] =
     ["blobs", "exec", "reductions", "completions", "traces", "cache", "tmp", "sandbox"];
@@ -195,6 +199,22 @@ impl Store {
         there
     }
 
+    fn missing(&self, name: &ObjectName) -> Error {
+        self.forget_trees();
+        Error::Missing { name: *name, store: self.root.clone() }
+    }
+
+    fn corrupt(&self, path: PathBuf, actual: ObjectName) -> Error {
+        self.forget_trees();
+        Error::Corrupt { path, actual }
+    }
+
+    /// To record the build again is what helps where an object is gone or damaged. So recordings must look at all files again, and not take
+    /// the trees from the list of those that they know.
+    fn forget_trees(&self) {
+        let _ = fs::remove_dir_all(self.root.join("cache").join(KNOWN_TREES));
+    }
+
     fn note(&self, name: &ObjectName, executable: bool) {
         self.present.lock().unwrap_or_else(PoisonError::into_inner).insert((*name, executable));
     }
@@ -226,7 +246,7 @@ impl Store {
             return Ok(path);
         }
         if !self.is_there(name, !executable) {
-            return Err(Error::Missing { name: *name, store: self.root.clone() });
+            return Err(self.missing(name));
         }
         let source = self.slot(name, !executable);
         self.check_file(name, &source)?;
@@ -264,7 +284,7 @@ impl Store {
             None => hash_stream(&mut file, None).map_err(failed)?,
         };
         if actual.digest() != name.digest() || actual.size() != name.size() {
-            return Err(Error::Corrupt { path: path.to_path_buf(), actual });
+            return Err(self.corrupt(path.to_path_buf(), actual));
         }
         if known.is_none() {
             self.files.put(&id, &actual);
@@ -477,11 +497,11 @@ impl Store {
             file.read_exact(&mut content).map_err(Error::io("read", &path))?;
             let actual = ObjectName::of(name.kind(), &content);
             if actual != *name {
-                return Err(Error::Corrupt { path, actual });
+                return Err(self.corrupt(path, actual));
             }
             return Ok(content);
         }
-        Err(Error::Missing { name: *name, store: self.root.clone() })
+        Err(self.missing(name))
     }
 
     /// A thunk of the store.
@@ -510,14 +530,10 @@ impl Store {
             let Ok(mut file) = File::open(&path) else { continue };
             let actual = hash_stream(&mut file, None).map_err(Error::io("read", &path))?;
             if actual.digest() != name.digest() || actual.size() != name.size() {
-                return Err(Error::Corrupt { path, actual });
+                return Err(self.corrupt(path, actual));
             }
         }
-        if self.contains(name) {
-            Ok(())
-        } else {
-            Err(Error::Missing { name: *name, store: self.root.clone() })
-        }
+        if self.contains(name) { Ok(()) } else { Err(self.missing(name)) }
     }
 
     /// The names of stored objects that start with this text, at most `limit`.

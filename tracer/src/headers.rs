@@ -55,6 +55,11 @@ impl Headers {
         Self { known: Mutex::default(), trees, project: project.to_path_buf() }
     }
 
+    /// Leaves the trees to later recordings.
+    pub fn keep(&self) {
+        self.trees.flush();
+    }
+
     /// The trees that hold these files. What is no plain file at its own place, what stands alone, and what is `apart`, is added to the
     /// footprint instead; so is what leads to the directories.
     ///

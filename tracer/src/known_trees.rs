@@ -80,13 +80,12 @@ impl KnownTrees {
             loaded.new.push(record);
         }
     }
-}
 
-impl Drop for KnownTrees {
-    fn drop(&mut self) {
+    /// Writes what is not on disk yet.
+    pub fn flush(&self) {
         if let Some(loaded) = self.loaded.get() {
             let Loaded { list, new, .. } = &mut *lock(loaded);
-            list.append(new);
+            list.append(&std::mem::take(new));
         }
     }
 }
@@ -113,7 +112,9 @@ mod tests {
         let files = [file("a.h", 1, false), file("b.h", 2, false)];
         let key = |directory: &str, files: &[_]| KnownTrees::key(Path::new(directory), files);
         let tree = ObjectName::of(ObjectKind::Value, b"tree");
-        open().put(key("/usr/include", &files), tree);
+        let first = open();
+        first.put(key("/usr/include", &files), tree);
+        first.flush();
         assert_eq!(open().get(&key("/usr/include", &files)), Some(tree));
         let others = [
             key("/usr/includes", &files),

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use models::World as _;
 use models::scanner::{Moment, Scanner};
-use thunk::{FileId, ObjectKind, ObjectName, OutputRef, Store, Tree, is_below, trace};
+use thunk::{FileId, KNOWN_TREES, ObjectKind, ObjectName, OutputRef, Store, Tree, is_below, trace};
 use wire::Descriptor;
 
 use crate::context::Running;
@@ -232,7 +232,7 @@ impl Recorder {
             descriptors: Descriptors::default(),
             quiet: Mutex::new(scanner.now()),
             scanner,
-            headers: Headers::new(KnownTrees::open(store.cache_dir("trees")?.join("known")), &project),
+            headers: Headers::new(KnownTrees::open(store.cache_dir(KNOWN_TREES)?.join("known")), &project),
             looks,
             socket: socket_in(&directory),
             project,
@@ -324,6 +324,7 @@ impl Recorder {
     pub fn end(&self, code: i32) -> thunk::Result<()> {
         self.on_demand.end();
         includes::keep(self);
+        self.headers.keep();
         let standing = self.standing.of(self.outputs(), &self.store, &self.early);
         self.trace.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         self.trace.end(code, self.started.elapsed().as_micros() as u64)

@@ -76,6 +76,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
         return Err(why);
     }
     includes::keep(&recorder);
+    recorder.headers.keep();
     recorder.store.files().flush();
     let mut line = recorder.trace.path().as_os_str().as_bytes().to_vec();
     line.push(b'\n');

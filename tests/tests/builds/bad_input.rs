@@ -55,6 +55,29 @@ fn a_target_that_is_not_there() {
     assert!(space.is_placeholder("a.o"), "nothing else was forced for it");
 }
 
+/// Headers outside of the project that were in an earlier recording are not looked into again, until somebody misses one.
+#[test]
+fn a_header_that_the_store_has_lost_is_there_again_with_the_next_recording_but_one() {
+    let space = TestSpace::with(&[("a.c", "#include <a.h>\n#include <b.h>\n#include <c.h>\n")]);
+    let include = space.outside().join("include");
+    fs::create_dir(&include).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(include.join(name).with_extension("h"), format!("extern int {name};\n")).unwrap();
+    }
+    // Old enough for their stamps to be relied on.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let record = || space.ggtrace_sh(&format!("rm -f a.o; gcc -c a.c -I{}", include.display())).ok();
+    record();
+    assert_eq!(space.force_all().run, 1);
+    let lost = ObjectName::of(ObjectKind::Value, b"extern int b;\n");
+    fs::remove_file(space.store().join("blobs").join(lost.to_string())).unwrap();
+    space.write("a.c", "#include <a.h>\n#include <b.h>\n#include <c.h>\nint *p = &b;\n");
+    record();
+    one_line(space.ggforce(&[])).says(&format!("{lost} is not in the store")).says("record the build again");
+    record();
+    assert_eq!(space.force_all().run, 1);
+}
+
 #[test]
 fn a_target_that_is_an_ordinary_file_is_done_already() {
     let space = recorded();
