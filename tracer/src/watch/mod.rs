@@ -10,6 +10,7 @@ mod command;
 pub mod environment;
 mod exact;
 mod finish;
+mod left;
 mod table;
 mod writes;
 

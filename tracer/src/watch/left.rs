@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a command left: the contents and modes of what it made or changed, and what keeps that from being given again. Where others have
+//! changed it since, what was kept before they did counts. Knows nothing of what the command found.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use observe::{Touch, Use};
+use thunk::trace::{Observed, Uses};
+use thunk::{FileFacts, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
+
+use super::exact;
+use super::finish::{Look, Output};
+use crate::kept::Version;
+
+impl Look<'_> {
+    /// What the command made, changed or removed.
+    pub(super) fn left(&mut self, named: &Path, touch: &Touch, uses: &mut Uses) -> Option<ObjectName> {
+        let place = touch.real.as_deref().unwrap_or(named);
+        let made = touch.has(Use::Written) || touch.has(Use::Created) || touch.has(Use::MovedHere);
+        let own = touch.existed == Some(false);
+        let shown = named.display();
+        if made
+            && let Some(real) = self.real_place(place)
+            && let Some(version) = self.kept_after(&real)
+        {
+            // Others have changed it since, or moved it on.
+            *uses |= Uses::OUTPUT;
+            self.in_sandbox(&real);
+            return Some(self.leaves(named, real, &version.facts, version.value, version.mode, uses));
+        }
+        let Ok(metadata) = std::fs::symlink_metadata(place) else {
+            let is_moved = || self.real_place(place).is_some_and(|real| self.moved.contains_key(&real));
+            if !own && touch.has(Use::MovedAway) && is_moved() {
+                self.obstacle(Observed::MOVES.into());
+            } else if !own {
+                self.obstacle(format!("removes {shown}"));
+            } else if made && !touch.has(Use::Removed) && !touch.has(Use::MovedAway) {
+                self.gone.push(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
+            }
+            return None;
+        };
+        if !made {
+            if touch.has(Use::Attributes) && !own {
+                self.obstacle(format!("changes the mode or the times of {shown}"));
+            }
+            return None;
+        }
+        if metadata.is_dir() {
+            if touch.has(Use::MovedHere) {
+                self.unknown(format!("renames a directory to {shown}"));
+            } else {
+                self.obstacle(format!("makes the directory {shown}"));
+                self.made.insert(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
+            }
+            *uses |= Uses::OUTPUT;
+            return None;
+        }
+        if metadata.is_symlink() {
+            self.obstacle(format!("makes the symbolic link {shown}"));
+            *uses |= Uses::OUTPUT | Uses::LINK;
+            let target = std::fs::read_link(place).ok()?;
+            return self.recorder.store.put(ObjectKind::Value, target.as_os_str().as_bytes()).ok();
+        }
+        if !metadata.is_file() {
+            self.obstacle(format!("makes {shown}, which is no file"));
+            return None;
+        }
+        *uses |= Uses::OUTPUT;
+        let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
+        self.in_sandbox(&real);
+        match self.content_after(&real, &metadata) {
+            Ok((facts, value)) => {
+                let mode = metadata.permissions().mode() & 0o7777;
+                Some(self.leaves(named, real, &facts, value, mode, uses))
+            }
+            // Whoever changes it in this moment has had it kept before.
+            Err(why) => match self.kept_after(&real) {
+                Some(version) => {
+                    Some(self.leaves(named, real, &version.facts, version.value, version.mode, uses))
+                }
+                None => {
+                    self.unknown(why);
+                    None
+                }
+            },
+        }
+    }
+
+    /// What it left, if others were seen to be about to change that.
+    fn kept_after(&self, real: &Path) -> Option<Version> {
+        self.kept(real, self.last).filter(|version| version.facts.changed_at() <= self.ended.ended)
+    }
+
+    /// The permissions of what it made or changed.
+    pub(super) fn mode_left(&self, named: &Path, touch: &Touch) -> Option<u32> {
+        let place = touch.real.as_deref().unwrap_or(named);
+        if touch.special || has_no_content(place) {
+            return None;
+        }
+        if let Some(output) = self.real_place(place).and_then(|real| self.outputs.get(&real)) {
+            return Some(output.mode);
+        }
+        let file = std::fs::symlink_metadata(place).ok().filter(std::fs::Metadata::is_file);
+        file.map(|file| file.permissions().mode() & 0o7777)
+    }
+
+    /// No thunk has what no sandbox can hold.
+    pub(super) fn in_sandbox(&mut self, real: &Path) {
+        if is_made_up(real) {
+            self.unknown(format!("uses {}, which cannot be in a sandbox", real.display()));
+        }
+    }
+
+    fn leaves(
+        &mut self,
+        named: &Path,
+        real: PathBuf,
+        facts: &FileFacts,
+        value: ObjectName,
+        mode: u32,
+        uses: &mut Uses,
+    ) -> ObjectName {
+        let begun = &self.ended.begun;
+        let umask = begun.exec.umask;
+        let is_older = facts.id.mtime < begun.began - TICK.as_nanos() as i64;
+        if is_older && !self.is_passed_on(named) {
+            self.obstacle(format!("sets the time of {}", real.display()));
+        }
+        if !exact::is_plain_mode(mode, umask) {
+            self.obstacle(format!("gives {} the mode {mode:o}", real.display()));
+        }
+        if mode & 0o111 != 0 {
+            *uses |= Uses::RUNNABLE;
+        }
+        self.outputs.insert(real, Output { value, mode });
+        value
+    }
+
+    /// Did somebody else make what stands there, and this command only give it that name?
+    fn is_passed_on(&self, named: &Path) -> bool {
+        let (_, old, _) = match self.touches.transfers.iter().rev().find(|(.., to)| to == named) {
+            Some(transfer) => transfer,
+            None => return false,
+        };
+        self.touches.get(old).is_some_and(|touch| touch.input)
+    }
+
+    fn content_after(
+        &self,
+        real: &Path,
+        metadata: &std::fs::Metadata,
+    ) -> Result<(FileFacts, ObjectName), String> {
+        let shown = real.display().to_string();
+        let facts = FileFacts::of(metadata);
+        if wire::size_may_be_placeholder(facts.id.size) && !matches!(Placeholder::read(real), Ok(None)) {
+            return Err(format!("leaves a placeholder, {shown}"));
+        }
+        let value = self.recorder.store.put_seen(real, &facts).map_err(|error| error.to_string())?;
+        if facts.changed_at() > self.ended.ended || self.changed_by_others(real, &facts.id, self.ended.ended)
+        {
+            return Err(format!("{shown} was changed by others"));
+        }
+        Ok((facts, value))
+    }
+}
