@@ -273,6 +273,11 @@ impl Planner<'_> {
                 return Err(decline("makes a precompiled header, which records times"));
             }
         }
+        // gcc reads the files that the text came from, which such a text names in each of its lines.
+        let quotes = line.mode == Mode::Assembly && line.option_words().any(|word| word == "-fverbose-asm");
+        if quotes && line.sources.iter().any(|source| !source.language.is_preprocessed()) {
+            return Err(decline("option -fverbose-asm: quotes what was preprocessed"));
+        }
         let mut search = includes::search(self.vendor, line, self.at, self.world)?;
         match includes::precompiled(self.vendor, line, &search, self.at, self.world) {
             Precompiled::None => {}

@@ -31,6 +31,9 @@ pub(super) enum Form {
     Any,
     /// `.include "name"` and `.incbin "name"`: all matches among the assembler's directories.
     Assembler,
+    /// `#line 1 "name"`: what the working directory has by that name. Lines of it are quoted in gcc's messages, and in its assembler
+    /// text by `-fverbose-asm`.
+    Line,
 }
 
 /// A file that may be read.
@@ -250,6 +253,7 @@ impl Parser<'_> {
             Keyword::Define => self.define(text, at, line),
             Keyword::If | Keyword::ElseIf => self.condition(text, at, line, &[]),
             Keyword::Pragma => self.pragma(line),
+            Keyword::Line => self.origin(line),
             Keyword::Undef
             | Keyword::Error
             | Keyword::IfDefined
@@ -277,6 +281,16 @@ impl Parser<'_> {
         match header(trim(rest)) {
             Some((form, name, _)) => self.add(name, if next { Form::Any } else { form }, leaf),
             None => self.compute(text, at, rest, next, leaf),
+        }
+    }
+
+    /// Names with escapes are left: `\` is no part of any that matters.
+    fn origin(&mut self, rest: &[u8]) {
+        let number = trim(rest);
+        let name = &number[number.iter().position(|c| !c.is_ascii_digit()).unwrap_or(number.len())..];
+        if let Some((Form::Quote, name, _)) = header(trim(name)).filter(|(_, name, _)| !name.contains(&b'\\'))
+        {
+            self.add(name, Form::Line, true);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) enum Keyword {
     Pragma,
     /// `#error`.
     Error,
+    /// `#line`, and `# 1` as preprocessors write it.
+    Line,
 }
 
 impl Keyword {
@@ -62,6 +64,8 @@ impl Keyword {
             b"endif" => Self::EndIf,
             b"pragma" => Self::Pragma,
             b"error" => Self::Error,
+            b"line" => Self::Line,
+            [_, ..] if name.iter().all(u8::is_ascii_digit) => Self::Line,
             _ => return None,
         })
     }
@@ -373,6 +377,8 @@ impl Lexer<'_> {
                     length += 1;
                     at += 1;
                 }
+                // A number of its own kind: `1.5`, `1'000`.
+                Some(b'.' | b'\'') if word[0].is_ascii_digit() => return (None, at),
                 _ => return (word.get(..length).and_then(Keyword::of), at),
             }
         }

@@ -290,6 +290,11 @@ impl List {
             found.add(file.as_slice(), leaf);
             return;
         }
+        if form == Form::Line {
+            let file = view.find(self.order.cwd, name, &mut found.trail);
+            found.add(file.as_slice(), leaf);
+            return;
+        }
         if form != Form::Angle {
             let beside = view.find(here, name, &mut found.trail);
             found.add(beside.as_slice(), leaf);

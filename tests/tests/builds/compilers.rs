@@ -274,6 +274,25 @@ fn warnings_come_when_forced_and_change_nothing() {
     space.same_as_plain(&["gcc", "-Wall", "-c", "w.c"], Expect::script(1).with_warnings());
 }
 
+/// gcc quotes the file that `#line` names, which is looked for from the working directory.
+#[test]
+fn the_files_that_lines_are_said_to_come_from() {
+    let space = TestSpace::with(&[
+        ("sub/w.c", "int z;\n#line 2 \"from/x.y\"\nint f(void) { int unused; return 1; }\n"),
+        ("from/x.y", "grammar\nint f(void) { int unused; /* quoted */ return 1; }\n"),
+    ]);
+    space.sh("gcc -E sub/w.c -o v.i").ok();
+    let script = "gcc -S -fverbose-asm sub/w.c; gcc -S -fverbose-asm v.i; grep -c quoted w.s v.s";
+    let compared = space.script_same_as_plain(script, 1);
+    assert_eq!(compared.plain.out(), "w.s:2\nv.s:2\n");
+    let warns = ["gcc", "-Wall", "-c", "sub/w.c"];
+    let plain = space.run(&warns).ok();
+    assert!(plain.err().contains("quoted"), "{plain}");
+    space.ggtrace(&warns).ok();
+    let forced = space.ggforce(&[]).ok();
+    assert!(forced.err().starts_with(&plain.err()), "{plain}\n{forced}");
+}
+
 #[test]
 fn the_time_of_a_source_file() {
     let space = TestSpace::with(&[

@@ -264,6 +264,15 @@ fn precompiled_headers_are_inputs_or_a_reason_to_decline() {
 }
 
 #[test]
+fn preprocessed_text_whose_sources_are_quoted() {
+    let memory = || memory().file("/w/a.i", b"# 1 \"a.c\"\n");
+    assert_eq!(inputs(&take(&command("gcc -fverbose-asm -c a.i"), memory())), ["/w/a.i"]);
+    let said = refused_in("gcc -fverbose-asm -S a.i", memory());
+    assert!(said.contains("-fverbose-asm"), "{said}");
+    take(&command("gcc -fverbose-asm -S a.c"), memory());
+}
+
+#[test]
 fn variables_that_matter() {
     let variables = |line: &str, names: &[&str]| {
         let mut invocation = command(line);

@@ -191,7 +191,7 @@ impl Maker<'_> {
                 Some(step) => step,
                 None => return,
             },
-            Keyword::Embed => return,
+            Keyword::Embed | Keyword::Line => return,
             Keyword::Error => Step::Strange("#error"),
         };
         match keyword {

@@ -131,10 +131,13 @@ mod plain {
         fn directive(&self, at: usize) -> (Option<(Keyword, Vec<u8>)>, usize) {
             let at = self.space(at);
             let mut end = at;
-            while end < self.bytes.len() && is_word(self.get(end)) && !self.get(at).is_ascii_digit() {
+            while end < self.bytes.len() && is_word(self.get(end)) {
                 end += 1;
             }
-            let keyword = Keyword::of(&self.copy(at, end));
+            let mut keyword = Keyword::of(&self.copy(at, end));
+            if self.get(at).is_ascii_digit() && (keyword.is_none() || matches!(self.get(end), b'.' | b'\'')) {
+                (keyword, end) = (None, at);
+            }
             let mut line = vec![];
             let mut at = self.space(end);
             if keyword.is_some_and(Keyword::takes_header) && matches!(self.get(at), b'<' | b'"') {

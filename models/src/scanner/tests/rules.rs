@@ -240,3 +240,24 @@ fn a_missing_source_is_told() {
     let unsure = scan(&Fake::with(&[("/w/b.c", "")]), &search(&[])).unwrap_err();
     assert_eq!(unsure.to_string(), "/w/a.c:0 cannot be read");
 }
+
+#[test]
+fn lines_that_are_said_to_come_from_elsewhere() {
+    let text = "#line 3 \"x.y\"\n# 7 \"/g/z.l\" 2\n#line 9\n#line 1 \"gone.y\"\n#line 2 \"a\\\\b\"\n#  line 5 \"../v/u.y\"\n#include <h.h>\n";
+    let files = [
+        ("/w/d/a.c", text),
+        ("/w/d/x.y", ""),
+        ("/w/x.y", "#include <other.h>\n"),
+        ("/w/a\\b", ""),
+        ("/g/z.l", ""),
+        ("/v/u.y", ""),
+        ("/i/h.h", "#line 1 \"t.y\"\n"),
+        ("/w/t.y", ""),
+        ("/i/x.y", ""),
+        ("/i/other.h", ""),
+    ];
+    let search = IncludeSearch { sources: paths(&["/w/d/a.c"]), ..search(&["/i"]) };
+    let mut found = found(&files, &search);
+    found.sort();
+    assert_eq!(found, ["/g/z.l", "/i/h.h", "/v/u.y", "/w/d/a.c", "/w/t.y", "/w/x.y"]);
+}
