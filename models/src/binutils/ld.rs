@@ -39,6 +39,11 @@ pub fn parse_ld(args: &[OsString]) -> Result<Request<LdJob>, Decline> {
         }
         rest = &rest[words..];
     }
+    let has =
+        |wanted| items.iter().any(|item| matches!(item, LdItem::Option(effect, _) if *effect == wanted));
+    if has(LdEffect::AddsToMap) && !has(LdEffect::WritesSide) {
+        return Err(decline!("prints about the link"));
+    }
     Ok(Request::Job(LdJob { items }))
 }
 
@@ -243,6 +248,7 @@ impl Link {
             LdEffect::Format => self.format_is_binary = value == "binary",
             LdEffect::Relocatable => self.relocatable = true,
             LdEffect::Nothing
+            | LdEffect::AddsToMap
             | LdEffect::LibraryDir
             | LdEffect::Rpath
             | LdEffect::RpathLink

@@ -55,6 +55,8 @@ pub enum LdEffect {
     NoSystemDirs,
     /// Prints about the link.
     Prints,
+    /// Adds to the file of `-Map`; prints where there is none.
+    AddsToMap,
     /// Asks the linker about itself.
     Query,
     /// Reads or writes what no model follows.
@@ -145,7 +147,8 @@ const GNU: &[Row<L>] = &[
     flag(&["relocatable", "Ur"], "ri", L::Relocatable),
     // What is printed.
     flag(&["print-map"], "M", L::Prints),
-    flag(&["trace", "cref", "stats", "print-gc-sections", "print-memory-usage"], "t", L::Prints),
+    flag(&["cref"], "", L::AddsToMap),
+    flag(&["trace", "stats", "print-gc-sections", "print-memory-usage"], "t", L::Prints),
     apart(&["trace-symbol"], "y", L::Prints),
     maybe(&["verbose"], "", L::Prints),
     flag(&["version", "help", "target-help", "print-output-format", "print-sysroot"], "vV", L::Query),

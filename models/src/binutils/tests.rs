@@ -220,7 +220,7 @@ fn links_of_real_builds() {
     assert_eq!((inputs(&plan), outputs(&plan)), (vec!["/w/data.txt"], main_output("/w/data.o")));
     let plan = deferred(
         LD,
-        "ld --start-group a.o b.o --end-group -e start -Map=out.map --dependency-file=out.d",
+        "ld --start-group a.o b.o --end-group -e start -Map=out.map --cref --dependency-file=out.d",
         &world,
     );
     assert_eq!(
@@ -279,6 +279,7 @@ fn links_that_are_not_deferred() {
         ("ld -plugin a.o -plugin-opt=/usr/lib/lto-wrapper a.o", "linker plugin with options"),
         ("ld -M a.o", "prints about the link"),
         ("ld -Map=- a.o", "prints about the link"),
+        ("ld --cref a.o", "prints about the link"),
         ("ld a.o -secret x", "option -secret"),
         ("ld -o x", "no input files"),
         ("ld gone.o", "/w/gone.o does not exist"),

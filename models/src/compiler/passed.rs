@@ -50,6 +50,10 @@ pub(super) struct LinkerParser {
     rpath: Vec<PathBuf>,
     /// An option that still waits for its value.
     waiting: Option<OsString>,
+    /// A map is written.
+    has_map: bool,
+    /// An option that adds to the map, or prints where there is none.
+    adds_to_map: Option<OsString>,
 }
 
 impl LinkerParser {
@@ -92,7 +96,12 @@ impl LinkerParser {
             L::WritesSide if value == "-" || value.as_bytes().contains(&b'%') => {
                 return Err(about(option, "does not name a file"));
             }
-            L::WritesSide | L::WritesDependencies => found.writes.push(value.into()),
+            L::WritesSide => {
+                self.has_map = true;
+                found.writes.push(value.into());
+            }
+            L::WritesDependencies => found.writes.push(value.into()),
+            L::AddsToMap => self.adds_to_map = Some(option.to_owned()),
             L::Library => found.items.push(LinkItem::Library(value)),
             L::LibraryDir => found.dirs.push(value.into()),
             L::Rpath => self.rpath.extend(colon_separated(&value)),
@@ -117,6 +126,9 @@ impl LinkerParser {
     /// All words were seen.
     pub(super) fn finish(mut self) -> Result<LinkerWords, Decline> {
         self.boundary()?;
+        if let Some(option) = self.adds_to_map.filter(|_| !self.has_map) {
+            return Err(about(&option, "prints about the link"));
+        }
         // ld looks for needed libraries in -rpath-link directories first, then in those of -rpath.
         self.found.rpath_link.append(&mut self.rpath);
         Ok(self.found)
@@ -184,6 +196,7 @@ mod tests {
         assert_eq!(found.rpath_link, ["a", "b", "/opt/lib"].map(PathBuf::from));
         assert_eq!(linker(&["-Map=out.map"]).unwrap().writes, [PathBuf::from("out.map")]);
         assert_eq!(linker(&["-Map", "out.map"]).unwrap().writes, [PathBuf::from("out.map")]);
+        assert_eq!(linker(&["--cref", "-Map", "out.map"]).unwrap().writes, [PathBuf::from("out.map")]);
         assert_eq!(
             linker(&["-O1", "--hash-style=gnu", "-znow", "-z", "relro", "--build-id=sha1"]).unwrap(),
             { LinkerWords::default() }
@@ -216,6 +229,8 @@ mod tests {
             &["-soname"],
             &["--reproduce=x"],
             &["-Map=-"],
+            &["--cref"],
+            &["--cref", "-Map=-"],
             &["-r"],
             &["-Map=%"],
             &["-o", "x"],

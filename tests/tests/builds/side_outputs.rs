@@ -203,6 +203,15 @@ fn saved_temporaries_listings_and_stack_usage() {
 }
 
 #[test]
+fn cross_references_in_maps() {
+    let space = TestSpace::with(FILES);
+    let script = "gcc -c src/main.c; gcc -c src/part.c; gcc -Wl,--cref,-Map,prog.map -o prog main.o part.o
+        ld -r -o both.o main.o part.o --cref -Map=both.map; gcc -fuse-ld=gold -Wl,-Map=gold.map -Wl,--cref -o gold main.o part.o
+        grep 'Cross Reference' *.map; gcc -Wl,--cref -o prog main.o part.o | grep 'Cross Reference'";
+    space.script_same_as_plain(script, 5);
+}
+
+#[test]
 fn sanitizers_and_profiles() {
     let space = TestSpace::with(FILES);
     space.script_same_as_plain("gcc -g -fsanitize=address,undefined -c src/main.c src/part.c; gcc -fsanitize=address,undefined -o prog main.o part.o; gcc -pg -c src/part.c -o p.o", 3);
