@@ -382,18 +382,6 @@ impl Recorder {
         self.store.put(ObjectKind::Value, &names).ok()
     }
 
-    /// The same without what the build itself has put there: what a build driver that looks for sources finds, before and after.
-    pub fn names_of_others(&self, directory: &Path) -> Option<ObjectName> {
-        let real = std::fs::canonicalize(directory).ok()?;
-        let names = self.list(&real).ok()?;
-        let (outputs, writes) = (lock(&self.outputs), self.watch.writes());
-        let others = names.into_iter().filter(|name| {
-            let path = real.join(name);
-            !outputs.contains(&path) && !writes.has(&path)
-        });
-        Some(trace::listing(others.collect()))
-    }
-
     /// A tree of the store.
     ///
     /// # Errors

@@ -135,6 +135,25 @@ fn a_new_file_where_make_looks_for_sources_is_told() {
     replay(&space, &trace, &[]).fails().says("src now holds other files");
 }
 
+/// A make that has ended read a directory in which other commands, which go on, had left files.
+#[test]
+fn what_others_leave_where_make_looks_for_sources_is_no_new_file() {
+    let space = TestSpace::with(&[(
+        "Makefile",
+        "MAKEFLAGS += -j2
+none := $(wildcard *.c)
+all: first second
+first:; $(MAKE) inner
+inner:; until test -e left; do sleep 0.02; done
+second:; : >left; sleep 1; echo >done
+",
+    )]);
+    let trace = built(&space);
+    assert_eq!(replayed(&space, &trace).run, 0);
+    space.write("new.c", "");
+    replay(&space, &trace, &[]).fails().says("now holds other files");
+}
+
 #[test]
 fn a_source_that_is_gone_is_told() {
     let space = calculator();

@@ -149,10 +149,10 @@ impl<'a> Current<'a> {
 
     /// What is not as a command that ran found it.
     pub fn changes_since<'b>(&'b self, observed: &'b Observed) -> impl Iterator<Item = Change> + 'b {
-        observed.touches.iter().filter_map(|touch| self.touch(observed, touch))
+        observed.touches.iter().filter_map(|touch| self.touch(touch))
     }
 
-    fn touch(&self, observed: &Observed, touch: &Touch) -> Option<Change> {
+    fn touch(&self, touch: &Touch) -> Option<Change> {
         let path: &Path = &touch.path;
         let uses = touch.uses;
         if has_no_content(path) || path.starts_with(self.store.root()) {
@@ -165,7 +165,7 @@ impl<'a> Current<'a> {
             if let Some(names) = touch.after.filter(|_| !uses.has(Uses::OUTPUT)) {
                 return self.names_left(path, &names);
             }
-            return touch.before.and_then(|before| self.listed(path, &before, observed.drives()));
+            return touch.before.and_then(|before| self.listed(path, &before));
         }
         if self.products.written.contains(path) {
             return None;
@@ -187,19 +187,16 @@ impl<'a> Current<'a> {
         None
     }
 
-    fn listed(&self, path: &Path, before: &ObjectName, drives: bool) -> Option<Change> {
+    fn listed(&self, path: &Path, before: &ObjectName) -> Option<Change> {
         let Some(names) = self.names_at(path) else {
             return (!self.is_excused(path)).then(|| change(path, "is gone"));
         };
-        let names = names.into_iter();
-        // Build drivers look for sources while their commands put other things beside these.
-        let names = names.filter(|name| !drives || !self.is_written(path, name));
-        (listing(names.collect()) != *before).then(|| change(path, OTHER_FILES))
+        (listing(names) != *before).then(|| change(path, OTHER_FILES))
     }
 
     /// The same where all names are known that were there. What the build has put there it puts there again.
     fn names_left(&self, path: &Path, before: &ObjectName) -> Option<Change> {
-        let Ok(before) = self.store.read(before) else { return self.listed(path, before, false) };
+        let Ok(before) = self.store.read(before) else { return self.listed(path, before) };
         let Some(found) = self.names_at(path) else {
             return (!self.is_excused(path)).then(|| change(path, "is gone"));
         };

@@ -202,7 +202,7 @@ impl Look<'_> {
             before = self.input(named, touch);
         } else if touch.has(Use::Listed) && touch.existed != Some(false) {
             before = self.listed(named);
-            after = self.recorder.keep_names(named).filter(|_| !self.ended.begun.drives);
+            after = self.recorder.keep_names(named);
         } else if touch.has(Use::Found) && touch.existed != Some(false) && !changes(touch) {
             before = self.looked_up(named);
         }
@@ -348,8 +348,9 @@ impl Look<'_> {
             }
         }
         let metadata = std::fs::metadata(named).ok()?;
+        // Its own commands put things there meanwhile. Which these are the whole trace tells, and nothing before: some of them still run.
         if self.ended.begun.drives {
-            return self.recorder.names_of_others(named);
+            return None;
         }
         if FileFacts::of(&metadata).changed_at() > self.ended.begun.began {
             self.unknown(format!("lists {}, which changed while it ran", named.display()));

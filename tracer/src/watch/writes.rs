@@ -52,11 +52,6 @@ impl Writes {
         }
     }
 
-    /// Has any command changed what stands there?
-    pub fn has(&self, path: &Path) -> bool {
-        self.of.contains_key(path.as_os_str())
-    }
-
     /// Has another command than this one changed what stands there, in one of these events?
     pub fn by_others(&self, path: &Path, group: u32, events: &Range<u64>) -> bool {
         self.any(path, events, |by| by != group)
