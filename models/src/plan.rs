@@ -230,6 +230,9 @@ pub struct Plan {
     /// Launchers that stand before the real command and are left out (`ccache gcc …`): the command to defer, if
     /// it is not the one that was asked.
     pub instead: Option<Invocation>,
+    /// What the command that was asked says on standard output of its own accord, where the one in its place does not: whoever defers
+    /// it says that, or lets it run.
+    pub prints: Vec<u8>,
 }
 
 /// What a model makes of a command.

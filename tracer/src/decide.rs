@@ -18,7 +18,7 @@ use crate::carrying;
 use crate::context::{Role, Running};
 use crate::defer::Deferred;
 use crate::needed::{Needed, is_unseen, needed, pending};
-use crate::plans::{carry_out, model, planned};
+use crate::plans::{carry_out, planned};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::{Exec, Open};
@@ -154,7 +154,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     {
         watched.starts(&exec.invocation);
     }
-    modelled(recorder, exec, &parent, facts.program, &mut command);
+    let prints = modelled(recorder, exec, &parent, facts.program, &mut command);
     let running = running(recorder, exec, &parent, &facts);
     let place = learns(&running, &parent, command.disposition).then(|| place(recorder, exec));
     if let Some(place) = &place
@@ -163,7 +163,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         learn(recorder, exec, place, &mut command);
     }
     if command.disposition == Disposition::Deferred {
-        return deferred(recorder, &parent, command, Vec::new(), &[]);
+        return deferred(recorder, &parent, command, prints, &[]);
     }
     let pending = waits.then_some(pending);
     run(recorder, exec, &parent, &facts, Run { command, running, place, pending })
@@ -214,22 +214,34 @@ fn facts(recorder: &Recorder, exec: &Exec) -> io::Result<Arc<Facts>> {
     })
 }
 
-/// Defers the command if a model understands it.
-fn modelled(recorder: &Recorder, exec: &Exec, parent: &Running, program: Program, command: &mut Command) {
-    if !recorder.defers {
-        return;
-    }
-    let Some((kind, outcome)) = model(recorder, exec, parent, program) else { return };
+/// Defers the command if a model understands it. What is returned is to be printed in its place.
+fn modelled(
+    recorder: &Recorder,
+    exec: &Exec,
+    parent: &Running,
+    program: Program,
+    command: &mut Command,
+) -> Vec<u8> {
+    let planned = recorder.defers.then(|| planned(recorder, exec, parent, program)).flatten();
+    let Some((kind, planned)) = planned else { return Vec::new() };
     command.kind = kind.to_string();
+    let outcome = planned.and_then(|plan| {
+        if !shell::can_print(exec, &plan.prints) {
+            return Err("verbose output, more than can be printed in its place".to_owned());
+        }
+        Ok((carry_out(recorder, exec, parent, &plan)?, plan.prints))
+    });
     match outcome {
-        Ok(deferred) => {
+        Ok((deferred, prints)) => {
             command.disposition = Disposition::Deferred;
             command.thunk = Some(deferred.thunk);
             command.outputs = deferred.outputs;
+            prints
         }
         Err(reason) => {
             command.disposition = Disposition::Declined;
             command.reason = reason;
+            Vec::new()
         }
     }
 }
@@ -341,7 +353,7 @@ fn without_shell(
     command: &Command,
 ) -> Option<Answer> {
     let is_asked = may_be_done(recorder, exec, parent);
-    let Line { command: inner, prints, moves } =
+    let Line { command: inner, mut prints, prints_after, moves } =
         is_asked.then(|| shell::line(recorder, exec, facts)).flatten()?;
     let program = &inner.invocation.program;
     if !recorder.placeholders([program.as_path()].into_iter()).is_empty() {
@@ -362,7 +374,11 @@ fn without_shell(
     let (kind, planned) = planned(recorder, &inner, &shell, facts.program)?;
     let plan = planned.ok()?;
     let gives = |moved: &Move| plan.outputs.iter().any(|output| output.path == moved.from);
-    if !moves.iter().all(gives) {
+    if !moves.iter().all(gives) || prints_after && !plan.prints.is_empty() {
+        return None;
+    }
+    prints.extend_from_slice(&plan.prints);
+    if !shell::can_print(exec, &prints) {
         return None;
     }
     let Deferred { thunk, outputs } = carry_out(recorder, &inner, &shell, &plan).ok()?;

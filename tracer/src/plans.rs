@@ -13,17 +13,6 @@ use crate::process;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 
-/// What its model makes of the command: deferred, or the reason why not. `None` where no model knows the program.
-pub fn model(
-    recorder: &Recorder,
-    exec: &Exec,
-    parent: &Running,
-    program: Program,
-) -> Option<(Kind, Result<Deferred, String>)> {
-    let (kind, planned) = planned(recorder, exec, parent, program)?;
-    Some((kind, planned.and_then(|plan| carry_out(recorder, exec, parent, &plan))))
-}
-
 /// What the model plans for the command, if it may be deferred here.
 pub fn planned(
     recorder: &Recorder,
@@ -77,7 +66,7 @@ pub fn plan(
     let planned = match (verdict, redirected) {
         (Verdict::Decline(reason), _) | (Verdict::Defer(_), Some(reason)) => Err(reason),
         (Verdict::Defer(mut plan), None) => {
-            plan.instead = behind.or(plan.instead);
+            plan.instead = plan.instead.or(behind);
             Ok(plan)
         }
     };

@@ -24,6 +24,8 @@ pub struct Line {
     pub command: Exec,
     /// What is printed on the way.
     pub prints: Vec<u8>,
+    /// Some of it after the command.
+    pub prints_after: bool,
     /// What it makes gets other names after it.
     pub moves: Vec<Move>,
 }
@@ -36,10 +38,13 @@ pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
     }
     let steps = steps(&invocation.argv)?;
     let mut place = Place::of(recorder, exec)?;
-    let (mut command, mut prints, mut moves) = (None, Vec::new(), Vec::new());
+    let (mut command, mut prints, mut prints_after, mut moves) = (None, Vec::new(), false, Vec::new());
     for step in steps {
         match step {
-            Step::Print(text) => prints.extend(text),
+            Step::Print(text) => {
+                prints_after |= command.is_some();
+                prints.extend(text);
+            }
             Step::Enter(to) => place.enter(Path::new(&to))?,
             Step::Run { variables, argv } => {
                 let next = execute(exec, &place, variables, argv)?;
@@ -57,12 +62,13 @@ pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
             }
         }
     }
+    can_print(exec, &prints).then_some(Line { command: command?, prints, prints_after, moves })
+}
+
+/// Can the process print this? It takes no more than so much.
+pub fn can_print(exec: &Exec, text: &[u8]) -> bool {
     let closed = exec.fds.is_some_and(|fds| fds[1].mode == 0);
-    if closed && !prints.is_empty() {
-        return None;
-    }
-    // The process that is to print takes no more.
-    (prints.len() <= wire::PRINT_MAX).then_some(Line { command: command?, prints, moves })
+    text.is_empty() || exec.prints && !closed && text.len() <= wire::PRINT_MAX
 }
 
 /// Is it a shell that keeps to what all keep to, and reads no file of the user's first?

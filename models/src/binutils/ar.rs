@@ -2,7 +2,8 @@
 //! `ar` and `ranlib`: GNU's, gcc's wrappers around them, LLVM's.
 //!
 //! Understood are the operations that make or change an archive. What prints its result or extracts runs; so does what depends on times
-//! of files (`u` with an existing archive) or records them (`U`). An archive that exists is an input as well, since it is
+//! of files (`u` with an existing archive) or records them (`U`). What `v` would tell of a new archive is known before: it is told by whoever
+//! defers the command, without `v`. An archive that exists is an input as well, since it is
 //! changed. A thin archive holds the names of its members only: to whoever changes it they are inputs too.
 
 use super::draft::{Draft, decline};
@@ -10,8 +11,10 @@ use super::options::{Item, Row, Style, Takes, parse as parse_options};
 use super::{Planned, Request, sample};
 use crate::libraries::thin_archive;
 use crate::recognise::Flavour;
-use crate::{Decline, Question, Role};
+use crate::{Decline, Invocation, Question, Role};
+use std::collections::HashSet;
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 /// What an `ar` command asks for.
@@ -73,11 +76,9 @@ pub fn parse_ar(args: &[OsString]) -> Result<Request<ArJob>, Decline> {
                 _ => {}
             },
             b'p' | b't' | b'x' => return Err(decline!("operation {} of ar", char::from(key))),
-            b'a' | b'b' | b'c' | b'D' | b'f' | b'i' | b'N' | b'o' | b'P' | b's' | b'S' | b'T' | b'u' => {
-                modifiers.push(key)
-            }
+            b'a' | b'b' | b'c' | b'D' | b'f' | b'i' | b'N' | b'o' | b'P' | b's' | b'S' | b'T' | b'u'
+            | b'v' => modifiers.push(key),
             b'U' => return Err(decline!("modifier U: records the times of files")),
-            b'v' => return Err(decline!("verbose output")),
             b'V' | b'h' => return Ok(Request::Query),
             _ => return Err(decline!("modifier {} of ar", char::from(key))),
         }
@@ -129,10 +130,44 @@ pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     if !job.has(b'D') {
         require_deterministic(draft)?;
     }
+    if job.has(b'v') {
+        let told = if exists { None } else { told_of_new(&job, flavour) };
+        let (prints, quiet) = told.zip(quiet(draft.invocation)).ok_or_else(|| decline!("verbose output"))?;
+        draft.plan.prints = prints;
+        draft.plan.instead = Some(quiet);
+    }
     wrapper_environment(draft, flavour);
     // Objects make ar load every plugin that it has; an existing archive is read by the same code.
     draft.probe(&["qcs", "probe.a", "probe.o"], vec![("probe.o", sample::object())]);
     Ok(Request::Job(()))
+}
+
+/// What `v` makes GNU's ar tell of an archive that is not there yet: each member is added. Of two with the same name the second one
+/// takes the place of the first.
+fn told_of_new(job: &ArJob, flavour: Flavour) -> Option<Vec<u8>> {
+    let is_plain = |modifier: &u8| b"cDosSuv".contains(modifier);
+    let mut seen = HashSet::new();
+    let names = job.members.iter().map(|member| Path::new(member).file_name());
+    let are_apart = names.into_iter().all(|name| name.is_some_and(|name| seen.insert(name)));
+    let is_known = flavour != Flavour::Llvm && are_apart && job.modifiers.iter().all(is_plain);
+    is_known.then(|| job.members.iter().flat_map(|name| [b"a - ", name.as_bytes(), b"\n"].concat()).collect())
+}
+
+/// The command without `v`, if its keys are where they are seen.
+fn quiet(invocation: &Invocation) -> Option<Invocation> {
+    let mut quiet = invocation.clone();
+    let is_option = |word: &OsString| word == "--" || word.as_bytes().starts_with(b"@");
+    if invocation.argv.iter().any(is_option) {
+        return None;
+    }
+    for (index, word) in quiet.argv.iter_mut().enumerate().skip(1) {
+        let bytes = word.as_bytes();
+        if index == 1 || bytes.starts_with(b"-") && !bytes.starts_with(b"--") {
+            *word = OsString::from_vec(bytes.iter().copied().filter(|&key| key != b'v').collect());
+        }
+    }
+    quiet.argv.retain(|word| !word.is_empty() && word != "-");
+    Some(quiet)
 }
 
 /// What an option of `ranlib` means.

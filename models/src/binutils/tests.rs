@@ -90,14 +90,19 @@ fn an_archive_that_exists_is_changed() {
 #[test]
 fn archives_that_are_not_deferred() {
     let damaged = format!("!<thin>\n{:<48}{:<10}`\n", "/9", 3).into_bytes();
-    let world = world(&["/w/a.o", "/w/lib.a"]).file("/w/damaged.a", &damaged).thin("/w/p.a", &["/w/a.o"]);
+    let world = world(&["/w/a.o", "/w/sub/a.o", "/w/lib.a"])
+        .file("/w/damaged.a", &damaged)
+        .thin("/w/p.a", &["/w/a.o"]);
     for (line, reason) in [
         ("ar t lib.a", "operation t of ar"),
         ("ar x lib.a", "operation x of ar"),
         ("ar rcT lib.a a.o", "a thin archive out of one that is not, or the other way round"),
         ("ar rc p.a a.o", "a thin archive out of one that is not, or the other way round"),
         ("ar rcT new.a damaged.a", "/w/damaged.a is a damaged archive"),
-        ("ar rcv new.a a.o", "verbose output"),
+        ("ar rcv lib.a a.o", "verbose output"),
+        ("ar rcv new.a a.o sub/a.o", "verbose output"),
+        ("ar rcvT new.a a.o", "verbose output"),
+        ("ar dv lib.a a.o", "verbose output"),
         ("ar rcU new.a a.o", "modifier U: records the times of files"),
         ("ar cr new.a gone.o", "/w/gone.o does not exist"),
         ("ar cr gone/new.a a.o", "/w/gone is not a directory"),
@@ -110,6 +115,23 @@ fn archives_that_are_not_deferred() {
         assert_eq!(declined(AR, line, &world), reason, "{line}");
     }
     assert_eq!(declined(RANLIB, "ranlib -t lib.a", &world), "index with times of files");
+}
+
+#[test]
+fn what_is_told_of_a_new_archive() {
+    let world = world(&["/w/a.o", "/w/sub/b.o"]);
+    for (line, quiet) in [
+        ("ar rv new.a a.o sub/b.o", "ar r new.a a.o sub/b.o"),
+        ("ar -rv new.a a.o sub/b.o", "ar -r new.a a.o sub/b.o"),
+        ("gcc-ar -v -qc new.a a.o sub/b.o", "gcc-ar -qc new.a a.o sub/b.o"),
+    ] {
+        let plan = deferred(AR, line, &world);
+        assert_eq!(plan.prints, b"a - a.o\na - sub/b.o\n", "{line}");
+        assert_eq!(plan.instead, Some(command(quiet)), "{line}");
+    }
+    assert_eq!(deferred(AR, "ar rc new.a a.o", &world).prints, b"");
+    let response = world.file("/w/members", b"a.o");
+    assert_eq!(declined(AR, "ar rv new.a @members", &response), "verbose output");
 }
 
 #[test]

@@ -48,6 +48,32 @@ fn an_archive_of_whose_making_ar_tells() {
     space.same_as_plain(&["sh", "-ec", script], Expect { stderr: false, ..Expect::script(3) });
 }
 
+/// `v` is in what make gives `ar` where a makefile does not say otherwise.
+#[test]
+fn what_ar_says_of_the_members_of_a_new_archive() {
+    let space = space();
+    space.write(
+        "Makefile",
+        "prog: main.o ab.a c.a
+\t$(CC) -o $@ $^
+ab.a: a.o b.o
+\t$(AR) $(ARFLAGS) $@ $^
+c.a: c.o
+\t@echo making $@ && $(AR) rcv $@ $^
+last.a: prog a.o b.o
+\t@$(AR) rcv $@ a.o && echo made $@
+\t@$(AR) rcv $@ a.o b.o
+\t@$(AR) rcv other.a a.o >/dev/null
+",
+    );
+    let seen = space.same_as_plain(&["make"], Expect::make(7).with_warnings());
+    for said in ["a - a.o\na - b.o\n", "making c.a\na - c.o\n"] {
+        assert!(seen.plain.out().contains(said), "{}", seen.plain);
+    }
+    let seen = space.same_as_plain(&["make", "last.a"], Expect::make(2).with_warnings());
+    assert!(seen.plain.out().contains("a - a.o\nmade last.a\nr - a.o\na - b.o\n"), "{}", seen.plain);
+}
+
 #[test]
 fn members_listed_printed_and_extracted() {
     let seen = space().script_same_as_plain(
