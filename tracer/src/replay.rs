@@ -426,6 +426,16 @@ impl<'a> Replay<'a> {
         moved.retain(|touch| !stale.iter().any(|other| other.path == touch.path));
         let is_moved = |path: &Path| moved.iter().any(|touch| &*touch.path == path);
         changes.retain(|change| !carried.contains(&*change.path) && !is_moved(&change.path));
+        // What is another output now, and was read by another name, from which a link leads to it.
+        let is_linked = |touch: &&trace::Touch| {
+            touch.uses.has(Uses::INPUT)
+                && touch.before.is_some()
+                && changes.iter().any(|change| *change.path == *touch.path)
+                && matches!(self.current.now(&touch.path), Now::Placeholder(_))
+        };
+        let linked: Vec<_> = observed.touches.iter().filter(is_linked).collect();
+        changes.retain(|change| !linked.iter().any(|touch| *touch.path == *change.path));
+        changes.extend(self.compare(command, &linked)?);
         if changes.is_empty() {
             if self.only_carries(observed) || self.moves(observed)? {
                 return Ok(());

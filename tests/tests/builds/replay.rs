@@ -457,6 +457,33 @@ fn outputs_are_followed_through_one_of_several_renames() {
     is_as_made(&space, edit);
 }
 
+/// The linker reads a library by the name of a link that leads to it.
+#[test]
+fn a_library_is_made_anew_and_is_read_through_links() {
+    for method in [&["--run"][..], &[]] {
+        let space = TestSpace::with(&[
+            (
+                "Makefile",
+                "prog: main.o libx.so\n\t$(CC) -o $@ main.o -L. -lx -Wl,-rpath,'$$ORIGIN'\n\
+                libx.so: libx.so.1\n\tln -sf libx.so.1 libx.so\n\
+                libx.so.1: x.c\n\t$(CC) -shared -fPIC -o $@ x.c\n",
+            ),
+            ("main.c", "int x(void);\nint main(void) { return x(); }\n"),
+            ("x.c", "int x(void) { return 1; }\n"),
+        ]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&[method, &["-o", trace.to_str().unwrap(), "make"]].concat()).ok();
+        space.force_all();
+        let edit =
+            || space.write("x.c", "int more(void) { return 2; }\nint x(void) { return more() - 2; }\n");
+        space.keep();
+        edit();
+        replayed(&space, &trace);
+        space.run(&["./prog"]).ok();
+        is_as_made(&space, edit);
+    }
+}
+
 /// What was deferred already when it turns out that the replay cannot be done is no file that make could go on from.
 #[test]
 fn a_replay_that_cannot_be_done_leaves_the_files_as_they_were() {
