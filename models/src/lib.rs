@@ -27,7 +27,7 @@ pub use plan::{
 use std::ffi::OsStr;
 
 use compiler::Compiler;
-use recognise::Program;
+use recognise::{Driver, Program};
 
 /// What its model makes of a command of this program; `None` where no model knows it.
 #[must_use]
@@ -36,6 +36,9 @@ pub fn plan(program: Program, invocation: &Invocation, world: &dyn World) -> Opt
     let called = invocation.argv.first().map_or(OsStr::new(""), |name| name.as_os_str());
     Some(match Compiler::of(driver, called) {
         Some(compiler) => compiler::plan(compiler, invocation, world),
-        None => (Kind::Compile, Verdict::Decline("a compiler of another language".into())),
+        None if driver == Driver::GccOther => {
+            (Kind::Compile, Verdict::Decline("a compiler of another language".into()))
+        }
+        None => (Kind::Compile, Verdict::Decline("a preprocessor alone".into())),
     })
 }
