@@ -54,6 +54,8 @@ pub(super) struct Tree {
     straight: Mutex<HashMap<PathBuf, bool, Fast>>,
     /// The number of the newest change.
     changes: AtomicU64,
+    /// How often a file was another one than was looked at when it was read.
+    turned: AtomicU64,
     /// The newest calm, and what it rests on.
     calm: Mutex<(Calm, [u64; 3])>,
     weight: AtomicUsize,
@@ -107,6 +109,7 @@ impl Tree {
             doubts: Doubts::default(),
             straight: Mutex::default(),
             changes: AtomicU64::new(1),
+            turned: AtomicU64::new(0),
             calm: Mutex::new((NO_CALM, [0; 3])),
             weight: AtomicUsize::new(0),
         }
@@ -151,6 +154,12 @@ impl Tree {
             *known = (known.0 + 1, rests_on);
         }
         known.0
+    }
+
+    /// How often a file was another one than was looked at when it was read. Then what scans are told of it is new, though no scan has
+    /// begun since: whoever remembers what they are told of several has to ask again.
+    pub fn turned(&self) -> u64 {
+        self.turned.load(SeqCst)
     }
 
     /// Counts a change.

@@ -180,3 +180,44 @@ fn memory_is_bounded() {
         assert!(s.cost().1 > 0);
     }
 }
+
+/// As a placeholder does, which is forced.
+#[test]
+fn of_a_file_that_changes_by_being_read_a_scan_tells_what_was_read() {
+    struct Forced(Fake);
+    impl Files for Forced {
+        fn look(&self, path: &Path, follow: bool) -> Option<(Kind, Stamp)> {
+            self.0.look(path, follow)
+        }
+        fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+            if path == Path::new("/w/gen.h") && self.0.read(path)?.starts_with(b"placeholder") {
+                self.0.write("/w/gen.h", "#include <y.h>\n");
+            }
+            self.0.read(path)
+        }
+        fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
+            self.0.names(path)
+        }
+        fn fixed(&self, directory: &Path) -> bool {
+            directory.starts_with("/w")
+        }
+    }
+    let files = Forced(Fake::with(&[
+        ("/w/a.c", "#if __has_include(\"gen.h\")\n#endif\n"),
+        ("/w/b.c", "#include \"gen.h\"\n"),
+        ("/w/gen.h", "placeholder"),
+        ("/i/y.h", ""),
+    ]));
+    let scanner = Scanner::default();
+    let scan = |source: &str| {
+        let search = IncludeSearch { sources: paths(&[source]), ..search(&["/i"]) };
+        scanner.scan(&search, Path::new("/w"), &files, scanner.now()).unwrap()
+    };
+    assert_eq!(names(&scan("/w/a.c")), ["/w/a.c", "/w/gen.h"]);
+    let told = scan("/w/b.c");
+    assert_eq!(names(&told), ["/w/b.c", "/w/gen.h", "/i/y.h"]);
+    let (_, now) = files.look(Path::new("/w/gen.h"), true).unwrap();
+    assert!(told.files().all(|file| !file.path.ends_with("gen.h") || file.stamp == now));
+    // And the other command, of the same set.
+    assert!(scan("/w/a.c").files().all(|file| !file.path.ends_with("gen.h") || file.stamp == now));
+}

@@ -199,6 +199,9 @@ impl View<'_> {
         // Reading may have changed it: a placeholder was forced. And it may be written this very moment.
         let before = state.stamp;
         state.set(self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s));
+        if state.stamp != before {
+            self.tree.turned.fetch_add(1, SeqCst);
+        }
         state.young = state.stamp != before || state.stamp.is_none_or(|s| !s.settled(SystemTime::now()));
         let parsed = match &state.parsed {
             Some((_, old)) if old.content == hash(&text) => old.clone(),

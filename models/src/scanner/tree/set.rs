@@ -25,8 +25,8 @@ pub(in super::super) struct Set {
 
 #[derive(Default)]
 struct SetState {
-    /// What scans are told, once one was.
-    told: Option<Arc<FileSet>>,
+    /// What scans are told, once one was, and how often files had turned out to be others while they were read by then.
+    told: Option<(u64, Arc<FileSet>)>,
     /// Stands for the files in states that can be relied on.
     settled: Option<Mark>,
 }
@@ -75,10 +75,11 @@ impl View<'_> {
     /// The state of all files of a set, as [`View::check`] of each; `None` if one is no regular file any more.
     pub fn check_set(&self, id: SetId) -> Option<Arc<FileSet>> {
         let set = self.tree.sets.get(id);
+        let turned = self.tree.turned();
         let verified = set.verified.load(SeqCst);
         let is_fixed = verified > 0 && self.tree.dir(set.dir).fixed;
         if (verified >= self.scan || is_fixed || self.is_calm(&set.calm))
-            && let Some(told) = &locked(&set.state).told
+            && let Some((_, told)) = locked(&set.state).told.as_ref().filter(|(then, _)| *then == turned)
         {
             return Some(Arc::clone(told));
         }
@@ -86,12 +87,12 @@ impl View<'_> {
         let is_calm = set.files.iter().all(|&file| self.is_calm(&self.tree.file(file).calm));
         let mut state = locked(&set.state);
         let told = match &state.told {
-            Some(told) if is_same(told, &files) => Arc::clone(told),
+            Some((_, told)) if is_same(told, &files) => Arc::clone(told),
             _ => Arc::new(self.told(set, files)),
         };
         // A later scan knows better.
         if set.verified.load(SeqCst) <= self.scan {
-            state.told = Some(Arc::clone(&told));
+            state.told = Some((turned, Arc::clone(&told)));
             if is_calm {
                 set.calm.store(self.calm, SeqCst);
             }
