@@ -66,6 +66,9 @@ pub(super) struct StoredAnswer {
     pub watch: Vec<u32>,
 }
 
+/// Directories that are further down than this are in no answer: each is found by the one above, which takes room on the stack.
+const DEEP: u32 = 500;
+
 const SLOTS: [Slot; 5] = [Slot::Absent, Slot::File, Slot::Linked, Slot::Other, Slot::Loose];
 
 impl Stored {
@@ -113,11 +116,11 @@ impl Stored {
         let mut input = In(content.strip_prefix(MAGIC)?);
         let names = input.list(|input| input.bytes().map(Into::into))?;
         let known = Limits { names: names.len() as u64, ..Limits::default() };
-        let mut at = 0;
+        let mut depths: Vec<u32> = Vec::new();
         let dirs = input.list(|input| {
-            let dir = input.dir(&Limits { dirs: at, ..known });
-            at += 1;
-            dir
+            let dir = input.dir(&Limits { dirs: depths.len() as u64, ..known })?;
+            depths.push(dir.parent.map_or(0, |(parent, _)| depths[parent as usize] + 1));
+            depths.last().is_some_and(|depth| *depth <= DEEP).then_some(dir)
         })?;
         let known = Limits { dirs: dirs.len() as u64, ..known };
         let files = input.list(|input| input.file(&known))?;
@@ -343,6 +346,11 @@ mod tests {
         };
         refused(|s| s.dirs[1].parent = Some((1, 0)));
         refused(|s| s.dirs[1].parent = Some((0, 3)));
+        refused(|s| {
+            let below = |parent| StoredDir { parent: Some((parent, 0)), ..s.dirs[1].clone() };
+            let more: Vec<_> = (1..=DEEP).map(below).collect();
+            s.dirs.extend(more);
+        });
         refused(|s| s.dirs[0].slots[0].0 = 3);
         refused(|s| s.files[0].dir = 2);
         refused(|s| s.files[0].name = 3);
