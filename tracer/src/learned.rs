@@ -93,14 +93,20 @@ impl Learned {
         there.filter_map(|(_, path)| Self::read(path, exec)).collect()
     }
 
-    /// A damaged record is as good as none.
+    /// A damaged record is as good as none. It is removed, as its summary may be whole.
     fn read(path: &Path, exec: &Exec) -> Option<Observed> {
-        let content = std::fs::read(path).ok()?;
-        let (_, content) = content.split_first_chunk::<SUMMARY>()?;
-        let mut trace = Trace::decode("a learned command", content).ok().filter(|t| t.cut.is_none())?;
+        let Some(mut trace) = Self::decode(&std::fs::read(path).ok()?) else {
+            let _ = std::fs::remove_file(path);
+            return None;
+        };
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
         trace.observed.pop().filter(|_| same)
+    }
+
+    fn decode(record: &[u8]) -> Option<Trace> {
+        let (_, record) = record.split_first_chunk::<SUMMARY>()?;
+        Trace::decode("a learned command", record).ok().filter(|trace| trace.cut.is_none())
     }
 
     /// Where it is kept what this command did. `own`: our preload library.
@@ -136,8 +142,10 @@ fn summary(command: &trace::Command, observed: &Observed) -> [u8; SUMMARY] {
         }
     }
     // All fields are named, so that none is forgotten.
-    let trace::Command { id: _, parent: _, at_us: _, took_us: _, cwd, argv, program, kind, .. } = command;
-    let trace::Command { disposition, reason, thunk, outputs, .. } = command;
+    #[rustfmt::skip]
+    let trace::Command {
+        id: _, parent: _, at_us: _, took_us: _, cwd, argv, program, kind, disposition, reason, thunk, outputs,
+    } = command;
     let Observed { id: _, ended_us: _, status, thunk: of_it, touches, obstacles, descriptors } = observed;
     let mut text = Text(Vec::with_capacity(256 * touches.len()));
     [cwd, program].into_iter().chain(outputs).for_each(|path| path.as_os_str().hash(&mut text));
@@ -423,6 +431,7 @@ fn changed(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> 
 mod tests {
     use std::time::Duration;
 
+    use models::Invocation;
     use thunk::trace::{Disposition, Status, Touch};
 
     use super::*;
@@ -476,6 +485,17 @@ mod tests {
         let (again, touched) = state();
         assert_eq!(first, again);
         assert!(touched > written);
+        // As a machine leaves it that loses its power.
+        let invocation =
+            Invocation { argv: command.argv.clone(), cwd: command.cwd.clone(), ..Invocation::default() };
+        let exec = Exec { invocation, ..Exec::default() };
+        let whole = std::fs::read(&place.0[0]).unwrap();
+        for end in [0, SUMMARY - 1, SUMMARY, whole.len() - 1] {
+            std::fs::write(&place.0[0], &whole[..end]).unwrap();
+            assert!(Learned::get(&place, &exec).is_empty());
+            put(&observed);
+            assert_eq!(Learned::get(&place, &exec).len(), 1, "{end} bytes were left of it");
+        }
         let others = [
             Observed { status: Status::Exited(1), ..observed.clone() },
             Observed { obstacles: vec!["network".into()], ..observed.clone() },
