@@ -7,14 +7,16 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use memchr::memmem;
 use models::{Answer, Question};
+use observe::Touches;
 use thunk::{FileId, ObjectKind, ObjectName};
 
 use crate::recorder::lock;
@@ -89,14 +91,13 @@ impl Questions {
             ..observe::Command::new(&question.program)
         };
         let options = observe::Options { timeout: Some(LIMIT), rest: observe::Rest::Kill };
+        let start = SystemTime::now();
         let observation = observe::observe(&command, &options).ok()?;
-        let code = observation.status.code()?;
-        let mut about_the_machine = observation.touches.iter().map(|(path, _)| path);
-        let asks_the_machine = about_the_machine
-            .any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices"));
-        let used = Touched::of(&observation.touches, &self.directory).ok().filter(|_| !asks_the_machine);
+        // Why it fails may show in no file: a full disk, too little memory, that it is observed.
+        let code = observation.status.code().filter(|code| *code == 0)?;
+        let used = used(&observation.touches, &self.directory);
         let answer = Answer { code, stdout: observation.stdout, stderr: observation.stderr };
-        if let Some(used) = used.filter(|_| !self.is_named_in(&answer)) {
+        if let Some(used) = used.filter(|used| used.is_older_than(start) && !self.is_named_in(&answer)) {
             // Without it the next recording asks again.
             let _ = thunk::write_atomically(path, &touched::sealed(HEADER, &encode(&answer, &used)), 0o644);
         }
@@ -130,6 +131,20 @@ impl Questions {
             Answer { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr: output.stderr };
         Ok((answer, output.status.signal().is_some()))
     }
+}
+
+/// What the tool used, if its answer rests on nothing else.
+fn used(touches: &Touches, directory: &Path) -> Option<Touched> {
+    let mut about_the_machine = touches.iter().map(|(path, _)| path);
+    let asks_the_machine =
+        about_the_machine.any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices"));
+    let is_seen = !touches.network && !touches.foreign && touches.gaps == 0;
+    let asks_others = || {
+        let mut kinds =
+            touches.iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.file_type()));
+        kinds.any(|kind| kind.is_socket() || kind.is_fifo())
+    };
+    Touched::of(touches, directory).ok().filter(|_| is_seen && !asks_the_machine && !asks_others())
 }
 
 fn key(question: &Question) -> String {
@@ -238,6 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_holds_while_no_name_comes_into_a_directory_that_the_tool_has_listed() {
+        let space = Space::new();
+        let versions = space.path("versions");
+        fs::create_dir_all(versions.join("12")).unwrap();
+        let question = space.question(&format!("cd {}; echo *", versions.display()));
+        assert_eq!(space.asks(&question), (0, "12\n".into()));
+        assert_eq!(space.kept(), 1);
+        fs::create_dir(versions.join("13")).unwrap();
+        assert_eq!(space.asks(&question), (0, "12 13\n".into()));
+    }
+
+    #[test]
+    fn what_changes_while_the_tool_answers_is_not_taken_for_what_it_used() {
+        let space = Space::new();
+        let says = space.path("says");
+        let question = space.question(&format!("read l <{}; sleep 0.5; echo $l", says.display()));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(250));
+                fs::write(&says, "two\n").unwrap();
+            });
+            space.asks(&question);
+        });
+        assert_eq!(space.asks(&question), (0, "two\n".into()));
+    }
+
+    #[test]
     fn what_shows_in_no_file_is_not_kept() {
         let space = Space::new();
         let mut question = space.question("pwd");
@@ -250,5 +292,20 @@ mod tests {
         question.argv.push("-march=native".into());
         space.asks(&question);
         assert_eq!(space.kept(), 0);
+        question = space.question("perl -MSocket -e 'socket my $s, PF_INET, SOCK_DGRAM, 0 or die'");
+        question.env.push(("PATH".into(), "/usr/bin".into()));
+        assert_eq!(space.asks(&question).0, 0);
+        assert_eq!(space.kept(), 0, "others answer it, perhaps");
+        let socket = space.path("socket");
+        let _daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let script = "socket my $s, PF_UNIX, SOCK_STREAM, 0; connect $s, sockaddr_un shift or die";
+        question.argv[1] = socket.into();
+        fs::write(&question.program, format!("#!/bin/sh\nperl -MSocket -e '{script}' $1\n")).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(space.asks(&question).0, 0);
+        assert_eq!(space.kept(), 0, "a daemon answers it, perhaps");
+        question = space.question("exit 3");
+        assert_eq!(space.asks(&question).0, 3);
+        assert_eq!(space.kept(), 0, "why it fails is not known");
     }
 }

@@ -45,7 +45,7 @@ type PathAndTools = (OsString, Vec<ObjectName>);
 
 type Found = Result<Arc<Toolchain>, String>;
 
-const HEADER: &str = "gg-toolchain 2";
+const HEADER: &str = "gg-toolchain 3";
 /// A job on a tiny input that takes longer does not end at all.
 const LIMIT: Duration = Duration::from_secs(120);
 

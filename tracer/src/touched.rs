@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a tool touched when it was observed, so that what came of it can be taken again: for as long as every file that it used is the
-//! same, and every path that it looked for in vain still leads nowhere. Knows nothing of what came of it.
+//! same, every path that it looked for in vain still leads nowhere, and every directory that it listed has the same names. Knows
+//! nothing of what came of it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use models::scanner::Stamp;
 use observe::{Touches, Use};
 use thunk::{FileId, ObjectKind, ObjectName};
 
@@ -17,6 +20,8 @@ const LEAVES: [Use; 3] = [Use::Written, Use::Created, Use::MovedHere];
 pub struct Touched {
     /// What was there.
     pub found: BTreeSet<PathBuf>,
+    /// Directories of which the entries were read, as clang does to find the newest gcc.
+    pub listed: BTreeSet<PathBuf>,
     /// What was not.
     pub missing: BTreeSet<PathBuf>,
 }
@@ -26,10 +31,11 @@ fn is_virtual(path: &Path) -> bool {
     ["/proc", "/dev", "/sys", "/run"].iter().any(|p| path.starts_with(p)) || path == Path::new("/tmp")
 }
 
-/// How a file is recognised again. Of directories only the existence counts.
-fn identity(path: &Path) -> Option<String> {
+/// How a file is recognised again. Of directories only the existence counts, unless they were listed: then their times tell
+/// whether a name has come or gone.
+fn identity(path: &Path, is_listed: bool) -> Option<String> {
     let metadata = std::fs::metadata(path).ok()?;
-    if metadata.is_dir() {
+    if metadata.is_dir() && !is_listed {
         return Some("d".into());
     }
     let id = FileId::of(&metadata);
@@ -56,17 +62,34 @@ impl Touched {
                 touched.missing.insert(path.to_path_buf());
             } else if touch.existed != Some(false) && !touch.special {
                 touched.found.insert(path.to_path_buf());
+                if touch.has(Use::Listed) {
+                    touched.listed.insert(path.to_path_buf());
+                }
             }
         }
         Ok(touched)
     }
 
-    /// One line per path: how it is recognised (`-`: it is missing), a blank, the path with `%XX` escapes.
+    /// Is all that it found as it was before `start`, as far as times tell? If not, what a tool said that was started then may be of
+    /// something else than what is there now.
+    pub fn is_older_than(&self, start: SystemTime) -> bool {
+        self.found.iter().all(|path| {
+            let Ok(metadata) = std::fs::metadata(path) else { return false };
+            let FileId { mtime, ctime, .. } = FileId::of(&metadata);
+            (metadata.is_dir() && !self.listed.contains(path))
+                || Stamp { mtime, ctime, ..Stamp::default() }.settled(start)
+        })
+    }
+
+    /// One line per path: how it is recognised (`-`: it is missing; `/` before it: it was listed), a blank, the path with `%XX`
+    /// escapes.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = String::new();
         for path in &self.found {
-            if let Some(identity) = identity(path) {
-                let _ = writeln!(text, "{identity} {}", thunk::encode_path(path));
+            let is_listed = self.listed.contains(path);
+            if let Some(identity) = identity(path, is_listed) {
+                let mark = if is_listed { "/" } else { "" };
+                let _ = writeln!(text, "{mark}{identity} {}", thunk::encode_path(path));
             }
         }
         for path in &self.missing {
@@ -81,12 +104,16 @@ impl Touched {
         for line in std::str::from_utf8(lines).ok()?.lines() {
             let (wanted, path) = line.split_once(' ')?;
             let path = thunk::decode_path(path.as_bytes())?;
+            let listed = wanted.strip_prefix('/');
             if wanted == "-" {
                 if path.exists() {
                     return None;
                 }
                 touched.missing.insert(path);
-            } else if identity(&path).as_deref() == Some(wanted) {
+            } else if identity(&path, listed.is_some()).as_deref() == Some(listed.unwrap_or(wanted)) {
+                if listed.is_some() {
+                    touched.listed.insert(path.clone());
+                }
                 touched.found.insert(path);
             } else {
                 return None;
@@ -123,6 +150,7 @@ mod tests {
         let touched = Touched {
             found: [file.clone(), dir.path().to_path_buf()].into(),
             missing: [dir.path().join("no such\nfile")].into(),
+            ..Touched::default()
         };
         let lines = touched.encode();
         assert_eq!(Touched::decode(&lines), Some(touched));
@@ -131,6 +159,18 @@ mod tests {
         std::fs::remove_file(dir.path().join("no such\nfile")).unwrap();
         assert!(Touched::decode(&lines).is_some());
         std::fs::write(&file, "22").unwrap();
+        assert_eq!(Touched::decode(&lines), None);
+    }
+
+    #[test]
+    fn of_a_directory_that_was_listed_the_names_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_path_buf();
+        let touched = Touched { found: [path.clone()].into(), listed: [path].into(), ..Touched::default() };
+        let lines = touched.encode();
+        assert_eq!(Touched::decode(&lines), Some(touched));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        std::fs::write(dir.path().join("another"), "").unwrap();
         assert_eq!(Touched::decode(&lines), None);
     }
 
