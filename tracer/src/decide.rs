@@ -17,6 +17,7 @@ use crate::carry::{self, Carry, Move};
 use crate::carrying;
 use crate::context::{Role, Running};
 use crate::defer::Deferred;
+use crate::log::Ways as _;
 use crate::needed::{Needed, is_unseen, needed, pending};
 use crate::plans::{carry_out, planned};
 use crate::programs::Facts;
@@ -509,6 +510,10 @@ fn enter(recorder: &Recorder, exec: &Arc<Exec>, id: u32) {
     if recorder.sight == Sight::Net && !exec.marked {
         // The kernel will say so, too.
         recorder.watch.expect(id, exec);
+    }
+    if exec.marked {
+        // The hook will, but not what the kernel reads, and when that is looked for it may be gone.
+        let _ = recorder.executed(&exec.invocation.program);
     }
     // The first program of the build is asked about by the recorder, before there is a process.
     if !exec.spawned && exec.pid != std::process::id() {

@@ -22,8 +22,8 @@ pub struct Executions(Mutex<HashMap<OsString, Known>>);
 #[derive(Debug)]
 struct Known {
     events: Arc<[Event]>,
-    /// Where the program, its interpreters and the loader are.
-    ways: Vec<Arc<Way>>,
+    /// Where the program, its interpreters and the loader are, if it can be told when they are elsewhere.
+    ways: Option<Vec<Arc<Way>>>,
 }
 
 impl Executions {
@@ -32,9 +32,8 @@ impl Executions {
         let ways =
             |events: &[Event]| events.iter().map(|event| way(named(event)?)).collect::<Option<Vec<_>>>();
         let same = |known: &&Known| {
-            ways(&known.events).is_some_and(|now| {
-                now.len() == known.ways.len()
-                    && now.iter().zip(&known.ways).all(|(now, then)| Arc::ptr_eq(now, then))
+            known.ways.as_ref().zip(ways(&known.events)).is_some_and(|(then, now)| {
+                now.len() == then.len() && now.iter().zip(then).all(|(now, then)| Arc::ptr_eq(now, then))
             })
         };
         if let Some(known) = lock(&self.0).get(program.as_os_str()).filter(same) {
@@ -45,10 +44,8 @@ impl Executions {
         let events: Arc<[Event]> = observe::executed(program).into();
         let unchanged =
             before.is_some_and(|before| way(program).is_some_and(|now| Arc::ptr_eq(&before, &now)));
-        if unchanged
-            && !events.is_empty()
-            && let Some(ways) = ways(&events)
-        {
+        if !events.is_empty() && events.iter().all(|event| named(event).is_some()) {
+            let ways = if unchanged { ways(&events) } else { None };
             let mut known = lock(&self.0);
             if known.len() >= MANY {
                 known.clear();
@@ -56,6 +53,11 @@ impl Executions {
             known.insert(program.into(), Known { events: Arc::clone(&events), ways });
         }
         events
+    }
+
+    /// What was last found out about a program that may be gone by now.
+    pub fn last(&self, program: &Path) -> Option<Arc<[Event]>> {
+        lock(&self.0).get(program.as_os_str()).map(|known| Arc::clone(&known.events))
     }
 }
 
@@ -101,6 +103,11 @@ mod tests {
         let second = of(&script);
         assert_eq!(*second, *observe::executed(&script));
         assert_ne!(*second, *first);
+        assert!(executions.last(&tool).is_none());
+        fs::remove_file(&script).unwrap();
+        changed.note(b"script");
+        assert_ne!(*of(&script), *second);
+        assert_eq!(executions.last(&script).as_deref(), Some(&*second), "as long as it was there");
         // It is no program.
         let file = root.join("file");
         fs::write(&file, "").unwrap();

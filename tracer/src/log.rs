@@ -50,6 +50,8 @@ pub trait Ways {
     fn directory(&self, path: &Path) -> Option<PathBuf>;
     /// As [`observe::executed`].
     fn executed(&self, path: &Path) -> Arc<[Event]>;
+    /// The same of a program that was there and may be gone.
+    fn executed_before(&self, path: &Path) -> Option<Arc<[Event]>>;
 }
 
 /// The log of a recording.

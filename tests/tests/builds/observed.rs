@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tests::{Forced, Snapshot, TestSpace};
@@ -12,9 +13,11 @@ use thunk::{OutputRef, Placeholder, Store};
 use crate::calculator::calculator;
 use crate::strace::{assert_same, commands_in, commands_under_strace, differences};
 
-const MAKEFILE: &str = "all: prog copy\n\
+const MAKEFILE: &str = "all: prog copy tried\n\
     prog.o: prog.c prog.h gen.h\n\tgcc -O -c prog.c\n\
     prog: prog.o\n\tgcc -o prog prog.o\n\
+    tried: prog.h\n\techo 'int main(void) { return 0; }' >try.c; gcc try.c -o try; ./try; (cp try run; exec ./run); rm try run try.c; \
+    printf '#!/bin/sed 1d\\n' >script; chmod +x script; ./script; rm script; /bin/sed d /dev/null; touch tried\n\
     gen.h: gen.sh\n\tsh gen.sh 7 > gen.h\n\
     copy: prog.h\n\tcp prog.h tmp.h; mv tmp.h copy; ls sub missing 2>/dev/null; mkdir made; touch made/x; rm -r made; true\n";
 
@@ -50,6 +53,23 @@ fn every_command_is_seen_as_strace_sees_it() {
 #[test]
 fn every_command_is_seen_as_strace_sees_it_under_ptrace() {
     agrees_with_strace("/bin/sh", "ptrace");
+}
+
+#[test]
+fn what_is_gone_when_its_command_has_ended_was_executed_all_the_same() {
+    let space = TestSpace::with(&[(
+        "Makefile",
+        "all:\n\tprintf '#!/bin/sed 1d\\n' >script; chmod +x script; ./script; rm script; touch tried\n",
+    )]);
+    for method in ["auto", "preload", "ptrace"] {
+        let trace = space.outside().join(method);
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        let found = commands_in(&trace);
+        let executed = &found.values().next().unwrap()["executed"];
+        for path in [&space.path("script"), Path::new("/bin/sed")] {
+            assert!(executed.contains(path), "{method}: {} was executed: {executed:?}", path.display());
+        }
+    }
 }
 
 /// A whole project: copied from `GROUND_TRUTH_TREE`, built by the shell script in `GROUND_TRUTH_BUILD`. Run by
@@ -128,7 +148,7 @@ fn a_compile_that_a_static_shell_starts_is_deferred() {
 }
 
 /// What every command of the trace was found to do, by what it was called.
-fn observed(trace: &std::path::Path, argv: &str) -> Observed {
+fn observed(trace: &Path, argv: &str) -> Observed {
     let trace = Trace::read(trace).unwrap();
     let is_it = |command: &&thunk::trace::Command| {
         let words: Vec<_> = command.argv.iter().map(|word| word.to_string_lossy()).collect();

@@ -62,6 +62,10 @@ pub fn commands_under_strace(space: &TestSpace, argv: &[&str]) -> Commands {
                 if command.is_none() && !drives {
                     command = Some(argv);
                 }
+                // What it becomes is a command of its own, and so is its being executed.
+                if drives {
+                    continue;
+                }
             }
             own.push((line, before));
         }
@@ -195,16 +199,16 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
     }
 }
 
-/// The same of a trace: the commands that were observed, but for those that only start others.
+/// The same of a trace: the commands that were observed, but for build drivers, the first process among them.
 pub fn commands_in(trace: &Path) -> Commands {
     let trace = Trace::read(trace).unwrap();
     let mut commands = Commands::new();
     for observed in &trace.observed {
-        if observed.obstacles.iter().any(|why| why == "runs other commands") {
+        let command = trace.commands.iter().find(|command| command.id == observed.id).unwrap();
+        let argv: Vec<String> = command.argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        if command.parent == 0 || is_driver(&argv) {
             continue;
         }
-        let command = trace.commands.iter().find(|command| command.id == observed.id).unwrap();
-        let argv = command.argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
         let sets: &mut Sets = commands.entry(argv).or_default();
         for touch in &observed.touches {
             for (set, uses) in [
@@ -240,7 +244,7 @@ fn is_loader(path: &Path) -> bool {
     path.ends_with("ld-linux-x86-64.so.2")
 }
 
-/// The temporary files of gcc and sed have another name in each run, and scripts name theirs after their process; `..` is resolved.
+/// The temporary files of gcc, sed and configure scripts have another name in each run, and scripts name theirs after their process; `..` is resolved.
 fn normal(path: &Path) -> PathBuf {
     let path = match path.parent().map(fs::canonicalize) {
         _ if path.ends_with("..") => fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
@@ -254,7 +258,10 @@ fn normal(path: &Path) -> PathBuf {
         .map(|part| {
             let text = part.as_os_str().to_string_lossy().into_owned();
             let (stem, extension) = text.split_once('.').unwrap_or((&text, ""));
-            match ["cc", "st", "sed"].iter().find(|tool| stem.strip_prefix(**tool).is_some_and(random)) {
+            match ["cc", "st", "sed", "cg", "cs", "conf", "conftest"]
+                .iter()
+                .find(|tool| stem.strip_prefix(**tool).is_some_and(random))
+            {
                 Some(tool) => format!("{tool}RANDOM.{extension}"),
                 None => without_numbers(&text),
             }

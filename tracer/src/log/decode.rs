@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
-use observe::{Access, Event, Kind, Pid, Place, Transfer, is_about_paths, tidy};
+use observe::{Access, Event, Kind, Pid, Place, Role, Transfer, is_about_paths, tidy};
 use thunk::{Led, is_below};
 use wire::log::{Record, bits, kind};
 
@@ -221,7 +221,14 @@ impl<'a> Decoder<'a> {
             Some(ways) => ways.executed(path),
             None => observe::executed(path).into(),
         };
-        let events = Arc::clone(self.executed.entry(path).or_insert_with_key(look));
+        let mut events = Arc::clone(self.executed.entry(path.clone()).or_insert_with_key(look));
+        if record.result >= 0 && !events.iter().any(|event| matches!(event, Event::Executed(..))) {
+            // It has been executed, and is gone: `gcc conftest.c && ./a.out; rm a.out`.
+            events = match ways.and_then(|ways| ways.executed_before(&path)) {
+                Some(events) => events,
+                None => [Event::Executed(self.files.entry(path), Role::Program)].into(),
+            };
+        }
         for event in events.iter().cloned() {
             // What the kernel has read to know that it cannot execute it is read, not executed.
             let event = match event {

@@ -226,9 +226,15 @@ fn an_execution_that_fails_is_none() {
     let mut writer = Writer::new(&log, 1, 1);
     let exec = |result| Record { kind: kind::EXEC, result, value: 9, ..Record::default() };
     writer.record(exec(0), &script, "").record(exec(-libc::ENOEXEC), &script, "");
-    writer.record(exec(0), "/bin/sh", "").done();
-    let entries = take(&log, 1).unwrap();
+    let gone = script.with_file_name("gone");
+    writer.record(exec(0), "/bin/sh", "").record(exec(0), &gone, "").done();
+    let mut entries = take(&log, 1).unwrap();
     assert!(entries.iter().all(|entry| entry.begins == Some(9)));
+    let last = entries.pop().unwrap().event;
+    assert!(
+        matches!(&last, Event::Executed(place, observe::Role::Program) if place.named == gone),
+        "{last:?}"
+    );
     let events: Vec<_> = entries.into_iter().map(|entry| entry.event).collect();
     let read = Access { reads: true, writes: false, created: false, emptied: false };
     assert_eq!(events[0], Event::Opened(Place { named: script, real: None }, Kind::File, read));

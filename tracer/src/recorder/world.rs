@@ -108,6 +108,10 @@ impl Ways for Recorder {
     fn executed(&self, path: &Path) -> Arc<[Event]> {
         self.executions.of(path, |path| self.lasting_way(path))
     }
+
+    fn executed_before(&self, path: &Path) -> Option<Arc<[Event]>> {
+        self.executions.last(path)
+    }
 }
 
 impl World for Recorder {
