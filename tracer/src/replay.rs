@@ -331,7 +331,7 @@ impl<'a> Replay<'a> {
             }
             match self.current.now(&input.path) {
                 Now::Placeholder(standing) if standing == from => continue,
-                Now::File(value, _) if self.gives(&from) == Some(value) => continue,
+                Now::File(value, _) if self.current.gives(&from) == Some(value) => continue,
                 _ => {
                     let mode = self.mode_at(&input.path, &from);
                     self.put(&input.path, from, mode)?;
@@ -370,18 +370,17 @@ impl<'a> Replay<'a> {
             let is_other = match self.current.now(path) {
                 Now::Missing => self.trace.packed || self.current.products().written.contains(path),
                 Now::File(now, _) => now != input.value && self.made.contains(path),
-                Now::Placeholder(_) | Now::Other => false,
+                Now::Placeholder(output) => {
+                    self.made.contains(path)
+                        && self.current.gives(&output).is_some_and(|now| now != input.value)
+                }
+                Now::Other => false,
             };
             if is_other && !self.stale.contains(path) {
                 self.restore(path, &input.value, executable)?;
             }
         }
         Ok(())
-    }
-
-    fn gives(&self, output: &OutputRef) -> Option<ObjectName> {
-        let reduction = self.recorder.store.reduction(&output.thunk)?;
-        reduction.output(output.output.as_deref()).map(|reduced| reduced.value)
     }
 
     fn put(&mut self, path: &Path, output: OutputRef, mode: u32) -> Result<()> {
@@ -460,7 +459,10 @@ impl<'a> Replay<'a> {
             return Err(cannot(obstacle));
         }
         if let Some(other) = changes.iter().find(|change| !change.is_content) {
-            return Err(cannot(&other.to_string()));
+            return Err(match other == first {
+                true => cannot("it may do something else then"),
+                false => cannot(&other.to_string()),
+            });
         }
         let name = observed.thunk.ok_or_else(|| cannot("it has no thunk"))?;
         let thunk = self.recorder.store.thunk(&name)?;

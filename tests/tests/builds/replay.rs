@@ -520,3 +520,30 @@ fn space_has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
+
+#[test]
+fn what_others_have_made_of_what_the_build_left_is_put_right() {
+    // Each file is made of another that the build made: who runs again because of one gives the next what it gave before.
+    let space = TestSpace::with(&[
+        ("data", "1\n"),
+        (
+            "Makefile",
+            "all: end\none: data\n\tcat data >one.new\n\tmv one.new one\ntwo: one\n\tcat one >two\n\techo more >>two\n\
+             end: two\n\tcat two >end\n",
+        ),
+    ]);
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "-o", trace.to_str().unwrap(), "make"]).ok();
+    let left = Snapshot::of(&space.tree());
+    for file in ["one", "two", "end"] {
+        space.write(file, "something else\n");
+        replay(&space, &trace, &[]).ok();
+        assert_eq!(left.deviations(&Snapshot::of(&space.tree())), "", "{file}");
+    }
+    // What cannot be put right is told by its name, and once.
+    fs::remove_file(space.path("two")).unwrap();
+    fs::create_dir(space.path("two")).unwrap();
+    let ran = replay(&space, &trace, &[]);
+    let told = ran.err().to_string();
+    assert_eq!((ran.code(), told.matches("two has changed").count()), (1, 1), "{ran}");
+}

@@ -241,18 +241,27 @@ impl<'a> Current<'a> {
             return None;
         }
         let written = self.products.written.contains(path);
+        let known = |value: ObjectName| value == *recorded || written && self.was_ever(path, &value);
         match self.now(path) {
-            Now::File(value, _) if value == *recorded => None,
-            Now::File(value, _) if written && self.was_ever(path, &value) => None,
+            Now::File(value, _) if known(value) => None,
             Now::Missing if written || self.trace.packed => None,
             Now::Missing => Some(change(path, "is gone")),
             // What stands for it will be what was recorded, unless what it is made from changes, which is another matter.
             Now::Placeholder(output) if self.products.get(path) == Some(&Product::Output(output.clone())) => {
                 None
             }
+            // So a replay leaves what a command makes again as it made it before.
+            Now::Placeholder(output) if self.gives(&output).is_some_and(known) => None,
             Now::File(..) => Some(Change { is_content: true, ..change(path, "has changed") }),
             _ => Some(change(path, "has changed")),
         }
+    }
+
+    /// What a placeholder stands for, where that is known.
+    #[must_use]
+    pub fn gives(&self, output: &OutputRef) -> Option<ObjectName> {
+        let reduction = self.store.reduction(&output.thunk)?;
+        reduction.output(output.output.as_deref()).map(|reduced| reduced.value)
     }
 
     /// A pack brings what the build took from its surroundings: only its own directory is looked at.
