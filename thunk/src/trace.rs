@@ -341,6 +341,7 @@ mod tests {
         let latest = |cwd: &str| Trace::all_latest(&store, Path::new(cwd)).unwrap();
         // Its last record; file systems count time in steps.
         let end = |trace: &Path| {
+            std::thread::sleep(Duration::from_millis(20));
             fs::File::options().append(true).open(trace).unwrap().write_all(b"x").unwrap();
             std::thread::sleep(Duration::from_millis(20));
         };
