@@ -152,6 +152,10 @@ impl Outputs<'_> {
             outputs.push(place.clone());
         }
         recorder.note_outputs(outputs.iter().cloned()).map_err(failed)?;
+        plan.outputs
+            .iter()
+            .filter(|output| plan.inputs.contains(&output.path))
+            .for_each(|output| recorder.keep_replaced(&places[&output.path]));
         placing.put().map_err(failed)?;
         Ok(outputs)
     }

@@ -13,12 +13,15 @@ use thunk::{FileFacts, ObjectName, Placeholder, is_made_up};
 
 use crate::recorder::{Recorder, lock};
 
+/// Who changes files when they are forced, and not now.
+const DEFERRED: u32 = 0;
+
 /// A file as it was before a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The number that an event would have had then.
     pub number: u64,
-    /// The command that was about to change it.
+    /// The command that was about to change it; [`DEFERRED`] if it does so later.
     pub by: u32,
     /// Its content.
     pub value: ObjectName,
@@ -68,7 +71,19 @@ impl Recorder {
         if facts.changed_at() > began || !matches!(Placeholder::read_to_replace(&real), Ok(None)) {
             return;
         }
-        let number = self.watch.next();
+        self.keep_version(real, by, &metadata);
+    }
+
+    /// A deferred command changes this file: a placeholder is about to take its place, and the command that wrote it may not be on record yet.
+    pub fn keep_replaced(&self, real: &Path) {
+        let Some(metadata) = fs::symlink_metadata(real).ok().filter(fs::Metadata::is_file) else { return };
+        if self.sight.is_complete() && matches!(Placeholder::read_to_replace(real), Ok(None)) {
+            self.keep_version(real.to_path_buf(), DEFERRED, &metadata);
+        }
+    }
+
+    fn keep_version(&self, real: PathBuf, by: u32, metadata: &fs::Metadata) {
+        let (number, facts) = (self.watch.next(), FileFacts::of(metadata));
         // What cannot be read is not known.
         if let Ok(value) = self.store.put_seen(&real, &facts) {
             let mode = metadata.permissions().mode() & 0o7777;

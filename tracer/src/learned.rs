@@ -293,6 +293,9 @@ fn put(
         let is_changed_in_place =
             inputs.chain(thunk.thunks.iter().map(|input| &input.path)).any(|input| input == path);
         is_free(path, (!is_changed_in_place).then(|| mode(path)))?;
+        if is_changed_in_place {
+            recorder.keep_replaced(path);
+        }
     }
     recorder.note_outputs(thunk.outputs.iter().cloned()).map_err(|error| error.to_string())?;
     let mut placing = Placing::default();
