@@ -564,6 +564,6 @@ fn what_others_have_made_of_what_the_build_left_is_put_right() {
     fs::remove_file(space.path("two")).unwrap();
     fs::create_dir(space.path("two")).unwrap();
     let ran = replay(&space, &trace, &[]);
-    let told = ran.err().to_string();
+    let told = ran.err();
     assert_eq!((ran.code(), told.matches("two has changed").count()), (1, 1), "{ran}");
 }
