@@ -269,7 +269,8 @@ impl Schedule {
         if free == 0 {
             return;
         }
-        let single = || self.running.iter().filter(|(_, run)| run.copies.len() == 1);
+        let is_spent = |id| self.tries.get(id).is_some_and(|tries| *tries >= TRIES);
+        let single = || self.running.iter().filter(|(id, run)| run.copies.len() == 1 && !is_spent(*id));
         let longest = self.running.keys().map(|id| self.graph.remaining(*id)).max().unwrap_or_default();
         let wanted = |id: NodeId, run: &Run| match cause {
             Cause::Late => {
@@ -306,13 +307,14 @@ impl Schedule {
         let resolved = run.resolved;
         if let Answer::Broken(why) = &answer {
             self.tally.lost += 1;
+            // Each copy counts: where two take turns, one is always under way.
+            let tries = self.tries.entry(id).or_default();
+            *tries += 1;
             run.copies.retain(|copy| !copy.is_finished());
             if !run.copies.is_empty() {
                 return Ok(());
             }
             self.running.remove(&id);
-            let tries = self.tries.entry(id).or_default();
-            *tries += 1;
             if *tries < TRIES && !self.stopping {
                 self.graph.retry(id);
             } else {

@@ -332,6 +332,17 @@ mod tests {
         assert!(slow < 1.6 && shown.copies > 0 && shown.lost > 0, "{shown}");
     }
 
+    /// Each run that is lost takes long enough for a copy to be begun before.
+    #[test]
+    fn what_nobody_can_run_is_given_up_though_a_copy_is_always_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (graph, reductions) = build(&store, 3, 5_000);
+        let scene = "workers=20,stragglers=1,slowness=20,failures=1,seed=3";
+        let shown = play(graph, reductions, scene.parse().unwrap()).unwrap();
+        assert!(shown.failed > 0 && shown.lost < 20, "{shown}");
+    }
+
     #[test]
     fn a_scene_that_makes_no_sense_is_refused() {
         for bad in ["workers", "workers=x", "speed=1", "failures=-1", "latency=inf"] {
