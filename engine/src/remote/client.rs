@@ -125,7 +125,7 @@ impl Remote {
                         Some(needed) => needed,
                         None => given.insert(needs::all(&self.store, thunk)?),
                     };
-                    self.give(stream, needed, &names.names).await?;
+                    self.give(stream, thunk, needed, &names.names).await?;
                 }
                 Body::Piece(first) => {
                     let received = message::receive_object(stream, &self.store, first, LARGEST).await?;
@@ -148,14 +148,23 @@ impl Remote {
         }
     }
 
-    /// Nobody gets more of the store than the thunk needs.
-    async fn give(&self, stream: &mut Stream, needed: &BTreeSet<ObjectName>, names: &[String]) -> Result<()> {
+    /// Nobody gets more of the store than the thunk needs. What the store has lost no host can do without.
+    async fn give(
+        &self,
+        stream: &mut Stream,
+        thunk: &ObjectName,
+        needed: &BTreeSet<ObjectName>,
+        names: &[String],
+    ) -> Result<()> {
         for name in names {
             let name: ObjectName = name.parse()?;
             if !needed.contains(&name) {
                 bail!("it asks for {name}, which is no business of the thunk");
             }
-            message::send_object(stream, &self.store, &name, false).await?;
+            if let Err(lost) = message::send_object(stream, &self.store, &name, false).await? {
+                self.limits.exclude(*thunk);
+                return Err(lost.into());
+            }
         }
         Ok(())
     }

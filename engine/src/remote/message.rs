@@ -177,7 +177,7 @@ async fn receive_within(
     packet.body.map(Some).ok_or_else(|| invalid("a message of an unknown kind".into()))
 }
 
-/// Sends an object of the store; one that it does not have is said to be absent.
+/// Sends an object of the store; one that it does not have is said to be absent, and here why.
 ///
 /// # Errors
 /// The connection is lost.
@@ -186,11 +186,15 @@ pub async fn send_object(
     store: &Store,
     name: &ObjectName,
     executable: bool,
-) -> Result<()> {
+) -> Result<thunk::Result<()>> {
     let text = name.to_string();
-    let Ok(content) = store.read(name) else {
-        let piece = Piece { name: text, absent: true, ..Piece::default() };
-        return Ok(send(stream, Body::Piece(piece)).await?);
+    let content = match store.read(name) {
+        Ok(content) => content,
+        Err(why) => {
+            let piece = Piece { name: text, absent: true, ..Piece::default() };
+            send(stream, Body::Piece(piece)).await?;
+            return Ok(Err(why));
+        }
     };
     let mut first = true;
     let mut rest = content.as_slice();
@@ -204,7 +208,7 @@ pub async fn send_object(
         let piece = Piece { name: text.clone(), data, packed, absent: false, executable };
         send(stream, Body::Piece(piece)).await?;
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// What became of an object that was asked for.
@@ -318,7 +322,7 @@ mod tests {
             for content in [&b""[..], b"x", &random, &vec![7; PIECE * 3]] {
                 let name = here.put(ObjectKind::Value, content).unwrap();
                 let mut sent = Vec::new();
-                send_object(&mut sent, &here, &name, true).await.unwrap();
+                send_object(&mut sent, &here, &name, true).await.unwrap().unwrap();
                 assert_eq!(take(&sent, &there).await.unwrap(), Some(name));
                 assert_eq!(there.read(&name).unwrap(), content);
                 let (_c, other) = store();
@@ -333,7 +337,7 @@ mod tests {
             }
             let absent = ObjectName::of(ObjectKind::Value, b"nobody has it");
             let mut sent = Vec::new();
-            send_object(&mut sent, &here, &absent, false).await.unwrap();
+            assert!(send_object(&mut sent, &here, &absent, false).await.unwrap().is_err());
             assert_eq!(take(&sent, &there).await.unwrap(), None);
         });
     }

@@ -273,7 +273,8 @@ impl Host {
         };
         self.cache.note(reduction.outputs.iter().map(|output| output.value));
         for output in &reduction.outputs {
-            message::send_object(stream, &self.store, &output.value, output.executable).await?;
+            // Of one that is lost here the engine is told, which takes no reduction without it.
+            let _ = message::send_object(stream, &self.store, &output.value, output.executable).await?;
         }
         Ok(protocol::Result::Reduced(reduction.encode()).into())
     }

@@ -76,6 +76,21 @@ fn a_storage_without_a_name_is_none() {
     is_as(&space, &expected);
 }
 
+/// Hosts that fail are tried again, with pauses; not for what none of them can do anything about.
+#[test]
+fn what_this_store_has_lost_is_said_at_once() {
+    let space = TestSpace::with(&[("a.c", "int a;\n")]);
+    let host = Host::start(&space, "host", &[]);
+    space.ggtrace_sh("gcc -c a.c").ok();
+    let lost = ObjectName::of(ObjectKind::Value, b"int a;\n");
+    fs::remove_file(space.store().join("blobs").join(lost.to_string())).unwrap();
+    let begun = Instant::now();
+    let said = space.ggforce(&["-e", &host.engine()]).fails();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{said}");
+    let said = said.says(&format!("{lost} is not in the store")).says("record the build again");
+    assert!(space.is_placeholder("a.o"), "{said}");
+}
+
 #[test]
 fn two_hosts_with_stores_of_their_own_give_what_make_gives() {
     let space = calculator();
