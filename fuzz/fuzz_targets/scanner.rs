@@ -60,7 +60,7 @@ impl Files for Tree {
 }
 
 fn has(closure: &Closure, path: &str) -> bool {
-    closure.files.iter().any(|f| &*f.path == Path::new(path))
+    closure.files().any(|f| &*f.path == Path::new(path))
 }
 
 fuzz_target!(|data: &[u8]| {
