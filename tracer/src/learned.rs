@@ -33,6 +33,7 @@ use wire::{Descriptor, FdIdentity};
 
 use crate::defer::{Deferred, fits, is_free, placeholder};
 use crate::descriptors;
+use crate::key;
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
@@ -111,19 +112,12 @@ impl Learned {
 
     /// Where it is kept what this command did. `own`: our preload library.
     pub fn place(&self, exec: &Exec, own: &OsStr, given: &[Descriptor]) -> Place {
-        let mut text = Vec::new();
-        let mut push = |part: &OsStr| {
-            text.extend_from_slice(part.as_bytes());
-            text.push(0);
-        };
         let invocation = &exec.invocation;
-        push(invocation.program.as_os_str());
-        push(invocation.cwd.as_os_str());
-        push(OsStr::new(&format!("{:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given))));
-        invocation.argv.iter().for_each(|argument| push(argument));
-        environment::kept(&invocation.env, own).iter().for_each(|variable| push(variable));
-        let name = ObjectName::of(ObjectKind::Value, &text);
-        Place([self.directory.join(name.to_string()), self.directory.join(format!("{name}.again"))])
+        let about = format!("{:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given));
+        let head = [invocation.program.as_os_str(), invocation.cwd.as_os_str(), OsStr::new(&about)];
+        let kept = environment::kept(&invocation.env, own);
+        let name = key::of(head.into_iter().chain(invocation.argv.iter().chain(&kept).map(|word| &**word)));
+        Place([self.directory.join(&name), self.directory.join(format!("{name}.again"))])
     }
 }
 

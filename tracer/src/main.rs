@@ -21,6 +21,7 @@ mod includes;
 mod install;
 mod judge;
 mod kept;
+mod key;
 mod known_trees;
 mod learned;
 mod libtool;

@@ -17,8 +17,9 @@ use std::time::{Duration, SystemTime};
 use memchr::memmem;
 use models::{Answer, Question};
 use observe::Touches;
-use thunk::{FileId, ObjectKind, ObjectName};
+use thunk::FileId;
 
+use crate::key;
 use crate::recorder::lock;
 use crate::toolchain::settled;
 use crate::touched::{self, Touched};
@@ -148,19 +149,10 @@ fn used(touches: &Touches, directory: &Path) -> Option<Touched> {
 }
 
 fn key(question: &Question) -> String {
-    let mut text = Vec::new();
-    let mut push = |part: &OsStr| {
-        text.extend_from_slice(part.as_bytes());
-        text.push(0);
-    };
-    push(question.program.as_os_str());
-    push(OsStr::new(&question.argv.len().to_string()));
-    question.argv.iter().for_each(|word| push(word));
-    for (name, value) in &question.env {
-        push(name);
-        push(value);
-    }
-    ObjectName::of(ObjectKind::Value, &text).to_string()
+    let count = question.argv.len().to_string();
+    let head = [question.program.as_os_str(), OsStr::new(&count)];
+    let env = question.env.iter().flat_map(|(name, value)| [name, value]);
+    key::of(head.into_iter().chain(question.argv.iter().chain(env).map(|word| &**word)))
 }
 
 /// A line with the exit code and the lengths of what was said on either stream; what was said; what was used.

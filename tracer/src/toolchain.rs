@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use models::Probe;
-use thunk::{FileId, Footprint, Led, ObjectKind, ObjectName, Store, Tree, TreeEntry, TreeNode};
+use thunk::{FileId, Footprint, Led, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
+use crate::key;
 use crate::recorder::lock;
 use crate::touched::{self, Touched};
 
@@ -164,22 +165,10 @@ fn left_beside(directory: &Path, probe: &Probe) -> Option<OsString> {
 }
 
 fn key(probe: &Probe) -> String {
-    let mut text = Vec::new();
-    let mut push = |part: &OsStr| {
-        text.extend_from_slice(part.as_bytes());
-        text.push(0);
-    };
-    push(probe.program.as_os_str());
-    probe.argv.iter().for_each(|a| push(a));
-    for (name, value) in &probe.env {
-        push(name);
-        push(value);
-    }
-    for (name, content) in &probe.files {
-        push(OsStr::new(name));
-        push(OsStr::from_bytes(content));
-    }
-    ObjectName::of(ObjectKind::Value, &text).to_string()
+    let env = probe.env.iter().flat_map(|(name, value)| [name, value]);
+    let words = probe.argv.iter().chain(env).map(|word| &**word);
+    let files = probe.files.iter().flat_map(|(name, content)| [OsStr::new(name), OsStr::from_bytes(content)]);
+    key::of([probe.program.as_os_str()].into_iter().chain(words).chain(files))
 }
 
 /// The tree of what was touched, its files in the store.
