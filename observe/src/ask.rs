@@ -29,7 +29,7 @@ pub(crate) fn exec(
     args: &Args,
     waits: &dyn Fn() -> bool,
 ) -> Option<Exec> {
-    if !executed::will_run(context, path) {
+    if !executed::will_run(judge, context, path) {
         return None;
     }
     let view = context.view;

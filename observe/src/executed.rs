@@ -3,18 +3,19 @@
 //! from what the process has become, or beforehand, from what the path leads to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::Pid;
 use crate::event::{Access, Event, Kind, Place, Role, Sink};
 use crate::handle::Context;
 use crate::image::{self, Image};
 use crate::tracee::View;
+use crate::{Judge, Pid};
 
 /// How many interpreters of interpreters the kernel follows.
 const MAX_INTERPRETERS: usize = 5;
 
 /// What the kernel does to the file system when a process of ours executes the program at this path, or tries to: for
-/// who does it without being watched.
+/// who does it without being watched. Nothing where that depends on the directory in which it is done.
 #[must_use]
 pub fn executed(path: &Path) -> Vec<Event> {
     /// Takes the events of one process.
@@ -30,8 +31,18 @@ pub fn executed(path: &Path) -> Vec<Event> {
     let mut events = Events(Vec::new());
     let mut context = Context { view, process: view.tid, sink: &mut events };
     let path = context.absolute(path.to_owned());
-    foresee(&mut context, path);
+    let chain = chain(&context, path.clone());
+    if chain.relative {
+        return Vec::new();
+    }
+    tell(&mut context, path, chain);
     events.0
+}
+
+/// The same for a process of a build, by who may know; nothing where that cannot be told.
+pub(crate) fn known(judge: &dyn Judge, context: &Context, path: &Path) -> Option<Arc<[Event]>> {
+    let events = if context.view.shared { judge.executed(path) } else { None };
+    events.filter(|events| !events.is_empty())
 }
 
 /// The program runs: report it, and what else the kernel opened on the way.
@@ -67,6 +78,8 @@ struct Chain {
     places: Vec<(Place, Role)>,
     /// Why it does not execute it, if so.
     error: Option<i32>,
+    /// An interpreter or loader is named from the directory on in which the process is.
+    relative: bool,
 }
 
 /// Follows a program as the kernel will, from script to interpreter to loader.
@@ -84,9 +97,11 @@ fn chain(context: &Context, path: PathBuf) -> Chain {
         chain.places.push((Place::new(path, real), role));
         match image::read(&file) {
             Ok(Image::Script(interpreter)) => {
-                (path, role) = (context.absolute(interpreter), Role::Interpreter)
+                chain.relative |= interpreter.is_relative();
+                (path, role) = (context.absolute(interpreter), Role::Interpreter);
             }
             Ok(Image::Dynamic(loader)) => {
+                chain.relative |= loader.is_relative();
                 let loader = context.absolute(loader);
                 match view.open_regular(&loader) {
                     Ok(file) => {
@@ -106,13 +121,20 @@ fn chain(context: &Context, path: PathBuf) -> Chain {
 }
 
 /// Will the kernel execute the program at this path?
-pub(crate) fn will_run(context: &Context, path: &Path) -> bool {
-    chain(context, path.to_owned()).error.is_none()
+pub(crate) fn will_run(judge: &dyn Judge, context: &Context, path: &Path) -> bool {
+    match known(judge, context, path) {
+        Some(events) => events.iter().any(|event| matches!(event, Event::Executed(..))),
+        None => chain(context, path.to_owned()).error.is_none(),
+    }
 }
 
 /// The program is about to be executed: reports what the kernel will do.
 pub(crate) fn foresee(context: &mut Context, path: PathBuf) {
     let chain = chain(context, path.clone());
+    tell(context, path, chain);
+}
+
+fn tell(context: &mut Context, path: PathBuf, chain: Chain) {
     match chain.error {
         None => {
             for (place, role) in chain.places {

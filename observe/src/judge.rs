@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Pid;
+use crate::{Event, Pid};
 
 /// A program that is about to be executed.
 #[derive(Clone, Debug)]
@@ -97,6 +97,12 @@ pub trait Judge: Send + Sync {
     /// leads to, may have changed. Nothing where that is not known. Must be quick.
     fn way(&self, path: &Path) -> Option<Way> {
         let _ = path;
+        None
+    }
+
+    /// As [`crate::executed`], of an absolute path, by who knows it without looking. Must be quick.
+    fn executed(&self, program: &Path) -> Option<Arc<[Event]>> {
+        let _ = program;
         None
     }
 

@@ -15,6 +15,7 @@ use observe::{Event, Judge, Pid, Sink, Verdict};
 use wire::FdIdentity;
 
 use crate::decide::{self, Answer};
+use crate::log::Ways;
 use crate::process;
 use crate::recorder::Recorder;
 use crate::request::{Exec, Open};
@@ -90,6 +91,10 @@ impl Judge for Kernel {
 
     fn way(&self, path: &Path) -> Option<observe::Way> {
         self.0.lasting_way(path).map(|way| way as observe::Way)
+    }
+
+    fn executed(&self, program: &Path) -> Option<Arc<[Event]>> {
+        Some(Ways::executed(&*self.0, program))
     }
 
     fn keeps(&self, path: &Path) -> bool {

@@ -40,18 +40,21 @@ impl Memory {
         Some(Asked { path: path.to_owned(), question, way: judge.way(path)? })
     }
 
-    pub(super) fn answer(&self, asked: &Asked) -> Option<Outcome> {
+    pub(super) fn answer(&self, judge: &dyn Judge, asked: &Asked) -> Option<Outcome> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(asked.path.as_os_str())?;
-        (known.question == asked.question && Arc::ptr_eq(&known.way, &asked.way))
+        if known.question != asked.question || !Arc::ptr_eq(&known.way, &asked.way) {
+            return None;
+        }
+        // What comes to be in a directory is no change of the way to it, and the judge may want to be asked by now.
+        let is_directory = matches!(&known.answer, Ok(Some(seen)) if seen.kind == Kind::Directory);
+        (!is_directory || !judge.may_hold_placeholders())
             .then(|| known.answer.clone().map(|seen| seen.map_or(Done::Foreseen, Done::File)))
     }
 
     pub(super) fn remember(&self, asked: Asked, outcome: &Outcome) {
         let answer = match outcome {
             Ok(Done::Foreseen) => Ok(None),
-            // What comes to be in a directory is no change of the way to it, and the judge may want to be asked by then.
-            Ok(Done::File(seen)) if seen.kind == Kind::Directory => return,
             Ok(Done::File(seen)) => Ok(Some(seen.clone())),
             Ok(Done::Returned(_)) => return,
             Err(errno) => Err(*errno),
@@ -76,12 +79,22 @@ mod tests {
     struct Told {
         way: Mutex<Way>,
         known: AtomicBool,
+        placeholders: AtomicBool,
     }
 
     impl Judge for Told {
         fn way(&self, _: &Path) -> Option<Way> {
             self.known.load(Ordering::Relaxed).then(|| Arc::clone(&self.way.lock().unwrap()))
         }
+
+        fn may_hold_placeholders(&self) -> bool {
+            self.placeholders.load(Ordering::Relaxed)
+        }
+    }
+
+    fn told() -> Told {
+        let (known, placeholders) = (AtomicBool::new(true), AtomicBool::new(false));
+        Told { way: Mutex::new(Arc::new(1)), known, placeholders }
     }
 
     fn open(path: &str, flags: i32) -> Request {
@@ -90,13 +103,13 @@ mod tests {
 
     #[test]
     fn an_answer_holds_for_its_question_as_long_as_the_way_does() {
-        let judge = Told { way: Mutex::new(Arc::new(1)), known: AtomicBool::new(true) };
+        let judge = told();
         let memory = Memory::default();
         let asked = |path, flags| Memory::asked(&judge, &open(path, flags)).unwrap();
         let seen = Seen { kind: Kind::File, real: Some("/real".into()) };
         memory.remember(asked("/a", libc::O_RDONLY), &Ok(Done::File(seen)));
         memory.remember(asked("/b", libc::O_RDONLY), &Err(libc::ENOENT));
-        let answer = |path, flags| memory.answer(&asked(path, flags));
+        let answer = |path, flags| memory.answer(&judge, &asked(path, flags));
         assert!(
             matches!(answer("/a", libc::O_RDONLY), Some(Ok(Done::File(seen))) if seen.real == Some("/real".into()))
         );
@@ -104,7 +117,10 @@ mod tests {
         assert!(answer("/c", libc::O_RDONLY).is_none());
         let directory = Seen { kind: Kind::Directory, real: Some("/d".into()) };
         memory.remember(asked("/d", libc::O_RDONLY), &Ok(Done::File(directory)));
-        assert!(answer("/d", libc::O_RDONLY).is_none());
+        assert!(matches!(answer("/d", libc::O_RDONLY), Some(Ok(Done::File(_)))));
+        judge.placeholders.store(true, Ordering::Relaxed);
+        assert!(answer("/d", libc::O_RDONLY).is_none(), "the judge is to be asked");
+        assert!(answer("/a", libc::O_RDONLY).is_some());
         assert!(answer("/a", libc::O_RDONLY | libc::O_DIRECTORY).is_none(), "another question");
         *judge.way.lock().unwrap() = Arc::new(2);
         assert!(answer("/a", libc::O_RDONLY).is_none() && answer("/b", libc::O_RDONLY).is_none());

@@ -265,8 +265,11 @@ impl Supervise {
         }
         let Some(mut request) = handle::decode(context, row.call, &call.args) else { return GO };
         let judge = self.judge.as_deref();
-        let asked = judge.filter(|_| context.view.shared).and_then(|judge| Memory::asked(judge, &request));
-        if let Some(outcome) = asked.as_ref().and_then(|asked| self.memory.answer(asked)) {
+        let knows = judge.filter(|_| context.view.shared);
+        let asked = knows.and_then(|judge| Memory::asked(judge, &request));
+        if let (Some(judge), Some(asked)) = (knows, &asked)
+            && let Some(outcome) = self.memory.answer(judge, asked)
+        {
             request.finish(context, outcome);
             return GO;
         }
@@ -276,6 +279,12 @@ impl Supervise {
         match judged {
             None | Some(Step::Answer(Verdict::Go)) => {}
             Some(step) => return step,
+        }
+        if let (Some(judge), Request::Exec { path }) = (judge, &request)
+            && let Some(events) = executed::known(judge, context, path)
+        {
+            events.iter().for_each(|event| context.emit(event.clone()));
+            return GO;
         }
         let outcome = request.foresee(context.view);
         if let Some(asked) = asked {

@@ -45,10 +45,13 @@ pub fn reduced(look: &mut Look<'_>) -> Option<ObjectName> {
         let (stdout, stderr) = (stdout?, stderr?);
         let reduction =
             Reduction { outputs: outputs.collect(), stdout, stderr, wall, ..Reduction::default() };
-        if store.reduction(&name).is_some_and(|known| !same_results(&known, &reduction)) {
+        let known = store.reduction(&name).map(|known| same_results(&known, &reduction));
+        if known == Some(false) {
             look.obstacle(OTHER_RESULTS.into());
         }
-        store.put_reduction(&name, &reduction).map_err(|error| error.to_string())?;
+        if known != Some(true) {
+            store.put_reduction(&name, &reduction).map_err(|error| error.to_string())?;
+        }
         Ok(name)
     });
     made.inspect_err(|why| look.obstacle(why.clone())).ok()
