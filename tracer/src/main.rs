@@ -37,6 +37,7 @@ mod questions;
 mod recorder;
 mod replay;
 mod request;
+mod runs;
 mod server;
 mod session;
 mod session_directory;
