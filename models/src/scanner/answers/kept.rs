@@ -18,32 +18,41 @@ pub(super) struct Kept {
     pub stored: Stored,
     /// The numbers of names here.
     names: Vec<NameId>,
-    dirs: Vec<KeptDir>,
-    files: Vec<KeptFile>,
-    sets: Vec<KeptSet>,
+    /// When a directory had changed last.
+    dirs: Vec<Here<DirId, u64>>,
+    files: Vec<Here<FileId, Mark>>,
+    sets: Vec<Here<SetId, Mark>>,
     /// Which of the stored answers has this key.
     keys: HashMap<u128, u32, Fast>,
 }
 
-#[derive(Default)]
-struct KeptDir {
-    id: OnceLock<DirId>,
-    /// When it had changed last when it was compared, and whether it said the same.
-    compared: Mutex<Option<(u64, bool)>>,
+/// Something that was stored: its number here, and whether it was still the same when it was compared last, and in which state it
+/// was then.
+struct Here<Id, State> {
+    id: OnceLock<Id>,
+    compared: Mutex<Option<(State, bool)>>,
 }
 
-#[derive(Default)]
-struct KeptFile {
-    id: OnceLock<FileId>,
-    /// In which state it was compared, and whether that was the same content.
-    compared: Mutex<Option<(Mark, bool)>>,
-}
+impl<Id: Copy, State: Copy + PartialEq> Here<Id, State> {
+    /// Nothing is known yet of as many.
+    fn all(stored: usize) -> Vec<Self> {
+        (0..stored).map(|_| Self { id: OnceLock::new(), compared: Mutex::default() }).collect()
+    }
 
-#[derive(Default)]
-struct KeptSet {
-    id: OnceLock<SetId>,
-    /// In which state it was compared, and whether those were the same contents.
-    compared: Mutex<Option<(Mark, bool)>>,
+    fn id(&self, find: impl FnOnce() -> Id) -> Id {
+        *self.id.get_or_init(find)
+    }
+
+    /// Is it the same in this state? Not compared again as long as it is in it; nothing is remembered where that cannot be told.
+    fn is_same(&self, state: State, compare: impl FnOnce() -> Option<bool>) -> bool {
+        let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, same)) = compared.filter(|(then, _)| *then == state) {
+            return same;
+        }
+        let Some(same) = compare() else { return false };
+        *compared = Some((state, same));
+        same
+    }
 }
 
 impl Kept {
@@ -54,9 +63,9 @@ impl Kept {
         view.tree.add_weight(bytes.len() * 3);
         Some(Self {
             names: stored.names.iter().map(|name| name_id(&view.tree.names, name)).collect(),
-            dirs: stored.dirs.iter().map(|_| KeptDir::default()).collect(),
-            files: stored.files.iter().map(|_| KeptFile::default()).collect(),
-            sets: stored.sets.iter().map(|_| KeptSet::default()).collect(),
+            dirs: Here::all(stored.dirs.len()),
+            files: Here::all(stored.files.len()),
+            sets: Here::all(stored.sets.len()),
             keys,
             stored,
         })
@@ -88,7 +97,7 @@ impl Kept {
 
     /// The number of a directory here.
     fn dir(&self, number: u32, view: View<'_>, project: &Project<'_>) -> DirId {
-        *self.dirs[number as usize].id.get_or_init(|| {
+        self.dirs[number as usize].id(|| {
             let stored = &self.stored.dirs[number as usize];
             // Parents come before their children.
             let parent =
@@ -98,14 +107,14 @@ impl Kept {
     }
 
     fn file(&self, number: u32, view: View<'_>, project: &Project<'_>) -> FileId {
-        *self.files[number as usize].id.get_or_init(|| {
+        self.files[number as usize].id(|| {
             let stored = &self.stored.files[number as usize];
             view.file_in(self.dir(stored.dir, view, project), self.names[stored.name as usize])
         })
     }
 
     fn set(&self, number: u32, view: View<'_>, project: &Project<'_>) -> SetId {
-        *self.sets[number as usize].id.get_or_init(|| {
+        self.sets[number as usize].id(|| {
             let files = &self.stored.sets[number as usize];
             view.set_of(files.iter().map(|&file| self.file(file, view, project)).collect())
         })
@@ -115,53 +124,38 @@ impl Kept {
     pub fn says_the_same(&self, number: u32, view: View<'_>, project: &Project<'_>) -> bool {
         let id = self.dir(number, view, project);
         view.verify(id);
-        let changed = view.tree.changed_at(id);
-        let mut compared = self.dirs[number as usize].compared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, same)) = compared.filter(|(then, _)| *then == changed) {
-            return same;
-        }
-        let stored = &self.stored.dirs[number as usize];
-        let slots = stored.slots.iter().map(|(name, slot)| (self.names[*name as usize], *slot));
-        let same = view.says(id, stored.exists, stored.stamp, slots);
-        *compared = Some((changed, same));
-        same
+        self.dirs[number as usize].is_same(view.tree.changed_at(id), || {
+            let stored = &self.stored.dirs[number as usize];
+            let slots = stored.slots.iter().map(|(name, slot)| (self.names[*name as usize], *slot));
+            Some(view.says(id, stored.exists, stored.stamp, slots))
+        })
     }
 
     /// The state of a file that has the content that it had then.
     pub fn same_content(&self, number: u32, view: View<'_>, project: &Project<'_>) -> Option<Mark> {
         let included = view.check(self.file(number, view, project))?;
-        let mut compared =
-            self.files[number as usize].compared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((mark, same)) = compared.filter(|(mark, _)| *mark == included.mark) {
-            return same.then_some(mark);
-        }
-        let content = self.stored.files[number as usize].content.as_ref()?;
-        let same = content.stamp == Some(included.stamp)
-            || view.files.digest(&included.path, &included.stamp) == Some(content.digest);
-        *compared = Some((included.mark, same));
+        let same = self.files[number as usize].is_same(included.mark, || {
+            let content = self.stored.files[number as usize].content.as_ref()?;
+            let is_same = || view.files.digest(&included.path, &included.stamp) == Some(content.digest);
+            Some(content.stamp == Some(included.stamp) || is_same())
+        });
         same.then_some(included.mark)
     }
 
     /// The state of a set of which each file has the content that it had then.
     fn same_contents(&self, number: u32, view: View<'_>, project: &Project<'_>) -> Option<Mark> {
         let mark = view.check_set(self.set(number, view, project))?.mark;
-        let compared = &self.sets[number as usize].compared;
-        let before = *compared.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = match before.filter(|(then, _)| *then == mark) {
-            Some((_, same)) => same,
-            None => {
-                let files = &self.stored.sets[number as usize];
-                let mut now = Mark::default();
-                let marks = files.iter().map(|&file| self.same_content(file, view, project));
-                let same = marks.map(|mark| mark.map(|mark| now ^= mark)).all(|file| file.is_some());
-                // One that has changed in between is compared next time.
-                if same && now != mark {
-                    return None;
+        let same = self.sets[number as usize].is_same(mark, || {
+            let mut now = Mark::default();
+            for &file in &self.stored.sets[number as usize] {
+                match self.same_content(file, view, project) {
+                    Some(mark) => now ^= mark,
+                    None => return Some(false),
                 }
-                *compared.lock().unwrap_or_else(PoisonError::into_inner) = Some((mark, same));
-                same
             }
-        };
+            // One that has changed in between is compared next time.
+            (now == mark).then_some(true)
+        });
         same.then_some(mark)
     }
 
