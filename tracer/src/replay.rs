@@ -14,19 +14,21 @@
 //!
 //! What build drivers looked at is not asked about here; `ggforce` has done that.
 
+mod furnish;
+mod ran;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use models::Invocation;
-use thunk::trace::{self, Change, Command, Current, Disposition, Now, Observed, Product, Step, Trace, Uses};
-use thunk::{AtomicFile, ObjectName, OutputRef, Placeholder, Store, Thunk, has_no_content};
+use thunk::trace::{self, Command, Current, Disposition, Product, Step, Trace, Uses};
+use thunk::{ObjectName, OutputRef, Store, Thunk};
 
 use crate::context::Running;
 use crate::defer::{self, Deferred};
@@ -180,12 +182,6 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Something else is about to stand here.
-    fn keep(&self, path: &Path) -> Result<()> {
-        let kept = self.recorder.originals.get().map(|originals| originals.keep(&self.recorder.store, path));
-        Ok(kept.unwrap_or(Ok(()))?)
-    }
-
     /// What stands here now, at this point of the build, is as it was recorded.
     fn leave(&mut self, path: &Path) {
         self.stale.remove(path);
@@ -219,87 +215,6 @@ impl<'a> Replay<'a> {
         self.commands.insert(command.id, now);
     }
 
-    /// What a thunk gave before stands elsewhere too, where others may read it.
-    fn carry(&mut self, name: ObjectName, again: &Deferred) {
-        for path in self.carried.get(&name).into_iter().flatten() {
-            let Some(Product::Output(output)) = self.current.products().get(path) else { continue };
-            if again.thunk == name {
-                self.stale.remove(path);
-                continue;
-            }
-            let output = OutputRef { thunk: again.thunk, ..output.clone() };
-            self.elsewhere.insert(path.clone(), output);
-            self.stale.insert(path.clone());
-        }
-    }
-
-    /// A command is to read what stands at this path now: if that was moved or copied there, what is there now is put there.
-    fn bring(&mut self, path: &Path) -> Result<()> {
-        let Some(output) = self.elsewhere.remove(path) else { return Ok(()) };
-        let mode = self.mode_at(path, &output);
-        self.put(path, output, mode)
-    }
-
-    /// The mode of an output that is put here: what a command up to this point of the build has given it, or the one
-    /// that it has where it was made.
-    fn mode_at(&self, path: &Path, output: &OutputRef) -> u32 {
-        let there = || [Some(path), output.output.as_deref()].into_iter().flatten();
-        let has = || there().find_map(|path| path.symlink_metadata().ok().filter(std::fs::Metadata::is_file));
-        let given = self.modes.get(path).copied();
-        given.or_else(|| Some(has()?.permissions().mode() & 0o7777)).unwrap_or(0o644)
-    }
-
-    /// Does again what a command did that moved files, where other outputs of deferred commands are in their places now. Tells whether that is all
-    /// that it has to do.
-    fn moves(&mut self, observed: &Observed) -> Result<bool> {
-        let stale = self.stale_among(observed, &[Uses::MOVED_AWAY]);
-        let pairs: Option<Vec<_>> =
-            stale.iter().map(|from| Some((from, self.moved_to(observed, from)?))).collect();
-        let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) else { return Ok(false) };
-        let mut moves = Vec::with_capacity(pairs.len());
-        for (from, to) in pairs {
-            let Now::Placeholder(output) = self.current.now(&from.path) else { return Ok(false) };
-            moves.push((from.path.to_path_buf(), to.to_path_buf(), output));
-        }
-        for touch in observed.with(Uses::OUTPUT) {
-            self.leave(&touch.path);
-        }
-        for (from, to, output) in moves {
-            make_directory_of(&to)?;
-            self.keep(&from)?;
-            self.recorder.note_outputs([to.clone()])?;
-            std::fs::rename(&from, &to).with_context(|| format!("cannot move {}", from.display()))?;
-            self.current.forget(&from);
-            self.current.forget(&to);
-            self.stale.remove(&from);
-            self.stale.insert(to.clone());
-            self.placed.insert(to.clone());
-            self.moved.remove(&from);
-            self.moved.insert(to, output);
-        }
-        Ok(true)
-    }
-
-    /// Where a command put a file that it only moved: the one that it left, or of several the one at whose place the build left what had been made there.
-    fn moved_to<'b>(&self, observed: &'b Observed, from: &trace::Touch) -> Option<&'b Path> {
-        if from.uses.has(Uses::READ) {
-            return None;
-        }
-        let only_moved = |to: &trace::Touch| to.uses.has(Uses::MOVED_HERE) && !to.uses.has(Uses::WRITTEN);
-        let mut outputs = observed.with(Uses::OUTPUT);
-        let mut left = observed.with(Uses::MOVED_AWAY);
-        if let (Some(to), None, Some(_), None) = (outputs.next(), outputs.next(), left.next(), left.next()) {
-            return only_moved(to).then_some(&*to.path);
-        }
-        let made_there = |to: &trace::Touch| match self.current.products().get(&to.path) {
-            Some(Product::Output(output)) => output.output.as_deref() == Some(&*from.path),
-            _ => false,
-        };
-        let mut found = observed.with(Uses::OUTPUT).filter(|to| only_moved(to) && made_there(to));
-        let (to, None) = (found.next()?, found.next()) else { return None };
-        Some(&*to.path)
-    }
-
     /// Defers a command anew.
     fn again(&self, command: &Command, name: ObjectName, thunk: &Thunk) -> Result<Deferred, String> {
         let invocation = Invocation {
@@ -320,248 +235,6 @@ impl<'a> Replay<'a> {
             }
             None => learned::anew(self.recorder, name),
         }
-    }
-
-    /// Makes the command find what it found: the outputs of other commands, and no older outputs of its own.
-    fn furnish(&mut self, thunk: &Thunk) -> Result<()> {
-        for input in &thunk.thunks {
-            let mut from = input.from.clone();
-            if let Some(now) = self.remade.get(&from.thunk) {
-                from.thunk = *now;
-            }
-            match self.current.now(&input.path) {
-                Now::Placeholder(standing) if standing == from => continue,
-                Now::File(value, _) if self.current.gives(&from) == Some(value) => continue,
-                _ => {
-                    let mode = self.mode_at(&input.path, &from);
-                    self.put(&input.path, from, mode)?;
-                }
-            }
-        }
-        let inputs = || thunk.values.iter().chain(&thunk.executables);
-        for input in inputs() {
-            self.bring(&input.path)?;
-        }
-        self.bring_back(thunk)?;
-        self.clear(thunk)
-    }
-
-    /// Removes what a command left the last time, but for what it changes in place.
-    fn clear(&self, thunk: &Thunk) -> Result<()> {
-        let inputs = || thunk.values.iter().chain(&thunk.executables);
-        for output in thunk.outputs.iter().chain(&thunk.optional_outputs) {
-            let changed_in_place = inputs().any(|input| input.path == *output)
-                || thunk.thunks.iter().any(|input| input.path == *output);
-            if !changed_in_place && output.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
-                self.keep(output)?;
-                std::fs::remove_file(output)
-                    .with_context(|| format!("cannot remove {}", output.display()))?;
-                self.current.forget(output);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts back what commands before it had made, where that is gone, or is what commands after it have made of it.
-    fn bring_back(&mut self, thunk: &Thunk) -> Result<()> {
-        let values = thunk.values.iter().map(|input| (input, false));
-        for (input, executable) in values.chain(thunk.executables.iter().map(|input| (input, true))) {
-            let path = &input.path;
-            let is_other = match self.current.now(path) {
-                Now::Missing => self.trace.packed || self.current.products().written.contains(path),
-                Now::File(now, _) => now != input.value && self.made.contains(path),
-                Now::Placeholder(output) => {
-                    self.made.contains(path)
-                        && self.current.gives(&output).is_some_and(|now| now != input.value)
-                }
-                Now::Other => false,
-            };
-            if is_other && !self.stale.contains(path) {
-                self.restore(path, &input.value, executable)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, path: &Path, output: OutputRef, mode: u32) -> Result<()> {
-        make_directory_of(path)?;
-        self.recorder.note_outputs([path.to_path_buf()])?;
-        let file = defer::placeholder(self.recorder, path, output, mode)?;
-        file.commit(path)?;
-        self.current.forget(path);
-        self.placed.insert(path.to_path_buf());
-        Ok(())
-    }
-
-    /// Puts an intermediate file back that the build had made by a command that ran.
-    fn restore(&mut self, path: &Path, value: &ObjectName, executable: bool) -> Result<()> {
-        make_directory_of(path)?;
-        self.keep(path)?;
-        let content = self.recorder.store.read(value)?;
-        let mode = if executable { 0o777 } else { 0o666 };
-        let mut file = AtomicFile::create_in(path.parent().unwrap_or(Path::new("/")), mode)?;
-        file.write_all(&content).with_context(|| format!("cannot write {}", path.display()))?;
-        file.commit(path)?;
-        self.current.forget(path);
-        self.placed.insert(path.to_path_buf());
-        Ok(())
-    }
-
-    fn observed(&mut self, observed: &Observed) -> Result<()> {
-        let Some(command) = self.trace.command(observed.id) else { return Ok(()) };
-        if observed.drives() {
-            let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
-            return self.driver(command, &self.stale_among(observed, &uses));
-        }
-        // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it
-        // what to pass on, and how it ends may end the build.
-        let carried = self.carried(observed);
-        let uses = [Uses::READ, Uses::EXECUTED, Uses::LINKED, Uses::INPUT | Uses::WRITTEN];
-        let mut stale = self.stale_among(observed, &uses);
-        stale.retain(|touch| !carried.contains(&*touch.path));
-        let mut changes = self.compare(command, &stale)?;
-        changes.extend(self.current.changes_since(observed));
-        let mut moved = self.stale_among(observed, &[Uses::MOVED_AWAY]);
-        moved.retain(|touch| !stale.iter().any(|other| other.path == touch.path));
-        let is_moved = |path: &Path| moved.iter().any(|touch| &*touch.path == path);
-        changes.retain(|change| !carried.contains(&*change.path) && !is_moved(&change.path));
-        // What is another output now, and was read by another name, from which a link leads to it.
-        let is_linked = |touch: &&trace::Touch| {
-            touch.uses.has(Uses::INPUT)
-                && touch.before.is_some()
-                && changes.iter().any(|change| *change.path == *touch.path)
-                && matches!(self.current.now(&touch.path), Now::Placeholder(_))
-        };
-        let linked: Vec<_> = observed.touches.iter().filter(is_linked).collect();
-        changes.retain(|change| !linked.iter().any(|touch| *touch.path == *change.path));
-        changes.extend(self.compare(command, &linked)?);
-        if changes.is_empty() {
-            if self.only_carries(observed) || self.moves(observed)? {
-                return Ok(());
-            }
-            changes = self.compare(command, &moved)?;
-        }
-        let outputs = observed.with(Uses::OUTPUT).map(|touch| touch.path.to_path_buf());
-        let Some(first) = changes.first() else {
-            outputs.for_each(|path| self.leave(&path));
-            return Ok(());
-        };
-        let cannot = |why: &str| {
-            anyhow!(
-                "{first}, so {} must run again, which no replay can do: {why}; run the build",
-                title(command)
-            )
-        };
-        // What it prints is shown when it is forced.
-        let known = [Observed::PRINTS, Observed::REWRITES, Observed::MOVES];
-        let harmless = |why: &String| known.contains(&why.as_str());
-        if let Some(obstacle) = observed.obstacles.iter().find(|why| !harmless(why)) {
-            return Err(cannot(obstacle));
-        }
-        if let Some(other) = changes.iter().find(|change| !change.is_content) {
-            return Err(match other == first {
-                true => cannot("it may do something else then"),
-                false => cannot(&other.to_string()),
-            });
-        }
-        let name = observed.thunk.ok_or_else(|| cannot("it has no thunk"))?;
-        let thunk = self.recorder.store.thunk(&name)?;
-        self.bring_back(&thunk)?;
-        self.clear(&thunk)?;
-        let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
-        self.note(command, name, &again);
-        if let Some(now) = self.commands.get_mut(&command.id) {
-            // Its outputs come to be where they came to be before: when it ended.
-            now.at_us = observed.ended_us;
-        }
-        Ok(())
-    }
-
-    /// What a command used in one of these ways, of what holds something else than it did.
-    fn stale_among<'b>(&self, observed: &'b Observed, uses: &[Uses]) -> Vec<&'b trace::Touch> {
-        let used = observed.touches.iter().filter(|touch| uses.iter().any(|how| touch.uses.has(*how)));
-        used.filter(|touch| self.stale.contains(&*touch.path)).collect()
-    }
-
-    /// Forces what a command used, and tells what of it has another content.
-    fn compare(&mut self, command: &Command, used: &[&trace::Touch]) -> Result<Vec<Change>> {
-        for touch in used {
-            self.bring(&touch.path)?;
-        }
-        self.recorder
-            .force(&self.recorder.placeholders(used.iter().map(|touch| &*touch.path)))
-            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
-        let changes = used.iter().filter_map(|touch| {
-            self.current.forget(&touch.path);
-            self.current.compare(&touch.path, touch.before.as_ref())
-        });
-        Ok(changes.collect())
-    }
-
-    /// The paths whose placeholders a command passed on, without a look at what these stand for.
-    fn carried<'b>(&self, observed: &'b Observed) -> HashSet<&'b Path> {
-        let is_placeholder = |touch: &trace::Touch| match touch.before {
-            Some(before) => {
-                wire::size_may_be_placeholder(before.size())
-                    && self
-                        .recorder
-                        .store
-                        .read(&before)
-                        .is_ok_and(|text| matches!(Placeholder::decode(&touch.path, &text), Ok(Some(_))))
-            }
-            None => self.deferred.contains(&*touch.path),
-        };
-        let inputs = observed.with(Uses::INPUT).filter(|touch| is_placeholder(touch));
-        inputs.map(|touch| &*touch.path).collect()
-    }
-
-    /// Gives what was put in place anew the permissions that a command gave it.
-    fn give_modes(&self, observed: &Observed) -> Result<()> {
-        let given = observed.touches.iter().filter_map(|touch| Some((&*touch.path, touch.mode?)));
-        for (path, mode) in given.filter(|(path, _)| self.placed.contains(*path)) {
-            let there = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
-            if there.is_some_and(|there| there.permissions().mode() & 0o7777 != mode) {
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-                    .with_context(|| format!("cannot change the mode of {}", path.display()))?;
-                self.current.forget(path);
-            }
-        }
-        Ok(())
-    }
-
-    /// A driver whose own input was made by a command that is another one now may start other commands. Dependency files, the work of
-    /// compilers, tell it only what to do again.
-    fn driver(&self, command: &Command, stale: &[&trace::Touch]) -> Result<()> {
-        let learned = self.trace.commands.iter().filter(|command| command.kind == learned::LEARNED);
-        let observed = self.trace.observed.iter().map(|observed| observed.id);
-        let ran: HashSet<u32> = observed.chain(learned.map(|command| command.id)).collect();
-        let by_ran = |path: &Path| {
-            let remade = self.commands.values().filter(|command| ran.contains(&command.id));
-            remade.into_iter().any(|command| command.outputs.iter().any(|output| output == path))
-        };
-        match stale.iter().find(|touch| by_ran(&touch.path)) {
-            Some(touch) => bail!(
-                "{} is made anew, and {} looked at it: its commands may be others now; record the build again",
-                touch.path.display(),
-                title(command)
-            ),
-            None => Ok(()),
-        }
-    }
-
-    /// Did the command only move outputs of deferred commands? They are followed by what stands at the build's end.
-    fn only_carries(&self, observed: &Observed) -> bool {
-        let carried = |path: &Path| matches!(self.current.products().get(path), Some(Product::Output(_)));
-        let listened = observed.obstacles.iter().any(|obstacle| obstacle == Observed::HEARD);
-        let mut outputs = observed.with(Uses::OUTPUT).peekable();
-        if outputs.peek().is_none() {
-            // What it wrote and did not remove itself, others have moved on, or removed.
-            let own =
-                |touch: &trace::Touch| touch.uses.has(Uses::REMOVED) || touch.uses.has(Uses::MOVED_AWAY);
-            let mut wrote = observed.with(Uses::WRITTEN);
-            return !listened && wrote.all(|touch| own(touch) || has_no_content(&touch.path));
-        }
-        outputs.all(|touch| touch.after.is_none() && carried(&touch.path))
     }
 
     /// Writes the new trace.
@@ -608,11 +281,6 @@ impl<'a> Replay<'a> {
         self.recorder.on_demand.end();
         Ok(writer.end(code, self.recorder.started.elapsed().as_micros() as u64)?)
     }
-}
-
-fn make_directory_of(path: &Path) -> Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
 }
 
 /// How messages name a command.

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A command that ran and was observed: whether what it used is the same, so that its outputs stay, and what becomes of it where that is not
+//! so. Puts nothing in place itself.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail};
+use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
+use thunk::{Placeholder, has_no_content};
+
+use super::{Replay, title};
+use crate::learned;
+
+impl Replay<'_> {
+    pub(super) fn observed(&mut self, observed: &Observed) -> Result<()> {
+        let Some(command) = self.trace.command(observed.id) else { return Ok(()) };
+        if observed.drives() {
+            let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
+            return self.driver(command, &self.stale_among(observed, &uses));
+        }
+        // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it
+        // what to pass on, and how it ends may end the build.
+        let carried = self.carried(observed);
+        let uses = [Uses::READ, Uses::EXECUTED, Uses::LINKED, Uses::INPUT | Uses::WRITTEN];
+        let mut stale = self.stale_among(observed, &uses);
+        stale.retain(|touch| !carried.contains(&*touch.path));
+        let mut changes = self.compare(command, &stale)?;
+        changes.extend(self.current.changes_since(observed));
+        let mut moved = self.stale_among(observed, &[Uses::MOVED_AWAY]);
+        moved.retain(|touch| !stale.iter().any(|other| other.path == touch.path));
+        let is_moved = |path: &Path| moved.iter().any(|touch| &*touch.path == path);
+        changes.retain(|change| !carried.contains(&*change.path) && !is_moved(&change.path));
+        // What is another output now, and was read by another name, from which a link leads to it.
+        let is_linked = |touch: &&trace::Touch| {
+            touch.uses.has(Uses::INPUT)
+                && touch.before.is_some()
+                && changes.iter().any(|change| *change.path == *touch.path)
+                && matches!(self.current.now(&touch.path), Now::Placeholder(_))
+        };
+        let linked: Vec<_> = observed.touches.iter().filter(is_linked).collect();
+        changes.retain(|change| !linked.iter().any(|touch| *touch.path == *change.path));
+        changes.extend(self.compare(command, &linked)?);
+        if changes.is_empty() {
+            if self.only_carries(observed) || self.moves(observed)? {
+                return Ok(());
+            }
+            changes = self.compare(command, &moved)?;
+        }
+        let outputs = observed.with(Uses::OUTPUT).map(|touch| touch.path.to_path_buf());
+        let Some(first) = changes.first() else {
+            outputs.for_each(|path| self.leave(&path));
+            return Ok(());
+        };
+        let cannot = |why: &str| {
+            anyhow!(
+                "{first}, so {} must run again, which no replay can do: {why}; run the build",
+                title(command)
+            )
+        };
+        // What it prints is shown when it is forced.
+        let known = [Observed::PRINTS, Observed::REWRITES, Observed::MOVES];
+        let harmless = |why: &String| known.contains(&why.as_str());
+        if let Some(obstacle) = observed.obstacles.iter().find(|why| !harmless(why)) {
+            return Err(cannot(obstacle));
+        }
+        if let Some(other) = changes.iter().find(|change| !change.is_content) {
+            return Err(match other == first {
+                true => cannot("it may do something else then"),
+                false => cannot(&other.to_string()),
+            });
+        }
+        let name = observed.thunk.ok_or_else(|| cannot("it has no thunk"))?;
+        let thunk = self.recorder.store.thunk(&name)?;
+        self.bring_back(&thunk)?;
+        self.clear(&thunk)?;
+        let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
+        self.note(command, name, &again);
+        if let Some(now) = self.commands.get_mut(&command.id) {
+            // Its outputs come to be where they came to be before: when it ended.
+            now.at_us = observed.ended_us;
+        }
+        Ok(())
+    }
+
+    /// What a command used in one of these ways, of what holds something else than it did.
+    pub(super) fn stale_among<'b>(&self, observed: &'b Observed, uses: &[Uses]) -> Vec<&'b trace::Touch> {
+        let used = observed.touches.iter().filter(|touch| uses.iter().any(|how| touch.uses.has(*how)));
+        used.filter(|touch| self.stale.contains(&*touch.path)).collect()
+    }
+
+    /// Forces what a command used, and tells what of it has another content.
+    pub(super) fn compare(&mut self, command: &Command, used: &[&trace::Touch]) -> Result<Vec<Change>> {
+        for touch in used {
+            self.bring(&touch.path)?;
+        }
+        self.recorder
+            .force(&self.recorder.placeholders(used.iter().map(|touch| &*touch.path)))
+            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
+        let changes = used.iter().filter_map(|touch| {
+            self.current.forget(&touch.path);
+            self.current.compare(&touch.path, touch.before.as_ref())
+        });
+        Ok(changes.collect())
+    }
+
+    /// The paths whose placeholders a command passed on, without a look at what these stand for.
+    pub(super) fn carried<'b>(&self, observed: &'b Observed) -> HashSet<&'b Path> {
+        let is_placeholder = |touch: &trace::Touch| match touch.before {
+            Some(before) => {
+                wire::size_may_be_placeholder(before.size())
+                    && self
+                        .recorder
+                        .store
+                        .read(&before)
+                        .is_ok_and(|text| matches!(Placeholder::decode(&touch.path, &text), Ok(Some(_))))
+            }
+            None => self.deferred.contains(&*touch.path),
+        };
+        let inputs = observed.with(Uses::INPUT).filter(|touch| is_placeholder(touch));
+        inputs.map(|touch| &*touch.path).collect()
+    }
+
+    /// A driver whose own input was made by a command that is another one now may start other commands. Dependency files, the work of
+    /// compilers, tell it only what to do again.
+    pub(super) fn driver(&self, command: &Command, stale: &[&trace::Touch]) -> Result<()> {
+        let learned = self.trace.commands.iter().filter(|command| command.kind == learned::LEARNED);
+        let observed = self.trace.observed.iter().map(|observed| observed.id);
+        let ran: HashSet<u32> = observed.chain(learned.map(|command| command.id)).collect();
+        let by_ran = |path: &Path| {
+            let remade = self.commands.values().filter(|command| ran.contains(&command.id));
+            remade.into_iter().any(|command| command.outputs.iter().any(|output| output == path))
+        };
+        match stale.iter().find(|touch| by_ran(&touch.path)) {
+            Some(touch) => bail!(
+                "{} is made anew, and {} looked at it: its commands may be others now; record the build again",
+                touch.path.display(),
+                title(command)
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Did the command only move outputs of deferred commands? They are followed by what stands at the build's end.
+    pub(super) fn only_carries(&self, observed: &Observed) -> bool {
+        let carried = |path: &Path| matches!(self.current.products().get(path), Some(Product::Output(_)));
+        let listened = observed.obstacles.iter().any(|obstacle| obstacle == Observed::HEARD);
+        let mut outputs = observed.with(Uses::OUTPUT).peekable();
+        if outputs.peek().is_none() {
+            // What it wrote and did not remove itself, others have moved on, or removed.
+            let own =
+                |touch: &trace::Touch| touch.uses.has(Uses::REMOVED) || touch.uses.has(Uses::MOVED_AWAY);
+            let mut wrote = observed.with(Uses::WRITTEN);
+            return !listened && wrote.all(|touch| own(touch) || has_no_content(&touch.path));
+        }
+        outputs.all(|touch| touch.after.is_none() && carried(&touch.path))
+    }
+}
