@@ -15,9 +15,9 @@ use crate::{Judge, Pid};
 const MAX_INTERPRETERS: usize = 5;
 
 /// What the kernel does to the file system when a process of ours executes the program at this path, or tries to: for
-/// who does it without being watched. Nothing where that depends on the directory in which it is done.
+/// who does it without being watched. Without the directory in which it does that, nothing where it depends on that.
 #[must_use]
-pub fn executed(path: &Path) -> Vec<Event> {
+pub fn executed(path: &Path, directory: Option<&Path>) -> Vec<Event> {
     /// Takes the events of one process.
     struct Events(Vec<Event>);
 
@@ -29,10 +29,10 @@ pub fn executed(path: &Path) -> Vec<Event> {
 
     let view = View::own();
     let mut events = Events(Vec::new());
-    let mut context = Context { view, process: view.tid, sink: &mut events };
+    let mut context = Context { view, process: view.tid, directory, sink: &mut events };
     let path = context.absolute(path.to_owned());
     let chain = chain(&context, path.clone());
-    if chain.relative {
+    if chain.relative && directory.is_none() {
         return Vec::new();
     }
     tell(&mut context, path, chain);

@@ -138,7 +138,7 @@ impl<'a> Follow<'a> {
 
     fn context(&mut self, tid: Pid) -> Context<'_> {
         let process = self.thread(tid, tracee::process_of).process;
-        Context { view: View { tid, shared: false }, process, sink: &mut *self.sink }
+        Context { view: View { tid, shared: false }, process, directory: None, sink: &mut *self.sink }
     }
 
     fn step(&mut self, tid: Pid, stop: Stop) -> Resume {

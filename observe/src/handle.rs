@@ -19,6 +19,8 @@ use crate::tracee::{self, View};
 pub(crate) struct Context<'a> {
     pub view: View,
     pub process: Pid,
+    /// The directory in which it is, if we know better than `/proc`.
+    pub directory: Option<&'a Path>,
     pub sink: &'a mut dyn Sink,
 }
 
@@ -473,7 +475,8 @@ impl Context<'_> {
         if path.is_absolute() {
             return tracee::tidy(&path);
         }
-        tracee::tidy(&self.view.link("cwd").unwrap_or_default().join(path))
+        let directory = self.directory.map(Path::to_path_buf).or_else(|| self.view.link("cwd"));
+        tracee::tidy(&directory.unwrap_or_default().join(path))
     }
 
     /// The place of a directory entry.

@@ -100,7 +100,7 @@ pub trait Judge: Send + Sync {
         None
     }
 
-    /// As [`crate::executed`], of an absolute path, by who knows it without looking. Must be quick.
+    /// As [`crate::executed`], in no directory, of an absolute path, by who knows it without looking. Must be quick.
     fn executed(&self, program: &Path) -> Option<Arc<[Event]>> {
         let _ = program;
         None

@@ -27,7 +27,7 @@ struct Known {
 }
 
 impl Executions {
-    /// As [`observe::executed`]. `way`: where a path leads, if it can be told when it leads elsewhere.
+    /// As [`observe::executed`], in no directory. `way`: where a path leads, if it can be told when it leads elsewhere.
     pub fn of(&self, program: &Path, way: impl Fn(&Path) -> Option<Arc<Way>>) -> Arc<[Event]> {
         let ways =
             |events: &[Event]| events.iter().map(|event| way(named(event)?)).collect::<Option<Vec<_>>>();
@@ -41,7 +41,7 @@ impl Executions {
         }
         // Before and after: what was changed meanwhile may have been seen as either.
         let before = way(program);
-        let events: Arc<[Event]> = observe::executed(program).into();
+        let events: Arc<[Event]> = observe::executed(program, None).into();
         let unchanged =
             before.is_some_and(|before| way(program).is_some_and(|now| Arc::ptr_eq(&before, &now)));
         if !events.is_empty() && events.iter().all(|event| named(event).is_some()) {
@@ -95,13 +95,13 @@ mod tests {
         let (looks, executions) = (Looks::default(), Executions::default());
         let of = |path: &Path| executions.of(path, |path| Some(looks.path(path, Some(&changed))));
         let first = of(&script);
-        assert_eq!(*first, *observe::executed(&script));
+        assert_eq!(*first, *observe::executed(&script, None));
         assert!(Arc::ptr_eq(&first, &of(&script)));
         write(&tool, Path::new("/bin/sh"));
         assert!(Arc::ptr_eq(&first, &of(&script)), "nobody has told");
         changed.note(b"tool");
         let second = of(&script);
-        assert_eq!(*second, *observe::executed(&script));
+        assert_eq!(*second, *observe::executed(&script, None));
         assert_ne!(*second, *first);
         assert!(executions.last(&tool).is_none());
         fs::remove_file(&script).unwrap();

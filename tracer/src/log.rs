@@ -48,7 +48,7 @@ pub trait Ways {
     fn leads(&self, path: &Path) -> Option<Led>;
     /// The real path of a directory.
     fn directory(&self, path: &Path) -> Option<PathBuf>;
-    /// As [`observe::executed`].
+    /// As [`observe::executed`], in no directory.
     fn executed(&self, path: &Path) -> Arc<[Event]>;
     /// The same of a program that was there and may be gone.
     fn executed_before(&self, path: &Path) -> Option<Arc<[Event]>>;

@@ -215,7 +215,7 @@ impl Supervise {
         buffer.0.clear();
         let shared = self.shared_view.load(Ordering::Relaxed);
         let view = View { tid: call.tid, shared };
-        let mut context = Context { view, process, sink: buffer };
+        let mut context = Context { view, process, directory: None, sink: buffer };
         let step = self.decide(call, &mut context);
         // What was read may be another's, if the thread was killed and its id given away. Of nothing, nothing is wrong.
         let tells = !buffer.0.is_empty() || !matches!(step, Step::Answer(Verdict::Go));
@@ -360,7 +360,7 @@ impl Supervise {
             judge.not_deferred(exec, runs);
         }
         if runs {
-            for event in executed(&exec.path) {
+            for event in executed(&exec.path, Some(&exec.cwd)) {
                 self.sink.event(exec.pid, event);
             }
         }

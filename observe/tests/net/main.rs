@@ -41,6 +41,8 @@ fn prepare(space: &Space) {
     fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let broken = space.write("broken", "#!/no/such/interpreter\n");
     fs::set_permissions(broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let near = space.write("near", "#!script\n");
+    fs::set_permissions(near, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 fn is_root() -> bool {

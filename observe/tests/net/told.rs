@@ -82,13 +82,14 @@ fn another_root() {
 fn what_the_kernel_reads_to_execute_a_program() {
     let space = Space::new();
     prepare(&space);
-    for program in ["/bin/cat", "/bin/busybox", "script", "broken", "two", "missing"] {
+    for program in ["/bin/cat", "/bin/busybox", "script", "broken", "near", "two", "missing"] {
         let path = space.path.join(program);
         let script = format!("exec {}", path.display());
         let command = space.command("/bin/busybox", &["sh", "-c", &script]);
         let caught = space.catch(&command);
-        let own = observe::executed(&path);
+        let own = observe::executed(&path, Some(&space.path));
         assert!(!own.is_empty());
+        assert_eq!(observe::executed(&path, None).is_empty(), program == "near", "{program}");
         for event in own {
             assert!(caught.log.iter().any(|(_, seen)| *seen == event), "{event:?} of {program}");
         }

@@ -219,9 +219,14 @@ impl<'a> Decoder<'a> {
         let ways = self.files.ways;
         let look = |path: &PathBuf| match ways {
             Some(ways) => ways.executed(path),
-            None => observe::executed(path).into(),
+            None => observe::executed(path, None).into(),
         };
         let mut events = Arc::clone(self.executed.entry(path.clone()).or_insert_with_key(look));
+        if events.is_empty() {
+            // An interpreter that is named from here on.
+            let here = self.directories.get(&record.process).map(PathBuf::as_path);
+            events = observe::executed(&path, here).into();
+        }
         if record.result >= 0 && !events.iter().any(|event| matches!(event, Event::Executed(..))) {
             // It has been executed, and is gone: `gcc conftest.c && ./a.out; rm a.out`.
             events = match ways.and_then(|ways| ways.executed_before(&path)) {

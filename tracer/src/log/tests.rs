@@ -246,6 +246,30 @@ fn an_execution_that_fails_is_none() {
 }
 
 #[test]
+fn an_interpreter_may_be_named_from_the_directory_on_in_which_the_process_is() {
+    let log = Log::create().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    fs::create_dir(folder.join("bin")).unwrap();
+    symlink("/bin/sh", folder.join("bin/tool")).unwrap();
+    let script = folder.join("script");
+    fs::write(&script, "#!bin/tool\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut writer = Writer::new(&log, 1, 1);
+    writer.call(kind::START, 0, folder.to_str().unwrap(), "");
+    writer.record(Record { kind: kind::EXEC, value: 9, ..Record::default() }, &script, "").done();
+    let events: Vec<_> = take(&log, 1).unwrap().into_iter().map(|entry| entry.event).collect();
+    let named = |event: &Event| match event {
+        Event::Executed(place, role) => Some((place.named.clone(), *role)),
+        _ => None,
+    };
+    let executed: Vec<_> = events.iter().filter_map(named).collect();
+    let [program, interpreter, _loader] = &executed[..] else { panic!("{events:?}") };
+    assert_eq!(*program, (script, observe::Role::Program));
+    assert_eq!(*interpreter, (folder.join("bin/tool"), observe::Role::Interpreter));
+}
+
+#[test]
 fn realpath_looks_at_every_name_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().canonicalize().unwrap();
