@@ -12,6 +12,7 @@ mod launcher;
 pub use launcher::{redirection, strip_launcher};
 
 use crate::elf::{ElfFacts, ElfKind, Target};
+use crate::plan::Invocation;
 use memchr::memmem;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -224,6 +225,16 @@ pub fn wants_to_be_first(facts: &ElfFacts) -> bool {
         [&b"libasan.so"[..], b"libclang_rt.asan"].iter().any(|own| name.starts_with(own))
     };
     facts.needed.iter().any(is_one)
+}
+
+/// Does a program that is started so only print which libraries are loaded for it, as `ldd` has it do? The variable counts for the
+/// loader whatever its value is; the option is that of the loader itself, which has no interpreter.
+#[must_use]
+pub fn lists_what_it_loads(executable: &Executable, invocation: &Invocation) -> bool {
+    let mut options =
+        invocation.argv.iter().skip(1).take_while(|argument| argument.as_bytes().starts_with(b"--"));
+    invocation.var("LD_TRACE_LOADED_OBJECTS").is_some()
+        || *executable == Executable::Static && options.any(|option| option == "--list")
 }
 
 /// What follows `#!`, as the kernel takes it apart: within its 256 bytes, the rest of the line is one argument.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use models::Invocation;
-use models::recognise::{Builder, Executable, Program};
+use models::recognise::{self, Builder, Executable, Program};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
@@ -60,8 +60,10 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
         needed(recorder, facts, &exec.invocation, command.disposition)
     };
     let asks = if needed.waits || minds_sizes { reply_flags::FACTS } else { 0 };
-    let mut answer =
-        Answer::Run { command: command.id, flags: flags(&facts.executable, carries, names) | asks };
+    let mut answer = Answer::Run {
+        command: command.id,
+        flags: flags(&facts.executable, &exec.invocation, carries, names) | asks,
+    };
     if let Some(pending) = pending
         && !needed.now.is_empty()
     {
@@ -92,7 +94,7 @@ pub fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> 
         return Answer::Run { command: exec.parent, flags: 0 };
     };
     // What a tool wants to know of a file it opens that for.
-    let flags = flags(&executable, false, true);
+    let flags = flags(&executable, &exec.invocation, false, true);
     if exec.parent == OWN {
         return Answer::Run { command: OWN, flags };
     }
@@ -248,8 +250,9 @@ fn runs_libtool(recorder: &Recorder, invocation: &Invocation) -> bool {
     })
 }
 
-fn flags(executable: &Executable, carries: bool, names: bool) -> u32 {
-    let takes_none = matches!(executable, Executable::Foreign | Executable::Jealous { .. });
+fn flags(executable: &Executable, invocation: &Invocation, carries: bool, names: bool) -> u32 {
+    let takes_none = matches!(executable, Executable::Foreign | Executable::Jealous { .. })
+        || recognise::lists_what_it_loads(executable, invocation);
     let foreign = if takes_none { reply_flags::NO_PRELOAD } else { 0 };
     let carry = if carries { reply_flags::CARRY } else { 0 };
     foreign | carry | if names { reply_flags::NAMES } else { 0 }

@@ -84,6 +84,17 @@ fn programs_with_a_sanitizer() {
     }
 }
 
+/// Whoever copies the libraries that a program loads must not find one of ours among them.
+#[test]
+fn programs_that_ask_which_libraries_are_loaded() {
+    let space = compiled(&[("a.c", "int main(void) { return 0; }\n")], "gcc -o a a.c");
+    let loader = "$(readelf -l a | sed -n 's/.*interpreter: \\(.*\\)]/\\1/p')";
+    let ways: [&[&str]; 4] = [&[], &["--run"], &["--method", "preload"], &["--method", "ptrace"]];
+    for list in ["ldd ./a", "LD_TRACE_LOADED_OBJECTS=1 ./a", &format!("{loader} --list ./a")] {
+        the_same_recorded_by(&space, &format!("{list} | sed 's/ (0x.*//'"), &ways);
+    }
+}
+
 #[test]
 fn programs_of_another_word_size() {
     const PROGRAM: &str = "#include <stdio.h>\n#include <stdlib.h>\nint main(void) { char b[9]; FILE *f = fopen(\"in\", \"r\");\n\
