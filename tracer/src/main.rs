@@ -44,6 +44,7 @@ mod session_directory;
 mod shell;
 mod standing;
 mod termination;
+mod tool;
 mod toolchain;
 mod touched;
 mod undo;

@@ -5,23 +5,19 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use memchr::memmem;
 use models::{Answer, Question};
-use observe::Touches;
 use thunk::FileId;
 
 use crate::key;
 use crate::recorder::lock;
-use crate::toolchain::settled;
+use crate::tool::{Done, Failure, Job, Observed};
 use crate::touched::{self, Touched};
 
 /// Answers so far.
@@ -29,6 +25,7 @@ use crate::touched::{self, Touched};
 pub struct Questions {
     directory: PathBuf,
     kept: PathBuf,
+    limit: Duration,
     known: Mutex<HashMap<QuestionToTool, Cell>>,
 }
 
@@ -39,19 +36,19 @@ type QuestionToTool = (Question, Option<FileId>);
 type Cell = Arc<Mutex<Option<Arc<Answer>>>>;
 
 const HEADER: &str = "gg-answer 1";
-/// A tool that takes longer to answer is asked without being observed.
-const LIMIT: Duration = Duration::from_secs(20);
+/// A tool that takes longer to answer does not end at all, however busy the machine is.
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Questions {
     /// Questions are asked in `directory`, which is empty; answers are kept in `kept`.
     pub fn new(directory: PathBuf, kept: PathBuf) -> Self {
-        Self { directory, kept, known: Mutex::default() }
+        Self { directory, kept, limit: LIMIT, known: Mutex::default() }
     }
 
     /// Asks, or remembers.
     ///
     /// # Errors
-    /// The tool cannot be run.
+    /// The tool cannot be run, or does not end.
     pub fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         let program = std::fs::metadata(&question.program).ok().map(|m| FileId::of(&m));
         let cell = Arc::clone(lock(&self.known).entry((question.clone(), program)).or_default());
@@ -60,16 +57,30 @@ impl Questions {
         if let Some(answer) = &*known {
             return Ok(Arc::clone(answer));
         }
-        let (answer, was_killed) =
-            match self.keeps(question).and_then(|path| self.kept_or_observed(&path, question)) {
-                Some(answer) => (Arc::new(answer), false),
-                None => self.asked(question).map(|(answer, was_killed)| (Arc::new(answer), was_killed))?,
-            };
+        let (answer, was_killed) = self.put(question).map_err(|failure| {
+            io::Error::other(match failure {
+                Failure::Hangs => format!("{} does not end", question.program.display()),
+                Failure::Cannot(why) => why,
+            })
+        })?;
+        let answer = Arc::new(answer);
         // A tool that was killed has not answered.
         if !was_killed {
             *known = Some(Arc::clone(&answer));
         }
         Ok(answer)
+    }
+
+    /// What the tool says, or has said, and whether a signal ended it.
+    fn put(&self, question: &Question) -> Result<(Answer, bool), Failure> {
+        if let Some(path) = self.keeps(question)
+            && let Some(answer) = self.kept_or_observed(&path, question)?
+        {
+            return Ok((answer, false));
+        }
+        let done = self.job(question).unobserved(&question.input)?;
+        let was_killed = done.status.code().is_none();
+        Ok((answer(done), was_killed))
     }
 
     /// Where the answer is kept, if it may be.
@@ -80,29 +91,35 @@ impl Questions {
         (!asks_the_processor && question.input.is_empty()).then(|| self.kept.join(key(question)))
     }
 
-    fn kept_or_observed(&self, path: &Path, question: &Question) -> Option<Answer> {
+    fn job<'a>(&'a self, question: &'a Question) -> Job<'a> {
+        let Question { program, argv, env, input: _ } = question;
+        Job { program, argv, env, directory: &self.directory, limit: self.limit }
+    }
+
+    fn kept_or_observed(&self, path: &Path, question: &Question) -> Result<Option<Answer>, Failure> {
         let kept = std::fs::read(path).ok();
         if let Some(answer) = kept.as_deref().and_then(|kept| decode(touched::unsealed(HEADER, kept)?)) {
-            return Some(answer);
+            return Ok(Some(answer));
         }
-        let command = observe::Command {
-            argv: settled(&question.argv, &question.program),
-            env: question.env.clone(),
-            cwd: self.directory.clone(),
-            ..observe::Command::new(&question.program)
+        let observed = match self.job(question).observed() {
+            Err(Failure::Cannot(_)) => return Ok(None),
+            observed => observed?,
         };
-        let options = observe::Options { timeout: Some(LIMIT), rest: observe::Rest::Kill };
-        let start = SystemTime::now();
-        let observation = observe::observe(&command, &options).ok()?;
+        let Observed { done, start, used, asks_the_machine } = observed;
         // Why it fails may show in no file: a full disk, too little memory, that it is observed.
-        let code = observation.status.code().filter(|code| *code == 0)?;
-        let used = used(&observation.touches, &self.directory);
-        let answer = Answer { code, stdout: observation.stdout, stderr: observation.stderr };
-        if let Some(used) = used.filter(|used| used.is_older_than(start) && !self.is_named_in(&answer)) {
-            // Without it the next recording asks again.
-            let _ = thunk::write_atomically(path, &touched::sealed(HEADER, &encode(&answer, &used)), 0o644);
+        if done.status.code() != Some(0) {
+            return Ok(None);
         }
-        Some(answer)
+        let answer = answer(done);
+        if let Some(used) = used.ok().filter(|_| !asks_the_machine && !self.is_named_in(&answer)) {
+            let record = touched::sealed(HEADER, &encode(&answer, &used));
+            // After a look at how each file is recognised again: what changes later is another one by then.
+            if used.is_older_than(start) {
+                // Without it the next recording asks again.
+                let _ = thunk::write_atomically(path, &record, 0o644);
+            }
+        }
+        Ok(Some(answer))
     }
 
     /// Is the directory in the answer, which is another one next time?
@@ -110,42 +127,10 @@ impl Questions {
         let directory = self.directory.as_os_str().as_bytes();
         [&answer.stdout, &answer.stderr].iter().any(|text| memmem::find(text, directory).is_some())
     }
-
-    /// What the tool says, and whether a signal ended it.
-    fn asked(&self, question: &Question) -> io::Result<(Answer, bool)> {
-        let mut command = Command::new(&question.program);
-        let argv = settled(&question.argv, &question.program);
-        if let Some((name, arguments)) = argv.split_first() {
-            command.arg0(name).args(arguments);
-        }
-        command.env_clear().envs(question.env.iter().map(|(k, v)| (k, v)));
-        command.current_dir(&self.directory).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.stdin(if question.input.is_empty() { Stdio::null() } else { Stdio::piped() });
-        let mut tool = command.spawn()?;
-        let input = tool.stdin.take();
-        let output = std::thread::scope(|scope| {
-            // Beside reading what it says, which it may do first. It need not read all.
-            scope.spawn(|| input.map(|mut input| input.write_all(&question.input)));
-            tool.wait_with_output()
-        })?;
-        let answer =
-            Answer { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr: output.stderr };
-        Ok((answer, output.status.signal().is_some()))
-    }
 }
 
-/// What the tool used, if its answer rests on nothing else.
-fn used(touches: &Touches, directory: &Path) -> Option<Touched> {
-    let mut about_the_machine = touches.iter().map(|(path, _)| path);
-    let asks_the_machine =
-        about_the_machine.any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices"));
-    let is_seen = !touches.network && !touches.foreign && touches.gaps == 0;
-    let asks_others = || {
-        let mut kinds =
-            touches.iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.file_type()));
-        kinds.any(|kind| kind.is_socket() || kind.is_fifo())
-    };
-    Touched::of(touches, directory).ok().filter(|_| is_seen && !asks_the_machine && !asks_others())
+fn answer(done: Done) -> Answer {
+    Answer { code: done.status.code().unwrap_or(-1), stdout: done.stdout, stderr: done.stderr }
 }
 
 fn key(question: &Question) -> String {
@@ -207,9 +192,13 @@ mod tests {
             Question { program: tool, argv: vec!["tool".into(), "-x".into()], ..Question::default() }
         }
 
+        fn recording(&self) -> Questions {
+            Questions::new(self.path("empty"), self.path("kept"))
+        }
+
         /// What another recording is told.
         fn asks(&self, question: &Question) -> (i32, String) {
-            let answer = Questions::new(self.path("empty"), self.path("kept")).ask(question).unwrap();
+            let answer = self.recording().ask(question).unwrap();
             (answer.code, String::from_utf8(answer.stdout.clone()).unwrap())
         }
 
@@ -269,6 +258,14 @@ mod tests {
             space.asks(&question);
         });
         assert_eq!(space.asks(&question), (0, "two\n".into()));
+    }
+
+    #[test]
+    fn what_a_tool_has_left_running_is_not_waited_for() {
+        let space = Space::new();
+        let mut question = space.question("sleep 1000 & read l; echo $l");
+        question.input = b"text\n".to_vec();
+        assert_eq!(space.asks(&question), (0, "text\n".into()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The closure of a tool: all that it reads or executes when it does its job on a tiny input, found by observing it
-//! once (never from a list), stored as a tree that thunks share. Remembered on disk for as long as every file that was read is
-//! the same, and every path that was looked for in vain still leads nowhere.
+//! once (never from a list), stored as a tree that thunks share. Remembered on disk for as long as all that it touched
+//! is as it was. There is none of a tool that asks others, such as a daemon or another machine, or of which the files
+//! change meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -16,6 +17,7 @@ use thunk::{FileId, Footprint, Led, ObjectName, Store, Tree, TreeEntry, TreeNode
 
 use crate::key;
 use crate::recorder::lock;
+use crate::tool::{Failure, Job, Observed};
 use crate::touched::{self, Touched};
 
 /// A tool's closure.
@@ -46,14 +48,17 @@ type PathAndTools = (OsString, Vec<ObjectName>);
 
 type Found = Result<Arc<Toolchain>, String>;
 
-const HEADER: &str = "gg-toolchain 3";
+const HEADER: &str = "gg-toolchain 4";
 /// A job on a tiny input that takes longer does not end at all.
 const LIMIT: Duration = Duration::from_secs(120);
+/// So often a tool is observed of which the files change meanwhile.
+const TRIES: usize = 3;
 
 impl Toolchains {
     /// Closures are kept in `directory`; probes run in directories made in `scratch`.
     pub fn new(directory: PathBuf, scratch: PathBuf) -> Self {
-        Self { directory, scratch, known: Mutex::default(), paths: Mutex::default() }
+        let (known, paths) = (Mutex::default(), Mutex::default());
+        Self { directory, scratch, known, paths }
     }
 
     /// The closure that this probe finds.
@@ -98,14 +103,29 @@ impl Toolchains {
         {
             return build(&touched, store);
         }
-        let touched = self.observe(probe)?;
-        let toolchain = build(&touched, store)?;
-        // Without the record the next recording observes again.
-        let _ = thunk::write_atomically(&record, &touched::sealed(HEADER, &touched.encode()), 0o644);
-        Ok(toolchain)
+        let mut before: Option<Vec<u8>> = None;
+        for _ in 0..TRIES {
+            let Observed { start, used, asks_the_machine, .. } = self.observe(probe)?;
+            let touched = used.map_err(|why| format!("the toolchain {why}"))?;
+            let toolchain = build(&touched, store)?;
+            let lines = touched.encode();
+            // What was changed shortly before may have been changed while it was observed; not if it was the same
+            // before that.
+            let as_before = || before.as_deref().is_some_and(|before| touched.is_as_in(before));
+            if touched.is_older_than(start) || as_before() {
+                if !asks_the_machine {
+                    // Without the record the next recording observes again.
+                    let _ = thunk::write_atomically(&record, &touched::sealed(HEADER, &lines), 0o644);
+                }
+                return Ok(toolchain);
+            }
+            before = Some(lines);
+            std::thread::sleep(thunk::TICK);
+        }
+        Err("what the toolchain reads changes while it is observed".into())
     }
 
-    fn observe(&self, probe: &Probe) -> Result<Touched, String> {
+    fn observe(&self, probe: &Probe) -> Result<Observed, String> {
         static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let directory = self.scratch.join(format!("probe-{serial}"));
@@ -118,19 +138,16 @@ impl Toolchains {
         }
         let mut env = probe.env.clone();
         env.push(("TMPDIR".into(), directory.clone().into_os_string()));
-        let command = observe::Command {
-            argv: settled(&probe.argv, &probe.program),
-            env,
-            cwd: directory.clone(),
-            ..observe::Command::new(&probe.program)
-        };
-        let options = observe::Options { timeout: Some(LIMIT), rest: observe::Rest::Kill };
-        let result = observe::observe(&command, &options);
+        let Probe { program, argv, .. } = probe;
+        let result = Job { program, argv, env: &env, directory: &directory, limit: LIMIT }.observed();
         let left = left_beside(&directory, probe);
         let _ = std::fs::remove_dir_all(&directory);
-        let observation = result.map_err(|e| format!("the toolchain probe failed: {e}"))?;
-        if !observation.status.success() {
-            let said = String::from_utf8_lossy(&observation.stderr);
+        let observed = result.map_err(|failure| match failure {
+            Failure::Hangs => "the toolchain probe does not end".into(),
+            Failure::Cannot(why) => format!("the toolchain probe failed: {why}"),
+        })?;
+        if !observed.done.status.success() {
+            let said = String::from_utf8_lossy(&observed.done.stderr);
             let line =
                 said.lines().find(|l| l.contains("error")).or(said.lines().next()).unwrap_or("no message");
             return Err(format!("the toolchain probe failed: {line}"));
@@ -138,21 +155,8 @@ impl Toolchains {
         if let Some(name) = left {
             return Err(format!("the toolchain leaves {} beside its outputs", name.display()));
         }
-        Touched::of(&observation.touches, &directory)
-            .map_err(|path| format!("the toolchain writes {}", path.display()))
+        Ok(observed)
     }
-}
-
-/// The arguments for running the program elsewhere than where the command runs: programs that find their parts from
-/// `argv[0]` must not find them, or find others, because of that.
-pub fn settled(argv: &[OsString], program: &Path) -> Vec<OsString> {
-    let mut argv = argv.to_vec();
-    if let Some(name) = argv.first_mut()
-        && name.as_bytes().contains(&b'/')
-    {
-        *name = program.into();
-    }
-    argv
 }
 
 /// A file in a probe's directory that is neither the probe's nor named after it. A compiler's parts may be scripts of the build,
@@ -213,3 +217,139 @@ pub const LOCALE: [&str; 9] = [
     "LC_TIME",
     "LOCPATH",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    struct Space {
+        dir: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Space {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("store")).unwrap();
+            for name in ["kept", "scratch"] {
+                fs::create_dir(dir.path().join(name)).unwrap();
+            }
+            Self { dir, store }
+        }
+
+        /// A file that is old enough to be told apart from the next one.
+        fn file(&self, name: &str, content: &str) -> PathBuf {
+            let path = self.dir.path().join(name);
+            fs::write(&path, content).unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+            path
+        }
+
+        /// The tool is made anew each time.
+        fn probe(&self, script: &str) -> Probe {
+            let program = self.file("tool", &format!("#!/bin/sh\n{script}\n"));
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            Probe { program, argv: vec!["tool".into()], ..Probe::default() }
+        }
+
+        fn recording(&self) -> Toolchains {
+            let [kept, scratch] = ["kept", "scratch"].map(|name| self.dir.path().join(name));
+            Toolchains::new(kept, scratch)
+        }
+
+        /// What another recording finds.
+        fn finds(&self, probe: &Probe) -> Found {
+            self.recording().get(probe, &self.store)
+        }
+
+        fn why(&self, script: &str) -> String {
+            self.finds(&self.probe(script)).unwrap_err()
+        }
+
+        fn kept(&self) -> usize {
+            fs::read_dir(self.dir.path().join("kept")).unwrap().count()
+        }
+    }
+
+    #[test]
+    fn what_changes_while_a_tool_is_observed_is_observed_again() {
+        let space = Space::new();
+        let [part, one, two] = ["part", "one", "two"].map(|name| space.file(name, name));
+        fs::write(&part, format!("{}\n", one.display())).unwrap();
+        let probe = space.probe(&format!("read next <{}; sleep 0.5; read l <$next; true", part.display()));
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(250));
+                fs::write(&part, format!("{}\n", two.display())).unwrap();
+            });
+            space.finds(&probe).unwrap()
+        });
+        assert!(found.contents.contains_key(&two));
+        assert_eq!(space.kept(), 1);
+        let kept = space.finds(&probe).unwrap();
+        assert_eq!(kept.tree, found.tree);
+        assert!(kept.contents.contains_key(&two) && !kept.contents.contains_key(&one));
+    }
+
+    #[test]
+    fn a_link_that_is_set_elsewhere_meanwhile_counts_too() {
+        let space = Space::new();
+        let [one, two, link, new] = ["one", "two", "link", "new"].map(|name| space.dir.path().join(name));
+        for directory in [&one, &two] {
+            fs::create_dir(directory).unwrap();
+            fs::write(directory.join("part"), directory.as_os_str().as_bytes()).unwrap();
+        }
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        std::os::unix::fs::symlink(&two, &new).unwrap();
+        let probe = space.probe(&format!("read l <{}/part; sleep 0.5", link.display()));
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(250));
+                fs::rename(&new, &link).unwrap();
+            });
+            space.finds(&probe).unwrap()
+        });
+        assert!(found.contents.contains_key(&two.join("part")));
+        assert_eq!(space.finds(&probe).unwrap().tree, found.tree);
+    }
+
+    #[test]
+    fn a_tool_that_is_new_or_of_another_time_is_observed_as_any_other() {
+        let space = Space::new();
+        let probe = space.probe("true");
+        fs::write(&probe.program, "#!/bin/sh\nexit 0\n").unwrap();
+        assert!(space.finds(&probe).is_ok());
+        assert_eq!(space.kept(), 1);
+        let probe = space.probe("true");
+        let later = std::time::SystemTime::now() + Duration::from_secs(1_000_000);
+        fs::File::open(&probe.program).unwrap().set_modified(later).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(space.finds(&probe).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_captured_has_no_closure() {
+        let space = Space::new();
+        let part = space.file("part", "text\n");
+        let changing = format!("read l <{0}; chmod 600 {0}", part.display());
+        assert_eq!(space.why(&changing), "what the toolchain reads changes while it is observed");
+        let network = "perl -MSocket -e 'socket my $s, PF_INET, SOCK_DGRAM, 0 or die'";
+        assert_eq!(space.why(network), "the toolchain uses the network");
+        let socket = space.dir.path().join("socket");
+        let _daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let script = "socket my $s, PF_UNIX, SOCK_STREAM, 0; connect $s, sockaddr_un shift or die";
+        let why = space.why(&format!("perl -MSocket -e '{script}' {}", socket.display()));
+        assert_eq!(why, format!("the toolchain asks who listens at {}", socket.display()));
+        let why = space.why(&format!("rm {}", part.display()));
+        assert_eq!(why, format!("the toolchain removes {}", part.display()));
+        assert_eq!(space.kept(), 0);
+        // Its own streams are nobody else.
+        assert!(space.finds(&space.probe("echo x >/dev/stderr")).is_ok());
+        assert_eq!(space.kept(), 1);
+        assert!(space.finds(&space.probe("read l </proc/cpuinfo")).is_ok());
+        assert_eq!(space.kept(), 1, "another machine has another one");
+    }
+}

@@ -5,15 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs::Metadata;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use models::scanner::Stamp;
-use observe::{Touches, Use};
-use thunk::{FileId, ObjectKind, ObjectName};
+use observe::{Touch, Touches, Use};
+use thunk::{FileId, Footprint, ObjectKind, ObjectName};
 
 /// What nobody does who only does a job, unless it is gone again.
 const LEAVES: [Use; 3] = [Use::Written, Use::Created, Use::MovedHere];
+/// Nor this to what was there.
+const TAKES: [Use; 2] = [Use::Removed, Use::MovedAway];
 
 /// What a tool touched outside of the directory in which it was run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,15 +31,23 @@ pub struct Touched {
     pub missing: BTreeSet<PathBuf>,
 }
 
+/// Is nothing there? What may not be looked at is there.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
 /// Not files: what the kernel makes up, and what a sandbox brings itself.
 fn is_virtual(path: &Path) -> bool {
     ["/proc", "/dev", "/sys", "/run"].iter().any(|p| path.starts_with(p)) || path == Path::new("/tmp")
 }
 
 /// How a file is recognised again. Of directories only the existence counts, unless they were listed: then their times tell
-/// whether a name has come or gone.
+/// whether a name has come or gone. `!`: it may not be looked at.
 fn identity(path: &Path, is_listed: bool) -> Option<String> {
-    let metadata = std::fs::metadata(path).ok()?;
+    let metadata = match look(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Some("!".into()),
+        looked => looked.ok()?,
+    };
     if metadata.is_dir() && !is_listed {
         return Some("d".into());
     }
@@ -42,43 +55,108 @@ fn identity(path: &Path, is_listed: bool) -> Option<String> {
     Some(format!("{}.{}.{}.{}.{}", id.dev, id.ino, id.size, id.mtime, id.ctime))
 }
 
+/// What stands there; of a link that leads nowhere, the link.
+fn look(path: &Path) -> io::Result<Metadata> {
+    std::fs::metadata(path).or_else(|_| path.symlink_metadata())
+}
+
+/// Was it changed last before `start`, as far as the time tells that nobody can set?
+fn is_older(metadata: &Metadata, start: SystemTime) -> bool {
+    let ctime = FileId::of(metadata).ctime;
+    Stamp { mtime: ctime, ctime, ..Stamp::default() }.settled(start)
+}
+
+/// Does somebody else answer there? Where the streams of a process lead does not tell.
+fn is_asked(path: &Path) -> bool {
+    let leads_to_a_stream = ["/proc", "/dev/fd"].iter().any(|streams| path.starts_with(streams))
+        || std::fs::read_link(path).is_ok_and(|to| to.starts_with("/proc"));
+    let kind = std::fs::metadata(path).ok().map(|metadata| metadata.file_type());
+    kind.is_some_and(|kind| kind.is_socket() || kind.is_fifo()) && !leads_to_a_stream
+}
+
+/// What a tool has done beside what it was told to do, if anything.
+fn beside(path: &Path, touch: &Touch) -> Option<String> {
+    let did = |what: &[Use]| what.iter().any(|what| touch.has(*what));
+    let is_there = || path.symlink_metadata().is_ok();
+    if !touch.special && did(&LEAVES) && is_there() {
+        return Some(format!("writes {}", path.display()));
+    }
+    (touch.existed == Some(true) && did(&TAKES)).then(|| format!("removes {}", path.display()))
+}
+
+/// What was touched elsewhere than in a directory. Nor what is above it: the session's directory has another name every
+/// time, and what comes of it would as well.
+fn elsewhere<'a>(touches: &'a Touches, directory: &Path) -> impl Iterator<Item = (&'a Path, &'a Touch)> {
+    touches.iter().filter(move |(path, _)| {
+        !path.starts_with(directory) && !directory.starts_with(path) && !is_virtual(path)
+    })
+}
+
 impl Touched {
-    /// What a tool did that was run in this directory.
+    /// What a tool used that was run in this directory.
     ///
     /// # Errors
-    /// It has left something elsewhere.
-    pub fn of(touches: &Touches, directory: &Path) -> Result<Self, PathBuf> {
+    /// It did more than that, or what it did rests on more than that: a clause says what.
+    pub fn of(touches: &Touches, directory: &Path) -> Result<Self, String> {
+        if touches.network {
+            return Err("uses the network".into());
+        }
+        if touches.foreign || touches.gaps > 0 {
+            return Err("makes calls that are not understood".into());
+        }
+        let mut outside = touches.iter().filter(|(path, _)| !path.starts_with(directory));
+        if let Some((path, _)) = outside.find(|(path, _)| is_asked(path)) {
+            return Err(format!("asks who listens at {}", path.display()));
+        }
+        match elsewhere(touches, directory).find_map(|(path, touch)| beside(path, touch)) {
+            Some(beside) => Err(beside),
+            None => Ok(Self::used(touches, directory)),
+        }
+    }
+
+    /// What a tool used, whatever else it did.
+    fn used(touches: &Touches, directory: &Path) -> Self {
         let mut touched = Self::default();
-        for (path, touch) in touches.iter() {
-            // Nor what is above: the session's directory has another name every time, and what comes of it would as well.
-            if path.starts_with(directory) || directory.starts_with(path) || is_virtual(path) {
-                continue;
-            }
-            let is_changed = !touch.special && LEAVES.iter().any(|change| touch.has(*change));
-            if is_changed && path.symlink_metadata().is_ok() {
-                return Err(path.to_path_buf());
-            }
+        for (path, touch) in elsewhere(touches, directory) {
+            let was_there =
+                || touch.existed == Some(true) || !matches!(look(path), Err(error) if is_gone(&error));
             if touch.has(Use::Missing) && touch.existed == Some(false) {
                 touched.missing.insert(path.to_path_buf());
-            } else if touch.existed != Some(false) && !touch.special {
+            } else if touch.existed != Some(false) && !touch.special && was_there() {
                 touched.found.insert(path.to_path_buf());
                 if touch.has(Use::Listed) {
                     touched.listed.insert(path.to_path_buf());
                 }
             }
         }
-        Ok(touched)
+        touched
     }
 
-    /// Is all that it found as it was before `start`, as far as times tell? If not, what a tool said that was started then may be of
-    /// something else than what is there now.
+    /// Is all that it used as it was before `start`, as far as times tell? If not, what came of a tool that was started
+    /// then may be of something else than what is there now.
     pub fn is_older_than(&self, start: SystemTime) -> bool {
-        self.found.iter().all(|path| {
-            let Ok(metadata) = std::fs::metadata(path) else { return false };
-            let FileId { mtime, ctime, .. } = FileId::of(&metadata);
-            (metadata.is_dir() && !self.listed.contains(path))
-                || Stamp { mtime, ctime, ..Stamp::default() }.settled(start)
-        })
+        let mut ways = Footprint::default();
+        for path in &self.found {
+            // Where it leads nowhere it does so by links, too.
+            let _ = ways.add(path);
+        }
+        let is_older_link = |link: &PathBuf| link.symlink_metadata().is_ok_and(|link| is_older(&link, start));
+        let is_older_file = |path: &PathBuf| match look(path) {
+            Ok(found) => (found.is_dir() && !self.listed.contains(path)) || is_older(&found, start),
+            // As it was when the tool looked: else it would be gone.
+            Err(error) => error.kind() == ErrorKind::PermissionDenied,
+        };
+        self.found.iter().all(is_older_file)
+            && ways.links.keys().all(is_older_link)
+            && !self.missing.iter().any(|path| path.exists())
+    }
+
+    /// Is all that it used as it was when these lines were written, as [`Touched::encode`] does, for a tool that had
+    /// used as much?
+    pub fn is_as_in(&self, lines: &[u8]) -> bool {
+        Self::decode(lines)
+            .is_some_and(|then| then.found.is_superset(&self.found) && then.listed.is_superset(&self.listed))
+            && !self.missing.iter().any(|path| path.exists())
     }
 
     /// One line per path: how it is recognised (`-`: it is missing; `/` before it: it was listed), a blank, the path with `%XX`
