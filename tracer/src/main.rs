@@ -29,6 +29,7 @@ mod log;
 mod looks;
 mod needed;
 mod originals;
+mod place;
 mod placing;
 mod plans;
 mod process;

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use memchr::memmem;
@@ -16,6 +16,7 @@ use models::{Answer, Question};
 use thunk::FileId;
 
 use crate::key;
+use crate::place::Place;
 use crate::recorder::lock;
 use crate::tool::{Done, Failure, Job, Observed};
 use crate::touched::{self, Touched};
@@ -24,6 +25,8 @@ use crate::touched::{self, Touched};
 #[derive(Debug)]
 pub struct Questions {
     directory: PathBuf,
+    places: PathBuf,
+    place: OnceLock<Option<Place>>,
     kept: PathBuf,
     limit: Duration,
     known: Mutex<HashMap<QuestionToTool, Cell>>,
@@ -35,14 +38,16 @@ type QuestionToTool = (Question, Option<FileId>);
 /// An answer, once there is one.
 type Cell = Arc<Mutex<Option<Arc<Answer>>>>;
 
-const HEADER: &str = "gg-answer 1";
+const HEADER: &str = "gg-answer 2";
 /// A tool that takes longer to answer does not end at all, however busy the machine is.
 const LIMIT: Duration = Duration::from_secs(60);
 
 impl Questions {
-    /// Questions are asked in `directory`, which is empty; answers are kept in `kept`.
-    pub fn new(directory: PathBuf, kept: PathBuf) -> Self {
-        Self { directory, kept, limit: LIMIT, known: Mutex::default() }
+    /// Questions are asked in a [`Place`] in `places`, and answers kept in `kept`; or asked in `directory`, which is
+    /// empty, and not kept.
+    pub fn new(directory: PathBuf, places: PathBuf, kept: PathBuf) -> Self {
+        let (place, known) = (OnceLock::new(), Mutex::default());
+        Self { directory, places, place, kept, limit: LIMIT, known }
     }
 
     /// Asks, or remembers.
@@ -73,35 +78,42 @@ impl Questions {
 
     /// What the tool says, or has said, and whether a signal ended it.
     fn put(&self, question: &Question) -> Result<(Answer, bool), Failure> {
-        if let Some(path) = self.keeps(question)
-            && let Some(answer) = self.kept_or_observed(&path, question)?
+        if let Some(place) = self.place_for(question)
+            && let Some(answer) = self.kept_or_observed(place, question)?
         {
             return Ok((answer, false));
         }
-        let done = self.job(question).unobserved(&question.input)?;
+        let done = self.job(question, &self.directory).unobserved(&question.input)?;
         let was_killed = done.status.code().is_none();
         Ok((answer(done), was_killed))
     }
 
-    /// Where the answer is kept, if it may be.
-    fn keeps(&self, question: &Question) -> Option<PathBuf> {
+    /// Where it is asked so that the answer can be kept, if it may be.
+    fn place_for(&self, question: &Question) -> Option<&Place> {
         // What the processor is shows in no file; and who is observed is given no input.
         let asks_the_processor =
             question.argv.iter().any(|word| memmem::find(word.as_bytes(), b"native").is_some());
-        (!asks_the_processor && question.input.is_empty()).then(|| self.kept.join(key(question)))
+        if asks_the_processor || !question.input.is_empty() {
+            return None;
+        }
+        self.place.get_or_init(|| Place::take(&self.places)).as_ref()
     }
 
-    fn job<'a>(&'a self, question: &'a Question) -> Job<'a> {
+    fn job<'a>(&self, question: &'a Question, directory: &'a Path) -> Job<'a> {
         let Question { program, argv, env, input: _ } = question;
-        Job { program, argv, env, directory: &self.directory, limit: self.limit }
+        Job { program, argv, env, directory, limit: self.limit }
     }
 
-    fn kept_or_observed(&self, path: &Path, question: &Question) -> Result<Option<Answer>, Failure> {
-        let kept = std::fs::read(path).ok();
+    fn kept_or_observed(&self, place: &Place, question: &Question) -> Result<Option<Answer>, Failure> {
+        let path = self.kept.join(key(question, place.path()));
+        let kept = std::fs::read(&path).ok();
         if let Some(answer) = kept.as_deref().and_then(|kept| decode(touched::unsealed(HEADER, kept)?)) {
             return Ok(Some(answer));
         }
-        let observed = match self.job(question).observed() {
+        if !place.is_empty() {
+            return Ok(None);
+        }
+        let observed = match self.job(question, place.path()).observed() {
             Err(Failure::Cannot(_)) => return Ok(None),
             observed => observed?,
         };
@@ -111,21 +123,15 @@ impl Questions {
             return Ok(None);
         }
         let answer = answer(done);
-        if let Some(used) = used.ok().filter(|_| !asks_the_machine && !self.is_named_in(&answer)) {
+        if let Some(used) = used.ok().filter(|_| !asks_the_machine && place.is_empty()) {
             let record = touched::sealed(HEADER, &encode(&answer, &used));
             // After a look at how each file is recognised again: what changes later is another one by then.
             if used.is_older_than(start) {
                 // Without it the next recording asks again.
-                let _ = thunk::write_atomically(path, &record, 0o644);
+                let _ = thunk::write_atomically(&path, &record, 0o644);
             }
         }
         Ok(Some(answer))
-    }
-
-    /// Is the directory in the answer, which is another one next time?
-    fn is_named_in(&self, answer: &Answer) -> bool {
-        let directory = self.directory.as_os_str().as_bytes();
-        [&answer.stdout, &answer.stderr].iter().any(|text| memmem::find(text, directory).is_some())
     }
 }
 
@@ -133,9 +139,9 @@ fn answer(done: Done) -> Answer {
     Answer { code: done.status.code().unwrap_or(-1), stdout: done.stdout, stderr: done.stderr }
 }
 
-fn key(question: &Question) -> String {
+fn key(question: &Question, place: &Path) -> String {
     let count = question.argv.len().to_string();
-    let head = [question.program.as_os_str(), OsStr::new(&count)];
+    let head = [place.as_os_str(), question.program.as_os_str(), OsStr::new(&count)];
     let env = question.env.iter().flat_map(|(name, value)| [name, value]);
     key::of(head.into_iter().chain(question.argv.iter().chain(env).map(|word| &**word)))
 }
@@ -175,6 +181,7 @@ mod tests {
             let space = Self { dir: tempfile::tempdir().unwrap() };
             fs::create_dir(space.path("empty")).unwrap();
             fs::create_dir(space.path("kept")).unwrap();
+            fs::create_dir(space.path("places")).unwrap();
             fs::write(space.path("says"), "one\n").unwrap();
             space
         }
@@ -193,7 +200,8 @@ mod tests {
         }
 
         fn recording(&self) -> Questions {
-            Questions::new(self.path("empty"), self.path("kept"))
+            let [empty, places, kept] = ["empty", "places", "kept"].map(|name| self.path(name));
+            Questions::new(empty, places, kept)
         }
 
         /// What another recording is told.
@@ -261,6 +269,46 @@ mod tests {
     }
 
     #[test]
+    fn where_a_tool_was_asked_is_the_same_place_the_next_time() {
+        let space = Space::new();
+        let question = space.question("pwd");
+        let place = space.path("places/0").display().to_string() + "\n";
+        assert_eq!(space.asks(&question), (0, place.clone()));
+        assert_eq!(space.kept(), 1);
+        assert_eq!(space.asks(&question), (0, place));
+        // Beside another recording it is another one.
+        let other = Place::take(&space.path("places")).unwrap();
+        assert!(space.asks(&question).1.ends_with("places/1\n"));
+        drop(other);
+        let question = space.question("test ! -e left && echo new; touch left");
+        let recording = space.recording();
+        for argument in ["-x", "-y"] {
+            let question = Question { argv: vec!["tool".into(), argument.into()], ..question.clone() };
+            assert_eq!(recording.ask(&question).unwrap().stdout, b"new\n");
+        }
+        assert_eq!(space.kept(), 2, "what rests on what it has left before is not kept");
+    }
+
+    #[test]
+    fn what_clang_says_is_kept() {
+        let clang = PathBuf::from("/usr/bin/clang");
+        if !clang.exists() {
+            return;
+        }
+        let space = Space::new();
+        let words = ["clang", "-x", "c", "-E", "-v", "/dev/null"];
+        let argv = words.map(Into::into).to_vec();
+        let question = Question { program: clang, argv, ..Question::default() };
+        let said = space.recording().ask(&question).unwrap();
+        assert_eq!((said.code, space.kept()), (0, 1));
+        let place = space.path("places");
+        let names_the_place = memmem::find(&said.stderr, place.as_os_str().as_bytes()).is_some();
+        assert!(names_the_place, "else this tests nothing");
+        let record = fs::read_dir(space.path("kept")).unwrap().next().unwrap().unwrap().path();
+        assert!(decode(touched::unsealed(HEADER, &fs::read(record).unwrap()).unwrap()).is_some());
+    }
+
+    #[test]
     fn what_a_tool_has_left_running_is_not_waited_for() {
         let space = Space::new();
         let mut question = space.question("sleep 1000 & read l; echo $l");
@@ -271,10 +319,7 @@ mod tests {
     #[test]
     fn what_shows_in_no_file_is_not_kept() {
         let space = Space::new();
-        let mut question = space.question("pwd");
-        assert!(space.asks(&question).1.ends_with("empty\n"));
-        assert_eq!(space.kept(), 0, "it says where it was asked");
-        question = space.question("read l </proc/cpuinfo; echo x");
+        let mut question = space.question("read l </proc/cpuinfo; echo x");
         space.asks(&question);
         assert_eq!(space.kept(), 0, "it asks about the machine");
         question = space.question("echo x");

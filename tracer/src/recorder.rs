@@ -210,6 +210,7 @@ impl Recorder {
         } = parts;
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
+        let answers = store.cache_dir("answers")?;
         let (scanner, looks) = (includes::scanner(&store, &project)?, Looks::default());
         // An engine may put something else there at any time.
         for name in left.iter().filter_map(|path| path.file_name()) {
@@ -224,7 +225,7 @@ impl Recorder {
             learned: Learned::new(store.cache_dir("learned")?),
             libtool: Scripts::new(store.cache_dir("libtool")?),
             trees: Mutex::default(),
-            questions: Questions::new(empty, store.cache_dir("answers")?),
+            questions: Questions::new(empty, store.cache_dir("places")?, answers),
             on_demand: OnDemand::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
             programs: Programs::new(&store.cache_dir("programs")?.join("known")),

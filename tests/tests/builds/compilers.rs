@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compilers under every name and through every launcher, and the ways in which a compile is written.
 
+use std::fs;
+use std::time::SystemTime;
+
 use tests::{Expect, TestSpace};
 
 const MAIN: &str = "#include <stdio.h>\n#include \"part.h\"\nint main(void) { printf(\"%d\\n\", PART + part()); return 0; }\n";
@@ -352,4 +355,20 @@ fn module_maps_beside_headers() {
         "clang -fimplicit-module-maps -E main.c -o main.i; clang -E main.c -o other.i",
         1,
     );
+}
+
+/// Clang says where it is asked, too.
+#[test]
+fn what_clang_says_of_itself_is_kept_for_the_next_recording() {
+    let space = TestSpace::with(FILES);
+    let kept = || -> Vec<SystemTime> {
+        let kept = fs::read_dir(space.store().join("cache/answers")).expect("a directory of the store");
+        kept.map(|answer| answer.and_then(|answer| answer.metadata()?.modified()).expect("a file")).collect()
+    };
+    space.ggtrace(&["clang", "-c", "main.c"]).ok();
+    let first = kept();
+    assert!(!first.is_empty());
+    space.ggtrace(&["clang", "-O1", "-c", "main.c"]).ok();
+    assert_eq!(kept(), first, "it was not asked again");
+    space.script_same_as_plain("clang -c main.c; clang -c part.c; clang main.o part.o -o prog", 3);
 }
