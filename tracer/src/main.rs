@@ -43,6 +43,7 @@ mod server;
 mod session;
 mod session_directory;
 mod shell;
+mod silent;
 mod standing;
 mod termination;
 mod tool;

@@ -18,6 +18,7 @@ use thunk::FileId;
 use crate::key;
 use crate::place::Place;
 use crate::recorder::lock;
+use crate::silent::Silent;
 use crate::tool::{Done, Failure, Job, Observed};
 use crate::touched::{self, Touched};
 
@@ -28,6 +29,7 @@ pub struct Questions {
     places: PathBuf,
     place: OnceLock<Option<Place>>,
     kept: PathBuf,
+    silent: Arc<Silent>,
     limit: Duration,
     known: Mutex<HashMap<QuestionToTool, Cell>>,
 }
@@ -45,9 +47,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 impl Questions {
     /// Questions are asked in a [`Place`] in `places`, and answers kept in `kept`; or asked in `directory`, which is
     /// empty, and not kept.
-    pub fn new(directory: PathBuf, places: PathBuf, kept: PathBuf) -> Self {
+    pub fn new(directory: PathBuf, places: PathBuf, kept: PathBuf, silent: Arc<Silent>) -> Self {
         let (place, known) = (OnceLock::new(), Mutex::default());
-        Self { directory, places, place, kept, limit: LIMIT, known }
+        Self { directory, places, place, kept, silent, limit: LIMIT, known }
     }
 
     /// Asks, or remembers.
@@ -62,9 +64,11 @@ impl Questions {
         if let Some(answer) = &*known {
             return Ok(Arc::clone(answer));
         }
+        let own_key = || key(question, Path::new(""));
+        self.silent.check(&question.program, &own_key()).map_err(io::Error::other)?;
         let (answer, was_killed) = self.put(question).map_err(|failure| {
             io::Error::other(match failure {
-                Failure::Hangs => format!("{} does not end", question.program.display()),
+                Failure::Hangs(used) => self.silent.add(&question.program, &own_key(), &used),
                 Failure::Cannot(why) => why,
             })
         })?;
@@ -141,7 +145,8 @@ fn answer(done: Done) -> Answer {
 
 fn key(question: &Question, place: &Path) -> String {
     let count = question.argv.len().to_string();
-    let head = [place.as_os_str(), question.program.as_os_str(), OsStr::new(&count)];
+    let input = OsStr::from_bytes(&question.input);
+    let head = [place.as_os_str(), question.program.as_os_str(), input, OsStr::new(&count)];
     let env = question.env.iter().flat_map(|(name, value)| [name, value]);
     key::of(head.into_iter().chain(question.argv.iter().chain(env).map(|word| &**word)))
 }
@@ -201,7 +206,8 @@ mod tests {
 
         fn recording(&self) -> Questions {
             let [empty, places, kept] = ["empty", "places", "kept"].map(|name| self.path(name));
-            Questions::new(empty, places, kept)
+            let silent = Arc::new(Silent::new(kept.clone()));
+            Questions::new(empty, places, kept, silent)
         }
 
         /// What another recording is told.
@@ -306,6 +312,32 @@ mod tests {
         assert!(names_the_place, "else this tests nothing");
         let record = fs::read_dir(space.path("kept")).unwrap().next().unwrap().unwrap().path();
         assert!(decode(touched::unsealed(HEADER, &fs::read(record).unwrap()).unwrap()).is_some());
+    }
+
+    #[test]
+    fn a_tool_that_does_not_end_is_killed_and_not_asked_again() {
+        let space = Space::new();
+        let asked = space.path("asked");
+        let script = format!("echo >>{}; sleep 1000 & sleep 1000", asked.display());
+        let mut question = space.question(&script);
+        let times = || fs::read(&asked).map_or(0, |asked| asked.len());
+        let asks = |question: &Question| {
+            let started = std::time::Instant::now();
+            let recording = Questions { limit: Duration::from_millis(300), ..space.recording() };
+            let why = recording.ask(question).unwrap_err().to_string();
+            assert!(why.ends_with("tool does not end when it is asked about itself"), "{why}");
+            assert!(started.elapsed() < Duration::from_secs(10));
+        };
+        asks(&question);
+        asks(&question);
+        assert_eq!(times(), 1);
+        // One that is given something is not observed.
+        question = Question { input: b"text".to_vec(), ..space.question(&format!("{script} & wait")) };
+        asks(&question);
+        asks(&question);
+        assert_eq!(times(), 2);
+        question = space.question("echo x");
+        assert_eq!(space.asks(&question), (0, "x\n".into()));
     }
 
     #[test]

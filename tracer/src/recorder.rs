@@ -38,6 +38,7 @@ use crate::looks::Looks;
 use crate::originals::Originals;
 use crate::programs::Programs;
 use crate::questions::Questions;
+use crate::silent::Silent;
 use crate::standing::Standing;
 use crate::toolchain::Toolchains;
 use crate::undo::Placed;
@@ -211,6 +212,7 @@ impl Recorder {
         let empty = directory.join("empty");
         std::fs::create_dir(&empty)?;
         let answers = store.cache_dir("answers")?;
+        let silent = Arc::new(Silent::new(answers.clone()));
         let (scanner, looks) = (includes::scanner(&store, &project)?, Looks::default());
         // An engine may put something else there at any time.
         for name in left.iter().filter_map(|path| path.file_name()) {
@@ -221,11 +223,15 @@ impl Recorder {
             log.iter().for_each(|log| log.note_placeholders());
         }
         Ok(Self {
-            toolchains: Toolchains::new(store.cache_dir("toolchains")?, directory.clone()),
+            toolchains: Toolchains::new(
+                store.cache_dir("toolchains")?,
+                directory.clone(),
+                Arc::clone(&silent),
+            ),
             learned: Learned::new(store.cache_dir("learned")?),
             libtool: Scripts::new(store.cache_dir("libtool")?),
             trees: Mutex::default(),
-            questions: Questions::new(empty, store.cache_dir("places")?, answers),
+            questions: Questions::new(empty, store.cache_dir("places")?, answers, silent),
             on_demand: OnDemand::new(&install.ggforce, store.root()),
             following: OnceLock::new(),
             programs: Programs::new(&store.cache_dir("programs")?.join("known")),

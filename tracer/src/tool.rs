@@ -58,8 +58,8 @@ pub struct Observed {
 /// Why there is nothing.
 #[derive(Debug)]
 pub enum Failure {
-    /// It was killed because its time was up.
-    Hangs,
+    /// It was killed because its time was up. What it had used, if that is known.
+    Hangs(Touched),
     /// It cannot be run, or not be observed.
     Cannot(String),
 }
@@ -81,7 +81,7 @@ impl Job<'_> {
         let seen =
             observe::observe(&command, &options).map_err(|error| Failure::Cannot(error.to_string()))?;
         if seen.timed_out {
-            return Err(Failure::Hangs);
+            return Err(Failure::Hangs(Touched::used(&seen.touches, self.directory)));
         }
         let used = Touched::of(&seen.touches, self.directory);
         let asks_the_machine = asks_the_machine(&seen.touches);
@@ -94,7 +94,9 @@ impl Job<'_> {
     /// # Errors
     /// It cannot be run, or does not end.
     pub fn unobserved(&self, input: &[u8]) -> Result<Done, Failure> {
-        self.run(input).map_err(|error| Failure::Cannot(error.to_string()))?.ok_or(Failure::Hangs)
+        self.run(input).map_err(|error| Failure::Cannot(error.to_string()))?.ok_or_else(|| {
+            Failure::Hangs(Touched { found: [self.program.to_path_buf()].into(), ..Touched::default() })
+        })
     }
 
     fn run(&self, input: &[u8]) -> io::Result<Option<Done>> {

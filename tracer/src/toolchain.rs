@@ -17,6 +17,7 @@ use thunk::{FileId, Footprint, Led, ObjectName, Store, Tree, TreeEntry, TreeNode
 
 use crate::key;
 use crate::recorder::lock;
+use crate::silent::Silent;
 use crate::tool::{Failure, Job, Observed};
 use crate::touched::{self, Touched};
 
@@ -36,6 +37,8 @@ pub struct Toolchain {
 pub struct Toolchains {
     directory: PathBuf,
     scratch: PathBuf,
+    silent: Arc<Silent>,
+    limit: Duration,
     known: Mutex<HashMap<ProbeOfTool, Arc<Mutex<Option<Found>>>>>,
     paths: Mutex<HashMap<PathAndTools, Arc<[PathBuf]>>>,
 }
@@ -56,9 +59,9 @@ const TRIES: usize = 3;
 
 impl Toolchains {
     /// Closures are kept in `directory`; probes run in directories made in `scratch`.
-    pub fn new(directory: PathBuf, scratch: PathBuf) -> Self {
+    pub fn new(directory: PathBuf, scratch: PathBuf, silent: Arc<Silent>) -> Self {
         let (known, paths) = (Mutex::default(), Mutex::default());
-        Self { directory, scratch, known, paths }
+        Self { directory, scratch, silent, limit: LIMIT, known, paths }
     }
 
     /// The closure that this probe finds.
@@ -97,12 +100,14 @@ impl Toolchains {
     }
 
     fn load_or_observe(&self, probe: &Probe, store: &Store) -> Result<Toolchain, String> {
-        let record = self.directory.join(key(probe));
+        let key = key(probe);
+        let record = self.directory.join(&key);
         if let Ok(content) = std::fs::read(&record)
             && let Some(touched) = touched::unsealed(HEADER, &content).and_then(Touched::decode)
         {
             return build(&touched, store);
         }
+        self.silent.check(&probe.program, &key)?;
         let mut before: Option<Vec<u8>> = None;
         for _ in 0..TRIES {
             let Observed { start, used, asks_the_machine, .. } = self.observe(probe)?;
@@ -139,11 +144,11 @@ impl Toolchains {
         let mut env = probe.env.clone();
         env.push(("TMPDIR".into(), directory.clone().into_os_string()));
         let Probe { program, argv, .. } = probe;
-        let result = Job { program, argv, env: &env, directory: &directory, limit: LIMIT }.observed();
+        let result = Job { program, argv, env: &env, directory: &directory, limit: self.limit }.observed();
         let left = left_beside(&directory, probe);
         let _ = std::fs::remove_dir_all(&directory);
         let observed = result.map_err(|failure| match failure {
-            Failure::Hangs => "the toolchain probe does not end".into(),
+            Failure::Hangs(used) => self.silent.add(program, &key(probe), &used),
             Failure::Cannot(why) => format!("the toolchain probe failed: {why}"),
         })?;
         if !observed.done.status.success() {
@@ -222,6 +227,7 @@ pub const LOCALE: [&str; 9] = [
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
 
     use super::*;
 
@@ -234,7 +240,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let store = Store::open(&dir.path().join("store")).unwrap();
-            for name in ["kept", "scratch"] {
+            for name in ["kept", "scratch", "answers"] {
                 fs::create_dir(dir.path().join(name)).unwrap();
             }
             Self { dir, store }
@@ -256,8 +262,9 @@ mod tests {
         }
 
         fn recording(&self) -> Toolchains {
-            let [kept, scratch] = ["kept", "scratch"].map(|name| self.dir.path().join(name));
-            Toolchains::new(kept, scratch)
+            let [kept, scratch, answers] =
+                ["kept", "scratch", "answers"].map(|name| self.dir.path().join(name));
+            Toolchains::new(kept, scratch, Arc::new(Silent::new(answers)))
         }
 
         /// What another recording finds.
@@ -351,5 +358,17 @@ mod tests {
         assert_eq!(space.kept(), 1);
         assert!(space.finds(&space.probe("read l </proc/cpuinfo")).is_ok());
         assert_eq!(space.kept(), 1, "another machine has another one");
+    }
+
+    #[test]
+    fn a_tool_that_does_not_end_is_not_observed_again() {
+        let space = Space::new();
+        let probe = space.probe("sleep 1000");
+        let started = Instant::now();
+        let recording = Toolchains { limit: Duration::from_millis(300), ..space.recording() };
+        let why = recording.get(&probe, &space.store).unwrap_err();
+        assert!(why.ends_with("tool does not end when it is asked about itself"), "{why}");
+        assert_eq!(space.finds(&probe).unwrap_err(), why);
+        assert!(started.elapsed() < Duration::from_secs(60));
     }
 }

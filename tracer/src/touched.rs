@@ -114,8 +114,8 @@ impl Touched {
         }
     }
 
-    /// What a tool used, whatever else it did.
-    fn used(touches: &Touches, directory: &Path) -> Self {
+    /// What a tool used, whatever else it did: of one that was killed in the middle of it, that tells it again.
+    pub fn used(touches: &Touches, directory: &Path) -> Self {
         let mut touched = Self::default();
         for (path, touch) in elsewhere(touches, directory) {
             let was_there =

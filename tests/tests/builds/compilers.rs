@@ -2,7 +2,7 @@
 //! Compilers under every name and through every launcher, and the ways in which a compile is written.
 
 use std::fs;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use tests::{Expect, TestSpace};
 
@@ -371,4 +371,21 @@ fn what_clang_says_of_itself_is_kept_for_the_next_recording() {
     space.ggtrace(&["clang", "-O1", "-c", "main.c"]).ok();
     assert_eq!(kept(), first, "it was not asked again");
     space.script_same_as_plain("clang -c main.c; clang -c part.c; clang main.o part.o -o prog", 3);
+}
+
+/// A part of the compiler that waits for something where it is only asked what it is.
+#[test]
+#[ignore = "waits for a minute"]
+fn a_compiler_that_does_not_end_when_it_is_asked_about_itself() {
+    let space = TestSpace::with(FILES);
+    let waits = "case \"$*\" in *-quiet\\ -v*) exec sleep 1000;; esac";
+    let script = format!("#!/bin/sh\n{waits}\nexec /usr/lib/gcc/x86_64-linux-gnu/12/cc1 \"$@\"\n");
+    space.write("tools/cc1", script);
+    space.sh("chmod 755 tools/cc1").ok();
+    space.script_same_as_plain("gcc -Btools/ -c main.c; gcc -Btools/ -c part.c; ls", 0);
+    let started = Instant::now();
+    space.ggtrace_sh("gcc -Btools/ -c main.c; gcc -Btools/ -c part.c").ok();
+    assert!(started.elapsed() < Duration::from_secs(45), "{:?}", started.elapsed());
+    let shown = space.gg(&["show", "-a"]).ok();
+    assert!(shown.out().contains("does not end when it is asked about itself"), "{shown}");
 }
