@@ -137,8 +137,14 @@ impl Job<'_> {
 }
 
 fn asks_the_machine(touches: &Touches) -> bool {
+    /// How many processors there are, which says how many of its parts run at once (`-flto=auto`).
+    const PROCESSORS: [&str; 3] = ["online", "possible", "present"];
+    let counts = |path: &Path| {
+        path.strip_prefix("/sys/devices/system/cpu")
+            .is_ok_and(|name| PROCESSORS.map(Path::new).contains(&name))
+    };
     let mut paths = touches.iter().map(|(path, _)| path);
-    paths.any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices"))
+    paths.any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices") && !counts(path))
 }
 
 /// A file in memory, to be read from its beginning.

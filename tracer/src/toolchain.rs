@@ -258,7 +258,7 @@ mod tests {
         fn probe(&self, script: &str) -> Probe {
             let program = self.file("tool", &format!("#!/bin/sh\n{script}\n"));
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-            Probe { program, argv: vec!["tool".into()], ..Probe::default() }
+            Probe { program, argv: vec!["tool".into(), script.into()], ..Probe::default() }
         }
 
         fn recording(&self) -> Toolchains {
@@ -358,6 +358,8 @@ mod tests {
         assert_eq!(space.kept(), 1);
         assert!(space.finds(&space.probe("read l </proc/cpuinfo")).is_ok());
         assert_eq!(space.kept(), 1, "another machine has another one");
+        assert!(space.finds(&space.probe("read l </sys/devices/system/cpu/online")).is_ok());
+        assert_eq!(space.kept(), 2, "but one with more processors has the same");
     }
 
     #[test]
