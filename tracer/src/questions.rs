@@ -42,7 +42,7 @@ type Cell = Arc<Mutex<Option<Arc<Answer>>>>;
 
 const HEADER: &str = "gg-answer 2";
 /// A tool that takes longer to answer does not end at all, however busy the machine is.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
 impl Questions {
     /// Questions are asked in a [`Place`] in `places`, and answers kept in `kept`; or asked in `directory`, which is
