@@ -258,6 +258,7 @@ mod tests {
         fn probe(&self, script: &str) -> Probe {
             let program = self.file("tool", &format!("#!/bin/sh\n{script}\n"));
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            std::thread::sleep(Duration::from_millis(30));
             Probe { program, argv: vec!["tool".into(), script.into()], ..Probe::default() }
         }
 
@@ -307,11 +308,13 @@ mod tests {
         let [one, two, link, new] = ["one", "two", "link", "new"].map(|name| space.dir.path().join(name));
         for directory in [&one, &two] {
             fs::create_dir(directory).unwrap();
-            fs::write(directory.join("part"), directory.as_os_str().as_bytes()).unwrap();
+            fs::write(directory.join("next"), "").unwrap();
+            fs::write(directory.join("part"), format!("{}/next\n", directory.display())).unwrap();
         }
         std::os::unix::fs::symlink(&one, &link).unwrap();
         std::os::unix::fs::symlink(&two, &new).unwrap();
-        let probe = space.probe(&format!("read l <{}/part; sleep 0.5", link.display()));
+        let script = format!("read next <{}/part; sleep 0.5; read l <$next; true", link.display());
+        let probe = space.probe(&script);
         let found = std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(250));
@@ -319,7 +322,7 @@ mod tests {
             });
             space.finds(&probe).unwrap()
         });
-        assert!(found.contents.contains_key(&two.join("part")));
+        assert!(found.contents.contains_key(&two.join("next")));
         assert_eq!(space.finds(&probe).unwrap().tree, found.tree);
     }
 
