@@ -7,6 +7,7 @@
 //!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed. Nor that it will write
 //!   the same ones: so all that it wrote must be named among its arguments, the programs that it started must be as they were, and to write
 //!   other files makes the forced run fail.
+//! - A file about which it asked has another time: it may write that down (`times`), so it runs.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
 //! What it writes may be there from the last time, and it may be one that acts on that: `cat x >>y`, `test -f y || …`.
@@ -38,6 +39,9 @@ use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
+use times::Times;
+
+mod times;
 
 /// The kind of a command that was deferred so.
 pub const LEARNED: &str = "learned";
@@ -58,18 +62,22 @@ impl Learned {
         Self { directory }
     }
 
-    /// Remembers what a command did, instead of what it did before. Neither its place in the recording nor its times are kept: of what did
-    /// the same again only the time is new.
+    /// Remembers what a command did, instead of what it did before. Neither its place in the recording nor when it ran nor where its
+    /// descriptors led is kept: of what did the same again only the time is new.
     pub fn put(&self, place: &Place, command: trace::Command, observed: Observed) -> thunk::Result<()> {
         let again = observed.touches.iter().any(|touch| touch.uses.has(Uses::AGAIN));
         let path = &place.0[usize::from(again)];
         // To make the record again, and compare that, takes a tenth of all that the recorder does about a command.
         let summary = summary(&command, &observed);
-        if is_summary_of(path, &summary).is_ok_and(|same| same) {
-            return Ok(());
+        let mut times = Times::of(&observed.touches);
+        if let Some((of_it, before)) = head(path) {
+            times = times.after(&before, of_it == summary);
+            if (of_it, &before) == (summary, &times) && is_as_new(path).is_ok() {
+                return Ok(());
+            }
         }
         let command = trace::Command { id: 1, parent: 0, at_us: 0, took_us: 0, ..command };
-        let observed = Observed { id: 1, ended_us: 0, ..observed };
+        let observed = Observed { id: 1, ended_us: 0, descriptors: Vec::new(), ..observed };
         let trace = Trace {
             cwd: command.cwd.clone(),
             argv: command.argv.clone(),
@@ -77,7 +85,7 @@ impl Learned {
             observed: vec![observed],
             ..Trace::default()
         };
-        thunk::write_atomically(path, &[&summary, &*trace.encode()].concat(), 0o644)
+        thunk::write_atomically(path, &[&summary, &*times.encode(), &*trace.encode()].concat(), 0o644)
     }
 
     /// What the command did before is not what it does now.
@@ -86,7 +94,7 @@ impl Learned {
     }
 
     /// What is remembered of a command, what it did last before what it did earlier.
-    fn get(place: &Place, exec: &Exec) -> Vec<Observed> {
+    fn get(place: &Place, exec: &Exec) -> Vec<(Observed, Times)> {
         let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
         let mut files = place.0.each_ref().map(|path| (written(path), path));
         files.sort();
@@ -95,19 +103,21 @@ impl Learned {
     }
 
     /// A damaged record is as good as none. It is removed, as its summary may be whole.
-    fn read(path: &Path, exec: &Exec) -> Option<Observed> {
-        let Some(mut trace) = Self::decode(&std::fs::read(path).ok()?) else {
+    fn read(path: &Path, exec: &Exec) -> Option<(Observed, Times)> {
+        let Some((mut trace, times)) = Self::decode(&std::fs::read(path).ok()?) else {
             let _ = std::fs::remove_file(path);
             return None;
         };
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
-        trace.observed.pop().filter(|_| same)
+        trace.observed.pop().filter(|_| same).map(|observed| (observed, times))
     }
 
-    fn decode(record: &[u8]) -> Option<Trace> {
+    fn decode(record: &[u8]) -> Option<(Trace, Times)> {
         let (_, record) = record.split_first_chunk::<SUMMARY>()?;
-        Trace::decode("a learned command", record).ok().filter(|trace| trace.cut.is_none())
+        let (times, record) = Times::decode(record)?;
+        let trace = Trace::decode("a learned command", record).ok().filter(|trace| trace.cut.is_none());
+        trace.map(|trace| (trace, times))
     }
 
     /// Where it is kept what this command did. `own`: our preload library.
@@ -140,11 +150,11 @@ fn summary(command: &trace::Command, observed: &Observed) -> [u8; SUMMARY] {
     let trace::Command {
         id: _, parent: _, at_us: _, took_us: _, cwd, argv, program, kind, disposition, reason, thunk, outputs,
     } = command;
-    let Observed { id: _, ended_us: _, status, thunk: of_it, touches, obstacles, descriptors } = observed;
+    let Observed { id: _, ended_us: _, status, thunk: of_it, touches, obstacles, descriptors: _ } = observed;
     let mut text = Text(Vec::with_capacity(256 * touches.len()));
     [cwd, program].into_iter().chain(outputs).for_each(|path| path.as_os_str().hash(&mut text));
     (outputs.len(), argv, kind, disposition, reason, thunk).hash(&mut text);
-    (status, of_it, obstacles, descriptors, touches.len()).hash(&mut text);
+    (status, of_it, obstacles, touches.len()).hash(&mut text);
     for trace::Touch { path, uses, before, after, mode } in touches {
         path.as_os_str().hash(&mut text);
         (uses, before, after, mode).hash(&mut text);
@@ -152,16 +162,20 @@ fn summary(command: &trace::Command, observed: &Observed) -> [u8; SUMMARY] {
     *ObjectName::of(ObjectKind::Value, &text.0).digest()
 }
 
-/// Is it the summary of this record? If so, that is as new as if it had been written just now.
-fn is_summary_of(path: &Path, summary: &[u8; SUMMARY]) -> std::io::Result<bool> {
-    let mut known = [0; SUMMARY];
-    let mut file = File::options().read(true).append(true).open(path)?;
-    file.read_exact(&mut known)?;
-    if known != *summary {
-        return Ok(false);
-    }
-    file.set_modified(SystemTime::now())?;
-    Ok(true)
+/// What stands before a record: its summary, and the times of what the command asked about.
+fn head(path: &Path) -> Option<([u8; SUMMARY], Times)> {
+    let mut file = File::open(path).ok()?;
+    let (mut summary, mut size) = ([0; SUMMARY], [0; 4]);
+    file.read_exact(&mut summary).ok()?;
+    file.read_exact(&mut size).ok()?;
+    let mut times = size.to_vec();
+    file.take(u32::from_le_bytes(size).into()).read_to_end(&mut times).ok()?;
+    Some((summary, Times::decode(&times)?.0))
+}
+
+/// A record that would be written as it is counts as written now.
+fn is_as_new(path: &Path) -> std::io::Result<()> {
+    File::options().append(true).open(path)?.set_modified(SystemTime::now())
 }
 
 /// Which of the standard streams, and of what the build was given beside them, are `/dev/null`, and which are closed.
@@ -183,10 +197,14 @@ fn silent(exec: &Exec, given: &[Descriptor]) -> String {
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
 pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
     let mut reason = None;
-    for (age, observed) in Learned::get(place, exec).into_iter().enumerate() {
-        let done = match observed.obstacles.first() {
-            Some(why) => Err(why.clone()),
-            None => again(recorder, exec, &observed, age == 0),
+    for (age, (observed, times)) in Learned::get(place, exec).into_iter().enumerate() {
+        let began = SystemTime::now() - recorder.started.elapsed();
+        let done = if let Some(why) = observed.obstacles.first() {
+            Err(why.clone())
+        } else if let Some(path) = times.changed(began) {
+            Err(format!("{} has another time than before", path.display()))
+        } else {
+            again(recorder, exec, &observed, age == 0)
         };
         match done {
             Ok(deferred) => return Some(Ok(deferred)),
@@ -473,7 +491,7 @@ mod tests {
             let metadata = std::fs::metadata(&place.0[0]).unwrap();
             (FileFacts::of(&metadata).id.ino, metadata.modified().unwrap())
         };
-        let record = || Trace::decode("", &std::fs::read(&place.0[0]).unwrap()[SUMMARY..]).unwrap();
+        let record = || Learned::decode(&std::fs::read(&place.0[0]).unwrap()).unwrap().0;
         put(&observed);
         let (first, written) = state();
         std::thread::sleep(Duration::from_millis(20));
@@ -487,7 +505,7 @@ mod tests {
             Invocation { argv: command.argv.clone(), cwd: command.cwd.clone(), ..Invocation::default() };
         let exec = Exec { invocation, ..Exec::default() };
         let whole = std::fs::read(&place.0[0]).unwrap();
-        for end in [0, SUMMARY - 1, SUMMARY, whole.len() - 1] {
+        for end in [0, SUMMARY - 1, SUMMARY, SUMMARY + 3, whole.len() - 1] {
             std::fs::write(&place.0[0], &whole[..end]).unwrap();
             assert!(Learned::get(&place, &exec).is_empty());
             put(&observed);

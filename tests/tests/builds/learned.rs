@@ -240,6 +240,32 @@ fn to_write_other_files_than_before_is_no_success() {
     assert_eq!(space.read("out.a"), b"a\n");
 }
 
+/// No content tells of the times that these write down or go by.
+#[test]
+fn what_asks_how_old_a_source_is_runs_once_that_has_another_time() {
+    const MAKEFILE: &str = "all: a.tar list found copy\na.tar:\n\ttar cf $@ in\nlist:\n\tstat -c %Y in > $@\n\
+        found:\n\tfind in -newer mark > $@\ncopy:\n\tcat in > $@\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("in", "text\n"), ("mark", "")]);
+    let touched = |time: &str| {
+        space.sh(&format!("rm -f a.tar list found copy; touch -d {time} in; touch -d 2021-01-01 mark"))
+    };
+    for (time, deferred) in [("2020-01-01", 0), ("2022-02-02", 1), ("2023-03-03", 1)] {
+        touched(time).ok();
+        space.run(&["make"]).ok();
+        let plain = Snapshot::of(&space.tree());
+        touched(time).ok();
+        space.ggtrace(&["make"]).ok();
+        space.force_all();
+        let path =
+            Trace::latest(&thunk::Store::open(&space.store()).unwrap(), &space.tree()).unwrap().unwrap();
+        let commands = Trace::read(&path).unwrap().commands;
+        let count = commands.iter().filter(|command| command.disposition == Disposition::Deferred).count();
+        assert_eq!(count, deferred, "{time}");
+        let deviations = plain.deviations_but(&Snapshot::of(&space.tree()), &[]);
+        assert!(deviations.is_empty(), "{time}: {deviations}");
+    }
+}
+
 /// What a command does may depend on whether there is something where it writes, and what comes of it then on what that is.
 #[test]
 fn what_acts_on_what_it_made_before_is_not_taken_to_find_nothing() {
@@ -323,9 +349,13 @@ fn what_asks_for_its_outputs_first_is_deferred_with_and_without_them() {
     };
     again(0);
     again(0);
+    // `cp` asks how old it is, and the next time it is known that it does not mind.
+    again(0);
     again(1);
     space.sh("rm copy").ok();
+    again(0);
     again(1);
+    space.sh("rm copy").ok();
     again(1);
 }
 
