@@ -65,7 +65,16 @@ pub(crate) fn with_arguments(head: &[*const c_char], argv: Strings, mut body: im
 }
 
 /// Calls `body` with each path that a program of this name may be at, in order, until it gives something.
-pub(crate) fn for_each_candidate<T>(name: &CStr, mut body: impl FnMut(&CStr) -> Option<T>) -> Option<T> {
+pub(crate) fn for_each_candidate<T>(name: &CStr, body: impl FnMut(&CStr) -> Option<T>) -> Option<T> {
+    for_each_candidate_in(&mut [0; PATH_MAX], name, body)
+}
+
+/// The same with room for the path.
+pub(crate) fn for_each_candidate_in<T>(
+    buffer: &mut [u8; PATH_MAX],
+    name: &CStr,
+    mut body: impl FnMut(&CStr) -> Option<T>,
+) -> Option<T> {
     let length = name.count_bytes();
     if length == 0 || length > NAME_MAX {
         return None;
@@ -75,8 +84,7 @@ pub(crate) fn for_each_candidate<T>(name: &CStr, mut body: impl FnMut(&CStr) -> 
     let path = environment.iter().find_map(|entry| value_of(entry, "PATH"));
     let default: &[u8] = if libc::is_glibc() { b"/bin:/usr/bin" } else { b"/usr/local/bin:/bin:/usr/bin" };
     path.unwrap_or(default).split(|&byte| byte == b':').find_map(|folder| {
-        let mut buffer = [0; PATH_MAX];
-        let mut text = Text::new(&mut buffer);
+        let mut text = Text::new(buffer);
         text.push(folder).push(if folder.is_empty() { b"" } else { b"/" }).push(name.to_bytes());
         body(text.finish()?)
     })

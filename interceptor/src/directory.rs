@@ -7,8 +7,9 @@ use crate::arch::nr;
 use crate::log::{self, Log, What};
 use crate::place::At;
 use crate::record::{named, note};
+use crate::room::Room;
 use crate::session::Session;
-use crate::sys::{self, Errno, PATH_MAX, five};
+use crate::sys::{self, Errno, five};
 use wire::log::kind;
 
 /// `chdir` to a path, `fchdir` where that is none.
@@ -39,9 +40,12 @@ pub(crate) unsafe fn changes(
     let what = What::new(if path.is_some() { kind::CHDIR } else { kind::FCHDIR }, result);
     let name = path.and_then(|path| named(path, what.result));
     if name.is_some() || path.is_none() && result.is_ok() {
-        let mut buffer = [0; PATH_MAX];
-        let now = if result.is_ok() { sys::getcwd(&mut buffer) } else { &[] };
-        log.append_as(session, process, what, name.unwrap_or_default(), now);
+        let mut room = if result.is_ok() { Room::<1>::new() } else { None };
+        let now = room.as_mut().map(|room| {
+            let [buffer] = room.buffers();
+            sys::getcwd(buffer)
+        });
+        log.append_as(session, process, what, name.unwrap_or_default(), now.unwrap_or_default());
     }
     result.map(|_| 0)
 }

@@ -19,10 +19,11 @@ pub(crate) struct Change {
 
 impl Change {
     /// What a reply wants for the program that is executed.
-    pub(crate) fn of(reply: &Reply) -> Self {
+    pub(crate) fn of(session: &Session, reply: &Reply) -> Self {
         let detached = reply.flags & reply_flags::DETACH != 0;
+        let preload = !detached && reply.flags & reply_flags::NO_PRELOAD == 0;
         Self {
-            preload: !detached && reply.flags & reply_flags::NO_PRELOAD == 0,
+            preload: preload && session.is_loadable(),
             session: (!detached).then_some((reply.command, reply.flags)),
         }
     }
@@ -30,8 +31,16 @@ impl Change {
     /// For a program that starts without being asked about, as part of this one.
     pub(crate) fn inherited(session: &Session) -> Self {
         let own = reply_flags::CARRY | reply_flags::NAMES | reply_flags::FACTS;
-        Self { preload: true, session: Some((session.command, session.flags & !own)) }
+        Self { preload: session.is_loadable(), session: Some((session.command, session.flags & !own)) }
     }
+
+    /// For a program about which nobody could be asked: nothing is changed, unless its loader would complain of us.
+    pub(crate) fn unasked(session: &Session) -> Option<Self> {
+        (!session.is_loadable()).then_some(Self::WITHOUT)
+    }
+
+    /// Neither of the two is there, as without a recorder.
+    pub(crate) const WITHOUT: Self = Self { preload: false, session: None };
 
     /// Calls `body` with the changed environment, which is gone afterwards; with `envp` where there is no memory for it.
     pub(crate) fn apply(self, session: &Session, envp: Strings, mut body: impl FnMut(Array)) {

@@ -10,9 +10,10 @@ use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc;
 use crate::log::{Log, What};
-use crate::path::{Located, descriptor, seen_from_outside};
+use crate::path::{Located, PROC_NAME, descriptor, seen_from_outside};
 use crate::place::At;
 use crate::record::note;
+use crate::room::Room;
 use crate::session::Session;
 use crate::sys::{self, AT_EMPTY_PATH, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Array, Strings, Text, string};
@@ -114,7 +115,7 @@ pub(crate) unsafe fn by_descriptor(
     // SAFETY: as the caller promises.
     let (arguments, environment) = unsafe { (Strings::new(argv), Strings::new(envp)) };
     let mut buffer = [0; PATH_MAX];
-    let mut outside = [0; PATH_MAX];
+    let mut outside = [0; PROC_NAME];
     // SAFETY: as the caller promises.
     let empty = unsafe { string(path) }.is_none_or(CStr::is_empty);
     let located = if !empty {
@@ -133,7 +134,7 @@ pub(crate) unsafe fn by_descriptor(
 fn named_descriptor<'a>(
     fd: c_int,
     buffer: &'a mut [u8; PATH_MAX],
-    outside: &'a mut [u8; PATH_MAX],
+    outside: &'a mut [u8; PROC_NAME],
 ) -> Option<Located<'a>> {
     let length = descriptor(fd, buffer)?.len();
     *buffer.get_mut(length)? = 0;
@@ -210,14 +211,25 @@ fn obey(
             _ => {
                 let mut errno = Errno::NOSYS;
                 let is_marked = note_exec(session, path, &reply, Ok(0));
-                Change::of(&reply).apply(session, envp, |envp| errno = run(envp, is_marked));
+                Change::of(session, &reply).apply(session, envp, |envp| errno = run(envp, is_marked));
+                if errno == Errno::TOOBIG {
+                    // What the caller gave may fit.
+                    Change::WITHOUT.apply(session, envp, |envp| errno = run(envp, is_marked));
+                }
                 if is_marked {
                     note_exec(session, path, &reply, Err(errno));
                 }
                 Failure::Kernel(errno)
             }
         },
-        None => Failure::Kernel(run(envp.as_ptr(), false)),
+        None => {
+            let mut errno = Errno::NOSYS;
+            match Change::unasked(session) {
+                Some(change) => change.apply(session, envp, |envp| errno = run(envp, false)),
+                None => errno = run(envp.as_ptr(), false),
+            }
+            Failure::Kernel(errno)
+        }
     }
 }
 
@@ -225,8 +237,9 @@ fn obey(
 #[inline(never)]
 fn note_exec(session: &Session, path: Located<'_>, reply: &Reply, result: Result<usize, Errno>) -> bool {
     let Some(log) = Log::ready(session) else { return false };
-    let mut buffer = [0; PATH_MAX];
-    let mut text = Text::new(&mut buffer);
+    let Some(mut room) = Room::<1>::new() else { return false };
+    let [buffer] = room.buffers();
+    let mut text = Text::new(buffer);
     for part in path.parts() {
         text.push(part);
     }
@@ -239,7 +252,7 @@ fn note_exec(session: &Session, path: Located<'_>, reply: &Reply, result: Result
     true
 }
 
-/// Its own function so that its buffer is off the stack when the program is executed.
+/// Its own function so that what it needs is off the stack when the program is executed.
 #[inline(never)]
 fn ask(
     session: &Session,
@@ -249,8 +262,9 @@ fn ask(
     fds: [FdIdentity; 3],
     rest: &mut Rest,
 ) -> Option<Reply> {
-    let mut buffer = [0; PATH_MAX];
-    let cwd = sys::getcwd(&mut buffer);
+    let mut memory = Room::<1>::new()?;
+    let [buffer] = memory.buffers();
+    let cwd = sys::getcwd(buffer);
     let [folder, slash, name] = path.parts();
     let mut room = [Descriptor::default(); FEW];
     let others = other_descriptors(&mut room);

@@ -10,6 +10,7 @@ use crate::arguments::by_list;
 use crate::attributes::{changes_mode, sets_times, truncates};
 use crate::directory::{self, list, walks};
 use crate::exec::{by_descriptor, by_path, by_search};
+use crate::filter;
 use crate::libc::environ;
 use crate::log::{be_unsure, before_child, before_fork};
 use crate::lookup::{accesses, stats};
@@ -394,6 +395,9 @@ hooks! {
     before fn vfork() => |_session| before_child();
     before fn clone() => |_session| before_child();
     before fn fork() => |session| before_fork(session);
+
+    before fn prctl(option: c_int, value: usize) => |session| filter::by_prctl(session, option as usize, value);
+    before fn syscall(number: usize, first: usize, second: usize) => |session| filter::by_number(session, number, first, second);
 
     skip mmap: "the descriptor came from one of the functions above";
     skip copy_file_range: "as mmap";

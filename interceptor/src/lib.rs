@@ -7,8 +7,9 @@
 //! hooks     one row per function ─┬▶ exec, spawn, shell      ask, then execute       ─▶ ask: one request over a socket
 //!                                 │                          (waiting: a child that waits for the answer)
 //!                                 ├▶ open, stream, place     ask where a placeholder is concerned, then as:
+//!                                 ├▶ filter              steps aside
 //!                                 └▶ record, directory, realpath, network            ─▶ log: the shared log
-//! session: who we are; environment: what programs are started with; sys, arch, libc: the ground
+//! session: who we are; environment: what programs are started with; room, sys, arch, libc: the ground
 //! ```
 //!
 //! It knows nothing of thunks, models or the store: only the messages and the log of [`wire`], and how to do what they say.
@@ -28,6 +29,7 @@ mod copies;
 mod directory;
 mod environment;
 mod exec;
+mod filter;
 mod hooks;
 mod libc;
 mod log;
@@ -39,6 +41,7 @@ mod path;
 mod place;
 mod realpath;
 mod record;
+mod room;
 mod session;
 mod shell;
 mod spawn;

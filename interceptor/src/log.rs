@@ -14,10 +14,10 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crate::room::Room;
 use crate::session::Session;
 use crate::sys::{
     self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC,
-    PATH_MAX,
 };
 use wire::log::{Chunk, Header, MAGIC, MAX_STRING, MAX_UNITS, PAGE, Record, UNIT, kind};
 
@@ -293,9 +293,12 @@ impl Log {
     #[cold]
     #[inline(never)]
     fn tell(&self, session: &Session, process: u32) {
-        let mut buffer = [0; PATH_MAX];
-        let cwd = sys::getcwd(&mut buffer);
-        self.put(session, process, What::new(kind::START, Ok(0)), cwd, &[]);
+        let mut room = Room::<1>::new();
+        let cwd = room.as_mut().map(|room| {
+            let [buffer] = room.buffers();
+            sys::getcwd(buffer)
+        });
+        self.put(session, process, What::new(kind::START, Ok(0)), cwd.unwrap_or_default(), &[]);
     }
 
     fn put(&self, session: &Session, process: u32, what: What, first: &[u8], second: &[u8]) {

@@ -12,10 +12,11 @@ use crate::log::{Log, What};
 use crate::path::Located;
 use crate::place::{At, report_new};
 use crate::record::note;
+use crate::room::Room;
 use crate::session::Session;
 use crate::sys::{
     self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NONBLOCK, O_PATH,
-    O_RDONLY, O_TMPFILE, O_TRUNC, PATH_MAX, five,
+    O_RDONLY, O_TMPFILE, O_TRUNC, five,
 };
 use crate::text::{Strings, string};
 use wire::log::{bits, kind};
@@ -252,11 +253,11 @@ fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Re
 #[cold]
 #[inline(never)]
 fn ask_about(session: &Session, kind: u32, At(dirfd, path): At, flags: u32) -> Result<(), Errno> {
-    let mut folder = [0; PATH_MAX];
-    let mut buffer = [0; PATH_MAX];
+    let Some(mut room) = Room::<2>::new() else { return Err(Errno::NOMEM) };
+    let [folder, buffer] = room.buffers();
     // SAFETY: the kernel has just found a file by this name, so it is a string.
-    let Some(located) = (unsafe { Located::at(dirfd, path, &mut folder) }) else { return Err(Errno::IO) };
-    let cwd = sys::getcwd(&mut buffer);
+    let Some(located) = (unsafe { Located::at(dirfd, path, folder) }) else { return Err(Errno::IO) };
+    let cwd = sys::getcwd(buffer);
     let [folder, slash, name] = located.parts();
     let reply = Request {
         kind,

@@ -8,7 +8,7 @@ use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::{Text, string};
 
 /// Room for the name of a file below `/proc/PID/fd`.
-const PROC_NAME: usize = 48;
+pub(crate) const PROC_NAME: usize = 48;
 
 /// A path in two parts: nothing is copied to put them together.
 #[derive(Clone, Copy)]
@@ -62,7 +62,7 @@ pub(crate) fn descriptor_link(fd: c_int, buffer: &mut [u8; PATH_MAX]) -> Result<
 }
 
 /// A name by which another process can open our descriptor.
-pub(crate) fn seen_from_outside(fd: c_int, buffer: &mut [u8; PATH_MAX]) -> Option<&CStr> {
+pub(crate) fn seen_from_outside(fd: c_int, buffer: &mut [u8; PROC_NAME]) -> Option<&CStr> {
     let mut text = Text::new(buffer);
     text.push(b"/proc/").push_number(sys::getpid()).push(b"/fd/").push_number(u32::try_from(fd).ok()?);
     text.finish()

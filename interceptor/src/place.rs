@@ -9,10 +9,9 @@ use crate::ask::Request;
 use crate::open::{keep, placeholder_at};
 use crate::path::{Located, descriptor};
 use crate::record::two;
+use crate::room::{Buffer, Room};
 use crate::session::Session;
-use crate::sys::{
-    self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_DIRECTORY, O_PATH, PATH_MAX, five,
-};
+use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_DIRECTORY, O_PATH, five};
 use crate::text::{Strings, Text, string};
 use wire::log::kind;
 use wire::{FdIdentity, request_flags, request_kind};
@@ -82,7 +81,7 @@ fn report_moved(session: &Session, new: At, old: At) {
 
 /// The path of the directory in which something stands, and its name there. To others its own path may lead elsewhere, if it begins in
 /// `/proc/self` or in a directory that is gone.
-fn place<'a>(at: At, name: &'a [u8], buffer: &'a mut [u8; PATH_MAX]) -> Option<[&'a [u8]; 3]> {
+fn place<'a>(at: At, name: &'a [u8], buffer: &'a mut Buffer) -> Option<[&'a [u8]; 3]> {
     let slash = name.iter().rposition(|&byte| byte == b'/');
     let (folder, name) = name.split_at(slash.map_or(0, |slash| slash + 1));
     if name == b"\0" {
@@ -107,18 +106,15 @@ pub(crate) fn report_new(session: &Session, dirfd: c_int, path: *const c_char) {
 #[cold]
 #[inline(never)]
 fn report(session: &Session, new: At, old: At, flags: u32) {
-    let mut real = [0; PATH_MAX];
-    let mut new_folder = [0; PATH_MAX];
-    let mut old_folder = [0; PATH_MAX];
-    let mut buffer = [0; PATH_MAX];
+    let Some(mut room) = Room::<4>::new() else { return };
+    let [real, new_folder, old_folder, buffer] = room.buffers();
     // SAFETY: the kernel has just used both names, so they are strings.
-    let located =
-        unsafe { (Located::at(new.0, new.1, &mut new_folder), Located::at(old.0, old.1, &mut old_folder)) };
+    let located = unsafe { (Located::at(new.0, new.1, new_folder), Located::at(old.0, old.1, old_folder)) };
     let (named, old) = located;
     // SAFETY: as before.
-    let place = unsafe { string(new.1) }.and_then(|name| place(new, name.to_bytes_with_nul(), &mut real));
+    let place = unsafe { string(new.1) }.and_then(|name| place(new, name.to_bytes_with_nul(), real));
     let Some([folder, slash, name]) = place.or(named.map(|named| named.parts())) else { return };
-    let cwd = match sys::getcwd(&mut buffer) {
+    let cwd = match sys::getcwd(buffer) {
         // It is gone.
         [] if place.is_some() => b"/",
         cwd => cwd,

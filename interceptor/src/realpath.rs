@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_char};
 
 use crate::libc;
 use crate::log::{Log, What};
+use crate::room::{Buffer, Room};
 use crate::session::Session;
 use crate::sys::{self, AT_FDCWD, Errno, PATH_MAX};
 use crate::text::string;
@@ -31,8 +32,10 @@ pub(crate) unsafe fn resolves(
     // SAFETY: as the caller promises.
     let name = unsafe { string(path) }.filter(|name| !name.is_empty() && libc::is_glibc());
     let (Some(name), Some(log)) = (name, Log::ready(session)) else { return Ok(next()) };
-    let mut walk = Walk { path: [0; PATH_MAX], length: 0 };
-    let result = match walk.through(name.to_bytes()) {
+    let Some(mut room) = Room::<3>::new() else { return Ok(next()) };
+    let [path, rest, target] = room.buffers();
+    let mut walk = Walk { path, length: 0 };
+    let result = match walk.through(name.to_bytes(), rest, target) {
         Outcome::Unknown => return Ok(next()),
         Outcome::Path => Ok(()),
         Outcome::Failed(errno) => Err(errno),
@@ -62,17 +65,16 @@ enum Outcome {
 }
 
 /// The path so far, absolute, without links; `/` is the empty one.
-struct Walk {
-    path: [u8; PATH_MAX],
+struct Walk<'a> {
+    path: &'a mut Buffer,
     length: usize,
 }
 
-impl Walk {
-    fn through(&mut self, name: &[u8]) -> Outcome {
-        // What is still to be walked stands at the end of this: a link's target is put before it.
-        let mut rest = [0; PATH_MAX];
+impl Walk<'_> {
+    /// What is still to be walked stands at the end of `rest`: a link's target is put before it.
+    fn through(&mut self, name: &[u8], rest: &mut Buffer, target: &mut Buffer) -> Outcome {
         let mut start = rest.len();
-        if !prepend(&mut rest, &mut start, name) || !self.begin(name) {
+        if !prepend(rest, &mut start, name) || !self.begin(name) {
             return Outcome::Unknown;
         }
         let mut links = 0;
@@ -93,12 +95,11 @@ impl Walk {
                 _ if !self.push(part) => return Outcome::Unknown,
                 _ => {}
             }
-            let mut target = [0; PATH_MAX];
-            match sys::readlink(self.finish(), &mut target) {
+            match sys::readlink(self.finish(), target) {
                 Ok(target) => {
                     links += 1;
                     let fits = target.len() < PATH_MAX && links <= MAX_LINKS;
-                    if target.is_empty() || !fits || !prepend(&mut rest, &mut start, target) {
+                    if target.is_empty() || !fits || !prepend(rest, &mut start, target) {
                         return Outcome::Unknown;
                     }
                     if target.starts_with(b"/") {
@@ -116,11 +117,11 @@ impl Walk {
 
     fn begin(&mut self, name: &[u8]) -> bool {
         if !name.starts_with(b"/") {
-            self.length = sys::getcwd(&mut self.path).len();
-            if self.length == 1 {
-                self.length = 0;
-            }
-            return self.path.starts_with(b"/");
+            self.length = match sys::getcwd(self.path).len() {
+                0 => return false,
+                1 => 0,
+                length => length,
+            };
         }
         true
     }
@@ -147,7 +148,7 @@ impl Walk {
         } else if let Some(end) = path.first_mut() {
             *end = 0;
         }
-        CStr::from_bytes_until_nul(&self.path).unwrap_or_default()
+        CStr::from_bytes_until_nul(self.path).unwrap_or_default()
     }
 
     /// Is it a directory that can be entered?

@@ -10,8 +10,9 @@ use crate::log::{Log, What, changes};
 use crate::open::prepare;
 use crate::path::descriptor_link;
 use crate::place::At;
+use crate::room::{Buffer, Room};
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_PATH, PATH_MAX, five};
+use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_PATH, five};
 use crate::text::Text;
 use wire::log::{MAX_STRING, bits, kind};
 use wire::request_flags;
@@ -155,11 +156,12 @@ fn is_link(at: At) -> bool {
 #[cold]
 #[inline(never)]
 fn note_target(log: &Log, at: At) {
-    let mut buffer = [0; PATH_MAX];
+    let Some(mut room) = Room::<1>::new() else { return log.note_also_changed(None) };
+    let [buffer] = room.buffers();
     let Ok(fd) = sys::open_at(at.0, at.1, O_PATH | O_CLOEXEC) else {
         return log.note_also_changed(None);
     };
-    match descriptor_link(fd, &mut buffer) {
+    match descriptor_link(fd, buffer) {
         Ok(path) if path.starts_with(b"/") => log.note_also_changed(Some(path)),
         // A pipe or a socket.
         Ok(_) => {}
@@ -172,8 +174,9 @@ fn note_target(log: &Log, at: At) {
 #[cold]
 #[inline(never)]
 fn note_below(session: &Session, log: &Log, what: What, dirfd: c_int, name: &[u8]) {
-    let mut buffer = [0; PATH_MAX];
-    match absolute(dirfd, name, &mut buffer) {
+    let Some(mut room) = Room::<1>::new() else { return note_gap(session, log, what) };
+    let [buffer] = room.buffers();
+    match absolute(dirfd, name, buffer) {
         Below::Path(path) => log.append(session, what, path, &[]),
         Below::Nameless => {}
         Below::Unknown => note_gap(session, log, what),
@@ -188,8 +191,9 @@ fn note_two(session: &Session, log: &Log, mut what: What, [old, new]: [At; 2]) {
         what.bits |= if first { bits::FIRST_EXISTS } else { 0 };
         what.bits |= if second { bits::SECOND_EXISTS } else { 0 };
     }
-    let (mut old_buffer, mut new_buffer) = ([0; PATH_MAX], [0; PATH_MAX]);
-    match (place(what, old, &mut old_buffer), place(what, new, &mut new_buffer)) {
+    let Some(mut room) = Room::<2>::new() else { return note_gap(session, log, what) };
+    let [old_buffer, new_buffer] = room.buffers();
+    match (place(what, old, old_buffer), place(what, new, new_buffer)) {
         (Below::Path(old), Below::Path(new)) => log.append(session, what, old, new),
         (Below::Unknown, _) | (_, Below::Unknown) => note_gap(session, log, what),
         _ => {}
@@ -206,9 +210,10 @@ fn is_there(at: At) -> bool {
 /// Records a symbolic link: a path, and a string that is none of ours.
 #[inline(never)]
 pub(crate) fn note_link(session: &Session, log: &Log, what: What, at: At, target: *const c_char) {
-    let mut buffer = [0; PATH_MAX];
+    let Some(mut room) = Room::<1>::new() else { return note_gap(session, log, what) };
+    let [buffer] = room.buffers();
     let target = named(target, what.result);
-    match (place(what, at, &mut buffer), target) {
+    match (place(what, at, buffer), target) {
         (Below::Path(path), Some(target)) => log.append(session, what, path, target),
         (Below::Unknown, Some(_)) => note_gap(session, log, what),
         _ => {}
@@ -230,7 +235,7 @@ enum Below<'a> {
     Unknown,
 }
 
-fn place<'a>(what: What, at: At, buffer: &'a mut [u8; PATH_MAX]) -> Below<'a> {
+fn place<'a>(what: What, at: At, buffer: &'a mut Buffer) -> Below<'a> {
     match named(at.1, what.result) {
         Some(name) if at.0 == AT_FDCWD || name.first() == Some(&b'/') => Below::Path(name),
         Some(name) => absolute(at.0, name, buffer),
@@ -241,7 +246,7 @@ fn place<'a>(what: What, at: At, buffer: &'a mut [u8; PATH_MAX]) -> Below<'a> {
 }
 
 /// The descriptor's path, and `name` below it.
-fn absolute<'a>(dirfd: c_int, name: &[u8], buffer: &'a mut [u8; PATH_MAX]) -> Below<'a> {
+fn absolute<'a>(dirfd: c_int, name: &[u8], buffer: &'a mut Buffer) -> Below<'a> {
     let length = match descriptor_link(dirfd, buffer) {
         Ok(path) if path.starts_with(b"/") && !path.ends_with(b" (deleted)") => path.len(),
         Ok(_) => return Below::Nameless,

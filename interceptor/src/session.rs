@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::libc::{self, environ};
 use crate::log;
-use crate::sys::{self, PATH_MAX, SocketAddress};
+use crate::sys::{self, AT_FDCWD, PATH_MAX, SocketAddress};
 use crate::text::{Array, Strings, Text, hexadecimal, number, value_of};
 use wire::{SESSION_VARIABLE, reply_flags};
 
@@ -59,6 +59,11 @@ impl Session {
     #[inline]
     pub(crate) fn wants_facts(&self) -> bool {
         self.flags & reply_flags::FACTS != 0
+    }
+
+    /// Can the loader find this library from here? Not in another root.
+    pub(crate) fn is_loadable(&self) -> bool {
+        sys::exists(AT_FDCWD, self.texts.at(self.own).as_ptr()).is_ok()
     }
 
     /// Path of the program that only exits.
@@ -114,6 +119,27 @@ impl Texts {
     fn at(&self, place: Place) -> &CStr {
         let text = self.bytes.get(place.0..).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok());
         text.unwrap_or_default()
+    }
+}
+
+/// From now on there is no session, here and in what is executed from here with `environ`.
+pub(crate) fn end() {
+    ACTIVE.store(false, Ordering::Release);
+    // SAFETY: what the C library does in `unsetenv`, just as little protected against other threads.
+    unsafe {
+        let mut to = environ;
+        if to.is_null() {
+            return;
+        }
+        let mut from = to;
+        while !(*from).is_null() {
+            if value_of(CStr::from_ptr(*from), SESSION_VARIABLE).is_none() {
+                *to = *from;
+                to = to.add(1);
+            }
+            from = from.add(1);
+        }
+        *to = core::ptr::null();
     }
 }
 

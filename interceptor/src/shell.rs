@@ -37,7 +37,7 @@ fn enter(session: &Session) -> Option<Restore> {
         .filter_map(|entry| value_of(entry, PRELOAD_VARIABLE))
         .any(|value| preloads(value).any(is_ours));
     // A shell that a carrying program starts does not carry.
-    if has_session && has_library && !session.carries() {
+    if has_session && has_library && !session.carries() && session.is_loadable() {
         return None;
     }
     let plan = Plan::new(Change::inherited(session), session, entries);

@@ -4,15 +4,16 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-use crate::arguments::for_each_candidate;
+use crate::arguments::for_each_candidate_in;
 use crate::ask::{Heard, Request, Rest, wait_for_reply, write_all};
 use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc::Next;
+use crate::room::{Buffer, Room};
 use crate::session::Session;
 use crate::spawn_actions::Effects;
 use crate::spawn_attributes::Attributes;
-use crate::sys::{self, AT_FDCWD, End, Errno, PATH_MAX};
+use crate::sys::{self, AT_FDCWD, End, Errno};
 use crate::text::{Array, Strings, Text, string};
 use crate::waiting::{self, Wanted};
 use wire::{Reply, reply_kind, request_flags, request_kind};
@@ -69,10 +70,17 @@ pub(crate) unsafe fn spawn(
     arguments: Arguments,
 ) -> c_int {
     let mut rest = Rest::nothing();
+    let mut room = Room::new();
     // SAFETY: as the caller promises.
-    let Some(mut asked) = (unsafe { ask(session, search, &arguments, &mut rest) }) else {
-        // SAFETY: as the caller promises.
-        return unsafe { arguments.call(function) };
+    let asked =
+        room.as_mut().and_then(|room| unsafe { ask(session, search, &arguments, &mut rest, room.buffers()) });
+    let Some(mut asked) = asked else {
+        return match Change::unasked(session) {
+            // SAFETY: as the caller promises.
+            Some(change) => unsafe { spawn_with(session, &[change], function, arguments) },
+            // SAFETY: as the caller promises.
+            None => unsafe { arguments.call(function) },
+        };
     };
     if asked.reply.kind == reply_kind::PENDING {
         // SAFETY: as the caller promises.
@@ -108,20 +116,41 @@ pub(crate) unsafe fn spawn(
         reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, None, &arguments) },
         reply_kind::FAIL => reply.value,
         _ => {
-            let mut result = Errno::NOSYS.0;
+            // The second where the first is too large: what the caller gave may fit.
+            let changes = [Change::of(session, &reply), Change::WITHOUT];
             // SAFETY: as the caller promises.
-            let envp = unsafe { Strings::new(arguments.envp) };
-            Change::of(&reply).apply(session, envp, |envp| {
-                // SAFETY: as the caller promises; the new environment is a good one.
-                result = unsafe { Arguments { envp, ..arguments }.call(function) };
-            });
-            result
+            unsafe { spawn_with(session, &changes, function, arguments) }
         }
     }
 }
 
+/// Makes the child with the environment changed in the first of these ways in which it is not too large.
+///
+/// # Safety
+/// The arguments are as `posix_spawn` wants them.
+unsafe fn spawn_with(
+    session: &Session,
+    changes: &[Change],
+    function: &Next<Spawn>,
+    arguments: Arguments,
+) -> c_int {
+    let mut result = Errno::TOOBIG.0;
+    // SAFETY: as the caller promises.
+    let envp = unsafe { Strings::new(arguments.envp) };
+    for change in changes {
+        change.apply(session, envp, |envp| {
+            // SAFETY: as the caller promises; the new environment is a good one.
+            result = unsafe { Arguments { envp, ..arguments }.call(function) };
+        });
+        if result != Errno::TOOBIG.0 {
+            break;
+        }
+    }
+    result
+}
+
 /// What the tracer says, and what is known of the child.
-struct Asked {
+struct Asked<'a> {
     reply: Reply,
     /// What a child has to do that the C library did not make; nothing where only the C library can make one.
     attributes: Option<Attributes>,
@@ -130,7 +159,7 @@ struct Asked {
     /// Where a failure is told.
     stderr: Option<c_int>,
     /// The program.
-    path: [u8; PATH_MAX],
+    path: &'a CStr,
 }
 
 /// Prints in the child's place. `false` where the child has to do it itself: it may have to wait, or to be told by a signal that nobody
@@ -146,24 +175,27 @@ fn print(stdout: Option<c_int>, text: &[u8]) -> bool {
 
 /// What the tracer says. Nothing where there is nothing to ask about.
 ///
-/// Its own function so that its buffers are off the stack when the child is made.
-///
 /// # Safety
 /// The arguments are as `posix_spawn` wants them.
 #[inline(never)]
-unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut Rest) -> Option<Asked> {
+unsafe fn ask<'a>(
+    session: &Session,
+    search: bool,
+    arguments: &Arguments,
+    rest: &mut Rest,
+    [kept, found, buffer, own_cwd, changed_cwd, scratch]: &'a mut [Buffer; 6],
+) -> Option<Asked<'a>> {
     // SAFETY: as the caller promises.
-    let (file, mut effects) = unsafe { (string(arguments.file)?, Effects::of(arguments.actions)) };
-    let mut found = [0; PATH_MAX];
-    let file = if search && !file.to_bytes().contains(&b'/') { find(file, &mut found)? } else { file };
-    let mut buffer = [0; PATH_MAX];
+    let (file, mut effects) =
+        unsafe { (string(arguments.file)?, Effects::of(arguments.actions, changed_cwd, &mut *scratch)) };
+    let file = if search && !file.to_bytes().contains(&b'/') { find(file, found, scratch)? } else { file };
     let fds = effects.identities();
-    let path = effects.locate(file, &mut buffer)?;
-    let mut kept = [0; PATH_MAX];
-    Text::new(&mut kept).push(path.to_bytes_with_nul()).complete()?;
+    let path = effects.locate(file, buffer)?;
+    let mut text = Text::new(kept);
+    text.push(path.to_bytes());
+    let kept = text.finish()?;
     sys::may_execute(AT_FDCWD, path.as_ptr()).ok()?;
-    let mut own_cwd = [0; PATH_MAX];
-    let cwd = effects.cwd().unwrap_or_else(|| sys::getcwd(&mut own_cwd));
+    let cwd = effects.cwd().unwrap_or_else(|| sys::getcwd(own_cwd));
     // SAFETY: as the caller promises.
     let (argv, envp) = unsafe { (Strings::new(arguments.argv), Strings::new(arguments.envp)) };
     let fds_unknown = if effects.known { 0 } else { request_flags::FDS_UNKNOWN };
@@ -189,8 +221,8 @@ unsafe fn ask(session: &Session, search: bool, arguments: &Arguments, rest: &mut
 }
 
 /// Where `posix_spawnp` will find a program.
-fn find<'a>(name: &CStr, buffer: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
-    for_each_candidate(name, |path| {
+fn find<'a>(name: &CStr, buffer: &'a mut Buffer, scratch: &mut Buffer) -> Option<&'a CStr> {
+    for_each_candidate_in(scratch, name, |path| {
         let found = sys::stat_at(AT_FDCWD, path.as_ptr(), 0).is_ok_and(|stat| stat.is_file())
             && sys::may_execute(AT_FDCWD, path.as_ptr()).is_ok();
         found.then(|| Text::new(buffer).push(path.to_bytes_with_nul()).bytes().len())
@@ -243,7 +275,7 @@ unsafe fn spawn_stand_in(
 /// The arguments are as `posix_spawn` wants them.
 unsafe fn spawn_waiting(
     session: &'static Session,
-    asked: &Asked,
+    asked: &Asked<'_>,
     rest: &Rest,
     arguments: &Arguments,
 ) -> Option<c_int> {
@@ -252,7 +284,7 @@ unsafe fn spawn_waiting(
         connection: rest.connection?,
         attributes: asked.attributes?,
         actions: arguments.actions,
-        path: asked.path.as_ptr().cast(),
+        path: asked.path.as_ptr(),
         argv: arguments.argv,
         envp: arguments.envp,
     };

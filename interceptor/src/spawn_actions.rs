@@ -8,7 +8,8 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use crate::copies::Copies;
 use crate::libc;
 use crate::path::descriptor;
-use crate::sys::{self, AT_FDCWD, Errno, O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, PATH_MAX};
+use crate::room::Buffer;
+use crate::sys::{self, AT_FDCWD, Errno, O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC};
 use crate::text::{Text, string};
 use wire::FdIdentity;
 
@@ -172,7 +173,7 @@ enum Source {
 const TRACKED: usize = 32;
 
 /// What the actions come to.
-pub(crate) struct Effects {
+pub(crate) struct Effects<'b> {
     /// Can all descriptors from 0 to 2 be told?
     pub(crate) known: bool,
     /// Do the actions concern nothing but the child's own descriptors? Then one that does nothing but exit may leave them out.
@@ -181,21 +182,21 @@ pub(crate) struct Effects {
     count: usize,
     closed_from: c_int,
     /// The working directory, if the actions change it.
-    cwd: [u8; PATH_MAX],
+    cwd: &'b mut Buffer,
     cwd_length: usize,
 }
 
-impl Effects {
+impl<'b> Effects<'b> {
     /// # Safety
     /// Null, or initialised file actions of the program's C library.
-    pub(crate) unsafe fn of(actions: *const c_void) -> Self {
+    pub(crate) unsafe fn of(actions: *const c_void, cwd: &'b mut Buffer, scratch: &mut Buffer) -> Self {
         let mut effects = Self {
             known: true,
             only_descriptors: true,
             tracked: [(-1, Source::Unknown); TRACKED],
             count: 0,
             closed_from: c_int::MAX,
-            cwd: [0; PATH_MAX],
+            cwd,
             cwd_length: 0,
         };
         if actions.is_null() {
@@ -207,12 +208,12 @@ impl Effects {
         }
         // SAFETY: as the caller promises.
         for step in unsafe { steps(actions) } {
-            effects.follow(step);
+            effects.follow(step, scratch);
         }
         effects
     }
 
-    fn follow(&mut self, step: Step) {
+    fn follow(&mut self, step: Step, scratch: &mut Buffer) {
         match step {
             Step::Close(fd) => self.set(fd, Source::Closed),
             Step::Copy { from, to } => {
@@ -226,10 +227,9 @@ impl Effects {
                 self.set(to, source);
             }
             Step::Open(Open { fd, path, flags, .. }) => {
-                let mut buffer = [0; PATH_MAX];
                 // SAFETY: the strings of actions are NUL-terminated.
                 let found = unsafe { string(path) }
-                    .and_then(|path| self.locate(path, &mut buffer))
+                    .and_then(|path| self.locate(path, scratch))
                     .and_then(|path| sys::stat_at(AT_FDCWD, path.as_ptr(), 0).ok());
                 // To open a file that is there for reading does nothing to it; what else there is may have to be waited for.
                 let reads = flags & (O_ACCMODE | O_CREAT | O_TRUNC) == O_RDONLY;
@@ -243,9 +243,8 @@ impl Effects {
             }
             Step::ChangeDirectoryTo(fd) => {
                 self.only_descriptors = false;
-                let mut buffer = [0; PATH_MAX];
                 match self.get(fd) {
-                    Source::Parent(fd) => self.change_directory(descriptor(fd, &mut buffer)),
+                    Source::Parent(fd) => self.change_directory(descriptor(fd, scratch)),
                     _ => self.give_up(),
                 }
             }
@@ -292,7 +291,7 @@ impl Effects {
         let mut length = 0;
         if !path.starts_with(b"/") {
             length = match self.cwd_length {
-                0 => sys::getcwd(&mut self.cwd).len(),
+                0 => sys::getcwd(self.cwd).len(),
                 length => length,
             };
             if length == 0 {
@@ -314,7 +313,7 @@ impl Effects {
     }
 
     /// A path as the child will see it.
-    pub(crate) fn locate<'a>(&'a self, path: &'a CStr, buffer: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
+    pub(crate) fn locate<'a>(&'a self, path: &'a CStr, buffer: &'a mut Buffer) -> Option<&'a CStr> {
         match self.cwd() {
             Some(cwd) if !path.to_bytes().starts_with(b"/") => {
                 let mut text = Text::new(buffer);

@@ -179,15 +179,21 @@ unsafe extern "C" fn run(task: *const c_void) -> ! {
         Some(reply) => {
             // SAFETY: copies, which stay until a program is executed.
             let envp = unsafe { Strings::new(wanted.envp) };
-            Change::of(&reply).apply(wanted.session, envp, |envp| execute(wanted, envp));
+            let mut errno = Errno::NOSYS;
+            Change::of(wanted.session, &reply)
+                .apply(wanted.session, envp, |envp| errno = execute(wanted, envp));
+            if errno == Errno::TOOBIG {
+                Change::WITHOUT.apply(wanted.session, envp, |envp| errno = execute(wanted, envp));
+            }
+            complain(wanted.path, errno);
         }
-        None => execute(wanted, wanted.envp),
+        None => complain(wanted.path, execute(wanted, wanted.envp)),
     }
     sys::exit_group(NOT_EXECUTED)
 }
 
-fn execute(wanted: &Wanted, envp: Array) {
-    complain(wanted.path, sys::execveat(AT_FDCWD, wanted.path, wanted.argv, envp, 0, false));
+fn execute(wanted: &Wanted, envp: Array) -> Errno {
+    sys::execveat(AT_FDCWD, wanted.path, wanted.argv, envp, 0, false)
 }
 
 /// Has taken back what was put in place for this command.

@@ -42,6 +42,7 @@ pub(crate) mod nr {
     pub(crate) const SETRESUID: usize = 117;
     pub(crate) const SETRESGID: usize = 119;
     pub(crate) const STATFS: usize = 137;
+    pub(crate) const PRCTL: usize = 157;
     pub(crate) const SETXATTR: usize = 188;
     pub(crate) const LSETXATTR: usize = 189;
     pub(crate) const FSETXATTR: usize = 190;
@@ -70,6 +71,7 @@ pub(crate) mod nr {
     pub(crate) const UTIMENSAT: usize = 280;
     pub(crate) const DUP3: usize = 292;
     pub(crate) const RENAMEAT2: usize = 316;
+    pub(crate) const SECCOMP: usize = 317;
     pub(crate) const EXECVEAT: usize = 322;
     pub(crate) const STATX: usize = 332;
     pub(crate) const CLOSE_RANGE: usize = 436;
@@ -234,11 +236,16 @@ pub(crate) unsafe extern "C" fn with_stack(
         "push rbp",
         "mov rbp, rsp",
         "2:",
+        "cmp rdi, 4096",
+        "jbe 3f",
         "sub rsp, 4096",
         "or qword ptr [rsp], 0",
         "sub rdi, 4096",
-        "ja 2b",
+        "jmp 2b",
+        "3:",
+        "sub rsp, rdi",
         "and rsp, -16",
+        "or qword ptr [rsp], 0",
         "mov rdi, rsp",
         "call rdx",
         "mov rsp, rbp",

@@ -40,5 +40,6 @@ mod side_outputs;
 mod strace;
 mod strangers;
 mod systems;
+mod tight_programs;
 mod umbrella;
 mod unprivileged;

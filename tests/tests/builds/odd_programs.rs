@@ -8,7 +8,7 @@ use tests::TestSpace;
 use thunk::trace::Trace;
 
 /// Compiles a program of the tree plainly.
-fn compiled(files: &[(&str, &str)], command: &str) -> TestSpace {
+pub fn compiled(files: &[(&str, &str)], command: &str) -> TestSpace {
     let space = TestSpace::with(files);
     space.sh(command).ok();
     space
@@ -16,7 +16,7 @@ fn compiled(files: &[(&str, &str)], command: &str) -> TestSpace {
 
 /// Runs a script plainly and in every way of recording, each time in the same tree: exit code and both streams are the same.
 #[track_caller]
-fn the_same_recorded(space: &TestSpace, script: &str) {
+pub fn the_same_recorded(space: &TestSpace, script: &str) {
     the_same_recorded_by(space, script, &[&[], &["--run"], &["--method", "ptrace"]]);
 }
 
