@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::Pid;
 use crate::calls::{At, Attribute, Base, Call, Descriptors, Flags, Links, Removal, Text};
@@ -105,20 +105,16 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
     let arg = |arg: u8| args[usize::from(arg)];
     Some(match call {
         Call::Open(at, flags) => {
-            let path = context.path(at, args)?;
-            let flags = match flags {
-                Flags::Arg(number) => arg(number) as i32,
-                Flags::Always(flags) => flags,
+            let (flags, in_root) = match flags {
+                Flags::Arg(number) => (arg(number) as i32, false),
+                Flags::Always(flags) => (flags, false),
                 Flags::How(number) => {
-                    let mut word = [0; 8];
-                    let read = tracee::read_memory(context.view.tid, arg(number), &mut word);
-                    if read != Some(word.len()) {
-                        return None;
-                    }
-                    u64::from_ne_bytes(word) as i32
+                    let [flags, _, resolve] = context.open_how(arg(number))?;
+                    (flags as i32, resolve & libc::RESOLVE_IN_ROOT != 0)
                 }
             };
-            Request::Open(Open { path, flags, created: false })
+            let path = if in_root { context.path_in_root(at, args, flags) } else { context.path(at, args) };
+            Request::Open(Open { path: path?, flags, created: false })
         }
         Call::LookUp(at, links) => look_up(context.path(at, args)?, follows(links, args)),
         Call::Access(at, links, mode) => Request::LookUp {
@@ -351,6 +347,21 @@ impl Request {
     }
 }
 
+impl Base {
+    /// The descriptor, if it is one.
+    fn descriptor(self, args: &Args) -> Option<i32> {
+        match self {
+            Self::Fd(arg) => Some(args[usize::from(arg)] as i32).filter(|&fd| fd != libc::AT_FDCWD),
+            Self::Cwd => None,
+        }
+    }
+
+    /// The link to it in a thread's folder in `/proc`.
+    fn link(self, args: &Args) -> String {
+        self.descriptor(args).map_or_else(|| "cwd".to_owned(), |fd| format!("fd/{fd}"))
+    }
+}
+
 impl Context<'_> {
     pub(crate) fn emit(&mut self, event: Event) {
         self.sink.event(self.process, event);
@@ -407,15 +418,11 @@ impl Context<'_> {
 
     /// Where a relative path starts from.
     fn base(&mut self, base: Base, args: &Args) -> Option<PathBuf> {
-        let link = match base {
-            Base::Fd(arg) if args[usize::from(arg)] as i32 != libc::AT_FDCWD => {
-                let fd = args[usize::from(arg)] as i32;
-                // No such descriptor: the call fails and touches nothing.
-                self.view.descriptor(fd)?;
-                format!("fd/{fd}")
-            }
-            _ => "cwd".to_owned(),
-        };
+        if let Some(fd) = base.descriptor(args) {
+            // No such descriptor: the call fails and touches nothing.
+            self.view.descriptor(fd)?;
+        }
+        let link = base.link(args);
         let path = self.view.link(&link);
         if path.is_none() && !self.view.is_nameless(&link) {
             self.emit(Event::Gap);
@@ -438,6 +445,26 @@ impl Context<'_> {
         } else {
             Some(tracee::tidy(&self.base(base, args)?.join(path)))
         }
+    }
+
+    /// What `openat2` is told: flags, mode, and how paths are resolved.
+    fn open_how(&self, address: u64) -> Option<[u64; 3]> {
+        let mut words = [[0; 8]; 3];
+        let bytes = words.as_flattened_mut();
+        let read = tracee::read_memory(self.view.tid, address, bytes);
+        (read == Some(bytes.len())).then(|| words.map(u64::from_ne_bytes))
+    }
+
+    /// The path of `at` for a call that takes the directory for its root: where it leads.
+    fn path_in_root(&mut self, at: At, args: &Args, flags: i32) -> Option<PathBuf> {
+        let At::Path { base, path } = at else { return None };
+        let path = PathBuf::from(OsString::from_vec(self.string(args[usize::from(path)])?));
+        let directory = self.base(base, args)?;
+        let led = self.view.lead_within(&base.link(args), &path, flags);
+        Some(led.unwrap_or_else(|| {
+            let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
+            directory.join(names.collect::<PathBuf>())
+        }))
     }
 
     /// The path of `at`, or where it has none (`AT_EMPTY_PATH`, or a null pointer) that of the descriptor itself.

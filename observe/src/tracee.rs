@@ -254,15 +254,38 @@ impl View {
         if self.shared {
             return open_at(libc::AT_FDCWD, &path, flags, 0);
         }
-        let root = CString::new(self.proc("root"))?;
+        match self.find_within("root", &path, flags) {
+            // The kernel leaves no root by a link of `/proc`; these lead where they lead whatever the root is.
+            Err(error) if errno(&error) == libc::EXDEV && path.as_bytes().starts_with(b"/proc/") => {
+                open_at(libc::AT_FDCWD, &path, flags, 0)
+            }
+            result => result,
+        }
+    }
+
+    /// Looks a path up from a directory of the thread's as if that were the root.
+    fn find_within(self, directory: &str, path: &CStr, flags: i32) -> io::Result<OwnedFd> {
+        let root = CString::new(self.proc(directory))?;
         let root = open_at(libc::AT_FDCWD, &root, libc::O_DIRECTORY, 0)?;
         for _ in 1..TRIES {
-            match open_at(root.as_raw_fd(), &path, flags, libc::RESOLVE_IN_ROOT) {
+            match open_at(root.as_raw_fd(), path, flags, libc::RESOLVE_IN_ROOT) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
         }
-        open_at(root.as_raw_fd(), &path, flags, libc::RESOLVE_IN_ROOT)
+        open_at(root.as_raw_fd(), path, flags, libc::RESOLVE_IN_ROOT)
+    }
+
+    /// Where a path leads from there, if that is known: to what is there, or to where that would be made.
+    pub(crate) fn lead_within(self, directory: &str, path: &Path, flags: i32) -> Option<PathBuf> {
+        let real = |path: &Path, flags| {
+            let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+            self.real_of(&self.find_within(directory, &path, flags).ok()?)
+        };
+        real(path, flags & libc::O_NOFOLLOW).or_else(|| {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            Some(real(parent.unwrap_or(Path::new(".")), libc::O_DIRECTORY)?.join(path.file_name()?))
+        })
     }
 
     /// The path by which we reach what the thread reaches by `path`: what is the process's own has another name for us.

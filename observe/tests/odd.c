@@ -63,6 +63,16 @@ int main(int argc, char **argv) {
         struct open_how how = {.flags = O_WRONLY | O_CREAT, .mode = 0644};
         return syscall(SYS_openat2, AT_FDCWD, argv[2], &how, sizeof how) < 0;
     }
+    if (!strcmp(way, "in-root")) {
+        // Paths that begin at the directory, and stay within it.
+        struct open_how how = {.flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT};
+        struct open_how make = {.flags = O_WRONLY | O_CREAT, .mode = 0644, .resolve = RESOLVE_IN_ROOT};
+        int dir = open(argv[2], O_PATH | O_DIRECTORY);
+        symlinkat("/file", dir, "within");
+        return syscall(SYS_openat2, dir, "/file", &how, sizeof how) < 0 || syscall(SYS_openat2, dir, "../../file", &how, sizeof how) < 0 ||
+               syscall(SYS_openat2, dir, "within", &how, sizeof how) < 0 || syscall(SYS_openat2, dir, "/made", &make, sizeof make) < 0 ||
+               syscall(SYS_openat2, dir, "/none", &how, sizeof how) >= 0;
+    }
     if (!strcmp(way, "fchdir")) {
         return fchdir(open(argv[2], O_RDONLY)) || open(argv[3], O_RDONLY) < 0;
     }

@@ -195,6 +195,11 @@ fn unusual_ways_to_a_file() {
     }
     let seen = odd(&space, "openat2", &["made"]);
     assert!(seen.touches.get(space.at("made")).unwrap().has(Use::Created));
+    let seen = odd(&space, "in-root", &["dir"]);
+    assert!(
+        read(&seen.touches, absolute) && with(&seen.touches, Use::Missing).contains(&space.at("dir/none"))
+    );
+    assert!(seen.touches.get(space.at("dir/made")).unwrap().has(Use::Created), "{:?}", seen.touches);
     let seen = odd(&space, "attributes", &["dir/file"]);
     let touch = seen.touches.get(absolute).unwrap();
     assert!(touch.has(Use::Attributes) && touch.has(Use::Written) && touch.has(Use::Read));

@@ -85,6 +85,7 @@ fn odd_programs_look_the_same() {
             ("fchdir", &["dir", "file"]),
             ("openat2", &["made"]),
             ("openat2", &["dangling"]),
+            ("in-root", &["dir"]),
             ("attributes", &["dir/file"]),
             ("threads", &["dir/file"]),
             ("stop", &["dir/file"]),

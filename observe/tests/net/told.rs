@@ -78,6 +78,26 @@ fn another_root() {
     assert!(caught.touches.get("/odd").unwrap().has(Use::Executed));
 }
 
+/// Once somebody has changed his root, all are looked at from their own.
+#[test]
+fn links_of_proc_lead_on_when_roots_differ() {
+    if !is_root() {
+        println!("skipped: only root can change it");
+        return;
+    }
+    let space = Space::new();
+    let file = space.write("file", "x");
+    let script = "chroot / /bin/busybox true; exec 5<file; $ODD raw /proc/self/fd/5 && $ODD raw /dev/fd/5";
+    let mut command = space.command("/bin/busybox", &["sh", "-c", script]);
+    command.env.push(("ODD".into(), odd("static").into()));
+    let caught = space.catch(&command);
+    assert_eq!(caught.output.status.code(), Some(0), "{:?}", caught.touches);
+    for path in ["/proc/self/fd/5", "/dev/fd/5"] {
+        let link = caught.touches.get(path).unwrap();
+        assert!(link.has(Use::Read) && link.real.as_ref() == Some(&file), "{path}: {link:?}");
+    }
+}
+
 #[test]
 fn what_the_kernel_reads_to_execute_a_program() {
     let space = Space::new();
