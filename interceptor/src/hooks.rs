@@ -12,7 +12,7 @@ use crate::directory::{self, list, walks};
 use crate::exec::{by_descriptor, by_path, by_search};
 use crate::filter;
 use crate::libc::environ;
-use crate::log::{be_unsure, before_child, before_fork};
+use crate::log::{be_unsure, before_child, before_fork, come_apart};
 use crate::lookup::{accesses, stats};
 use crate::names::{makes_node, removes, symlinks};
 use crate::network;
@@ -43,6 +43,8 @@ type Mode = c_uint;
 /// Options of `fts_open` and `nftw`: they change the directory unless, or only where, it is given.
 const FTS_NOCHDIR: c_int = 4;
 const FTW_CHDIR: c_int = 4;
+/// An option of `unshare`.
+const CLONE_FS: c_int = 0x200;
 
 /// What a function returns when it fails with `errno`.
 trait Failed {
@@ -396,6 +398,7 @@ hooks! {
     before fn clone() => |_session| before_child();
     before fn fork() => |session| before_fork(session);
 
+    before fn unshare(flags: c_int) => |_session| if flags & CLONE_FS != 0 { come_apart() };
     before fn prctl(option: c_int, value: usize) => |session| filter::by_prctl(session, option as usize, value);
     before fn syscall(number: usize, first: usize, second: usize) => |session| filter::by_number(session, number, first, second);
 

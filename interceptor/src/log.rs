@@ -14,11 +14,12 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::room::Room;
+use crate::room::{Buffer, Room};
 use crate::session::Session;
 use crate::sys::{
     self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC,
 };
+use crate::text::Text;
 use wire::log::{Chunk, Header, MAGIC, MAX_STRING, MAX_UNITS, PAGE, Record, UNIT, kind};
 
 /// What there is to say of a call besides its paths.
@@ -79,6 +80,8 @@ static OWN: Own = Own { process: AtomicU32::new(0), told: AtomicU64::new(0) };
 static WIPED: AtomicBool = AtomicBool::new(false);
 /// Process id and directory are not what they seem from here: they are asked for each time.
 static UNSURE: AtomicBool = AtomicBool::new(false);
+/// Threads have directories of their own: a relative path would be taken to start from another one's.
+static APART: AtomicBool = AtomicBool::new(false);
 
 /// Called once, at load: is there a log that may be written to?
 pub(crate) fn enable() {
@@ -125,6 +128,11 @@ pub(crate) fn before_fork(session: &Session) {
 /// From now on the working directory may be changed without our seeing it, or more than one process runs in this memory.
 pub(crate) fn be_unsure() {
     UNSURE.store(true, Ordering::Relaxed);
+}
+
+/// From now on a thread may have a directory that the others do not have.
+pub(crate) fn come_apart() {
+    APART.store(true, Ordering::Relaxed);
 }
 
 impl Log {
@@ -236,11 +244,35 @@ impl Log {
     pub(crate) fn append(&self, session: &Session, what: What, first: &[u8], second: &[u8]) {
         let has_two = matches!(what.kind, kind::LINK | kind::RENAME);
         let process = if UNSURE.load(Ordering::Relaxed) { sys::getpid() } else { process() };
+        if APART.load(Ordering::Relaxed) {
+            self.note_changed(what, first, second);
+            return self.put_absolute(
+                session,
+                process,
+                what,
+                [first, if has_two { second } else { &[] }],
+                second,
+            );
+        }
         if is_relative(first) || has_two && is_relative(second) {
             self.tell_once(session, process);
         }
         self.note_changed(what, first, second);
         self.put(session, process, what, first, second);
+    }
+
+    /// Writes a record with paths that do not start from the working directory; `text` is what comes second if that is none.
+    #[cold]
+    #[inline(never)]
+    fn put_absolute(&self, session: &Session, process: u32, what: What, paths: [&[u8]; 2], text: &[u8]) {
+        let gap = What { kind: kind::GAP, ..what };
+        let Some(mut room) = Room::<2>::new() else { return self.put(session, process, gap, &[], &[]) };
+        let [first, second] = room.buffers();
+        match (absolute(paths[0], first), absolute(paths[1], second)) {
+            (Some(first), Some([])) => self.put(session, process, what, first, text),
+            (Some(first), Some(second)) => self.put(session, process, what, first, second),
+            _ => self.put(session, process, gap, &[], &[]),
+        }
     }
 
     /// Tells the names that a call has changed.
@@ -353,6 +385,16 @@ impl Log {
 /// Does an open with these flags change what stands there?
 pub(crate) fn changes(flags: c_int) -> bool {
     flags & (O_CREAT | O_TRUNC) != 0 || flags & O_ACCMODE != O_RDONLY
+}
+
+/// The same path from the root; nothing where the working directory is not known.
+fn absolute<'a>(path: &'a [u8], buffer: &'a mut Buffer) -> Option<&'a [u8]> {
+    if !is_relative(path) {
+        return Some(path);
+    }
+    let length = Some(sys::getcwd(buffer).len()).filter(|&length| length > 0)?;
+    let added = Text::new(buffer.get_mut(length..)?).push(b"/").push(path).complete()?;
+    buffer.get(..length + added)
 }
 
 fn is_relative(path: &[u8]) -> bool {

@@ -31,12 +31,13 @@ pub(crate) struct Room<const N: usize> {
 }
 
 impl<const N: usize> Room<N> {
+    const SIZE: usize = size_of::<[Buffer; N]>();
+
     /// Nothing where there is no memory.
     pub(crate) fn new() -> Option<Self> {
         const { assert!(N <= MOST) }
-        let is_kept = !TAKEN.swap(true, Ordering::Acquire);
-        let buffers = if is_kept { KEPT.0.get().cast() } else { sys::map(size_of::<[Buffer; N]>())?.cast() };
-        Some(Self { buffers, is_kept })
+        let (memory, is_kept) = take(Self::SIZE)?;
+        Some(Self { buffers: memory.cast(), is_kept })
     }
 
     pub(crate) fn buffers(&mut self) -> &mut [Buffer; N] {
@@ -47,11 +48,29 @@ impl<const N: usize> Room<N> {
 
 impl<const N: usize> Drop for Room<N> {
     fn drop(&mut self) {
-        if self.is_kept {
-            TAKEN.store(false, Ordering::Release);
-        } else {
-            // SAFETY: mapped by `new` with this size, and not used any more.
-            unsafe { sys::unmap(self.buffers.cast(), size_of::<[Buffer; N]>()) }
-        }
+        // SAFETY: taken by `new` with this size, and not used any more.
+        unsafe { give_back(self.buffers.cast(), Self::SIZE, self.is_kept) }
+    }
+}
+
+/// Memory of this size, at most that of what is kept; and whether it is that.
+#[inline(never)]
+fn take(size: usize) -> Option<(*mut u8, bool)> {
+    if TAKEN.swap(true, Ordering::Acquire) {
+        Some((sys::map(size)?, false))
+    } else {
+        Some((KEPT.0.get().cast(), true))
+    }
+}
+
+/// # Safety
+/// As [`take`] gave it, and not used any more.
+#[inline(never)]
+unsafe fn give_back(memory: *mut u8, size: usize, is_kept: bool) {
+    if is_kept {
+        TAKEN.store(false, Ordering::Release);
+    } else {
+        // SAFETY: as the caller promises.
+        unsafe { sys::unmap(memory, size) }
     }
 }

@@ -58,6 +58,14 @@ impl Line<'_> {
     }
 }
 
+impl Line<'_> {
+    /// What it has opened.
+    #[must_use]
+    pub fn opened(&self) -> Option<PathBuf> {
+        Some(self.result.split_once('<')?.1.strip_suffix('>')?.into())
+    }
+}
+
 /// Cuts at commas that are not within quotes or brackets.
 #[must_use]
 pub fn split(args: &str) -> Vec<&str> {

@@ -147,6 +147,38 @@ fn a_compile_that_a_static_shell_starts_is_deferred() {
     }
 }
 
+/// Where a thread has a directory of its own, or a path begins at a descriptor as if that were the root.
+#[test]
+fn relative_paths_start_where_they_start() {
+    const APART: &str = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <pthread.h>\n#include <sched.h>\n#include <unistd.h>\n\
+        static void *go(void *x) { unshare(CLONE_FS); chdir(\"d\"); close(open(\"in\", O_RDONLY));\n\
+        close(open(\"made\", O_WRONLY | O_CREAT, 0644)); rename(\"made\", \"moved\"); symlink(\"in\", \"link\"); return 0; }\n\
+        int main(void) { pthread_t t; close(open(\"in\", O_RDONLY)); pthread_create(&t, 0, go, 0); pthread_join(t, 0);\n\
+        return open(\"d/in\", O_RDONLY) < 0 || open(\"here\", O_WRONLY | O_CREAT, 0644) < 0; }\n";
+    const IN_ROOT: &str = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <linux/openat2.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        int main(void) { struct open_how how = { .flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT };\n\
+        int d = open(\"d\", O_PATH | O_DIRECTORY); return syscall(SYS_openat2, d, \"/../in\", &how, sizeof how) < 0; }\n";
+    for method in ["auto", "ptrace"] {
+        let files = [
+            ("apart.c", APART),
+            ("root.c", IN_ROOT),
+            ("in", "text\n"),
+            ("d/in", "other\n"),
+            ("Makefile", "all:\n\t./apart\n\t./root\n\t./root-static\n"),
+        ];
+        let space = TestSpace::with(&files);
+        space
+            .sh("gcc -w -o apart apart.c -lpthread; gcc -w -o root root.c; gcc -w -static -o root-static root.c")
+            .ok();
+        space.keep();
+        let expected = commands_under_strace(&space, &["make"]);
+        space.restore();
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        assert_same(&expected, &commands_in(&trace));
+    }
+}
+
 /// What every command of the trace was found to do, by what it was called.
 fn observed(trace: &Path, argv: &str) -> Observed {
     let trace = Trace::read(trace).unwrap();

@@ -60,12 +60,16 @@ pub fn commands_under_strace(space: &TestSpace, argv: &[&str]) -> Commands {
             if let Some(argv) = executed {
                 drives = is_driver(&argv);
                 if command.is_none() && !drives {
-                    command = Some(argv);
+                    command = Some(without_random(argv));
                 }
                 // What it becomes is a command of its own, and so is its being executed.
                 if drives {
                     continue;
                 }
+            }
+            // What a driver's child does before it executes something, such as opening its standard input, is the driver's.
+            if command.is_none() {
+                continue;
             }
             own.push((line, before));
         }
@@ -146,6 +150,9 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
             _ => first,
         };
         let Some(named) = line.path(at, cwd).filter(|_| line.name != "getcwd") else { continue };
+        // The path begins at the directory, links and all: only where it has led tells.
+        let in_root = line.args.iter().any(|arg| arg.contains("RESOLVE_IN_ROOT"));
+        let named = line.opened().filter(|_| in_root && !line.failed()).unwrap_or(named);
         // It is there, and no directory.
         if line.errno() == Some("ENOTDIR") && line.args.iter().any(|arg| arg.contains("O_DIRECTORY")) {
             add("found", named);
@@ -158,8 +165,9 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
             continue;
         }
         match line.name {
-            "open" | "openat" | "creat" if !line.failed() => {
+            "open" | "openat" | "openat2" | "creat" if !line.failed() => {
                 let flags = if line.name == "creat" { "O_WRONLY" } else { line.args[first + 1] };
+
                 if named.is_dir() || flags.contains("O_PATH") || flags.contains("O_DIRECTORY") {
                     add("found", named);
                 } else {
@@ -183,7 +191,12 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
                 add("made", named)
             }
             "rename" | "renameat" | "renameat2" if !line.failed() => {
-                add("moved away", from.unwrap_or_default());
+                let from = from.unwrap_or_default();
+                if line.args.iter().any(|arg| arg.contains("RENAME_EXCHANGE")) {
+                    add("moved away", named.clone());
+                    add("moved here", from.clone());
+                }
+                add("moved away", from);
                 add("moved here", named);
             }
             name if ["chmod", "chown", "utime"].iter().any(|part| name.contains(part)) && !line.failed() => {
@@ -209,7 +222,7 @@ pub fn commands_in(trace: &Path) -> Commands {
         if command.parent == 0 || is_driver(&argv) {
             continue;
         }
-        let sets: &mut Sets = commands.entry(argv).or_default();
+        let sets: &mut Sets = commands.entry(without_random(argv)).or_default();
         for touch in &observed.touches {
             for (set, uses) in [
                 ("read", Uses::READ),
@@ -263,10 +276,25 @@ fn normal(path: &Path) -> PathBuf {
                 .find(|tool| stem.strip_prefix(**tool).is_some_and(random))
             {
                 Some(tool) => format!("{tool}RANDOM.{extension}"),
-                None => without_numbers(&text),
+                None => without_numbers(&without_random_names(&text)),
             }
         })
         .collect()
+}
+
+/// What CMake calls the directories and programs with which it tries the compiler is random.
+fn without_random_names(text: &str) -> String {
+    let mut all = text.to_owned();
+    for prefix in ["TryCompile-", "cmTC_"] {
+        let parts: Vec<_> = all.split(prefix).collect();
+        let rest = |part: &&str| part.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).to_owned();
+        all = [vec![parts[0].to_owned()], parts[1..].iter().map(rest).collect()].concat().join(prefix);
+    }
+    all
+}
+
+fn without_random(argv: Vec<String>) -> Vec<String> {
+    argv.iter().map(|word| without_random_names(word)).collect()
 }
 
 /// What may be the id of a process is one and the same.
