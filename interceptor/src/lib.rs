@@ -37,6 +37,7 @@ mod lookup;
 mod names;
 mod network;
 mod open;
+mod own;
 mod path;
 mod place;
 mod realpath;

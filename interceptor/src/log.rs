@@ -14,12 +14,12 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::room::{Buffer, Room};
+use crate::own;
+use crate::room::Room;
 use crate::session::Session;
 use crate::sys::{
     self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC,
 };
-use crate::text::Text;
 use wire::log::{Chunk, Header, MAGIC, MAX_STRING, MAX_UNITS, PAGE, Record, UNIT, kind};
 
 /// What there is to say of a call besides its paths.
@@ -244,7 +244,8 @@ impl Log {
     pub(crate) fn append(&self, session: &Session, what: What, first: &[u8], second: &[u8]) {
         let has_two = matches!(what.kind, kind::LINK | kind::RENAME);
         let process = if UNSURE.load(Ordering::Relaxed) { sys::getpid() } else { process() };
-        if APART.load(Ordering::Relaxed) {
+        let own = own::may_be(first) || has_two && own::may_be(second);
+        if own || APART.load(Ordering::Relaxed) {
             self.note_changed(what, first, second);
             return self.put_absolute(
                 session,
@@ -261,14 +262,14 @@ impl Log {
         self.put(session, process, what, first, second);
     }
 
-    /// Writes a record with paths that do not start from the working directory; `text` is what comes second if that is none.
+    /// Writes a record with paths that start from nothing of the process's own; `text` is what comes second if that is none.
     #[cold]
     #[inline(never)]
     fn put_absolute(&self, session: &Session, process: u32, what: What, paths: [&[u8]; 2], text: &[u8]) {
         let gap = What { kind: kind::GAP, ..what };
         let Some(mut room) = Room::<2>::new() else { return self.put(session, process, gap, &[], &[]) };
         let [first, second] = room.buffers();
-        match (absolute(paths[0], first), absolute(paths[1], second)) {
+        match (own::absolute(paths[0], first), own::absolute(paths[1], second)) {
             (Some(first), Some([])) => self.put(session, process, what, first, text),
             (Some(first), Some(second)) => self.put(session, process, what, first, second),
             _ => self.put(session, process, gap, &[], &[]),
@@ -385,16 +386,6 @@ impl Log {
 /// Does an open with these flags change what stands there?
 pub(crate) fn changes(flags: c_int) -> bool {
     flags & (O_CREAT | O_TRUNC) != 0 || flags & O_ACCMODE != O_RDONLY
-}
-
-/// The same path from the root; nothing where the working directory is not known.
-fn absolute<'a>(path: &'a [u8], buffer: &'a mut Buffer) -> Option<&'a [u8]> {
-    if !is_relative(path) {
-        return Some(path);
-    }
-    let length = Some(sys::getcwd(buffer).len()).filter(|&length| length > 0)?;
-    let added = Text::new(buffer.get_mut(length..)?).push(b"/").push(path).complete()?;
-    buffer.get(..length + added)
 }
 
 fn is_relative(path: &[u8]) -> bool {

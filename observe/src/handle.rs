@@ -439,7 +439,7 @@ impl Context<'_> {
         let string = self.string(args[usize::from(arg)])?;
         let path = PathBuf::from(OsString::from_vec(string));
         if path.is_absolute() {
-            Some(tracee::tidy(&path))
+            Some(tracee::tidy(&self.view.through_own(&path).unwrap_or(path)))
         } else if path.as_os_str().is_empty() {
             None
         } else {

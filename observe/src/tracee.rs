@@ -124,6 +124,32 @@ impl View {
         self.within_root(target)
     }
 
+    /// What the thread means by a path that begins with a link in `/proc` to a process's directory or root, or below a descriptor: we
+    /// would follow it to our own.
+    pub(crate) fn through_own(self, path: &Path) -> Option<PathBuf> {
+        let mut parts = path.strip_prefix("/proc").or_else(|_| path.strip_prefix("/dev")).ok()?.components();
+        let mut next = || parts.next()?.as_os_str().to_str();
+        let first = next()?;
+        let (tid, link) = match (path.starts_with("/dev"), first) {
+            (true, "fd") => (self.tid, "fd"),
+            (false, "self" | "thread-self") => (self.tid, next()?),
+            (false, process) => (process.parse().ok()?, next()?),
+            _ => return None,
+        };
+        let view = Self { tid, ..self };
+        let from = match link {
+            "root" => Some(PathBuf::from("/")),
+            "cwd" => view.link("cwd"),
+            // What is behind a descriptor itself need not have a path.
+            "fd" => {
+                let name = format!("fd/{}", next()?);
+                view.link(&name).filter(|_| !parts.as_path().as_os_str().is_empty())
+            }
+            _ => None,
+        };
+        Some(from?.join(parts.as_path()))
+    }
+
     /// The kernel shows paths from our root; a thread that has changed its root knows them without that prefix.
     fn within_root(self, path: PathBuf) -> Option<PathBuf> {
         if self.shared {

@@ -158,24 +158,35 @@ fn relative_paths_start_where_they_start() {
     const IN_ROOT: &str = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <linux/openat2.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
         int main(void) { struct open_how how = { .flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT };\n\
         int d = open(\"d\", O_PATH | O_DIRECTORY); return syscall(SYS_openat2, d, \"/../in\", &how, sizeof how) < 0; }\n";
+    let shell = static_shell().unwrap_or_default();
     for method in ["auto", "ptrace"] {
         let files = [
             ("apart.c", APART),
             ("root.c", IN_ROOT),
             ("in", "text\n"),
             ("d/in", "other\n"),
-            ("Makefile", "all:\n\t./apart\n\t./root\n\t./root-static\n"),
+            (
+                "Makefile",
+                "all:\n\t./apart\n\t./root\n\t./root-static\n\tcd d && cat /proc/self/cwd/in /proc/self/root/bin/sh >out\n\
+                \tcd d && exec 5<. && cat /dev/fd/5/in && cat /proc/self/cwd/../none; test -f /proc/self/cwd/none || true\n\
+                \t$(STATIC) cat /proc/self/cwd/in\n",
+            ),
         ];
         let space = TestSpace::with(&files);
         space
             .sh("gcc -w -o apart apart.c -lpthread; gcc -w -o root root.c; gcc -w -static -o root-static root.c")
             .ok();
         space.keep();
-        let expected = commands_under_strace(&space, &["make"]);
+        let expected = commands_under_strace(&space, &["make", &format!("STATIC={shell}")]);
         space.restore();
         let trace = space.outside().join("trace");
-        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        let make = ["make", &format!("STATIC={shell}")];
+        space
+            .ggtrace(&[&["--run", "--method", method, "-o", trace.to_str().unwrap()], &make[..]].concat())
+            .ok();
         assert_same(&expected, &commands_in(&trace));
+        let observed = observed(&trace, "/proc/self/root/bin/sh");
+        assert!(observed.touch(&space.path("d/in")).unwrap().uses.has(Uses::INPUT), "{method}: {observed:?}");
     }
 }
 

@@ -152,7 +152,12 @@ fn expect(sets: &mut Sets, calls: &[(Line, PathBuf)]) {
         let Some(named) = line.path(at, cwd).filter(|_| line.name != "getcwd") else { continue };
         // The path begins at the directory, links and all: only where it has led tells.
         let in_root = line.args.iter().any(|arg| arg.contains("RESOLVE_IN_ROOT"));
-        let named = line.opened().filter(|_| in_root && !line.failed()).unwrap_or(named);
+        let below = in_root || named.starts_with("/dev/fd");
+        let opened = line.opened().filter(|_| below && !line.failed());
+        let own = named.strip_prefix("/proc/self/cwd").map(|rest| cwd.join(rest));
+        let own =
+            own.or_else(|_| named.strip_prefix("/proc/self/root").map(|rest| Path::new("/").join(rest)));
+        let named = opened.or(own.ok()).unwrap_or(named);
         // It is there, and no directory.
         if line.errno() == Some("ENOTDIR") && line.args.iter().any(|arg| arg.contains("O_DIRECTORY")) {
             add("found", named);
