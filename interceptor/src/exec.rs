@@ -10,6 +10,7 @@ use crate::environment::Change;
 use crate::hooks::next;
 use crate::libc;
 use crate::log::{Log, What};
+use crate::own;
 use crate::path::{Located, PROC_NAME, descriptor, seen_from_outside};
 use crate::place::At;
 use crate::record::note;
@@ -237,10 +238,10 @@ fn obey(
 #[inline(never)]
 fn note_exec(session: &Session, path: Located<'_>, reply: &Reply, result: Result<usize, Errno>) -> bool {
     let Some(log) = Log::ready(session) else { return false };
-    let Some(mut room) = Room::<1>::new() else { return false };
-    let [buffer] = room.buffers();
+    let Some(mut room) = Room::<2>::new() else { return false };
+    let [buffer, own] = room.buffers();
     let mut text = Text::new(buffer);
-    for part in path.parts() {
+    for part in own::parts(path, own) {
         text.push(part);
     }
     let name = text.bytes().strip_suffix(b"\0").unwrap_or_default();
@@ -262,10 +263,10 @@ fn ask(
     fds: [FdIdentity; 3],
     rest: &mut Rest,
 ) -> Option<Reply> {
-    let mut memory = Room::<1>::new()?;
-    let [buffer] = memory.buffers();
+    let mut memory = Room::<2>::new()?;
+    let [buffer, own] = memory.buffers();
     let cwd = sys::getcwd(buffer);
-    let [folder, slash, name] = path.parts();
+    let [folder, slash, name] = own::parts(path, own);
     let mut room = [Descriptor::default(); FEW];
     let others = other_descriptors(&mut room);
     // Where the log cannot be had after all, the kernel asks about a program that nobody expects any more, as about any other.

@@ -9,6 +9,7 @@ use crate::arch::{Stat, nr};
 use crate::ask::Request;
 use crate::libc::{self, cancellable};
 use crate::log::{Log, What};
+use crate::own;
 use crate::path::Located;
 use crate::place::{At, report_new};
 use crate::record::note;
@@ -253,12 +254,12 @@ fn force(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Re
 #[cold]
 #[inline(never)]
 fn ask_about(session: &Session, kind: u32, At(dirfd, path): At, flags: u32) -> Result<(), Errno> {
-    let Some(mut room) = Room::<2>::new() else { return Err(Errno::NOMEM) };
-    let [folder, buffer] = room.buffers();
+    let Some(mut room) = Room::<3>::new() else { return Err(Errno::NOMEM) };
+    let [folder, buffer, own] = room.buffers();
     // SAFETY: the kernel has just found a file by this name, so it is a string.
     let Some(located) = (unsafe { Located::at(dirfd, path, folder) }) else { return Err(Errno::IO) };
     let cwd = sys::getcwd(buffer);
-    let [folder, slash, name] = located.parts();
+    let [folder, slash, name] = own::parts(located, own);
     let reply = Request {
         kind,
         command: session.command,

@@ -2,7 +2,7 @@
 //! Paths that begin with a link in `/proc` that leads each process to something of its own: its directory, its root, a
 //! directory that it has open. Who reads the log would follow it to what is the reader's.
 
-use crate::path::descriptor;
+use crate::path::{Located, descriptor};
 use crate::room::Buffer;
 use crate::sys;
 use crate::text::{Text, number};
@@ -25,6 +25,17 @@ pub(crate) fn absolute<'a>(path: &'a [u8], buffer: &'a mut Buffer) -> Option<&'a
     };
     let added = Text::new(buffer.get_mut(length..)?).push(slash).push(rest).complete()?;
     buffer.get(..length + added)
+}
+
+/// The parts of a path for who is to find the same by it; the last has the NUL.
+pub(crate) fn parts<'a>(path: Located<'a>, buffer: &'a mut Buffer) -> [&'a [u8]; 3] {
+    let parts @ [folder, _, name] = path.parts();
+    let name = name.strip_suffix(b"\0").unwrap_or_default();
+    let own = folder.is_empty() && may_be(name);
+    match if own { absolute(name, buffer) } else { None } {
+        Some(path) => [path, b"", b"\0"],
+        None => parts,
+    }
 }
 
 /// The length of the working directory's path.

@@ -265,3 +265,13 @@ fn static_parents_that_share_their_memory_with_a_child() {
         assert_eq!(space.shown().deferred, 3, "{link}");
     }
 }
+
+/// To the recorder they lead elsewhere.
+#[test]
+fn files_reached_by_links_of_proc() {
+    const SCRIPT: &str = "(cd d; for x in a b c e f; do gcc -c x.c -o $x.o; done; gcc -o p p.c)\n\
+        cd d; nm /proc/self/cwd/a.o; exec 5<.; nm /dev/fd/5/b.o; wc -c </proc/$$/cwd/c.o; cat /proc/self/cwd/e.o >g.o; nm g.o\n\
+        mv /proc/self/cwd/f.o /proc/self/cwd/h.o; nm h.o; ls; exec /proc/self/cwd/p";
+    let files = [("d/x.c", "int x;\n"), ("d/p.c", "int main(void) { return 7; }\n")];
+    the_same_recorded(&TestSpace::with(&files), SCRIPT);
+}
