@@ -60,7 +60,7 @@ pub fn commands_under_strace(space: &TestSpace, argv: &[&str]) -> Commands {
             if let Some(argv) = executed {
                 drives = is_driver(&argv);
                 if command.is_none() && !drives {
-                    command = Some(without_random(argv));
+                    command = Some(without_random(&argv));
                 }
                 // What it becomes is a command of its own, and so is its being executed.
                 if drives {
@@ -227,7 +227,7 @@ pub fn commands_in(trace: &Path) -> Commands {
         if command.parent == 0 || is_driver(&argv) {
             continue;
         }
-        let sets: &mut Sets = commands.entry(without_random(argv)).or_default();
+        let sets: &mut Sets = commands.entry(without_random(&argv)).or_default();
         for touch in &observed.touches {
             for (set, uses) in [
                 ("read", Uses::READ),
@@ -298,7 +298,7 @@ fn without_random_names(text: &str) -> String {
     all
 }
 
-fn without_random(argv: Vec<String>) -> Vec<String> {
+fn without_random(argv: &[String]) -> Vec<String> {
     argv.iter().map(|word| without_random_names(word)).collect()
 }
 
