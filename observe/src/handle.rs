@@ -105,16 +105,21 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
     let arg = |arg: u8| args[usize::from(arg)];
     Some(match call {
         Call::Open(at, flags) => {
-            let (flags, in_root) = match flags {
-                Flags::Arg(number) => (arg(number) as i32, false),
-                Flags::Always(flags) => (flags, false),
+            let (flags, resolve) = match flags {
+                Flags::Arg(number) => (arg(number) as i32, 0),
+                Flags::Always(flags) => (flags, 0),
                 Flags::How(number) => {
                     let [flags, _, resolve] = context.open_how(arg(number))?;
-                    (flags as i32, resolve & libc::RESOLVE_IN_ROOT != 0)
+                    (flags as i32, resolve)
                 }
             };
-            let path = if in_root { context.path_in_root(at, args, flags) } else { context.path(at, args) };
-            Request::Open(Open { path: path?, flags, created: false })
+            let in_root = resolve & libc::RESOLVE_IN_ROOT != 0;
+            let path = if in_root { context.path_in_root(at, args, flags) } else { context.path(at, args) }?;
+            if let Some(errno) = context.refusal(at, args, flags, resolve) {
+                context.looked_up(path, Some(errno));
+                return None;
+            }
+            Request::Open(Open { path, flags, created: false })
         }
         Call::LookUp(at, links) => look_up(context.path(at, args)?, follows(links, args)),
         Call::Access(at, links, mode) => Request::LookUp {
@@ -453,6 +458,19 @@ impl Context<'_> {
         let bytes = words.as_flattened_mut();
         let read = tracee::read_memory(self.view.tid, address, bytes);
         (read == Some(bytes.len())).then(|| words.map(u64::from_ne_bytes))
+    }
+
+    /// Why the kernel refuses to follow this path, if it does: it leads where the caller does not want to be led.
+    fn refusal(&self, at: At, args: &Args, flags: i32, resolve: u64) -> Option<i32> {
+        const BOUNDS: u64 = libc::RESOLVE_BENEATH
+            | libc::RESOLVE_NO_SYMLINKS
+            | libc::RESOLVE_NO_MAGICLINKS
+            | libc::RESOLVE_NO_XDEV;
+        let At::Path { base, path } = at else { return None };
+        let bounds = Some(resolve & BOUNDS).filter(|&bounds| bounds != 0)?;
+        let path = PathBuf::from(OsString::from_vec(self.string(args[usize::from(path)])?));
+        let found = self.view.find_bounded(&base.link(args), &path, flags & libc::O_NOFOLLOW, bounds);
+        found.err().filter(|errno| matches!(*errno, libc::EXDEV | libc::ELOOP))
     }
 
     /// The path of `at` for a call that takes the directory for its root: where it leads.

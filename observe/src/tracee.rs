@@ -302,6 +302,22 @@ impl View {
         open_at(root.as_raw_fd(), path, flags, libc::RESOLVE_IN_ROOT)
     }
 
+    /// As `openat2` finds a path from a directory of the thread's with these bounds.
+    pub(crate) fn find_bounded(
+        self,
+        directory: &str,
+        path: &Path,
+        flags: i32,
+        resolve: u64,
+    ) -> Result<OwnedFd, i32> {
+        let find = || {
+            let from = CString::new(self.proc(directory))?;
+            let from = open_at(libc::AT_FDCWD, &from, libc::O_DIRECTORY, 0)?;
+            open_at(from.as_raw_fd(), &CString::new(path.as_os_str().as_bytes())?, flags, resolve)
+        };
+        find().map_err(|error: io::Error| errno(&error))
+    }
+
     /// Where a path leads from there, if that is known: to what is there, or to where that would be made.
     pub(crate) fn lead_within(self, directory: &str, path: &Path, flags: i32) -> Option<PathBuf> {
         let real = |path: &Path, flags| {

@@ -73,6 +73,14 @@ int main(int argc, char **argv) {
                syscall(SYS_openat2, dir, "within", &how, sizeof how) < 0 || syscall(SYS_openat2, dir, "/made", &make, sizeof make) < 0 ||
                syscall(SYS_openat2, dir, "/none", &how, sizeof how) >= 0;
     }
+    if (!strcmp(way, "bounded")) {
+        // Paths that lead out of what is asked for are refused, others are not.
+        struct open_how beneath = {.flags = O_RDONLY, .resolve = RESOLVE_BENEATH}, straight = {.flags = O_RDONLY, .resolve = RESOLVE_NO_SYMLINKS};
+        int dir = open(argv[2], O_PATH | O_DIRECTORY);
+        symlinkat("file", dir, "within");
+        return syscall(SYS_openat2, dir, "file", &beneath, sizeof beneath) < 0 || syscall(SYS_openat2, dir, "../two", &beneath, sizeof beneath) >= 0 ||
+               syscall(SYS_openat2, dir, "within", &straight, sizeof straight) >= 0 || syscall(SYS_openat2, dir, "none", &beneath, sizeof beneath) >= 0;
+    }
     if (!strcmp(way, "fchdir")) {
         return fchdir(open(argv[2], O_RDONLY)) || open(argv[3], O_RDONLY) < 0;
     }

@@ -86,6 +86,7 @@ fn odd_programs_look_the_same() {
             ("openat2", &["made"]),
             ("openat2", &["dangling"]),
             ("in-root", &["dir"]),
+            ("bounded", &["dir"]),
             ("attributes", &["dir/file"]),
             ("threads", &["dir/file"]),
             ("stop", &["dir/file"]),

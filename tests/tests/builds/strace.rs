@@ -290,7 +290,7 @@ fn normal(path: &Path) -> PathBuf {
 /// What CMake calls the directories and programs with which it tries the compiler is random.
 fn without_random_names(text: &str) -> String {
     let mut all = text.to_owned();
-    for prefix in ["TryCompile-", "cmTC_"] {
+    for prefix in ["TryCompile-", "cmTC_", ".tmp"] {
         let parts: Vec<_> = all.split(prefix).collect();
         let rest = |part: &&str| part.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).to_owned();
         all = [vec![parts[0].to_owned()], parts[1..].iter().map(rest).collect()].concat().join(prefix);
