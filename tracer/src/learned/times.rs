@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use thunk::has_no_content;
 use thunk::trace::{Touch, Uses};
 
 /// In place of a time: any makes no difference.
@@ -27,7 +28,9 @@ impl Times {
     /// Of what a command asked about that is there now, and that it did not make.
     pub fn of(touches: &[Touch]) -> Self {
         let asked = touches.iter().filter(|touch| touch.uses.has(Uses::FOUND));
-        let kept = asked.filter(|touch| !touch.uses.has(Uses::OUTPUT) && !touch.uses.has(Uses::CREATED));
+        let kept = asked.filter(|touch| {
+            !touch.uses.has(Uses::OUTPUT) && !touch.uses.has(Uses::CREATED) && !has_no_content(&touch.path)
+        });
         Self(kept.filter_map(|touch| Some((touch.path.to_path_buf(), time(&touch.path)?))).collect())
     }
 
