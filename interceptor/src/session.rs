@@ -134,12 +134,17 @@ pub(crate) fn end() {
         let mut from = to;
         while !(*from).is_null() {
             if value_of(CStr::from_ptr(*from), SESSION_VARIABLE).is_none() {
-                *to = *from;
+                // A program's own environment may be constant.
+                if to != from {
+                    *to = *from;
+                }
                 to = to.add(1);
             }
             from = from.add(1);
         }
-        *to = core::ptr::null();
+        if to != from {
+            *to = core::ptr::null();
+        }
     }
 }
 
