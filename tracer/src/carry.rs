@@ -21,6 +21,7 @@ use thunk::trace::{Observed, Status, Touch, Uses, clean};
 use thunk::{Placeholder, is_made_up, real_place};
 
 use crate::carrying::has_others_preloaded;
+use crate::looks::is_gone;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::undo::Put;
@@ -165,13 +166,9 @@ pub fn remove(recorder: &Recorder, id: u32, path: &Path) -> Option<Touch> {
             recorder.did(id, &Event::Removed(place));
             Some(touch)
         }
+        // `rm -f` takes that for what it wants.
         Err(error) => is_gone(&error).then(|| touch(&place, Uses::MISSING)),
     }
-}
-
-/// `rm -f` takes these for what it wants.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A path as events have it.

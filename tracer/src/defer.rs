@@ -17,7 +17,7 @@ use thunk::{
 };
 
 use crate::includes;
-use crate::looks::Steps;
+use crate::looks::{Steps, is_gone};
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::toolchain::{LOCALE, Toolchain};
@@ -334,11 +334,8 @@ fn environment(
 /// A directory that is not there is passed over. What is wrong otherwise, links in a circle or a lack of rights, is as
 /// if it were not there in a place where there are only inputs, but is to be complained of: it runs here.
 fn can_be_searched(recorder: &Recorder, directory: &Path) -> Result<(), Decline> {
-    use std::io::ErrorKind;
     match recorder.way(directory).led() {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Err(gone(directory)(error))
-        }
+        Err(error) if !is_gone(&error) => Err(gone(directory)(error)),
         _ => Ok(()),
     }
 }

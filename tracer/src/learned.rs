@@ -197,8 +197,8 @@ fn silent(exec: &Exec, given: &[Descriptor]) -> String {
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
 pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
     let mut reason = None;
+    let began = SystemTime::now() - recorder.started.elapsed();
     for (age, (observed, times)) in Learned::get(place, exec).into_iter().enumerate() {
-        let began = SystemTime::now() - recorder.started.elapsed();
         let done = if let Some(why) = observed.obstacles.first() {
             Err(why.clone())
         } else if let Some(path) = times.changed(began) {

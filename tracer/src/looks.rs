@@ -20,6 +20,11 @@ use wire::log::{Changed, name_hash};
 /// When this many ways are remembered, all are forgotten.
 const MANY: usize = 1 << 16;
 
+/// Is nothing there? What may not be looked at is there.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 /// A path that was followed.
 #[derive(Debug)]
 pub struct Way {

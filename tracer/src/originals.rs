@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use thunk::{AtomicFile, FileFacts, FileId, ObjectName, Store};
 
+use crate::looks::is_gone;
 use crate::recorder::lock;
 
 /// What stood at the paths that a replay has changed.
@@ -105,9 +106,7 @@ fn is_still(path: &Path, id: &FileId) -> bool {
 
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(error)
-        }
+        Err(error) if !is_gone(&error) => Err(error),
         _ => Ok(()),
     }
 }

@@ -15,6 +15,8 @@ use models::scanner::Stamp;
 use observe::{Touch, Touches, Use};
 use thunk::{FileId, Footprint, ObjectKind, ObjectName};
 
+use crate::looks::is_gone;
+
 /// What nobody does who only does a job, unless it is gone again.
 const LEAVES: [Use; 3] = [Use::Written, Use::Created, Use::MovedHere];
 /// Nor this to what was there.
@@ -29,11 +31,6 @@ pub struct Touched {
     pub listed: BTreeSet<PathBuf>,
     /// What was not.
     pub missing: BTreeSet<PathBuf>,
-}
-
-/// Is nothing there? What may not be looked at is there.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Not files: what the kernel makes up, and what a sandbox brings itself.
