@@ -5,6 +5,7 @@
 //! understand it declines: a wrong plan is a bug, a declined command is not. Knows no process, no store, no thunk.
 
 pub mod binutils;
+pub mod cmake;
 pub mod compiler;
 pub mod elf;
 mod environment;

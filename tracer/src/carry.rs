@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `mv -f` and `rm -f` do, done by the recorder in their place. Makefiles of Automake have one of them for each
-//! file that is compiled; to start the program, and before it a shell, and to write down all that these look at, takes
-//! a hundred times as long as what they do.
+//! What `mv -f` and `rm -f` do, and cmake to tell how far a build is, done by the recorder in their place. Makefiles of
+//! Automake and CMake have one of them for each file that is compiled; to start the program, and before it a shell, and to
+//! write down all that these look at, takes a hundred times as long as what they do.
 //!
-//! Knows these two, in the forms in which they cannot ask or print. Where one of them does not work after all, nothing
+//! Knows the first two in the forms in which they cannot ask or print. Where one of them does not work after all, nothing
 //! has been done that it would not do again: it is started, and says itself what is wrong.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use models::Invocation;
 use models::recognise::Program;
 use nix::unistd::{AccessFlags, access};
-use observe::{Event, Place, Transfer};
+use observe::{Access, Event, Kind, Place, Transfer};
 use thunk::trace::{Observed, Status, Touch, Uses, clean};
-use thunk::{Placeholder, is_made_up, real_place};
+use thunk::{AtomicFile, ObjectKind, Placeholder, is_made_up, real_place};
 
 use crate::carrying::has_others_preloaded;
+use crate::cmake::Progress;
+use crate::defer::gives_access;
 use crate::looks::is_gone;
+use crate::programs::Facts;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::undo::Put;
@@ -72,11 +75,26 @@ pub enum Carry {
     Move(Move, Placeholder),
     /// These are removed, as far as they are there.
     Remove(Vec<PathBuf>),
+    /// How far the build is.
+    Tell(Progress),
+}
+
+/// What was done in a program's place.
+pub struct Done {
+    /// To which paths.
+    pub touches: Vec<Touch>,
+    /// What it prints.
+    pub prints: Vec<u8>,
+    /// Why that is nothing to be done again for the same inputs.
+    pub obstacle: &'static str,
 }
 
 impl Carry {
     /// What this program is to do, if the recorder can do it.
-    pub fn of(recorder: &Recorder, exec: &Exec) -> Option<Self> {
+    pub fn of(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Self> {
+        if facts.program == Program::CMake {
+            return Progress::of(recorder, exec, facts).map(Self::Tell);
+        }
         if let Some(names) = operands(recorder, exec, "rm", Program::Remover) {
             let removes = |name: &OsString| {
                 let (path, _) = operand(recorder, exec, name)?;
@@ -95,9 +113,10 @@ impl Carry {
         (!is_linked).then_some(Self::Move(moved, placeholder))
     }
 
-    /// Does it, as the command with this number: what was done to which paths. Nothing where it could not be done.
-    pub fn make(self, recorder: &Recorder, id: u32) -> Option<Vec<Touch>> {
-        match self {
+    /// Does it, as the command with this number. Nothing where it could not be done.
+    pub fn make(self, recorder: &Recorder, id: u32) -> Option<Done> {
+        let touches = match self {
+            Self::Tell(progress) => return progress.make(recorder, id),
             Self::Move(moved, placeholder) => {
                 let found = moved.to.symlink_metadata().is_ok();
                 let (from, to) = (place(&moved.from), place(&moved.to));
@@ -111,15 +130,18 @@ impl Carry {
                     Touch { mode, ..touch(&to, stood | Uses::MOVED_HERE | Uses::OUTPUT) },
                 ];
                 recorder.did(id, &Event::Transferred(Transfer::Rename, from, to));
-                Some(touches)
+                touches
             }
-            Self::Remove(paths) => paths.iter().map(|path| remove(recorder, id, path)).collect(),
-        }
+            Self::Remove(paths) => {
+                paths.iter().map(|path| remove(recorder, id, path)).collect::<Option<_>>()?
+            }
+        };
+        Some(Done { touches, prints: Vec::new(), obstacle: "moves or removes files" })
     }
 }
 
 /// What the trace says of such a command.
-pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>) -> Observed {
+pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>, obstacle: &str) -> Observed {
     Touch::join(&mut touches);
     Observed {
         id,
@@ -127,7 +149,7 @@ pub fn observed(recorder: &Recorder, id: u32, mut touches: Vec<Touch>) -> Observ
         ended_us: recorder.started.elapsed().as_micros() as u64,
         thunk: None,
         touches,
-        obstacles: vec!["moves or removes files".into()],
+        obstacles: vec![obstacle.into()],
         descriptors: Vec::new(),
     }
 }
@@ -146,7 +168,7 @@ fn operands<'a>(recorder: &Recorder, exec: &'a Exec, called: &str, known: Progra
 
 /// The path that an operand names, and the real one of its directory: nothing where the process may find another file there than the
 /// recorder does, as below `/proc/self`, or the operand is none of a file.
-fn operand(recorder: &Recorder, exec: &Exec, name: &OsStr) -> Option<(PathBuf, PathBuf)> {
+pub fn operand(recorder: &Recorder, exec: &Exec, name: &OsStr) -> Option<(PathBuf, PathBuf)> {
     let path = exec.invocation.absolute(name);
     let is_name = !name.as_bytes().starts_with(b"-") && !name.as_bytes().ends_with(b"/");
     path.file_name().filter(|_| is_name)?;
@@ -169,6 +191,27 @@ pub fn remove(recorder: &Recorder, id: u32, path: &Path) -> Option<Touch> {
         // `rm -f` takes that for what it wants.
         Err(error) => is_gone(&error).then(|| touch(&place, Uses::MISSING)),
     }
+}
+
+/// Writes a small file, as the command with this number. Nothing where that cannot be done.
+pub fn write(recorder: &Recorder, id: u32, path: &Path, text: &[u8], umask: u32) -> Option<Touch> {
+    let real = real_place(path).ok()?;
+    let directory = real.parent()?;
+    if gives_access(directory) {
+        return None;
+    }
+    let mode = 0o666 & !umask;
+    let mut file = AtomicFile::nameless_in(directory, 0o600).ok()?;
+    file.write_all(text).ok()?;
+    file.file().set_permissions(fs::Permissions::from_mode(mode)).ok()?;
+    recorder.puts(&real);
+    file.commit(&real).ok()?;
+    let place = place(path);
+    let access = Access { reads: false, writes: true, created: true, emptied: false };
+    recorder.did(id, &Event::Opened(place.clone(), Kind::File, access));
+    let value = recorder.store.put(ObjectKind::Value, text).ok()?;
+    let uses = Uses::CREATED | Uses::WRITTEN | Uses::OUTPUT;
+    Some(Touch { after: Some(value), mode: Some(mode), ..touch(&place, uses) })
 }
 
 /// A path as events have it.

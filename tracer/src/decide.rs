@@ -255,26 +255,31 @@ fn is_native(executable: &Executable) -> bool {
     }
 }
 
-/// Does itself what a program does that moves or removes files.
+/// Does itself what a program is to do that is more trouble to start than that.
 fn carried(
     recorder: &Recorder,
     exec: &Exec,
     parent: &Running,
     facts: &Facts,
     command: &Command,
-    prints: Vec<u8>,
+    mut prints: Vec<u8>,
 ) -> Option<Answer> {
-    if !facts.program.is_carrier() || !is_native(&facts.executable) || !process::is_ours(exec.pid) {
+    let may_be_known = facts.program.is_carrier() || facts.program == Program::CMake;
+    if !may_be_known || !is_native(&facts.executable) || !process::is_ours(exec.pid) {
         return None;
     }
-    let carry = Carry::of(recorder, exec)?;
+    let carry = Carry::of(recorder, exec, facts)?;
     let id = recorder.start(exec.parent, parent, parent.start(Role::Other, None));
-    let touches = carry.make(recorder, id)?;
+    let done = carry.make(recorder, id)?;
+    prints.extend(done.prints);
+    if !shell::can_print(exec, &prints) {
+        return None;
+    }
     let Invocation { program, argv, cwd, .. } = exec.invocation.clone();
     let took_us = took_us(recorder, command);
     let command = Command { id, program, argv, cwd, took_us, ..command.clone() };
-    let recorded = recorder.record(&command);
-    let recorded = recorded.and_then(|()| recorder.trace.observed(&carry::observed(recorder, id, touches)));
+    let record = carry::observed(recorder, id, done.touches, done.obstacle);
+    let recorded = recorder.record(&command).and_then(|()| recorder.trace.observed(&record));
     // What it did is done: to do it again would fail.
     recorded.unwrap_or_else(|error| recorder.complain(&error));
     Some(Answer::Exit { command: id, code: 0, prints })
@@ -299,7 +304,7 @@ fn without_shell(
     if matches!(facts.program, Program::Shell | Program::Libtool) {
         return libtool::compile(recorder, &inner, parent, &facts, command, prints, &moves);
     }
-    if facts.program.is_carrier() {
+    if facts.program.is_carrier() || facts.program == Program::CMake {
         return moves
             .is_empty()
             .then(|| carried(recorder, &inner, parent, &facts, command, prints))

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use std::sync::{Arc, Mutex};
 use models::libtool::{Compile, Configuration, GENERATED, Request, script};
 use models::recognise::Program;
 use models::{Invocation, World};
-use observe::{Access, Event, Kind};
+use observe::Event;
 use thunk::trace::{Command, Disposition, Observed, Touch, Uses};
-use thunk::{AtomicFile, FileFacts, ObjectKind, ObjectName, real_place};
+use thunk::{FileFacts, ObjectKind, ObjectName};
 
-use crate::carry::{Move, observed, place, remove, touch};
+use crate::carry::{Move, observed, place, remove, touch, write};
 use crate::context::{Role, Running};
 use crate::decide::{Answer, deferred, took_us};
 use crate::defer::{Deferred, gives_access};
@@ -366,8 +366,7 @@ impl Doing<'_> {
             let Invocation { program, argv, cwd, .. } = exec.invocation.clone();
             Command { program, argv, cwd, took_us: took_us(recorder, command), ..command.clone() }
         };
-        let mut record = observed(recorder, *id, touches);
-        record.obstacles = vec![Observed::PART_DEFERRED.into()];
+        let record = observed(recorder, *id, touches, Observed::PART_DEFERRED);
         let recorded = recorder.record(&Command { id: *id, ..of(exec) });
         let recorded = recorded.and_then(|()| recorder.trace.observed(&record));
         recorded.unwrap_or_else(|error| recorder.complain(&error));
@@ -417,25 +416,4 @@ fn make(recorder: &Recorder, id: u32, path: &Path, umask: u32) -> Option<Vec<Tou
     }
     touches.push(touch(&place, Uses::MISSING | Uses::CREATED | Uses::OUTPUT));
     Some(touches)
-}
-
-/// The text that tells where the objects are.
-fn write(recorder: &Recorder, id: u32, path: &Path, text: &[u8], umask: u32) -> Option<Touch> {
-    let real = real_place(path).ok()?;
-    let directory = real.parent()?;
-    if gives_access(directory) {
-        return None;
-    }
-    let mode = 0o666 & !umask;
-    let mut file = AtomicFile::nameless_in(directory, 0o600).ok()?;
-    file.write_all(text).ok()?;
-    file.file().set_permissions(fs::Permissions::from_mode(mode)).ok()?;
-    recorder.puts(&real);
-    file.commit(&real).ok()?;
-    let place = place(path);
-    let access = Access { reads: false, writes: true, created: true, emptied: false };
-    recorder.did(id, &Event::Opened(place.clone(), Kind::File, access));
-    let value = recorder.store.put(ObjectKind::Value, text).ok()?;
-    let uses = Uses::CREATED | Uses::WRITTEN | Uses::OUTPUT;
-    Some(Touch { after: Some(value), mode: Some(mode), ..touch(&place, uses) })
 }

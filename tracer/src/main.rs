@@ -7,6 +7,7 @@
 
 mod carry;
 mod carrying;
+mod cmake;
 mod context;
 mod decide;
 mod defer;

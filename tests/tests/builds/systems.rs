@@ -133,6 +133,70 @@ fn cmake_configured_plainly_and_built_recorded() {
     }
 }
 
+/// The lines that tell how far a build is are printed without cmake, and without the shells that start it: the same ones, in colours
+/// where cmake would print colours.
+#[test]
+fn cmake_s_lines_without_cmake() {
+    let mut space = TestSpace::with(FILES);
+    space.write(
+        "CMakeLists.txt",
+        "cmake_minimum_required(VERSION 3.20)\nproject(t C)\ninclude_directories(include)\nadd_library(ab SHARED lib/a.c lib/b.c)\n\
+         add_executable(prog src/main.c)\ntarget_link_libraries(prog ab)\nadd_custom_target(all-of-it ALL COMMENT \"it's all $there\" DEPENDS prog)\n",
+    );
+    space.run(&["cmake", "-G", "Unix Makefiles", "-S", ".", "-B", "build"]).ok();
+    space.keep();
+    space.set("TERM", "xterm");
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    let make = "make -C build --no-print-directory";
+    let ways = [
+        ("", false),
+        ("", true),
+        ("CLICOLOR=0", true),
+        ("CLICOLOR_FORCE=1", false),
+        ("CLICOLOR_FORCE=1", true),
+        ("TERM=dumb", true),
+        ("VERBOSE=1", false),
+        ("MAKEFLAGS=-O", true),
+    ];
+    for (variables, terminal) in ways {
+        let says = |tracer: &str| {
+            let build = format!("env {variables} {tracer} {make}");
+            let ran =
+                if terminal { space.run(&["script", "-qec", &build, "/dev/null"]) } else { space.sh(&build) };
+            let said = ran.ok().out();
+            let marks = space.path("build/CMakeFiles/Progress").exists();
+            space.restore();
+            (said, marks)
+        };
+        let plain = says("");
+        assert!(plain.0.contains("[ 16%] ") && plain.0.contains("it's all $there"), "{}", plain.0);
+        let coloured = (terminal && variables != "CLICOLOR=0") || variables.contains("FORCE");
+        assert_eq!(plain.0.contains("\x1b["), coloured, "{variables} {terminal}: {}", plain.0);
+        assert_eq!(says(&ggtrace), plain, "{variables} {terminal}");
+        let shown = space.gg(&["show", "-a"]);
+        let ran = shown.out();
+        let ran: Vec<_> = ran.lines().filter(|line| line.contains("cmake_echo_color")).collect();
+        let by_a_shell = ran.iter().any(|line| line.contains("/bin/sh"));
+        assert!(ran.len() >= 8, "{shown}");
+        // Whether it would print colours to a terminal is not said.
+        assert_eq!(by_a_shell, variables == "CLICOLOR=0", "{shown}");
+    }
+    // What is counted otherwise than CMake counts is CMake's own to say.
+    space.restore();
+    let odd = "cmake -E cmake_echo_color --progress-dir=. --progress-num=1,2 --bold text";
+    space.write("Makefile", format!("all:\n\t{odd}\n"));
+    for count in ["0", "08", "7 8", " 12", "x", "0x20", "-5", ""] {
+        let does = |tracer: &str| {
+            space.write("Progress/count.txt", format!("{count}\n"));
+            let ran = space.sh(&format!("{tracer} make -s")).ok();
+            let marks = ["Progress/1", "Progress/2"].map(|mark| fs::read(space.path(mark)).ok());
+            fs::remove_dir_all(space.path("Progress")).unwrap();
+            (ran.out(), ran.err(), marks)
+        };
+        assert_eq!(does(&ggtrace), does(""), "{count}");
+    }
+}
+
 #[test]
 fn a_shell_script_as_the_build() {
     let space = TestSpace::with(FILES);
