@@ -9,15 +9,19 @@
 #   build      one command, JOBS stands for the number of jobs: this is what is recorded.
 #   check      runs what was built.
 #   floor      make variables that replace every tool by one that does nothing: nothing can be recorded faster.
+#   idle       a command that does so in the configured tree, for what variables do not reach.
 
 # What all FFmpeg configurations here share: nothing that depends on the libraries of this machine.
 ffmpeg_base='./configure --disable-x86asm --disable-doc --disable-autodetect'
 
-project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl xz libtorrent'
+# CMake writes the paths of its tools into all that it generates.
+cmake_idle='find build -name build.make -o -name link.txt -o -name rules.ninja | xargs sed -i -E "s,/usr/bin/(c\+\+|cc|ar|ranlib) ,/bin/true ,"'
+
+project_names='lua luajit zlib mosh cmark ffmpeg ffmpeg-third fmt bash openssl git redis tcl xz libtorrent libtorrent-cmake'
 
 # project NAME: sets the variables.
 project() {
-    source=$1 configure='' build='make -jJOBS' check='' floor='CC=true CXX=true AR=true RANLIB=true STRIP=true LD=true'
+    source=$1 configure='' build='make -jJOBS' check='' idle='' floor='CC=true CXX=true AR=true RANLIB=true STRIP=true LD=true'
     case $1 in
         # One makefile, a static library, two programs.
         lua)
@@ -43,6 +47,7 @@ project() {
             configure='cmake -G Ninja -S . -B build -DCMAKE_BUILD_TYPE=Release'
             build='ninja -C build -jJOBS'
             check='build/src/cmark --version'
+            floor='' idle=$cmake_idle
             ;;
         # Large: some 2,000 compiles.
         ffmpeg)
@@ -72,6 +77,7 @@ project() {
             configure=${configure//\$0//usr/src/googletest}
             build='make -C build -jJOBS'
             check='build/bin/core-test --gtest_brief=1 | sed "s/ (.* ms total)//"'
+            floor='' idle=$cmake_idle
             ;;
         # autoconf; compiles and runs generators of its own (mkbuiltins, mksyntax); many small libraries.
         bash)
@@ -105,14 +111,22 @@ project() {
             configure='./configure'
             check='src/xz/xz --version'
             ;;
-        # C++ on top of Boost: some 1,000 headers for each of 139 compiles. Its CMake would hide the compiler from `floor`, so the library alone
-        # is made by the rules that make has of its own.
+        # C++ on top of Boost: some 1,000 headers for each of 139 compiles, by rules that make has of its own: make starts the compiler and
+        # nothing else.
         libtorrent)
             configure="printf '%s\n' 'CXXFLAGS = -std=c++17 -O1'
                 'CPPFLAGS = -Iinclude -Iinclude/libtorrent -Ideps/try_signal -DTORRENT_BUILDING_LIBRARY -DTORRENT_USE_OPENSSL -DTORRENT_USE_LIBCRYPTO -DTORRENT_SSL_PEERS -DBOOST_ASIO_ENABLE_CANCELIO -DBOOST_ASIO_NO_DEPRECATED -D_FILE_OFFSET_BITS=64'
                 'sources := \$(wildcard src/*.cpp src/ed25519/*.cpp deps/try_signal/try_signal.cpp deps/try_signal/signal_error_code.cpp)'
                 'libtorrent.a: \$(sources:.cpp=.o); \$(AR) crs \$@ \$^' >GNUmakefile"
             check='ar t libtorrent.a | wc -l'
+            ;;
+        # The same as people build it.
+        libtorrent-cmake)
+            source=libtorrent
+            configure='cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF'
+            build='make -C build -jJOBS'
+            check='ar t build/libtorrent-rasterbar.a | wc -l'
+            floor='' idle=$cmake_idle
             ;;
         *) die "unknown project $1 (known: $project_names)" ;;
     esac
