@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
-use crate::{Answer, Environment, Question};
+use crate::{Answer, Question};
 
 /// What such a command is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,12 @@ const OF_MAKE: [&str; 8] =
 /// The terminal, if make prints to one: GNU make 4.1 and later say so, and CMake believes it.
 const TERMINALS: [&str; 2] = ["MAKE_TERMOUT", "MAKE_TERMERR"];
 
+/// Does a variable say what terminal there is? All others are nothing to CMake that mean nothing to commands that print to none.
+#[must_use]
+pub fn is_of_terminal(name: &OsStr) -> bool {
+    name == "TERM" || name == "COLORTERM" || TERMINALS.iter().any(|known| name == *known)
+}
+
 impl Echo {
     /// The arguments of cmake, its name among them. Nothing where it is another command, or something about it is unusual.
     #[must_use]
@@ -91,8 +97,8 @@ impl Echo {
 
     /// Asks CMake how it prints a text so, not to a terminal.
     #[must_use]
-    pub fn question(&self, program: &Path, env: &Environment) -> Question {
-        let mut env = env.of(|name| !OF_MAKE.iter().any(|known| name == *known));
+    pub fn question(&self, program: &Path, mut env: Vec<(OsString, OsString)>) -> Question {
+        env.retain(|(name, _)| !OF_MAKE.iter().any(|known| name == known));
         for (name, terminal) in &mut env {
             // Which one makes no difference.
             if TERMINALS.iter().any(|known| name == known) && !terminal.is_empty() {
@@ -211,7 +217,8 @@ mod tests {
     fn what_make_says_of_a_command_makes_no_other_question() {
         let said = echo("--green text").unwrap();
         let asks = |variables: &[(&str, &str)]| {
-            said.question(Path::new("/usr/bin/cmake"), &variables.iter().copied().collect())
+            let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+            said.question(Path::new("/usr/bin/cmake"), variables.collect())
         };
         let one = asks(&[("A", "1"), ("MAKELEVEL", "2"), ("MAKE_TERMOUT", "/dev/pts/1")]);
         assert_eq!(one, asks(&[("A", "1"), ("MAKELEVEL", "3"), ("MAKE_TERMOUT", "/dev/pts/2")]));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use models::cmake::{COUNT, Echo, MARK};
+use models::cmake::{COUNT, Echo, MARK, is_of_terminal};
 use models::{Answer, World as _};
 use thunk::ObjectKind;
 use thunk::trace::{Touch, Uses};
@@ -21,6 +21,7 @@ use crate::programs::Facts;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::shell;
+use crate::watch::environment;
 
 /// No line's beginning is longer.
 const HEAD: usize = 16;
@@ -48,7 +49,10 @@ impl Progress {
             let (path, above) = operand(recorder, exec, progress.directory.as_os_str())?;
             progress.directory = above.join(path.file_name()?);
         }
-        let question = echo.question(&invocation.program, &invocation.env);
+        let kept = environment::kept(&invocation.env, recorder.install.interceptor.as_os_str());
+        let kept = kept.iter().map(|variable| thunk::split_variable(variable));
+        let env = kept.chain(invocation.env.of(is_of_terminal)).collect();
+        let question = echo.question(&invocation.program, env);
         let answer = recorder.ask(&question).ok()?;
         let longest = echo.prints(&answer, is_terminal, None)?.len() + HEAD;
         let told = Self { echo, answer, is_terminal, umask: exec.umask };

@@ -148,6 +148,16 @@ fn cmake_s_lines_without_cmake() {
     space.set("TERM", "xterm");
     let ggtrace = TestSpace::program("ggtrace").display().to_string();
     let make = "make -C build --no-print-directory";
+    // What is printed, and whether the files are there still which say how far the build is.
+    let says = |tracer: &str, variables: &str, terminal: bool| {
+        let build = format!("env {variables} {tracer} {make}");
+        let ran =
+            if terminal { space.run(&["script", "-qec", &build, "/dev/null"]) } else { space.sh(&build) };
+        let said = ran.ok().out();
+        let marks = space.path("build/CMakeFiles/Progress").exists();
+        space.restore();
+        (said, marks)
+    };
     let ways = [
         ("", false),
         ("", true),
@@ -159,20 +169,11 @@ fn cmake_s_lines_without_cmake() {
         ("MAKEFLAGS=-O", true),
     ];
     for (variables, terminal) in ways {
-        let says = |tracer: &str| {
-            let build = format!("env {variables} {tracer} {make}");
-            let ran =
-                if terminal { space.run(&["script", "-qec", &build, "/dev/null"]) } else { space.sh(&build) };
-            let said = ran.ok().out();
-            let marks = space.path("build/CMakeFiles/Progress").exists();
-            space.restore();
-            (said, marks)
-        };
-        let plain = says("");
+        let plain = says("", variables, terminal);
         assert!(plain.0.contains("[ 16%] ") && plain.0.contains("it's all $there"), "{}", plain.0);
         let coloured = (terminal && variables != "CLICOLOR=0") || variables.contains("FORCE");
         assert_eq!(plain.0.contains("\x1b["), coloured, "{variables} {terminal}: {}", plain.0);
-        assert_eq!(says(&ggtrace), plain, "{variables} {terminal}");
+        assert_eq!(says(&ggtrace, variables, terminal), plain, "{variables} {terminal}");
         let shown = space.gg(&["show", "-a"]);
         let ran = shown.out();
         let ran: Vec<_> = ran.lines().filter(|line| line.contains("cmake_echo_color")).collect();
@@ -181,6 +182,10 @@ fn cmake_s_lines_without_cmake() {
         // Whether it would print colours to a terminal is not said.
         assert_eq!(by_a_shell, variables == "CLICOLOR=0", "{shown}");
     }
+    // For all lines of a kind CMake is asked once, in later recordings too.
+    let asked = || fs::read_dir(space.store().join("cache/answers")).unwrap().count();
+    let before = asked();
+    assert_eq!((says(&ggtrace, "", false), asked()), (says("", "", false), before));
     // What is counted otherwise than CMake counts is CMake's own to say.
     space.restore();
     let odd = "cmake -E cmake_echo_color --progress-dir=. --progress-num=1,2 --bold text";
