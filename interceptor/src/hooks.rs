@@ -11,6 +11,7 @@ use crate::attributes::{changes_mode, sets_times, truncates};
 use crate::directory::{self, list, walks};
 use crate::exec::{by_descriptor, by_path, by_search};
 use crate::filter;
+use crate::inner;
 use crate::libc::environ;
 use crate::log::{be_unsure, before_child, before_fork, come_apart};
 use crate::lookup::{accesses, stats};
@@ -218,7 +219,7 @@ hooks! {
         => |session, call| opens(session, &call, At(AT_FDCWD, path), O_CREAT | O_TRUNC | O_WRONLY, mode);
     skip __open: "glibc's own name, for its own libraries";
     skip __open64: "as __open";
-    skip __open_nocancel: "as __open";
+    skip __open_nocancel: "for the C library's own calls: see `inner`";
     skip open_by_handle_at: "takes a handle, no path; no build tool uses it";
     skip open_tree: "for mounts; the filter sees it";
 
@@ -397,6 +398,9 @@ hooks! {
     before fn vfork() => |_session| before_child();
     before fn clone() => |_session| before_child();
     before fn fork() => |session| before_fork(session);
+
+    before fn setlocale(_category: c_int, locale: Path) => |session| inner::take_over(session, locale);
+    before fn newlocale(_mask: c_int, locale: Path) => |session| inner::take_over(session, locale);
 
     before fn unshare(flags: c_int) => |_session| if flags & CLONE_FS != 0 { come_apart() };
     before fn prctl(option: c_int, value: usize) => |session| filter::by_prctl(session, option as usize, value);

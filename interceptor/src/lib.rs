@@ -8,6 +8,7 @@
 //!                                 │                          (waiting: a child that waits for the answer)
 //!                                 ├▶ open, stream, place     ask where a placeholder is concerned, then as:
 //!                                 ├▶ filter              steps aside
+//!                                 ├▶ inner               files that the C library opens for itself
 //!                                 └▶ record, directory, realpath, network            ─▶ log: the shared log
 //! session: who we are; environment: what programs are started with; room, sys, arch, libc: the ground
 //! ```
@@ -31,6 +32,7 @@ mod environment;
 mod exec;
 mod filter;
 mod hooks;
+mod inner;
 mod libc;
 mod log;
 mod lookup;

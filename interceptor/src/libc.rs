@@ -81,13 +81,19 @@ pub(crate) fn allocate(size: usize) -> Option<*mut c_void> {
     (!memory.is_null()).then_some(memory)
 }
 
+/// Is there certainly one thread only?
+#[inline]
+pub(crate) fn is_single_threaded() -> bool {
+    let single = weak_single_threaded().cast::<u8>();
+    // SAFETY: glibc's variable, a `char`.
+    !single.is_null() && unsafe { single.read_volatile() } != 0
+}
+
 /// Makes a call in which a thread may be cancelled, as the C library's own functions do where they may wait.
 #[inline]
 pub(crate) fn cancellable<R>(call: impl FnOnce() -> R) -> R {
     const ASYNCHRONOUS: c_int = 1;
-    let single = weak_single_threaded().cast::<u8>();
-    // SAFETY: glibc's variable, a `char`.
-    if !single.is_null() && unsafe { single.read_volatile() } != 0 {
+    if is_single_threaded() {
         return call();
     }
     let Some(set) = SET_CANCEL_TYPE.get() else { return call() };

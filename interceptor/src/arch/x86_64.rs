@@ -11,6 +11,7 @@ pub(crate) mod nr {
     pub(crate) const FSTAT: usize = 5;
     pub(crate) const LSEEK: usize = 8;
     pub(crate) const MMAP: usize = 9;
+    pub(crate) const MPROTECT: usize = 10;
     pub(crate) const MUNMAP: usize = 11;
     pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
@@ -219,6 +220,34 @@ pub(crate) unsafe fn child_on_stack(
         );
     }
     result
+}
+
+/// Writes a jump to the code at `to` over the beginning of the code at `from`, which must be five bytes long at least. Nothing is done where
+/// that is too far away, or where code cannot be written to.
+///
+/// # Safety
+/// Whoever calls the one must be as well served by the other. No other thread may be in that code.
+pub(crate) unsafe fn lead_elsewhere(from: usize, to: usize) {
+    const JUMP: u8 = 0xe9;
+    const LENGTH: usize = 5;
+    let Ok(distance) = i32::try_from(to.wrapping_sub(from + LENGTH) as isize) else { return };
+    let [a, b, c, d] = distance.to_le_bytes();
+    let code = core::ptr::with_exposed_provenance_mut::<u64>(from);
+    let first = from & !0xfff;
+    let pages = ((from + size_of::<u64>() - 1) & !0xfff) + 0x1000 - first;
+    let (read, write, execute) = (1, 2, 4);
+    let allow = |access: usize| {
+        // SAFETY: what is code stays code.
+        unsafe { syscall(nr::MPROTECT, [first, pages, access, 0, 0, 0]) == 0 }
+    };
+    if allow(read | write | execute) {
+        // SAFETY: just allowed. One write: what interrupts us finds the old instructions or the new one.
+        unsafe {
+            let [.., f, g, h] = code.read_unaligned().to_le_bytes();
+            code.write_unaligned(u64::from_le_bytes([JUMP, a, b, c, d, f, g, h]));
+        }
+        allow(read | execute);
+    }
 }
 
 /// Calls `body(buffer, context)` with `size` bytes of stack, 16-byte aligned. Pages are touched one after the other from the

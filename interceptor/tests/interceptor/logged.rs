@@ -315,6 +315,48 @@ fn waiting(logged: &Logged, way: &str) -> Child {
     child
 }
 
+/// The C library opens a locale's files by itself. In a program that marks its calls they are recorded here.
+#[test]
+fn files_of_a_locale_are_recorded_as_ptrace_sees_them() {
+    let logged = Logged::new();
+    let locales = program("cc", "locales");
+    let of_locales = |touches: &Touches| {
+        let is_of_one =
+            |path: &Path| path.starts_with("/usr/lib/locale") || path.starts_with("/usr/share/locale");
+        let uses = touches.iter().filter(|(path, _)| is_of_one(path));
+        uses.map(|(path, touch)| format!("{} {touch:?}", path.display())).collect::<Vec<_>>()
+    };
+    for (way, variable, value, is_recorded) in [
+        ("", "LANG", "C.UTF-8", true),
+        ("", "LC_CTYPE", "xx_YY.UTF-8", true),
+        ("thread", "LC_ALL", "C.UTF-8", false),
+        ("", "LC_ALL", "C", false),
+    ] {
+        logged.again();
+        for name in ["input", "spawned"] {
+            fs::write(logged.at(name), "text").unwrap();
+        }
+        let mut plainly = observe::Command::new(&locales);
+        plainly.argv.push(way.into());
+        plainly.env = vec![("PATH".into(), "/usr/bin".into()), (variable.into(), value.into())];
+        plainly.cwd.clone_from(&logged.folder);
+        let plain = observe::observe(&plainly, &Options::default()).unwrap();
+        assert!(plain.status.success() && fs::remove_file(logged.at("made")).is_ok(), "{plain:?}");
+        let hooked = logged.command(&locales, COOKIE).arg(way).env(variable, value).output().unwrap();
+        assert_eq!(text(&hooked.stdout), text(&plain.stdout), "{way} {value}");
+        let (found, expected) = (summed(logged.entries(5)), of_locales(&plain.touches));
+        assert_eq!(expected.is_empty(), value == "C", "else this tests nothing");
+        // What is not recorded is not marked, either.
+        assert_eq!(of_locales(&found), if is_recorded { expected } else { Vec::new() }, "{way} {value}");
+        let mut names = below(&logged.folder, &found);
+        names.retain(|name| !name.starts_with("made"));
+        names.iter_mut().for_each(|name| name.truncate(name.find(' ').unwrap_or(name.len())));
+        // Not what another process has opened.
+        let own: &[&str] = if is_recorded { &["input", "missing"] } else { &[] };
+        assert_eq!(names, own);
+    }
+}
+
 #[test]
 fn a_chunk_that_was_taken_away_is_not_written_to() {
     let logged = Logged::new();
