@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The lines by which the makefiles of CMake tell how far a build is: `cmake -E cmake_echo_color … "Building C object …"`.
 //! Before each command of the build make starts cmake for one, which takes longer than to defer that command.
-//! As `cmcmd::ExecuteEchoColor` of CMake has it (2.8 to 4.2), but for the colours, of which CMake itself is asked
+//! As `cmcmd::ExecuteEchoColor` of CMake 3 has it, but for the colours, of which CMake itself is asked
 //! ([`Echo::question`]). What it does not know: several texts in one command, how to count what is no number.
 
 use std::ffi::{OsStr, OsString};

@@ -3,9 +3,9 @@
 //! the line printed by the process that would have been cmake. How lines look CMake itself was asked. Does not know
 //! whether what the line tells of is done then: no more does CMake, which says it before.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use models::cmake::{COUNT, Echo, MARK, is_of_terminal};
 use models::{Answer, World as _};
@@ -67,7 +67,7 @@ impl Progress {
         if let Some(progress) = &echo.progress {
             let directory = &progress.directory;
             let count = directory.join(COUNT);
-            match fs::read(&count) {
+            match read_small(&count) {
                 Ok(all) => {
                     let before = Some(recorder.store.put(ObjectKind::Value, &all).ok()?);
                     let uses = Uses::FOUND | Uses::READ | Uses::INPUT;
@@ -89,6 +89,13 @@ impl Progress {
         let prints = echo.prints(&answer, is_terminal, done)?;
         Some(Done { touches, prints, obstacle: "tells how far the build is" })
     }
+}
+
+/// Reads a file that holds a number.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    const LONG: u64 = 100;
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > LONG { Err(io::ErrorKind::InvalidData.into()) } else { fs::read(path) }
 }
 
 /// What is done now. What stands there may be no file, and then is for CMake.
