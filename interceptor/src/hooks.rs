@@ -15,7 +15,7 @@ use crate::inner;
 use crate::libc::environ;
 use crate::log::{be_unsure, before_child, before_fork, come_apart};
 use crate::lookup::{accesses, stats};
-use crate::names::{makes_node, removes, symlinks};
+use crate::names::{makes_node, removes, symlinks, unlinks};
 use crate::network;
 use crate::open::{opens, opens_checked, prepare_library};
 use crate::place::{At, links, renames};
@@ -339,8 +339,8 @@ hooks! {
     fn __xmknodat(version: c_int, dirfd: c_int, path: Path, mode: Mode, device: *const u64) -> c_int
         => |session, call| told(session, &call, kind::MAKE, At(dirfd, path));
 
-    call fn unlink(path: Path) -> c_int => REMOVE at(AT_FDCWD, path) by UNLINKAT(AT_FDCWD, path);
-    call fn unlinkat(dirfd: c_int, path: Path, flags: c_int) -> c_int => REMOVE at(dirfd, path) by UNLINKAT(dirfd, path, flags);
+    fn unlink(path: Path) -> c_int => |session, call| unlinks(session, &call, At(AT_FDCWD, path), 0);
+    fn unlinkat(dirfd: c_int, path: Path, flags: c_int) -> c_int => |session, call| unlinks(session, &call, At(dirfd, path), flags);
     call fn rmdir(path: Path) -> c_int => REMOVE at(AT_FDCWD, path) by UNLINKAT(AT_FDCWD, path, AT_REMOVEDIR);
     fn remove(path: Path) -> c_int => |session, call| removes(session, &call, path);
 

@@ -5,10 +5,11 @@ use core::ffi::{c_char, c_int};
 
 use crate::arch::nr;
 use crate::log::{Log, What};
+use crate::open::keep;
 use crate::place::At;
 use crate::record::{note, note_link, one_int};
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_REMOVEDIR, Errno, five};
+use crate::sys::{self, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, Errno, five};
 use wire::log::kind;
 
 /// `mknod` and `mknodat`.
@@ -31,6 +32,23 @@ pub(crate) unsafe fn makes_node(
     unsafe { one_int(session, next, kind::MAKE, at, nr::MKNODAT, args) }
 }
 
+/// `unlink` and `unlinkat`.
+///
+/// # Safety
+/// The arguments are the program's.
+pub(crate) unsafe fn unlinks(
+    session: &Session,
+    next: &dyn Fn() -> c_int,
+    at: At,
+    flags: c_int,
+) -> Result<c_int, Errno> {
+    if session.drives() {
+        keep(session, at, AT_SYMLINK_NOFOLLOW);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { one_int(session, next, kind::REMOVE, at, nr::UNLINKAT, five!(at.0, at.1, flags)) }
+}
+
 /// `remove`: a file, or else a directory.
 ///
 /// # Safety
@@ -41,6 +59,9 @@ pub(crate) unsafe fn removes(
     path: *const c_char,
 ) -> Result<c_int, Errno> {
     let Some(log) = Log::ready(session) else { return Ok(next()) };
+    if session.drives() {
+        keep(session, At(AT_FDCWD, path), AT_SYMLINK_NOFOLLOW);
+    }
     let call = |flags| {
         // SAFETY: as the caller promises.
         let result = unsafe { sys::marked(nr::UNLINKAT, five!(AT_FDCWD, path, flags)) };

@@ -227,7 +227,7 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
     found
 }
 
-/// The file at this path is about to be changed or renamed; `flags` are those of `fstatat`. If the build may have
+/// The file at this path is about to be changed, renamed or removed; `flags` are those of `fstatat`. If the build may have
 /// written it before, the recorder has a look at it first: nobody could tell later what the command that wrote it had
 /// left, nor what this one found. Where only hooks see anything, nobody wants to know.
 pub(crate) fn keep(session: &Session, at: At, flags: c_int) {

@@ -55,6 +55,12 @@ impl Session {
         self.flags & (reply_flags::CARRY | reply_flags::NAMES) != 0
     }
 
+    /// Does this program start the commands of a build?
+    #[inline]
+    pub(crate) fn drives(&self) -> bool {
+        self.flags & reply_flags::DRIVES != 0
+    }
+
     /// Is a placeholder to be forced when this program asks about it, and not only when it opens it?
     #[inline]
     pub(crate) fn wants_facts(&self) -> bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What files held that one command had written and another was about to change, or to rename: `ranlib` after `ar`, `strip` after a link,
-//! `>>` after `>`. Looked at before the call is made, because afterwards nobody can tell what the first had left, nor
+//! `>>` after `>`; and what a build driver removes that commands of its have used: ninja's files with arguments, make's intermediate ones. Looked at before the call is made, because afterwards nobody can tell what the first had left, nor
 //! what the second found. Knows nothing of what commands are.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use thunk::{FileFacts, ObjectName, Placeholder, is_made_up};
 
+use crate::context::Running;
 use crate::recorder::{Recorder, lock};
 
 /// Who changes files when they are forced, and not now.
@@ -57,18 +58,22 @@ impl Kept {
 }
 
 impl Recorder {
-    /// This program is about to change what stands at this path, or to rename it.
+    /// This program is about to change what stands at this path, to rename it, or, if it drives a build, to remove it.
     pub fn keep(&self, program: u32, path: &Path) {
-        let by = self.command(program).group;
-        let Some(began) = self.watch.began(by).filter(|_| self.sight.is_complete()) else { return };
+        let Running { group: by, drives, .. } = self.command(program);
+        let began = self.watch.began(by);
+        if !self.sight.is_complete() || !drives && began.is_none() {
+            return;
+        }
         let Ok(real) = fs::canonicalize(path) else { return };
-        if is_made_up(&real) || self.is_own(&real) || self.kept.has(&real, by) {
+        if is_made_up(&real) || self.is_own(&real) {
             return;
         }
         let Some(metadata) = fs::symlink_metadata(&real).ok().filter(fs::Metadata::is_file) else { return };
-        let facts = FileFacts::of(&metadata);
-        // What is younger than the command is its own work, or that of one beside it.
-        if facts.changed_at() > began || !matches!(Placeholder::read_to_replace(&real), Ok(None)) {
+        let changed = FileFacts::of(&metadata).changed_at();
+        // What is younger than a command is its own work, or that of one beside it. A driver's own is for others.
+        let is_own = || self.kept.has(&real, by) || began.is_some_and(|began| changed > began);
+        if !drives && is_own() || !matches!(Placeholder::read_to_replace(&real), Ok(None)) {
             return;
         }
         self.keep_version(real, by, &metadata);

@@ -50,6 +50,7 @@ pub struct Run<'a> {
 pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Facts, run: Run<'_>) -> Answer {
     let Run { mut command, running, place, pending } = run;
     let (carries, names, drives) = (running.carries, running.names, running.drives);
+    let removes = matches!(running.role, Role::Make | Role::Ninja);
     let is_command = running.is_command(parent);
     // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
     let minds_sizes = !carries && !names && facts.program != Program::CMake;
@@ -62,7 +63,9 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     let asks = if needed.waits || minds_sizes { reply_flags::FACTS } else { 0 };
     let mut answer = Answer::Run {
         command: command.id,
-        flags: flags(&facts.executable, &exec.invocation, carries, names) | asks,
+        flags: flags(&facts.executable, &exec.invocation, carries, names)
+            | asks
+            | if removes { reply_flags::DRIVES } else { 0 },
     };
     if let Some(pending) = pending
         && !needed.now.is_empty()

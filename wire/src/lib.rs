@@ -96,8 +96,8 @@ pub mod request_kind {
     /// The process was told to exit, and is ended by a signal instead: take back what was put in place for its command, then answer
     /// `RUN`. Path and working directory mean nothing.
     pub const UNDO: u32 = 4;
-    /// A file of a name that the build has changed before is about to be changed, or renamed: what it holds is kept, if that is another
-    /// command's work, then answer `RUN`.
+    /// A file of a name that the build has changed before is about to be changed, or renamed, or a build driver removes it: what it holds
+    /// is kept, if that is another command's work or for others, then answer `RUN`.
     pub const CHANGE: u32 = 5;
 }
 
@@ -156,6 +156,9 @@ pub mod reply_flags {
     /// The program reads directories for nothing but the names in them (a shell, a build driver, a tool): opening one does not
     /// force what is in it.
     pub const NAMES: u32 = 16;
+    /// The program starts the commands of a build: what it removes, such as a file with arguments, one of them has used, and
+    /// who records that is told before, with `CHANGE`.
+    pub const DRIVES: u32 = 32;
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.

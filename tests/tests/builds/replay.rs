@@ -443,6 +443,47 @@ fn what_was_run_is_replayed() {
     }
 }
 
+/// What a build driver itself has removed, a command that is replayed finds again: ninja's files with arguments, make's intermediate ones.
+#[test]
+fn what_a_driver_has_removed_is_there_for_a_replay() {
+    const NINJA: &str = "rule cc\n command = gcc -c $in -o $out\nrule link\n command = gcc @$out.rsp -o $out\n \
+        rspfile = $out.rsp\n rspfile_content = $in\nbuild one.o: cc one.c\nbuild main.o: cc main.c | one.h\n\
+        build prog: link main.o one.o\n";
+    const MAKEFILE: &str = "prog: main.o one.o\n\tgcc -o prog main.o one.o\n%.o: %.c one.h\n\tgcc -c $< -o $@\n\
+        %.c: %.in\n\tcat $< >$@\n";
+    for (build, source) in [("ninja", "one.c"), ("make", "one.in")] {
+        if !space_has(build) {
+            continue;
+        }
+        let space = TestSpace::with(&[
+            ("build.ninja", NINJA),
+            ("Makefile", MAKEFILE),
+            ("one.h", "#define TWO 2\n"),
+            ("main.c", "int one(void);\nint main(void) { return one() - 3; }\n"),
+            (source, "#include \"one.h\"\nint one(void) { return 1 + TWO; }\n"),
+        ]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), build]).ok();
+        let removed = if build == "ninja" { "prog.rsp" } else { "one.c" };
+        assert!(!space.path(removed).exists(), "else this tests nothing");
+        for (edited, from, to) in [("one.h", "TWO 2", "TWO 5"), (source, "1 + TWO", "4 + TWO")] {
+            space.replace(edited, from, to);
+            if edited == source {
+                space.replace("main.c", "- 3", "- 9");
+            }
+            replayed(&space, &trace);
+            assert!(!space.path(removed).exists(), "{build} {edited}");
+            let result = space.run(&["./prog"]).code();
+            assert_eq!(result, if edited == source { 0 } else { 3 }, "{build} {edited}");
+        }
+        let found = Snapshot::of(&space.tree());
+        space.run(&["rm", "-f", "prog", "main.o", "one.o"]).ok();
+        space.run(&[build]).ok();
+        let varying = [".ninja_deps", ".ninja_log"];
+        assert_eq!(found.deviations_but(&Snapshot::of(&space.tree()), &varying), "", "{build}");
+    }
+}
+
 /// A makefile that a command makes which was observed in an earlier recording, and is deferred in this one.
 #[test]
 fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
