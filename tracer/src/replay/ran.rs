@@ -17,7 +17,10 @@ impl Replay<'_> {
         let Some(command) = self.trace.command(observed.id) else { return Ok(()) };
         if observed.drives() {
             let uses = [Uses::READ, Uses::EXECUTED, Uses::MOVED_AWAY];
-            return self.driver(command, &self.stale_among(observed, &uses));
+            let mut stale = self.stale_among(observed, &uses);
+            // ninja removes dependency files once it has read them.
+            stale.retain(|touch| !touch.uses.has(Uses::REMOVED));
+            return self.driver(command, &stale);
         }
         // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it
         // what to pass on, and how it ends may end the build.
