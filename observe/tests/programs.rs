@@ -4,7 +4,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -105,12 +104,9 @@ fn an_update_in_place_depends_on_what_was_there() {
 #[test]
 fn scripts_are_followed_to_their_interpreters() {
     let space = Space::new();
-    let inner = space.write("inner", "#! /bin/sh\necho run by inner: \"$@\"\n");
-    let outer = space.write("outer", &format!("#!{} -x\n", inner.display()));
-    let broken = space.write("broken", "#!/no/such/interpreter\n");
-    for file in [&inner, &outer, &broken] {
-        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let inner = space.script("inner", "#! /bin/sh\necho run by inner: \"$@\"\n");
+    let outer = space.script("outer", &format!("#!{} -x\n", inner.display()));
+    let broken = space.script("broken", "#!/no/such/interpreter\n");
     let seen = space.run(&space.command(&outer, &[]));
     assert!(seen.stdout.starts_with(b"run by inner: -x"), "{seen:?}");
     for program in [&outer, &inner, Path::new("/bin/sh")] {

@@ -255,8 +255,7 @@ fn file_tools() {
         fs::create_dir(space.at("dir")).unwrap();
         space.write("dir/one", "1\n");
         space.write("two", "2\n");
-        let script = space.write("script", "#!/bin/sh\ncat two missing 2>/dev/null\n");
-        fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        space.script("script", "#!/bin/sh\ncat two missing 2>/dev/null\n");
     };
     let script = "cp -p two three; mv three four; ln two five; ln -s two six; ln -sf one dir/seven; cat six/x two/x; \
                   mkdir -p new/deep; touch new/deep/file; chmod 600 two; rm -r new; ls dir >/dev/null; find . -name x; \

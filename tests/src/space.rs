@@ -3,7 +3,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -94,11 +93,27 @@ impl TestSpace {
     /// Writes a file of the tree, and the directories above it; a name that ends in `.sh` becomes executable.
     pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.path(path);
+        if path.extension() == Some(OsStr::new("sh")) {
+            return self.write_program(path, content);
+        }
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("the tree can be written to");
         fs::write(&path, content).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        if path.extension() == Some(OsStr::new("sh")) {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file's mode");
-        }
+    }
+
+    /// Writes a program, and the directories above it. Another process does: what this one has open for writing, a child that another
+    /// test starts in that moment has too, and the kernel executes nothing that anybody has open for writing.
+    pub fn write_program(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        let mut command = Command::new("install");
+        command.args(["-D", "-m", "755", "/dev/stdin"]).arg(path);
+        Running::start(command, content.as_ref()).wait().ok();
+    }
+
+    /// Copies a program, as [`Self::write_program`] writes one.
+    pub fn copy_program(from: &Path, to: &Path) {
+        let mut command = Command::new("cp");
+        command.arg(from).arg(to);
+        Running::start(command, b"").wait().ok();
     }
 
     /// Reads a file of the tree.

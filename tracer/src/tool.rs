@@ -147,6 +147,15 @@ fn asks_the_machine(touches: &Touches) -> bool {
     paths.any(|path| path == Path::new("/proc/cpuinfo") || path.starts_with("/sys/devices") && !counts(path))
 }
 
+/// Writes a shell script. Another process does: what this one has open for writing, a child that another test starts in that moment has
+/// too, and the kernel executes nothing that anybody has open for writing.
+#[cfg(test)]
+pub fn write_script(path: &Path, script: &str) {
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let status = Command::new("sh").args(["-c", write]).arg(path).arg(script).status();
+    assert!(status.is_ok_and(|status| status.success()), "{}", path.display());
+}
+
 /// A file in memory, to be read from its beginning.
 fn memory(content: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create("ggtrace-tool", MFdFlags::MFD_CLOEXEC)?);

@@ -226,7 +226,6 @@ pub const LOCALE: [&str; 9] = [
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
     use std::time::Instant;
 
     use super::*;
@@ -256,8 +255,8 @@ mod tests {
 
         /// The tool is made anew each time.
         fn probe(&self, script: &str) -> Probe {
-            let program = self.file("tool", &format!("#!/bin/sh\n{script}\n"));
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            let program = self.dir.path().join("tool");
+            crate::tool::write_script(&program, script);
             std::thread::sleep(Duration::from_millis(30));
             Probe { program, argv: vec!["tool".into(), script.into()], ..Probe::default() }
         }
@@ -287,7 +286,7 @@ mod tests {
         let space = Space::new();
         let [part, one, two] = ["part", "one", "two"].map(|name| space.file(name, name));
         fs::write(&part, format!("{}\n", one.display())).unwrap();
-        let probe = space.probe(&format!("read next <{}; sleep 0.5; read l <$next; true", part.display()));
+        let probe = space.probe(&format!("read next <{}; sleep 2; read l <$next; true", part.display()));
         let found = std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(250));
@@ -313,7 +312,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(&one, &link).unwrap();
         std::os::unix::fs::symlink(&two, &new).unwrap();
-        let script = format!("read next <{}/part; sleep 0.5; read l <$next; true", link.display());
+        let script = format!("read next <{}/part; sleep 2; read l <$next; true", link.display());
         let probe = space.probe(&script);
         let found = std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -330,7 +329,7 @@ mod tests {
     fn a_tool_that_is_new_or_of_another_time_is_observed_as_any_other() {
         let space = Space::new();
         let probe = space.probe("true");
-        fs::write(&probe.program, "#!/bin/sh\nexit 0\n").unwrap();
+        crate::tool::write_script(&probe.program, "exit 0");
         assert!(space.finds(&probe).is_ok());
         assert_eq!(space.kept(), 1);
         let probe = space.probe("true");

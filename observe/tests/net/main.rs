@@ -37,12 +37,9 @@ fn prepare(space: &Space) {
     space.write("two", "2\n");
     std::os::unix::fs::symlink("dir/file", space.at("soft")).unwrap();
     std::os::unix::fs::symlink("nowhere", space.at("dangling")).unwrap();
-    let script = space.write("script", "#!/bin/sh\ncat two missing 2>/dev/null\n");
-    fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let broken = space.write("broken", "#!/no/such/interpreter\n");
-    fs::set_permissions(broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let near = space.write("near", "#!script\n");
-    fs::set_permissions(near, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    space.script("script", "#!/bin/sh\ncat two missing 2>/dev/null\n");
+    space.script("broken", "#!/no/such/interpreter\n");
+    space.script("near", "#!script\n");
 }
 
 fn is_root() -> bool {

@@ -39,6 +39,16 @@ impl Space {
         self.at(name)
     }
 
+    /// Writes a script that can be executed. Another process does: what this one has open for writing, a child that another test has just
+    /// made has too, and the kernel executes nothing that anybody has open for writing.
+    pub fn script(&self, name: &str, content: &str) -> PathBuf {
+        let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+        let status =
+            std::process::Command::new("sh").args(["-c", write]).arg(self.at(name)).arg(content).status();
+        assert!(status.unwrap().success(), "{name}");
+        self.at(name)
+    }
+
     /// The command `program argument…` here.
     pub fn command(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
         let mut command = Command::new(program.as_ref());

@@ -462,7 +462,7 @@ fn a_library_of_another_version_is_told_and_not_tried() {
     let bin = space.outside().join("bin");
     fs::create_dir(&bin).expect("our own folder");
     for name in ["ggtrace", "ggforce", "gg", "gg-standin"] {
-        fs::copy(TestSpace::program(name), bin.join(name)).expect("it can be copied");
+        TestSpace::copy_program(&TestSpace::program(name), &bin.join(name));
     }
     let argv = [bin.join("ggtrace").into_os_string(), "gcc".into(), "-c".into(), "a.c".into()];
     one_line(space.run(&argv)).says("libgginterceptor.so");

@@ -3,7 +3,7 @@
 //! they would have done or said is the same.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 
 use tests::{Expect, TestSpace};
 
@@ -109,15 +109,13 @@ fn what_is_wrong_is_told_by_the_program() {
         symlink("nowhere", space.path("dangling")).unwrap();
         symlink("a.o", space.path("tie")).unwrap();
         // A `rm` that the kernel cannot execute: there is no such loader.
-        fs::create_dir(space.path("tools")).unwrap();
         let mut rm = fs::read("/bin/rm").unwrap();
         for at in 0..rm.len() {
             if rm[at..].starts_with(b"/ld-") {
                 rm[at + 1] = b'x';
             }
         }
-        fs::write(space.path("tools/rm"), rm).unwrap();
-        fs::set_permissions(space.path("tools/rm"), fs::Permissions::from_mode(0o755)).unwrap();
+        space.write_program("tools/rm", rm);
         space.write(
             "Makefile",
             format!("all: a.o\n\t@echo tried; {recipe}\na.o: a.c\n\t@cc -c a.c\n\t@ln a.o same.o\n"),

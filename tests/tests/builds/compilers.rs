@@ -56,8 +56,7 @@ fn gcc_through_a_script_that_executes_it() {
 #[test]
 fn an_assembler_of_the_build_that_keeps_a_log() {
     let space = TestSpace::with(FILES);
-    space.write("tools/as", "#!/bin/sh\necho \"as $#\" >>as.log\nexec /usr/bin/as \"$@\"\n");
-    space.sh("chmod 755 tools/as").ok();
+    space.write_program("tools/as", "#!/bin/sh\necho \"as $#\" >>as.log\nexec /usr/bin/as \"$@\"\n");
     space.script_same_as_plain(
         "gcc -Btools/ -c main.c; COMPILER_PATH=tools gcc -c part.c -o p2.o; PATH=tools:$PATH gcc -c part.c -o p3.o; gcc -c part.c; gcc -o prog main.o part.o; cat as.log",
         2,
@@ -380,8 +379,7 @@ fn a_compiler_that_does_not_end_when_it_is_asked_about_itself() {
     let waits = "case \"$*\" in *-quiet\\ -v*) exec sleep 1000;; esac";
     let cc1 = space.sh("gcc -print-prog-name=cc1").ok();
     let script = format!("#!/bin/sh\n{waits}\nexec {} \"$@\"\n", cc1.out().trim());
-    space.write("tools/cc1", script);
-    space.sh("chmod 755 tools/cc1").ok();
+    space.write_program("tools/cc1", script);
     space.script_same_as_plain("gcc -Btools/ -c main.c; gcc -Btools/ -c part.c; ls", 0);
     let started = Instant::now();
     space.ggtrace_sh("gcc -Btools/ -c main.c; gcc -Btools/ -c part.c").ok();

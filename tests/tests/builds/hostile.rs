@@ -306,7 +306,7 @@ impl Ordinary {
         let bin = space.outside().join("bin");
         fs::create_dir(&bin).expect("our own folder");
         for name in ["ggtrace", "ggforce", "gg", "gg-standin", "libgginterceptor.so"] {
-            fs::copy(TestSpace::program(name), bin.join(name)).expect("it can be copied");
+            TestSpace::copy_program(&TestSpace::program(name), &bin.join(name));
         }
         let ordinary = Self { space, bin };
         ordinary.make_over();

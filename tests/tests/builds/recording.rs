@@ -2,7 +2,6 @@
 //! The recorder is not seen by the build: exit code, output, input; and it really defers.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -202,9 +201,9 @@ fn a_process_that_outlives_the_build_does_not_hold_it_up_for_ever() {
 #[test]
 fn a_script_is_called_as_the_user_calls_it() {
     let mut space = TestSpace::new();
-    space.write("scripts/told", "#!/bin/sh\necho \"$0\" \"$(dirname -- \"$0\")\" \"$*\"\n");
-    fs::set_permissions(space.path("scripts/told"), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(space.path("scripts/told"), space.path("here")).unwrap();
+    for name in ["scripts/told", "here"] {
+        space.write_program(name, "#!/bin/sh\necho \"$0\" \"$(dirname -- \"$0\")\" \"$*\"\n");
+    }
     let path = std::env::var("PATH").unwrap();
     for before in ["", "scripts:", "./scripts/:", ".:", ":scripts:"] {
         space.set("PATH", format!("{before}{path}"));
