@@ -4,8 +4,10 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,10 +21,21 @@ pub struct Server {
     _directory: tempfile::TempDir,
 }
 
-/// A port that nobody listened at a moment ago.
+/// A port that nobody listened at a moment ago, and that nobody else takes before the server does: below those that the kernel gives
+/// to who asks for any, as hosts and proxies of other tests do and everybody who connects; and none twice.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this machine has free ports");
-    listener.local_addr().expect("it is bound").port()
+    const PORTS: Range<u32> = 12_000..32_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Other test programs may run at the same time: they begin elsewhere.
+    let own = std::process::id().wrapping_mul(199);
+    for _ in PORTS {
+        let number = own.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + number % PORTS.len() as u32) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("this machine has no free ports");
 }
 
 impl Server {

@@ -52,7 +52,7 @@ fn every_way_to_start_a_process() {
         "echo a.c | xargs gcc -c",
         "nice gcc -c a.c",
         "nohup gcc -c a.c",
-        "timeout 60 gcc -c a.c",
+        "timeout 100 gcc -c a.c",
         "setsid -w gcc -c a.c",
         "env X=1 gcc -c a.c",
         "(exec gcc -c a.c)",

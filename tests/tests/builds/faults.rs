@@ -143,10 +143,15 @@ fn ctrl_c_ends_an_engine_that_stores_results_for_others() {
     space.ggtrace(&["make"]).ok();
     let storage = format!("redis://127.0.0.1:{}", network.port);
     let running = space.start_program("ggforce", &["--storage", &storage]);
-    while space.is_placeholder("calc") {
+    let started = Instant::now();
+    let is_late = || started.elapsed() > Duration::from_secs(120);
+    while space.is_placeholder("calc") && !is_late() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    std::thread::sleep(Duration::from_millis(300));
+    // The last thing before it stores is that its workers end.
+    while !tests::children(running.pid().as_raw().cast_unsigned()).is_empty() && !is_late() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let told = Instant::now();
     running.signal(Signal::SIGINT);
     let ran = running.wait().says("interrupted while results were stored");

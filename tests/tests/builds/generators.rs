@@ -110,7 +110,7 @@ fn a_built_program_run_in_every_way() {
         "ln -s prog alias; ./alias 5",
         "cp prog copy; ./copy 5",
         "mv prog moved; ./moved 5",
-        "timeout 20 ./prog 5",
+        "timeout 100 ./prog 5",
         "nohup ./prog 5 2>/dev/null",
         "(cd /; $OLDPWD/prog 5)",
         "[ -x prog ] && ./prog 5",

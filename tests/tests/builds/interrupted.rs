@@ -121,11 +121,11 @@ fn an_early_interrupt_ends_the_build() {
     for method in ["auto", "ptrace"] {
         for round in 0..40 {
             let started = Instant::now();
-            let build = space.start_program("ggtrace", &["--method", method, "sleep", "20"]);
+            let build = space.start_program("ggtrace", &["--method", method, "sleep", "150"]);
             sleep(Duration::from_micros(500 * round));
             build.signal_all(Signal::SIGINT);
             let ended = build.wait();
-            assert!(started.elapsed() < Duration::from_secs(15), "{method}, round {round}: {ended}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{method}, round {round}: {ended}");
         }
     }
 }
@@ -560,8 +560,9 @@ fn two_recorders_and_two_engines_at_once_on_one_store() {
 fn what_is_not_to_hear_of_the_terminal_s_end_goes_on() {
     let space = TestSpace::with(&[("x.c", "int x;\n")]);
     let ggtrace = TestSpace::program("ggtrace");
-    let build = "gcc -c x.c; kill -HUP $PPID; sleep 0.3; nm x.o >/dev/null && echo done";
-    for (before, goes_on) in [("trap '' HUP", true), (":", false)] {
+    // Who is ended does not get as far as that.
+    for (before, time, goes_on) in [("trap '' HUP", 0.3, true), (":", 60.0, false)] {
+        let build = format!("gcc -c x.c; kill -HUP $PPID; sleep {time}; nm x.o >/dev/null && echo done");
         let ran = space.run(&["sh", "-c", &format!("{before}; {} sh -c '{build}'", ggtrace.display())]);
         assert_eq!((ran.out() == "done\n", ran.code() == 0), (goes_on, goes_on), "{ran}");
     }

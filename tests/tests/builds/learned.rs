@@ -399,13 +399,13 @@ fn what_was_replaced_while_it_was_read_is_not_remembered_as_read() {
 #[test]
 fn what_goes_on_when_a_command_has_ended_is_part_of_it_and_comes_again() {
     const DAEMON: &str = "#include <fcntl.h>\n#include <unistd.h>\n\
-        int main(void) { if (fork() == 0 && fork() == 0) { usleep(300000); close(open(\"by-daemon\", O_CREAT | O_WRONLY, 0644)); }\n\
+        int main(void) { if (fork() == 0 && fork() == 0) { sleep(1); close(open(\"by-daemon\", O_CREAT | O_WRONLY, 0644)); }\n\
         close(open(\"daemon\", O_CREAT | O_WRONLY, 0644)); return 0; }\n";
     const MAKEFILE: &str = "all: all.txt\n\
-        sub:\n\t(sleep 0.3; cat in > by-sub) & cat in > sub\n\
-        deep:\n\t((sleep 0.3; cat in > by-deep) &); cat in > deep\n\
+        sub:\n\t(sleep 1; cat in > by-sub) & cat in > sub\n\
+        deep:\n\t((sleep 1; cat in > by-deep) &); cat in > deep\n\
         daemon:\n\t./daemonize\n\
-        all.txt: sub deep daemon\n\tsleep 0.6; cat by-sub by-deep by-daemon > all.txt\n";
+        all.txt: sub deep daemon\n\tuntil test -s by-sub && test -s by-deep && test -e by-daemon; do sleep 0.1; done; cat by-sub by-deep by-daemon > all.txt\n";
     for (method, link) in [("auto", ""), ("auto", "-static"), ("ptrace", "")] {
         let space = TestSpace::with(&[("Makefile", MAKEFILE), ("in", "text\n"), ("daemonize.c", DAEMON)]);
         space.sh(&format!("gcc {link} -o daemonize daemonize.c")).ok();

@@ -274,9 +274,10 @@ fn a_program_that_closes_all_descriptors_and_clears_its_environment_is_seen() {
 #[test]
 fn what_the_build_leaves_running_goes_on_and_is_not_waited_for() {
     let space = TestSpace::with(&[("input", "text\n")]);
-    let script = "(sleep 1; cat input > late) > /dev/null 2>&1 &";
+    let script = "(until test -e go; do sleep 0.1; done; cat input > late) > /dev/null 2>&1 &";
     space.ggtrace_sh(script).ok();
     assert!(!space.path("late").exists());
+    space.write("go", "");
     let started = Instant::now();
     while !std::fs::read(space.path("late")).is_ok_and(|content| content == b"text\n") {
         assert!(started.elapsed() < Duration::from_secs(30), "it was kept from going on");

@@ -121,7 +121,7 @@ fn a_service_that_takes_no_credentials_is_told_once_and_another_engine_takes_ove
 #[test]
 fn credentials_that_expire_while_it_works() {
     let mut cloud = Cloud::deployed();
-    let mut left = 3;
+    let mut left = 2;
     let proxy = Proxy::start(cloud.aws.port, move || {
         left -= 1;
         if left >= 0 { Fault::Cut(u64::MAX) } else { Fault::Answered(EXPIRED_AT_LAMBDA) }
