@@ -18,7 +18,7 @@ pub mod strace;
 mod tree;
 
 pub use comparison::{Comparison, Expect};
-pub use process::{Ran, Running, children};
+pub use process::{PATIENCE, Ran, Running, children};
 pub use proxy::{Fault, Proxy};
 pub use report::{Forced, Shown};
 pub use server::Server;

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigHandler, Signal, killpg};
 use nix::unistd::Pid;
 
+/// What a test waits for has come by then, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(150);
+
 /// Nothing that a test runs takes longer, on a busy machine; who has a test build something large says so in `GG_TEST_LIMIT`, in seconds.
 fn limit() -> Duration {
     const LIMIT: u64 = 180;

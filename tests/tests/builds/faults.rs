@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use nix::sys::signal::Signal;
-use tests::{Fault, Forced, Proxy, Server, TestSpace};
+use tests::{Fault, Forced, PATIENCE, Proxy, Server, TestSpace};
 
 use crate::calculator::{DEFERRED, calculator, is_as, plain};
 use crate::interrupted::all_is_whole;
@@ -144,7 +144,7 @@ fn ctrl_c_ends_an_engine_that_stores_results_for_others() {
     let storage = format!("redis://127.0.0.1:{}", network.port);
     let running = space.start_program("ggforce", &["--storage", &storage]);
     let started = Instant::now();
-    let is_late = || started.elapsed() > Duration::from_secs(120);
+    let is_late = || started.elapsed() > PATIENCE;
     while space.is_placeholder("calc") && !is_late() {
         std::thread::sleep(Duration::from_millis(10));
     }

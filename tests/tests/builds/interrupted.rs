@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
-use tests::{Running, Snapshot, TestSpace};
+use tests::{PATIENCE, Running, Snapshot, TestSpace};
 use thunk::{ObjectName, Placeholder};
 
 use crate::calculator::calculator;
@@ -131,7 +131,7 @@ fn an_early_interrupt_ends_the_build() {
 }
 
 /// How long what a killed program has started may go on. Most of it ends at once.
-const LATEST: Duration = Duration::from_secs(30);
+const LATEST: Duration = Duration::from_secs(60);
 
 /// Kills a program after this time.
 fn kill_after(space: &TestSpace, program: &str, args: &[&str], moment: Duration) {
@@ -211,7 +211,7 @@ fn kill_when_ready(space: &TestSpace, args: &[&str]) {
     let mut recorder = space.start_program("ggtrace", args);
     let started = Instant::now();
     while !space.path("ready").exists() {
-        let is_late = started.elapsed() > Duration::from_secs(60);
+        let is_late = started.elapsed() > PATIENCE;
         assert!(!recorder.has_ended() && !is_late, "it does not get there:\n{}", recorder.wait());
         sleep(Duration::from_millis(5));
     }
@@ -221,7 +221,7 @@ fn kill_when_ready(space: &TestSpace, args: &[&str]) {
 
 /// The same with a script, which then waits.
 fn kill_at_the_end_of(space: &TestSpace, method: &str, script: &str) {
-    let script = format!("set -e\n{script}\n: > ready\nsleep 60");
+    let script = format!("set -e\n{script}\n: > ready\nsleep 1000");
     kill_when_ready(space, &["--method", method, "sh", "-c", &script]);
 }
 
@@ -333,7 +333,7 @@ fn a_recipe_that_was_under_way_when_the_recorder_was_killed_is_done_again() {
         let space = TestSpace::with(&[("a.c", "int a;\n")]);
         space.write("Makefile", "a.o: a.c\n\tgcc -c a.c\n\t(sh wait; true)\n\tln -sf a.o link\n");
         // Whoever goes on spoils what make has removed.
-        space.write("wait", ": > ready; sleep 1; echo late > a.o; sleep 60\n");
+        space.write("wait", ": > ready; sleep 1; echo late > a.o; sleep 1000\n");
         kill_when_ready(&space, &["--method", method, "make"]);
         sleep(Duration::from_millis(1200));
         assert!(!space.path("a.o").exists(), "make has not removed it, or somebody has made it again");
@@ -363,7 +363,7 @@ fn a_command_that_asks_a_killed_recorder_does_not_fail() {
 fn kill_afterwards(space: &TestSpace, mut running: Running) {
     let started = Instant::now();
     while !running.has_ended() {
-        assert!(started.elapsed() < Duration::from_secs(60), "it does not kill itself");
+        assert!(started.elapsed() < PATIENCE, "it does not kill itself");
         sleep(Duration::from_millis(1));
     }
     kill(space, running);
@@ -430,7 +430,7 @@ fn is_compiler(line: &String) -> bool {
 fn wait_until_compiling(space: &TestSpace, running: &mut Running) {
     let started = Instant::now();
     while !processes_of(space).iter().any(is_compiler) {
-        let is_late = started.elapsed() > LATEST;
+        let is_late = started.elapsed() > PATIENCE;
         assert!(!running.has_ended() && !is_late, "it does not compile");
         sleep(Duration::from_millis(5));
     }

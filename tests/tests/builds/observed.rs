@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tests::{Forced, Snapshot, TestSpace};
+use tests::{Forced, PATIENCE, Snapshot, TestSpace};
 use thunk::trace::{Observed, Trace, Uses};
 use thunk::{OutputRef, Placeholder, Store};
 
@@ -280,7 +280,7 @@ fn what_the_build_leaves_running_goes_on_and_is_not_waited_for() {
     space.write("go", "");
     let started = Instant::now();
     while !std::fs::read(space.path("late")).is_ok_and(|content| content == b"text\n") {
-        assert!(started.elapsed() < Duration::from_secs(30), "it was kept from going on");
+        assert!(started.elapsed() < PATIENCE, "it was kept from going on");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::{Running, TestSpace};
+use tests::{PATIENCE, Running, TestSpace};
 
 use crate::pipelined::{no_engine_is_left, processes};
 
@@ -14,7 +14,7 @@ use crate::pipelined::{no_engine_is_left, processes};
 pub fn await_file(space: &TestSpace, name: &str) {
     let started = Instant::now();
     while !space.path(name).exists() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{name} does not come");
+        assert!(started.elapsed() < PATIENCE, "{name} does not come");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -73,7 +73,7 @@ fn an_interrupted_recording_leaves_no_engine() {
         let started = Instant::now();
         assert_ne!(running.wait().code(), 0, "{signal}");
         no_engine_is_left(&space);
-        assert!(started.elapsed() < Duration::from_secs(30), "{signal}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{signal}");
     }
 }
 

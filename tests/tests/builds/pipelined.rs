@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use tests::{Running, Snapshot, TestSpace};
+use tests::{PATIENCE, Running, Snapshot, TestSpace};
 
 use crate::calculator::calculator;
 
@@ -130,7 +130,7 @@ fn waiting(space: &TestSpace, rest: &str) -> Running {
     let running = forced(space, &[], &["sh", "-ec", &script]);
     let started = Instant::now();
     while !space.path("ready").exists() {
-        assert!(started.elapsed() < Duration::from_secs(60), "it does not get there");
+        assert!(started.elapsed() < PATIENCE, "it does not get there");
         std::thread::sleep(Duration::from_millis(5));
     }
     running
@@ -162,7 +162,7 @@ pub fn no_engine_is_left(space: &TestSpace) {
         if left.is_empty() {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "these live on: {left:?}");
+        assert!(started.elapsed() < Duration::from_secs(60), "these live on: {left:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -183,7 +183,7 @@ fn an_interrupted_build_leaves_no_engine() {
     running.signal_all(Signal::SIGINT);
     let ran = running.wait();
     assert_eq!(ran.code(), 130, "{ran}");
-    assert!(started.elapsed() < Duration::from_secs(30), "{ran}");
+    assert!(started.elapsed() < Duration::from_secs(60), "{ran}");
     nothing_is_left(&space);
     space.ggforce(&[]).ok();
     assert!(space.read("slow.o").starts_with(b"\x7fELF"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tests::{Fault, Forced, Proxy, Ran, Server, TestSpace};
+use tests::{Fault, Forced, PATIENCE, Proxy, Ran, Server, TestSpace};
 use thunk::{ObjectKind, ObjectName};
 
 use crate::calculator::{DEFERRED, MADE, calculator, is_as, plain};
@@ -174,7 +174,7 @@ fn a_host_that_is_killed_costs_time_only() {
     // In the middle: it has got something, and not everything.
     let started = Instant::now();
     while fs::read_dir(&store).map_or(0, Iterator::count) < 10 {
-        assert!(started.elapsed() < Duration::from_secs(60), "it is given nothing");
+        assert!(started.elapsed() < PATIENCE, "it is given nothing");
         std::thread::sleep(Duration::from_millis(1));
     }
     drop(doomed);
