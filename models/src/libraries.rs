@@ -278,6 +278,11 @@ impl Walk<'_> {
 
     fn visit_script(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Decline> {
         let script = script::parse(bytes);
+        // `-o` has the last word, if it is there.
+        if let Some(name) = script.written {
+            let (by, name) = (path.display(), Path::new(&name).display());
+            return Err(Decline(format!("{by} names {name} to be written")));
+        }
         for input in script.inputs {
             match input {
                 Input::Library(name) => match self.search.find(&name, self.world) {

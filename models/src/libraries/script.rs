@@ -21,6 +21,8 @@ pub struct Script {
     pub output_format: Option<OsString>,
     /// Words without wildcards between braces, which may be names of files.
     pub mentioned: Vec<OsString>,
+    /// The first file that the script has written, by `OUTPUT` or `MAP`.
+    pub written: Option<OsString>,
 }
 
 /// A file of `INPUT` and the like.
@@ -94,6 +96,7 @@ impl Script {
                 _ => Input::File(word()),
             }),
             Some(Command::SearchDir) => self.search_dirs.push(word()),
+            Some(Command::Writes) if self.written.is_none() => self.written = Some(word()),
             Some(Command::OutputFormat) if self.output_format.is_none() => self.output_format = Some(word()),
             _ if in_braces
                 && text.iter().any(u8::is_ascii_alphanumeric)
@@ -111,6 +114,7 @@ enum Command {
     Inputs,
     SearchDir,
     OutputFormat,
+    Writes,
     Include,
 }
 
@@ -120,6 +124,7 @@ impl Command {
             b"INPUT" | b"GROUP" | b"AS_NEEDED" | b"STARTUP" => Command::Inputs,
             b"SEARCH_DIR" => Command::SearchDir,
             b"OUTPUT_FORMAT" => Command::OutputFormat,
+            b"OUTPUT" | b"MAP" => Command::Writes,
             b"INCLUDE" => Command::Include,
             _ => return None,
         })
@@ -246,6 +251,17 @@ mod tests {
         assert_eq!(script.search_dirs, ["=/opt/lib"]);
         assert!(script.mentioned.iter().any(|m| m == "boot.o"), "{script:?}");
         assert!(!script.mentioned.iter().any(|m| m.to_string_lossy().contains('*')));
+    }
+
+    #[test]
+    fn files_that_a_script_writes() {
+        let written = |text: &[u8]| parse(text).written.map(|name| name.into_string().unwrap());
+        assert_eq!(
+            written(b"OUTPUT_ARCH(arm)\nOUTPUT ( \"boot 1.elf\" )\nMAP(m)").as_deref(),
+            Some("boot 1.elf")
+        );
+        assert_eq!(written(b"SECTIONS { .text : { *(.text) } }\nMAP(m)").as_deref(), Some("m"));
+        assert_eq!(written(b"OUTPUT_FORMAT(elf64-x86-64)\n/* OUTPUT(x) */ GROUP ( OUTPUT.a )"), None);
     }
 
     #[test]

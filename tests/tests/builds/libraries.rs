@@ -64,6 +64,17 @@ fn plugins_loaded_while_building() {
 }
 
 #[test]
+fn a_script_that_names_what_is_written() {
+    let space = space();
+    space.write("named.ld", "SECTIONS { .text : { *(.text) } }\nOUTPUT(named.out)\n");
+    space.script_same_as_plain(
+        "gcc -c a.c; ld -r -T named.ld a.o; gcc -r -nostdlib -T named.ld a.o -o given.o; rm -f named.out
+         gcc -r -nostdlib -T named.ld a.o",
+        1,
+    );
+}
+
+#[test]
 fn linker_and_version_scripts() {
     let space = space();
     space.write("v.map", "V1 { global: a; local: *; };\n");
