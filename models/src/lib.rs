@@ -12,6 +12,7 @@ mod environment;
 pub mod libraries;
 pub mod libtool;
 mod plan;
+pub mod preloaded;
 pub mod recognise;
 mod response;
 pub mod scanner;

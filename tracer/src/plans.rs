@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use models::recognise::{Program, redirection, strip_launcher};
-use models::{Invocation, Kind, Plan, Verdict};
+use models::{Decline, Invocation, Kind, Plan, Verdict, preloaded};
 use thunk::trace::Observed;
 
 use crate::context::{Role, Running};
@@ -61,7 +61,11 @@ pub fn plan(
         program
     };
     let real = behind.as_ref().unwrap_or(invocation);
-    let (kind, verdict) = models::plan(program, real, recorder)?;
+    let (kind, mut verdict) = models::plan(program, real, recorder)?;
+    let own = recorder.install.interceptor.as_path();
+    if let (Verdict::Defer(_), Err(Decline(reason))) = (&verdict, preloaded::check(own, real, recorder)) {
+        verdict = Verdict::Decline(reason);
+    }
     let redirected = behind.as_ref().and_then(|_| redirection(invocation, recorder));
     let planned = match (verdict, redirected) {
         (Verdict::Decline(reason), _) | (Verdict::Defer(_), Some(reason)) => Err(reason),

@@ -27,6 +27,18 @@ fn a_preload_list_that_is_changed() {
 }
 
 #[test]
+fn a_preloaded_library_that_tells_another_time() {
+    let space = space();
+    space.write("time.c", "long time(long *at) { return at ? *at = 86400 : 86400; }\n");
+    space.write("date.c", "char date[] = __DATE__;\n");
+    space.script_same_as_plain(
+        "gcc -shared -fPIC -w time.c -o time.so; LD_PRELOAD=$PWD/time.so gcc -c date.c; strings date.o | grep 1970
+         LD_PRELOAD=time.so LD_LIBRARY_PATH=. gcc -c date.c -o b.o; LD_PRELOAD=./time.so sh -c 'gcc -c date.c -o c.o'",
+        1,
+    );
+}
+
+#[test]
 fn what_the_build_sees_of_the_recorder() {
     // A build that prints or keeps its environment must not keep what belongs to the recorder from being found; but
     // what it asks for by name is the same.
