@@ -287,7 +287,8 @@ fn toolchains(
             }
         }
         let probe = Probe { env, ..probe.clone() };
-        found.push(recorder.toolchains.get(&probe, &recorder.store).map_err(Decline)?);
+        let is_in_doubt = |name| recorder.is_in_doubt(name);
+        found.push(recorder.toolchains.get(&probe, &recorder.store, &is_in_doubt).map_err(Decline)?);
     }
     Ok(found)
 }

@@ -174,6 +174,11 @@ impl Looks {
         self.told.write().unwrap_or_else(PoisonError::into_inner).insert(name_hash(name));
     }
 
+    /// Does something with a name that is hashed so change?
+    pub fn was_told(&self, name: u64) -> bool {
+        self.told.read().unwrap_or_else(PoisonError::into_inner).contains(&name)
+    }
+
     /// Anything may have changed.
     pub fn forget(&self) {
         self.age.fetch_add(1, Ordering::SeqCst);

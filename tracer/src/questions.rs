@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Asking tools about themselves, once. Answers are remembered for this recording, for as long as the tool is the same; and, where the tool
-//! was observed while it answered, for later ones, for as long as all that it used then is the same. Knows nothing of what the
+//! was observed while it answered, for as long as all that it used then is the same, for later ones, too. Knows nothing of what the
 //! answers mean.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::place::Place;
 use crate::recorder::lock;
 use crate::silent::Silent;
 use crate::tool::{Done, Failure, Job, Observed};
-use crate::touched::{self, Touched};
+use crate::touched::{self, Doubts, Rests, Touched};
 
 /// Answers so far.
 #[derive(Debug)]
@@ -38,7 +38,14 @@ pub struct Questions {
 type QuestionToTool = (Question, Option<FileId>);
 
 /// An answer, once there is one.
-type Cell = Arc<Mutex<Option<Arc<Answer>>>>;
+type Cell = Arc<Mutex<Option<Known>>>;
+
+/// An answer, and what it rests on, where that is known.
+#[derive(Debug)]
+struct Known {
+    answer: Arc<Answer>,
+    rests: Option<Rests>,
+}
 
 const HEADER: &str = "gg-answer 2";
 /// A tool that takes longer to answer does not end at all, however busy the machine is.
@@ -56,17 +63,18 @@ impl Questions {
     ///
     /// # Errors
     /// The tool cannot be run, or does not end.
-    pub fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
+    pub fn ask(&self, question: &Question, is_in_doubt: Doubts<'_>) -> io::Result<Arc<Answer>> {
         let program = std::fs::metadata(&question.program).ok().map(|m| FileId::of(&m));
         let cell = Arc::clone(lock(&self.known).entry((question.clone(), program)).or_default());
         // Others that ask the same wait here: a build's first commands do so at the same time.
         let mut known = lock(&cell);
-        if let Some(answer) = &*known {
-            return Ok(Arc::clone(answer));
+        let holds = |known: &&Known| known.rests.as_ref().is_none_or(|rests| rests.hold(is_in_doubt));
+        if let Some(known) = known.as_ref().filter(holds) {
+            return Ok(Arc::clone(&known.answer));
         }
         let own_key = || key(question, Path::new(""));
         self.silent.check(&question.program, &own_key()).map_err(io::Error::other)?;
-        let (answer, was_killed) = self.put(question).map_err(|failure| {
+        let (answer, used, was_killed) = self.put(question).map_err(|failure| {
             io::Error::other(match failure {
                 Failure::Hangs(used) => self.silent.add(&question.program, &own_key(), &used),
                 Failure::Cannot(why) => why,
@@ -75,21 +83,21 @@ impl Questions {
         let answer = Arc::new(answer);
         // A tool that was killed has not answered.
         if !was_killed {
-            *known = Some(Arc::clone(&answer));
+            *known = Some(Known { answer: Arc::clone(&answer), rests: used.as_ref().map(Rests::of) });
         }
         Ok(answer)
     }
 
-    /// What the tool says, or has said, and whether a signal ended it.
-    fn put(&self, question: &Question) -> Result<(Answer, bool), Failure> {
+    /// What the tool says, or has said, what it used, and whether a signal ended it.
+    fn put(&self, question: &Question) -> Result<(Answer, Option<Touched>, bool), Failure> {
         if let Some(place) = self.place_for(question)
-            && let Some(answer) = self.kept_or_observed(place, question)?
+            && let Some((answer, used)) = self.kept_or_observed(place, question)?
         {
-            return Ok((answer, false));
+            return Ok((answer, used, false));
         }
         let done = self.job(question, &self.directory).unobserved(&question.input)?;
         let was_killed = done.status.code().is_none();
-        Ok((answer(done), was_killed))
+        Ok((answer(done), None, was_killed))
     }
 
     /// Where it is asked so that the answer can be kept, if it may be.
@@ -108,11 +116,17 @@ impl Questions {
         Job { program, argv, env, directory, limit: self.limit }
     }
 
-    fn kept_or_observed(&self, place: &Place, question: &Question) -> Result<Option<Answer>, Failure> {
+    fn kept_or_observed(
+        &self,
+        place: &Place,
+        question: &Question,
+    ) -> Result<Option<(Answer, Option<Touched>)>, Failure> {
         let path = self.kept.join(key(question, place.path()));
         let kept = std::fs::read(&path).ok();
-        if let Some(answer) = kept.as_deref().and_then(|kept| decode(touched::unsealed(HEADER, kept)?)) {
-            return Ok(Some(answer));
+        if let Some((answer, used)) =
+            kept.as_deref().and_then(|kept| decode(touched::unsealed(HEADER, kept)?))
+        {
+            return Ok(Some((answer, Some(used))));
         }
         if !place.is_empty() {
             return Ok(None);
@@ -127,15 +141,16 @@ impl Questions {
             return Ok(None);
         }
         let answer = answer(done);
-        if let Some(used) = used.ok().filter(|_| !asks_the_machine && place.is_empty()) {
-            let record = touched::sealed(HEADER, &encode(&answer, &used));
+        let used = used.ok();
+        if let Some(used) = used.as_ref().filter(|_| !asks_the_machine && place.is_empty()) {
+            let record = touched::sealed(HEADER, &encode(&answer, used));
             // After a look at how each file is recognised again: what changes later is another one by then.
             if used.is_older_than(start) {
                 // Without it the next recording asks again.
                 let _ = thunk::write_atomically(&path, &record, 0o644);
             }
         }
-        Ok(Some(answer))
+        Ok(Some((answer, used)))
     }
 }
 
@@ -159,14 +174,14 @@ fn encode(answer: &Answer, used: &Touched) -> Vec<u8> {
 }
 
 /// The inverse of [`encode`], if all that was used is as it was.
-fn decode(body: &[u8]) -> Option<Answer> {
+fn decode(body: &[u8]) -> Option<(Answer, Touched)> {
     let end = memchr::memchr(b'\n', body)?;
     let mut numbers = std::str::from_utf8(&body[..end]).ok()?.split(' ');
     let code = numbers.next()?.parse().ok()?;
     let (stdout, rest) = body[end + 1..].split_at_checked(numbers.next()?.parse().ok()?)?;
     let (stderr, used) = rest.split_at_checked(numbers.next()?.parse().ok()?)?;
-    Touched::decode(used)?;
-    Some(Answer { code, stdout: stdout.to_vec(), stderr: stderr.to_vec() })
+    let used = Touched::decode(used)?;
+    Some((Answer { code, stdout: stdout.to_vec(), stderr: stderr.to_vec() }, used))
 }
 
 #[cfg(test)]
@@ -210,7 +225,7 @@ mod tests {
 
         /// What another recording is told.
         fn asks(&self, question: &Question) -> (i32, String) {
-            let answer = self.recording().ask(question).unwrap();
+            let answer = self.recording().ask(question, &|_| false).unwrap();
             (answer.code, String::from_utf8(answer.stdout.clone()).unwrap())
         }
 
@@ -273,6 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_build_changes_is_asked_again() {
+        let space = Space::new();
+        let says = space.path("says");
+        let question = space.question(&format!("cat {}", says.display()));
+        let recording = space.recording();
+        let asks = |name: &str| {
+            let is_in_doubt = |asked| asked == wire::log::name_hash(name.as_bytes());
+            String::from_utf8(recording.ask(&question, &is_in_doubt).unwrap().stdout.clone()).unwrap()
+        };
+        assert_eq!(asks("says"), "one\n");
+        fs::write(&says, "another\n").unwrap();
+        assert_eq!(asks("another"), "one\n");
+        assert_eq!(asks("says"), "another\n");
+        assert_eq!(asks(""), "another\n");
+    }
+
+    #[test]
     fn where_a_tool_was_asked_is_the_same_place_the_next_time() {
         let space = Space::new();
         let question = space.question("pwd");
@@ -288,7 +320,7 @@ mod tests {
         let recording = space.recording();
         for argument in ["-x", "-y"] {
             let question = Question { argv: vec!["tool".into(), argument.into()], ..question.clone() };
-            assert_eq!(recording.ask(&question).unwrap().stdout, b"new\n");
+            assert_eq!(recording.ask(&question, &|_| false).unwrap().stdout, b"new\n");
         }
         assert_eq!(space.kept(), 2, "what rests on what it has left before is not kept");
     }
@@ -303,7 +335,7 @@ mod tests {
         let words = ["clang", "-x", "c", "-E", "-v", "/dev/null"];
         let argv = words.map(Into::into).to_vec();
         let question = Question { program: clang, argv, ..Question::default() };
-        let said = space.recording().ask(&question).unwrap();
+        let said = space.recording().ask(&question, &|_| false).unwrap();
         assert_eq!((said.code, space.kept()), (0, 1));
         let place = space.path("places");
         let names_the_place = memmem::find(&said.stderr, place.as_os_str().as_bytes()).is_some();
@@ -323,7 +355,7 @@ mod tests {
             let started = std::time::Instant::now();
             // As much as it takes to begin, on a busy machine.
             let recording = Questions { limit: Duration::from_secs(3), ..space.recording() };
-            let why = recording.ask(question).unwrap_err().to_string();
+            let why = recording.ask(question, &|_| false).unwrap_err().to_string();
             assert!(why.ends_with("tool does not end when it is asked about itself"), "{why}");
             assert!(started.elapsed() < Duration::from_secs(60));
         };

@@ -19,7 +19,7 @@ use crate::key;
 use crate::recorder::lock;
 use crate::silent::Silent;
 use crate::tool::{Failure, Job, Observed};
-use crate::touched::{self, Touched};
+use crate::touched::{self, Doubts, Rests, Touched};
 
 /// A tool's closure.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Toolchain {
     pub contents: HashMap<PathBuf, ObjectName>,
     /// The real directories in which it has a file or link.
     directories: HashSet<PathBuf>,
+    /// What the build may change.
+    rests: Rests,
 }
 
 /// All closures that this recording has needed.
@@ -64,11 +66,12 @@ impl Toolchains {
         Self { directory, scratch, silent, limit: LIMIT, known, paths }
     }
 
-    /// The closure that this probe finds.
+    /// The closure that this probe finds. What it found before in this recording holds but where it rests on something whose
+    /// name is in doubt, and which is not as it was: a build may make a part of its compiler anew, or a script that stands for one.
     ///
     /// # Errors
     /// A clause that says why there is none.
-    pub fn get(&self, probe: &Probe, store: &Store) -> Found {
+    pub fn get(&self, probe: &Probe, store: &Store, is_in_doubt: Doubts<'_>) -> Found {
         let program = std::fs::metadata(&probe.program).ok().map(|m| FileId::of(&m));
         let cell = {
             let mut known = lock(&self.known);
@@ -76,7 +79,9 @@ impl Toolchains {
         };
         // Others that want the same closure wait here; those that want another one do not.
         let mut found = lock(&cell);
-        if let Some(found) = &*found {
+        let holds =
+            |found: &&Found| found.as_ref().map_or(true, |toolchain| toolchain.rests.hold(is_in_doubt));
+        if let Some(found) = found.as_ref().filter(holds) {
             return found.clone();
         }
         let result = self.load_or_observe(probe, store).map(Arc::new);
@@ -207,7 +212,7 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
         entries.push(TreeEntry { path, node: TreeNode::Directory });
     }
     let tree = store.put_tree(&Tree::new(entries)).map_err(|e| e.to_string())?;
-    Ok(Toolchain { tree, contents, directories })
+    Ok(Toolchain { tree, contents, directories, rests: Rests::of(touched) })
 }
 
 /// The variables of an environment that decide in which language a tool speaks.
@@ -269,7 +274,7 @@ mod tests {
 
         /// What another recording finds.
         fn finds(&self, probe: &Probe) -> Found {
-            self.recording().get(probe, &self.store)
+            self.recording().get(probe, &self.store, &|_| false)
         }
 
         fn why(&self, script: &str) -> String {
@@ -326,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_is_made_anew_is_noticed() {
+        let space = Space::new();
+        let part = space.file("part", "1");
+        let probe = space.probe(&format!("read l <{}; true", part.display()));
+        let recording = space.recording();
+        let get = |name: &str| {
+            let found = recording
+                .get(&probe, &space.store, &|asked| asked == wire::log::name_hash(name.as_bytes()))
+                .unwrap();
+            found.contents[&part]
+        };
+        let before = get("");
+        space.file("part", "22");
+        assert_eq!(get("another"), before);
+        assert_ne!(get("part"), before);
+        assert_ne!(get(""), before);
+    }
+
+    #[test]
     fn a_tool_that_is_new_or_of_another_time_is_observed_as_any_other() {
         let space = Space::new();
         let probe = space.probe("true");
@@ -370,7 +394,7 @@ mod tests {
         let probe = space.probe("sleep 1000");
         let started = Instant::now();
         let recording = Toolchains { limit: Duration::from_millis(300), ..space.recording() };
-        let why = recording.get(&probe, &space.store).unwrap_err();
+        let why = recording.get(&probe, &space.store, &|_| false).unwrap_err();
         assert!(why.ends_with("tool does not end when it is asked about itself"), "{why}");
         assert_eq!(space.finds(&probe).unwrap_err(), why);
         assert!(started.elapsed() < Duration::from_secs(60));

@@ -3,17 +3,20 @@
 //! same, every path that it looked for in vain still leads nowhere, and every directory that it listed has the same names. Knows
 //! nothing of what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use models::scanner::Stamp;
 use observe::{Touch, Touches, Use};
 use thunk::{FileId, Footprint, ObjectKind, ObjectName};
+use wire::log::name_hash;
 
 use crate::looks::is_gone;
 
@@ -198,6 +201,73 @@ impl Touched {
     }
 }
 
+/// May something with a name that is hashed so be another one than when it was looked at?
+pub type Doubts<'a> = &'a dyn Fn(u64) -> bool;
+
+/// What tells whether all that a tool used is still as it was, when it is only known which names were changed since.
+#[derive(Debug, Default)]
+pub struct Rests {
+    checks: Vec<Check>,
+    /// For each hashed name the checks that it concerns.
+    names: BTreeMap<u64, BTreeSet<usize>>,
+}
+
+/// Something that is looked at again.
+#[derive(Debug)]
+struct Check {
+    path: PathBuf,
+    is_listed: bool,
+    /// A directory by which paths lead: which one it is.
+    is_way: bool,
+    was: Option<String>,
+}
+
+impl Check {
+    fn of(path: &Path, is_listed: bool, is_way: bool) -> Self {
+        let mut check = Self { path: path.into(), is_listed, is_way, was: None };
+        check.was = check.is();
+        check
+    }
+
+    fn is(&self) -> Option<String> {
+        if self.is_way {
+            return self.path.metadata().ok().map(|found| format!("{}.{}", found.dev(), found.ino()));
+        }
+        identity(&self.path, self.is_listed)
+    }
+}
+
+impl Rests {
+    /// As it is now.
+    pub fn of(touched: &Touched) -> Self {
+        let mut rests = Self::default();
+        let mut ways = BTreeSet::new();
+        for path in touched.found.iter().chain(&touched.missing) {
+            ways.extend(path.parent());
+            rests.add(Check::of(path, touched.listed.contains(path), false), path.file_name());
+        }
+        for way in ways {
+            let real = way.canonicalize().unwrap_or_default();
+            rests.add(Check::of(way, false, true), way.iter().chain(real.iter()));
+        }
+        rests
+    }
+
+    fn add<'a>(&mut self, check: Check, names: impl IntoIterator<Item = &'a OsStr>) {
+        for name in names {
+            self.names.entry(name_hash(name.as_bytes())).or_default().insert(self.checks.len());
+        }
+        self.checks.push(check);
+    }
+
+    /// Is it still so? What none of these names concerns is not looked at.
+    pub fn hold(&self, is_in_doubt: Doubts<'_>) -> bool {
+        let doubtful = self.names.iter().filter(|(name, _)| is_in_doubt(**name));
+        let doubtful: BTreeSet<usize> = doubtful.flat_map(|(_, checks)| checks.iter().copied()).collect();
+        doubtful.into_iter().all(|check| self.checks[check].is() == self.checks[check].was)
+    }
+}
+
 /// A record that shows damage: a line with its kind and its hash, and what it says.
 pub fn sealed(kind: &str, body: &[u8]) -> Vec<u8> {
     let mut record = format!("{kind} {}\n", ObjectName::of(ObjectKind::Value, body)).into_bytes();
@@ -247,6 +317,36 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(30));
         std::fs::write(dir.path().join("another"), "").unwrap();
         assert_eq!(Touched::decode(&lines), None);
+    }
+
+    #[test]
+    fn only_what_is_in_doubt_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("one")).unwrap();
+        std::os::unix::fs::symlink("one", path("link")).unwrap();
+        std::fs::write(path("one/as"), "1").unwrap();
+        let rests = || {
+            let touched = Touched {
+                found: [path("link/as")].into(),
+                missing: [path("none/ld")].into(),
+                ..Touched::default()
+            };
+            Rests::of(&touched)
+        };
+        let before = rests();
+        let holds =
+            |names: &[&str]| before.hold(&|name| names.iter().any(|n| name_hash(n.as_bytes()) == name));
+        assert!(before.hold(&|_| true));
+        std::fs::write(path("one/as"), "22").unwrap();
+        assert!(holds(&["ld", "one", "link"]) && !holds(&["as"]));
+        let before = rests();
+        let holds =
+            |names: &[&str]| before.hold(&|name| names.iter().any(|n| name_hash(n.as_bytes()) == name));
+        std::fs::rename(path("one"), path("two")).unwrap();
+        std::fs::create_dir(path("one")).unwrap();
+        std::fs::create_dir(path("none")).unwrap();
+        assert!(holds(&["two", "ld"]) && !holds(&["one"]) && !holds(&["as"]) && !holds(&["none"]));
     }
 
     #[test]

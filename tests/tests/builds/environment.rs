@@ -39,6 +39,31 @@ fn a_preloaded_library_that_tells_another_time() {
 }
 
 #[test]
+fn parts_of_the_compiler_that_the_build_makes_anew() {
+    space().script_same_as_plain(
+        "mkdir t; assembler() { printf '#!/bin/sh\\nexec /usr/bin/as --defsym MARK=%s \"$@\"\\n' $1 >t/as; chmod 755 t/as; }
+         assembler 1; gcc -B$PWD/t/ -c a.c -o a1.o; PATH=$PWD/t:$PATH gcc -c a.c -o b1.o
+         assembler 2; gcc -B$PWD/t/ -c a.c -o a2.o; PATH=$PWD/t:$PATH gcc -c a.c -o b2.o
+         mv t u; mkdir t; gcc -B$PWD/t/ -c a.c -o a3.o; PATH=$PWD/t:$PATH gcc -c a.c -o b3.o",
+        6,
+    );
+}
+
+#[test]
+fn a_system_root_that_is_filled_while_the_build_goes_on() {
+    let space = space();
+    space.write("s.c", "#include <s.h>\n");
+    space.script_same_as_plain(
+        "mkdir -p root t; gcc --sysroot=$PWD/root -c a.c; gcc -g3 -B$PWD/t/ -c a.c -o t1.o
+         mkdir -p root/usr/include; echo 'int s = 1;' >root/usr/include/s.h; gcc --sysroot=$PWD/root -c s.c -o s1.o
+         mkdir -p root/usr/local/include; echo 'int s = 2;' >root/usr/local/include/s.h; gcc --sysroot=$PWD/root -c s.c -o s2.o
+         rm -r root/usr/local; gcc --sysroot=$PWD/root -c s.c -o s3.o; echo 'int s = 4;' >root/usr/include/s.h
+         printf '*cpp:\\n+ -DSPECS=2\\n\\n' >t/specs; gcc -g3 -B$PWD/t/ -c a.c -o t2.o; rm t/specs; gcc -g3 -B$PWD/t/ -c a.c -o t3.o",
+        6,
+    );
+}
+
+#[test]
 fn what_the_build_sees_of_the_recorder() {
     // A build that prints or keeps its environment must not keep what belongs to the recorder from being found; but
     // what it asks for by name is the same.

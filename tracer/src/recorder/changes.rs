@@ -43,6 +43,12 @@ impl Recorder {
         self.changed().is_some_and(|changed| changed.has(name))
     }
 
+    /// May something with a name that is hashed so be another one than when it was looked at in this recording? Where that is not
+    /// told, any may.
+    pub fn is_in_doubt(&self, name: u64) -> bool {
+        self.changed_names().is_none_or(|changed| changed.has_hashed(name) || self.looks.was_told(name))
+    }
+
     /// Grows with what [`Recorder::may_have_changed`] knows.
     pub fn extent_of_changes(&self) -> u64 {
         self.changed().map_or(0, Changed::extent)

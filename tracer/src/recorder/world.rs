@@ -191,7 +191,7 @@ impl World for Recorder {
     }
 
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
-        self.questions.ask(question)
+        self.questions.ask(question, &|name| self.is_in_doubt(name))
     }
 }
 
