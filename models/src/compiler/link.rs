@@ -41,8 +41,10 @@ pub(super) struct Link {
 /// # Errors
 /// An object or library that does not exist.
 pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<Link, Decline> {
-    let mut search = search(line, at, world)?;
+    let given = library_path(at);
+    let mut search = search(line, at, &given, world)?;
     let mut link = Link { dirs: search.dirs.clone(), ..Link::default() };
+    link.dirs.extend(given.iter().cloned());
     link.dirs.extend(search.rpath_link.iter().cloned());
     let mut roots = Vec::new();
     let mut states = Vec::new();
@@ -59,7 +61,8 @@ pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) ->
                 let found =
                     found.ok_or_else(|| decline(format!("-l{} is not found", name.to_string_lossy())))?;
                 // A library that was only just made is no part of the toolchain, wherever it stands.
-                if found.in_system && world.node(&found.path) != Some(Node::Placeholder) {
+                let is_given = || given.iter().any(|dir| found.path.parent() == Some(dir));
+                if found.in_system && !is_given() && world.node(&found.path) != Some(Node::Placeholder) {
                     let library = SystemLibrary { name: name.clone(), is_static: search.is_static };
                     if !link.system.contains(&library) {
                         link.system.push(library);
@@ -98,16 +101,23 @@ fn is_object(path: &Path) -> bool {
     path.extension().is_some_and(|suffix| suffix == "o")
 }
 
-/// Where this command looks for libraries.
-fn search(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<LibrarySearch, Decline> {
+/// The directories of `LIBRARY_PATH`; an empty one is the working directory.
+fn library_path(at: &Invocation) -> Vec<PathBuf> {
+    let list = at.var("LIBRARY_PATH").filter(|list| !list.is_empty());
+    let dirs = list.into_iter().flat_map(|list| list.as_bytes().split(|&b| b == b':'));
+    dirs.map(|dir| at.absolute(OsStr::from_bytes(dir))).collect()
+}
+
+/// Where this command looks for libraries, with what `LIBRARY_PATH` has given.
+fn search(
+    line: &CommandLine,
+    at: &Invocation,
+    given: &[PathBuf],
+    world: &dyn World,
+) -> Result<LibrarySearch, Decline> {
     let mut search = LibrarySearch::new(at);
     search.sysroot = line.sysroot.as_ref().map(|dir| at.absolute(dir));
     search.dirs = line.linker.dirs.iter().map(|dir| search.directory(dir.as_os_str())).collect();
-    // The driver hands these on as `-L`, after those of the command line; an empty one is the working directory.
-    let from_environment = at.var("LIBRARY_PATH").filter(|list| !list.is_empty());
-    for dir in from_environment.into_iter().flat_map(|list| list.as_bytes().split(|&b| b == b':')) {
-        search.dirs.push(at.absolute(OsStr::from_bytes(dir)));
-    }
     let meaningful = |dir: &&PathBuf| !dir.as_os_str().as_bytes().contains(&b'$');
     search.rpath_link = line
         .linker
@@ -117,23 +127,40 @@ fn search(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<Libr
         .map(|dir| search.directory(dir.as_os_str()))
         .collect();
     if line.linker.items.iter().any(|item| !matches!(item, LinkItem::File(path) if is_object(path))) {
-        search.system_dirs = system_dirs(line, at, world)?;
+        search.system_dirs = system_dirs(line, at, given, world)?;
     }
     Ok(search)
 }
 
-/// The directories that the driver and its linker search by themselves.
-fn system_dirs(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<Vec<PathBuf>, Decline> {
+/// The directories that the driver and its linker search by themselves. The driver hands on those of `LIBRARY_PATH` after
+/// most of its own, where gcc lists them, or after all of these, as clang does, which does not list them.
+fn system_dirs(
+    line: &CommandLine,
+    at: &Invocation,
+    given: &[PathBuf],
+    world: &dyn World,
+) -> Result<Vec<PathBuf>, Decline> {
     let front = kept_words(line, at, world, |meaning| is_front(meaning) || meaning == M::LinkToolchain);
+    let mut env = environment(at);
+    if !given.is_empty() {
+        let list = std::env::join_paths(given).map_err(|e| decline(format!("LIBRARY_PATH: {e}")))?;
+        env.retain(|(name, _)| name != "LIBRARY_PATH");
+        env.push(("LIBRARY_PATH".into(), list));
+    }
     let ask = |words: &[&str]| {
         let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
         argv.extend(front.iter().cloned());
         argv.extend(words.iter().map(OsString::from));
         let question =
-            Question { program: at.program.clone(), argv, env: environment(at), ..Question::default() };
+            Question { program: at.program.clone(), argv, env: env.clone(), ..Question::default() };
         world.ask(&question).map_err(|e| decline(format!("cannot be asked for its library directories: {e}")))
     };
     let mut dirs = parse_gcc_search_dirs(&ask(&["-print-search-dirs"])?.stdout, Path::new("/"));
+    for dir in given {
+        if !dirs.contains(dir) {
+            dirs.push(dir.clone());
+        }
+    }
     // A linker other than GNU ld prints no script, and looks nowhere else.
     let script = ask(&["-nostdlib", "-Wl,--verbose"])?;
     dirs.extend(parse_ld_search_dirs(

@@ -75,6 +75,19 @@ fn a_script_that_names_what_is_written() {
 }
 
 #[test]
+fn libraries_by_a_variable_come_after_the_system_s() {
+    let space = space();
+    let link = "-Wl,--whole-archive -lm -lown -Wl,--no-whole-archive";
+    space.script_same_as_plain(
+        &format!(
+            "mkdir L; gcc -c main.c a.c b.c; ar rcs L/libm.a a.o; ar rcs L/libown.a b.o; export LIBRARY_PATH=L
+             gcc a.o main.o {link} -o one; LIBRARY_PATH=$PWD/L: gcc a.o main.o {link} -o two; clang a.o main.o {link} -o three"
+        ),
+        6,
+    );
+}
+
+#[test]
 fn linker_and_version_scripts() {
     let space = space();
     space.write("v.map", "V1 { global: a; local: *; };\n");
