@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Libraries that the loader puts before all others, beside ours: what a command does may be theirs, as where `mold -run` has
-//! every linker replaced, or `faketime` tells another time. Knows the list and the files, not who loads them.
+//! Libraries that the loader puts before all others, beside ours: what a command does may be theirs, as where `mold -run`
+//! has every linker replaced, or `faketime` tells another time. Knows the list and the files, not who loads them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,8 +11,8 @@ use goblin::elf::Elf;
 use crate::{Decline, Invocation, Node, World};
 
 /// Functions by which a command starts programs, is told the time, or goes about paths. Who has these in place of the C
-/// library's decides what the command is. Not here: what concerns owners (`fakeroot`), memory, and how well files are kept
-/// (`eatmydata`, which opens them too, but whichever are asked for).
+/// library's decides what the command is. Not here: what concerns owners (`fakeroot`), memory, and how well files are
+/// kept (`eatmydata`, which opens them too, but whichever are asked for).
 const DECIDES: [&str; 23] = [
     "access",
     "clock_gettime",
@@ -39,7 +39,8 @@ const DECIDES: [&str; 23] = [
     "time",
 ];
 
-/// May the command be taken for what its command line says, though these are loaded into it first? `own` is our library.
+/// May the command be taken for what its command line says, though these are loaded into it first? `own` is our
+/// library.
 ///
 /// # Errors
 /// The library that decides about it, or one of which nobody can tell.

@@ -66,8 +66,9 @@ impl Toolchains {
         Self { directory, scratch, silent, limit: LIMIT, known, paths }
     }
 
-    /// The closure that this probe finds. What it found before in this recording holds but where it rests on something whose
-    /// name is in doubt, and which is not as it was: a build may make a part of its compiler anew, or a script that stands for one.
+    /// The closure that this probe finds. What it found before in this recording holds but where it rests on something
+    /// whose name is in doubt, and which is not as it was: a build may make a part of its compiler anew, or a script
+    /// that stands for one.
     ///
     /// # Errors
     /// A clause that says why there is none.
