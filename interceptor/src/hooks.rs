@@ -44,8 +44,16 @@ type Mode = c_uint;
 /// Options of `fts_open` and `nftw`: they change the directory unless, or only where, it is given.
 const FTS_NOCHDIR: c_int = 4;
 const FTW_CHDIR: c_int = 4;
-/// An option of `unshare`.
+/// An option of `unshare`, and that by its number.
 const CLONE_FS: c_int = 0x200;
+const UNSHARE: usize = 272;
+
+/// Before `unshare`.
+fn departs(flags: c_int) {
+    if flags & CLONE_FS != 0 {
+        come_apart();
+    }
+}
 
 /// What a function returns when it fails with `errno`.
 trait Failed {
@@ -402,9 +410,11 @@ hooks! {
     before fn setlocale(_category: c_int, locale: Path) => |session| inner::take_over(session, locale);
     before fn newlocale(_mask: c_int, locale: Path) => |session| inner::take_over(session, locale);
 
-    before fn unshare(flags: c_int) => |_session| if flags & CLONE_FS != 0 { come_apart() };
+    before fn unshare(flags: c_int) => |_session| departs(flags);
     before fn prctl(option: c_int, value: usize) => |session| filter::by_prctl(session, option as usize, value);
-    before fn syscall(number: usize, first: usize, second: usize) => |session| filter::by_number(session, number, first, second);
+    before fn syscall(number: usize, first: usize, second: usize) => |session| {
+        if number == UNSHARE { departs(first as c_int) } else { filter::by_number(session, number, first, second) }
+    };
 
     skip mmap: "the descriptor came from one of the functions above";
     skip copy_file_range: "as mmap";

@@ -11,7 +11,9 @@ use crate::path::{Located, descriptor};
 use crate::record::two;
 use crate::room::{Buffer, Room};
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_DIRECTORY, O_PATH, five};
+use crate::sys::{
+    self, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_CLOEXEC, O_DIRECTORY, O_PATH, five,
+};
 use crate::text::{Strings, Text, string};
 use wire::log::kind;
 use wire::{FdIdentity, request_flags, request_kind};
@@ -52,6 +54,10 @@ pub(crate) unsafe fn links(
     new: At,
     flags: c_int,
 ) -> Result<c_int, Errno> {
+    if flags & AT_EMPTY_PATH != 0 {
+        // A file that may have no name: the kernel's side looks what it is.
+        return Ok(next());
+    }
     let args = five!(old.0, old.1, new.0, new.1, flags);
     // SAFETY: as the caller promises.
     let result = unsafe { two(session, next, (kind::LINK, 0), [old, new], nr::LINKAT, args) }?;

@@ -152,8 +152,10 @@ pub(crate) enum Call {
     Pass(u8, u8),
     /// Changes the working directory to this.
     Move(At),
-    /// May change which files the process finds at a path; the path that it looks up, if any.
-    Remount(Option<At>),
+    /// May change which files the process finds at a path; the path that it looks up.
+    Remount(At),
+    /// Enters namespaces that others are in, or those of its own that the flags in this argument say.
+    Depart(Option<u8>),
     /// `ptrace`: tells whether a process is to be traced, of which there can be one tracer only. The argument with what is asked for.
     Trace(u8),
     /// Ends the process, with the code in this argument.
@@ -165,7 +167,7 @@ pub(crate) enum Call {
 impl Call {
     /// Is there another way to know of it for a tracer, which learns of every end and looks everything up anew?
     pub(crate) const fn is_for_the_net_only(self) -> bool {
-        matches!(self, Call::Exit(_) | Call::Remount(None))
+        matches!(self, Call::Exit(_))
     }
 
     /// Does it matter to a tracer only?

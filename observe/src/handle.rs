@@ -146,13 +146,21 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             };
             Request::Remove { path: context.path(at, args)?, directory }
         }
-        Call::Link(from, to, links) => Request::Transfer {
-            how: Transfer::Link,
-            from: context.path_or_descriptor(from, args)?,
-            to: context.path(to, args)?,
-            follow: follows(links, args),
-            replace: false,
-        },
+        Call::Link(from, to, links) => {
+            let to = context.path(to, args)?;
+            match context.path_or_descriptor(from, args) {
+                Some(from) => Request::Transfer {
+                    how: Transfer::Link,
+                    from,
+                    to,
+                    follow: follows(links, args),
+                    replace: false,
+                },
+                // What had no name (`O_TMPFILE`) gets one.
+                None if context.is_nameless(from, args) => Request::Make { path: to, target: None },
+                None => return None,
+            }
+        }
         Call::Rename(from, to, flags) => {
             let flags = flags.map_or(0, |flags| arg(flags) as u32);
             let replace = flags & libc::RENAME_NOREPLACE == 0;
@@ -215,7 +223,16 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
                 At::Path { .. } => look_up(context.path(at, args)?, true),
             }
         }
-        Call::Remount(Some(at)) => look_up(context.path(at, args)?, true),
+        Call::Remount(at) => {
+            context.emit(Event::Remounted);
+            look_up(context.path(at, args)?, true)
+        }
+        Call::Depart(flags) => {
+            if flags.is_none_or(|flags| arg(flags) as i32 & NAMESPACES != 0) {
+                context.emit(Event::Remounted);
+            }
+            return None;
+        }
         Call::Trace(what) => {
             // All else is asked of one that is traced already.
             let begins = [libc::PTRACE_TRACEME, libc::PTRACE_ATTACH, libc::PTRACE_SEIZE];
@@ -224,9 +241,20 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             }
             return None;
         }
-        Call::Remount(None) | Call::Exit(_) | Call::Refuse(_) => return None,
+        Call::Exit(_) | Call::Refuse(_) => return None,
     })
 }
+
+/// What a process can have of its own beside other files: another root, network, name of the machine, ….
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | CLONE_NEWTIME;
+const CLONE_NEWTIME: i32 = 0x80;
 
 /// More than that is not kept of one write.
 const MOST_TEXT: usize = 1 << 20;
@@ -496,6 +524,13 @@ impl Context<'_> {
             return None;
         }
         self.view.link(&format!("fd/{}", args[usize::from(fd)] as i32))
+    }
+
+    /// Is `at` a file without a name, by its descriptor?
+    fn is_nameless(&self, at: At, args: &Args) -> bool {
+        let At::Path { base: Base::Fd(fd), path } = at else { return false };
+        let is_empty = self.string(args[usize::from(path)]).is_some_and(|string| string.is_empty());
+        is_empty && self.view.is_nameless(&format!("fd/{}", args[usize::from(fd)] as i32))
     }
 
     /// The path in the socket address of `connect` and `bind`, if it is one in the file system.

@@ -253,7 +253,7 @@ impl Supervise {
                 context.emit(Event::Ended(ExitStatus::from_raw(code << 8)));
                 return GO;
             }
-            Call::Remount(_) => self.shared_view.store(false, Ordering::Relaxed),
+            Call::Remount(_) | Call::Depart(_) => self.shared_view.store(false, Ordering::Relaxed),
             // Nearly half of all that a configure script is asked about, and all in vain.
             Call::Input(_) | Call::Print(..) | Call::Pass(..) => {
                 let input = matches!(row.call, Call::Input(_));

@@ -9,6 +9,7 @@ mod bad_input;
 mod calculator;
 mod carried;
 mod compilers;
+mod elsewhere;
 mod environment;
 mod failures;
 mod faults;

@@ -150,8 +150,8 @@ fn a_compile_that_a_static_shell_starts_is_deferred() {
 /// Where a thread has a directory of its own, or a path begins at a descriptor as if that were the root.
 #[test]
 fn relative_paths_start_where_they_start() {
-    const APART: &str = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <pthread.h>\n#include <sched.h>\n#include <unistd.h>\n\
-        static void *go(void *x) { unshare(CLONE_FS); chdir(\"d\"); close(open(\"in\", O_RDONLY));\n\
+    const APART: &str = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <pthread.h>\n#include <sched.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+        static void *go(void *x) { UNSHARE(CLONE_FS); chdir(\"d\"); close(open(\"in\", O_RDONLY));\n\
         close(open(\"made\", O_WRONLY | O_CREAT, 0644)); rename(\"made\", \"moved\"); symlink(\"in\", \"link\"); return 0; }\n\
         int main(void) { pthread_t t; close(open(\"in\", O_RDONLY)); pthread_create(&t, 0, go, 0); pthread_join(t, 0);\n\
         return open(\"d/in\", O_RDONLY) < 0 || open(\"here\", O_WRONLY | O_CREAT, 0644) < 0; }\n";
@@ -167,14 +167,16 @@ fn relative_paths_start_where_they_start() {
             ("d/in", "other\n"),
             (
                 "Makefile",
-                "all:\n\t./apart\n\t./root\n\t./root-static\n\tcd d && cat /proc/self/cwd/in /proc/self/root/bin/sh >out\n\
+                "all:\n\t./apart\n\t./apart-raw\n\t./root\n\t./root-static\n\tcd d && cat /proc/self/cwd/in /proc/self/root/bin/sh >out\n\
                 \tcd d && exec 5<. && cat /dev/fd/5/in && cat /proc/self/cwd/../none; test -f /proc/self/cwd/none || true\n\
                 \t$(STATIC) cat /proc/self/cwd/in\n",
             ),
         ];
         let space = TestSpace::with(&files);
         space
-            .sh("gcc -w -o apart apart.c -lpthread; gcc -w -o root root.c; gcc -w -static -o root-static root.c")
+            .sh("gcc -w -DUNSHARE=unshare -o apart apart.c -lpthread; \
+                 gcc -w '-DUNSHARE(x)=syscall(SYS_unshare, x)' -o apart-raw apart.c -lpthread; \
+                 gcc -w -o root root.c; gcc -w -static -o root-static root.c")
             .ok();
         space.keep();
         let expected = commands_under_strace(&space, &["make", &format!("STATIC={shell}")]);

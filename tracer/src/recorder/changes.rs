@@ -74,7 +74,7 @@ impl Recorder {
                 note(path);
                 std::fs::canonicalize(path).iter().for_each(|real| note(real));
             }
-            Event::Network | Event::Foreign | Event::Gap => changed.note_all(),
+            Event::Network | Event::Remounted | Event::Foreign | Event::Gap => changed.note_all(),
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
 use thunk::{Placeholder, has_no_content};
 
 use super::{Replay, title};
-use crate::learned;
+use crate::{learned, watch};
 
 impl Replay<'_> {
     pub(super) fn observed(&mut self, observed: &Observed) -> Result<()> {
@@ -21,6 +21,9 @@ impl Replay<'_> {
             // ninja removes dependency files once it has read them.
             stale.retain(|touch| !touch.uses.has(Uses::REMOVED));
             return self.driver(command, &stale);
+        }
+        if let Some(why) = observed.obstacles.iter().find(|why| watch::UNSEEN.contains(&why.as_str())) {
+            bail!("nobody knows what {} used: it {why}; run the build", title(command));
         }
         // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it
         // what to pass on, and how it ends may end the build.

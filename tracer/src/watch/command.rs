@@ -33,6 +33,8 @@ pub struct Begun {
     pub drives: bool,
     /// Where it is to be remembered, so that it can be deferred when it comes again; if it is.
     pub learn: Option<learned::Place>,
+    /// Do its paths lead elsewhere than ours?
+    pub elsewhere: bool,
     /// Why it cannot be deferred when it comes again, as far as that is known from the start.
     pub obstacles: Vec<String>,
     /// Where its descriptors lead.

@@ -27,6 +27,13 @@ use crate::log::Ways as _;
 use crate::looks::Steps;
 use crate::recorder::Recorder;
 
+/// The obstacles of commands of which it is not known what they used.
+pub const UNSEEN: [&str; 3] = [
+    "has another root, other mounts or namespaces of its own",
+    "makes system calls of another architecture",
+    "makes system calls that could not be looked into",
+];
+
 /// A file that a command left.
 pub struct Output {
     /// Its content.
@@ -397,14 +404,17 @@ impl Look<'_> {
         if touches.network {
             self.obstacle("network".into());
         }
+        if touches.remounted || self.ended.begun.elsewhere {
+            self.unknown(UNSEEN[0].into());
+        }
         if touches.foreign {
-            self.unknown("makes system calls of another architecture".into());
+            self.unknown(UNSEEN[1].into());
         }
         if !self.recorder.sight.is_complete() {
             self.unknown("not all that it did was seen".into());
         }
         if touches.gaps > 0 {
-            self.unknown("not all of its system calls could be looked into".into());
+            self.unknown(UNSEEN[2].into());
         }
         match self.ended.status {
             Status::Exited(0) => {}

@@ -77,6 +77,7 @@ fn streams_matter_where_they_would_be_written_down() {
     let begin = |id, drives| {
         watch.belongs(id, id, false);
         watch.begin(Begun {
+            elsewhere: false,
             id,
             exec: exec(100, false, "a"),
             within: 0,

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Commands whose paths lead elsewhere than those of the recorder, or that it cannot look into: what they used is not known. And files
+//! without a name that get one.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use tests::TestSpace;
+use thunk::trace::{Trace, Uses};
+
+use crate::observed::static_shell;
+
+/// `DO`: with another root, with a mount of their own, with both and more.
+fn elsewhere(space: &TestSpace) -> Vec<String> {
+    let mut ways = Vec::new();
+    if !space.run(&["unshare", "-rm", "true"]).status.success() {
+        return ways;
+    }
+    ways.push("unshare -rm sh -c 'mount --bind d e; cat e/in'".to_owned());
+    // It changes nothing, but could not be had in a sandbox.
+    ways.push("unshare -rp --fork cat d/in".to_owned());
+    match static_shell() {
+        Some(shell) => {
+            space.sh(&format!("mkdir d/bin; cp {shell} d/bin/cat")).ok();
+            ways.push("unshare -r chroot d /bin/cat /in".to_owned());
+        }
+        None => println!("there is no static busybox here"),
+    }
+    ways
+}
+
+#[test]
+fn what_has_other_mounts_or_another_root_runs_each_time_and_is_not_replayed() {
+    for method in ["auto", "ptrace"] {
+        let space = TestSpace::with(&[("d/in", "one\n"), ("e/in", "none\n"), ("in", "")]);
+        for way in elsewhere(&space) {
+            space.write(
+                "Makefile",
+                format!("all: out known\nout:\n\tset -e; {way} > $@\nknown: in\n\tset -e; cat in > $@\n"),
+            );
+            let trace = space.outside().join("trace");
+            let record = ["--method", method, "-o", trace.to_str().unwrap(), "make"];
+            space.write("d/in", "one\n");
+            space.ggtrace(&record).ok();
+            assert_eq!(space.read("out"), b"one\n", "{way} {method}");
+            space.write("d/in", "two\n");
+            space.write("in", format!("{way} {method}\n"));
+            space.ggforce(&["--trace", trace.to_str().unwrap()]).fails().says("nobody knows what");
+            space.sh("rm out known").ok();
+            space.ggtrace(&record).ok();
+            space.ggforce(&[]).ok();
+            assert_eq!(space.read("out"), b"two\n", "{way} {method}");
+            space.sh("rm out known").ok();
+        }
+    }
+}
+
+/// The recorder finds other files at the paths of what make starts there.
+#[test]
+fn commands_of_a_make_with_mounts_of_its_own_are_not_taken_for_those_without() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "all:\n\tunshare -rm sh -c 'mount --bind d e; $(MAKE) out'\nout:\n\tset -e; cat e/in > $@\n",
+        ),
+        ("d/in", "one\n"),
+        ("e/in", "none\n"),
+    ]);
+    if elsewhere(&space).is_empty() {
+        return println!("skipped: no namespaces are to be had here");
+    }
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["-o", trace.to_str().unwrap(), "make"]).ok();
+    assert_eq!(space.read("out"), b"one\n");
+    for observed in Trace::read(&trace).unwrap().observed {
+        assert_eq!(observed.thunk, None, "{observed:?}");
+    }
+    space.sh("rm out").ok();
+    space.ggtrace(&["make", "out"]).ok();
+    space.ggforce(&[]).ok();
+    assert_eq!(space.read("out"), b"none\n");
+}
+
+#[test]
+fn what_cannot_be_looked_into_is_not_replayed() {
+    const COPIES: &str = "#include <stdio.h>\nint main(void) { FILE *in = fopen(\"in\", \"r\"), *out = fopen(\"out\", \"w\");\n\
+        for (int c; (c = getc(in)) >= 0;) putc(c, out); return fclose(out); }\n";
+    let space = TestSpace::with(&[
+        ("Makefile", "all: out known\nout: in\n\t./copies\nknown: in\n\tset -e; cat in > $@\n"),
+        ("copies.c", COPIES),
+        ("in", "one\n"),
+    ]);
+    if !space.run(&["gcc", "-m32", "-o", "copies", "copies.c"]).status.success() {
+        return println!("no 32-bit C library here");
+    }
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["-o", trace.to_str().unwrap(), "make"]).ok();
+    space.write("in", "two\n");
+    space.ggforce(&["--trace", trace.to_str().unwrap()]).fails().says("nobody knows what");
+}
+
+/// Made by `O_TMPFILE`, it is nowhere until its descriptor is linked.
+#[test]
+fn a_file_without_a_name_that_gets_one_is_made_there() {
+    const NAMES: &str = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <unistd.h>\nint main(int c, char **v) {\n\
+        int f = open(\".\", O_TMPFILE | O_WRONLY, 0644); write(f, \"text\\n\", 5); int g = open(v[1], O_RDONLY);\n\
+        return linkat(f, \"\", AT_FDCWD, v[2], AT_EMPTY_PATH) || linkat(g, \"\", AT_FDCWD, v[3], AT_EMPTY_PATH); }\n";
+    for (method, link) in [("auto", ""), ("auto", "-static"), ("ptrace", "")] {
+        let space = TestSpace::with(&[("names.c", NAMES), ("in", "in\n")]);
+        space.write("Makefile", "all:\n\t./names in out second\n");
+        space.sh(&format!("gcc -w {link} -o names names.c")).ok();
+        if !space.run(&["./names", "in", "out", "second"]).status.success() {
+            return println!(
+                "skipped: this needs a file system with O_TMPFILE, and the right to link descriptors"
+            );
+        }
+        space.sh("rm out second").ok();
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        let observed = Trace::read(&trace).unwrap().observed;
+        let touch = |path| observed.iter().find_map(|observed| observed.touch(&space.path(path)));
+        for path in ["out", "second"] {
+            let uses = touch(path).map(|touch| touch.uses);
+            assert!(uses.is_some_and(|uses| uses.has(Uses::CREATED)), "{path} {method} {link}: {uses:?}");
+        }
+        assert!(touch("in").unwrap().uses.has(Uses::LINKED), "{method} {link}");
+    }
+}
