@@ -7,7 +7,8 @@
 //!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed. Nor that it will write
 //!   the same ones: so all that it wrote must be named among its arguments, the programs that it started must be as they were, and to write
 //!   other files makes the forced run fail.
-//! - A file about which it asked has another time: it may write that down (`times`), so it runs.
+//! - A file about which it asked has another time or mode, or something else is different of which no content tells: it may write that
+//!   down (`circumstances`), so it runs.
 //! - Anything else is different: it runs, observed, and is remembered anew.
 //!
 //! What it writes may be there from the last time, and it may be one that acts on that: `cat x >>y`, `test -f y || …`.
@@ -39,12 +40,15 @@ use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
-use times::Times;
+use circumstances::{Circumstances, Known, Process};
 
-mod times;
+mod circumstances;
 
 /// The kind of a command that was deferred so.
 pub const LEARNED: &str = "learned";
+
+/// The obstacle of a command that writes down how old its inputs are, but where these are as old as they were.
+pub const SHOWS_TIMES: &str = "writes down how old a file is";
 
 /// All commands that are remembered.
 #[derive(Debug)]
@@ -52,9 +56,14 @@ pub struct Learned {
     directory: PathBuf,
 }
 
-/// Where it is kept what a command did, where there was none of its outputs and where there was some.
+/// What is known of a command before it runs.
 #[derive(Debug)]
-pub struct Place([PathBuf; 2]);
+pub struct Place {
+    /// Where it is kept what it did, where there was none of its outputs and where there was some.
+    files: [PathBuf; 2],
+    /// Its process.
+    process: Process,
+}
 
 impl Learned {
     /// In this directory of a store's cache.
@@ -63,16 +72,25 @@ impl Learned {
     }
 
     /// Remembers what a command did, instead of what it did before. Neither its place in the recording nor when it ran nor where its
-    /// descriptors led is kept: of what did the same again only the time is new.
-    pub fn put(&self, place: &Place, command: trace::Command, observed: Observed) -> thunk::Result<()> {
+    /// descriptors led is kept: of what did the same again only the time is new. `shown`: the files whose times show in what it left;
+    /// `began`: when the build did.
+    pub fn put(
+        &self,
+        place: &Place,
+        command: trace::Command,
+        observed: Observed,
+        shown: &[PathBuf],
+        began: SystemTime,
+    ) -> thunk::Result<()> {
         let again = observed.touches.iter().any(|touch| touch.uses.has(Uses::AGAIN));
-        let path = &place.0[usize::from(again)];
+        let path = &place.files[usize::from(again)];
         // To make the record again, and compare that, takes a tenth of all that the recorder does about a command.
         let summary = summary(&command, &observed);
-        let mut times = Times::of(&observed.touches);
+        let known = Known { process: place.process, cwd: &command.cwd, shown, began };
+        let mut circumstances = Circumstances::of(&observed.touches, &known);
         if let Some((of_it, before)) = head(path) {
-            times = times.after(&before, of_it == summary);
-            if (of_it, &before) == (summary, &times) && is_as_new(path).is_ok() {
+            circumstances = circumstances.after(&before, of_it == summary);
+            if (of_it, &before) == (summary, &circumstances) && is_as_new(path).is_ok() {
                 return Ok(());
             }
         }
@@ -85,39 +103,39 @@ impl Learned {
             observed: vec![observed],
             ..Trace::default()
         };
-        thunk::write_atomically(path, &[&summary, &*times.encode(), &*trace.encode()].concat(), 0o644)
+        thunk::write_atomically(path, &[&summary, &*circumstances.encode(), &*trace.encode()].concat(), 0o644)
     }
 
     /// What the command did before is not what it does now.
     pub fn forget(&self, place: &Place) {
-        place.0.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        place.files.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 
     /// What is remembered of a command, what it did last before what it did earlier.
-    fn get(place: &Place, exec: &Exec) -> Vec<(Observed, Times)> {
+    fn get(place: &Place, exec: &Exec) -> Vec<(Observed, Circumstances)> {
         let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-        let mut files = place.0.each_ref().map(|path| (written(path), path));
+        let mut files = place.files.each_ref().map(|path| (written(path), path));
         files.sort();
         let there = files.into_iter().rev().filter(|(written, _)| written.is_some());
         there.filter_map(|(_, path)| Self::read(path, exec)).collect()
     }
 
     /// A damaged record is as good as none. It is removed, as its summary may be whole.
-    fn read(path: &Path, exec: &Exec) -> Option<(Observed, Times)> {
-        let Some((mut trace, times)) = Self::decode(&std::fs::read(path).ok()?) else {
+    fn read(path: &Path, exec: &Exec) -> Option<(Observed, Circumstances)> {
+        let Some((mut trace, circumstances)) = Self::decode(&std::fs::read(path).ok()?) else {
             let _ = std::fs::remove_file(path);
             return None;
         };
         let command = trace.commands.pop()?;
         let same = command.argv == exec.invocation.argv && command.cwd == exec.invocation.cwd;
-        trace.observed.pop().filter(|_| same).map(|observed| (observed, times))
+        trace.observed.pop().filter(|_| same).map(|observed| (observed, circumstances))
     }
 
-    fn decode(record: &[u8]) -> Option<(Trace, Times)> {
+    fn decode(record: &[u8]) -> Option<(Trace, Circumstances)> {
         let (_, record) = record.split_first_chunk::<SUMMARY>()?;
-        let (times, record) = Times::decode(record)?;
+        let (circumstances, record) = Circumstances::decode(record)?;
         let trace = Trace::decode("a learned command", record).ok().filter(|trace| trace.cut.is_none());
-        trace.map(|trace| (trace, times))
+        trace.map(|trace| (trace, circumstances))
     }
 
     /// Where it is kept what this command did. `own`: our preload library.
@@ -127,7 +145,8 @@ impl Learned {
         let head = [invocation.program.as_os_str(), invocation.cwd.as_os_str(), OsStr::new(&about)];
         let kept = environment::kept(&invocation.env, own);
         let name = key::of(head.into_iter().chain(invocation.argv.iter().chain(&kept).map(|word| &**word)));
-        Place([self.directory.join(&name), self.directory.join(format!("{name}.again"))])
+        let files = [self.directory.join(&name), self.directory.join(format!("{name}.again"))];
+        Place { files, process: Process::of(exec.pid) }
     }
 }
 
@@ -162,15 +181,15 @@ fn summary(command: &trace::Command, observed: &Observed) -> [u8; SUMMARY] {
     *ObjectName::of(ObjectKind::Value, &text.0).digest()
 }
 
-/// What stands before a record: its summary, and the times of what the command asked about.
-fn head(path: &Path) -> Option<([u8; SUMMARY], Times)> {
+/// What stands before a record: its summary, and the circumstances.
+fn head(path: &Path) -> Option<([u8; SUMMARY], Circumstances)> {
     let mut file = File::open(path).ok()?;
     let (mut summary, mut size) = ([0; SUMMARY], [0; 4]);
     file.read_exact(&mut summary).ok()?;
     file.read_exact(&mut size).ok()?;
-    let mut times = size.to_vec();
-    file.take(u32::from_le_bytes(size).into()).read_to_end(&mut times).ok()?;
-    Some((summary, Times::decode(&times)?.0))
+    let mut circumstances = size.to_vec();
+    file.take(u32::from_le_bytes(size).into()).read_to_end(&mut circumstances).ok()?;
+    Some((summary, Circumstances::decode(&circumstances)?.0))
 }
 
 /// A record that would be written as it is counts as written now.
@@ -197,12 +216,12 @@ fn silent(exec: &Exec, given: &[Descriptor]) -> String {
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
 pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
     let mut reason = None;
-    let began = SystemTime::now() - recorder.started.elapsed();
-    for (age, (observed, times)) in Learned::get(place, exec).into_iter().enumerate() {
-        let done = if let Some(why) = observed.obstacles.first() {
+    let began = recorder.began();
+    for (age, (observed, circumstances)) in Learned::get(place, exec).into_iter().enumerate() {
+        let done = if let Some(why) = observed.obstacles.iter().find(|why| *why != SHOWS_TIMES) {
             Err(why.clone())
-        } else if let Some(path) = times.changed(began) {
-            Err(format!("{} has another time than before", path.display()))
+        } else if let Some(why) = circumstances.changed(&place.process, began) {
+            Err(why)
         } else {
             again(recorder, exec, &observed, age == 0)
         };
@@ -228,6 +247,9 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed, last: bool) -> R
     if let Some(changed) = &changed {
         if !last {
             return Err("it did otherwise since, and its inputs have changed".into());
+        }
+        if observed.obstacles.iter().any(|why| why == SHOWS_TIMES) {
+            return Err(SHOWS_TIMES.into());
         }
         may_follow(&thunk, changed, &exec.invocation.argv)?;
         acts_on_inputs_alone(recorder, observed, changed)?;
@@ -454,7 +476,8 @@ mod tests {
     #[test]
     fn what_a_command_does_the_same_again_is_remembered_as_before_and_all_else_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place(["new", "again"].map(|name| dir.path().join(name)));
+        let files = ["new", "again"].map(|name| dir.path().join(name));
+        let place = Place { files, process: Process::default() };
         let learned = Learned::new(dir.path().into());
         let command = trace::Command {
             id: 7,
@@ -486,12 +509,14 @@ mod tests {
             obstacles: Vec::new(),
             descriptors: Vec::new(),
         };
-        let put = |observed: &Observed| learned.put(&place, command.clone(), observed.clone()).unwrap();
+        let put = |observed: &Observed| {
+            learned.put(&place, command.clone(), observed.clone(), &[], SystemTime::now()).unwrap()
+        };
         let state = || {
-            let metadata = std::fs::metadata(&place.0[0]).unwrap();
+            let metadata = std::fs::metadata(&place.files[0]).unwrap();
             (FileFacts::of(&metadata).id.ino, metadata.modified().unwrap())
         };
-        let record = || Learned::decode(&std::fs::read(&place.0[0]).unwrap()).unwrap().0;
+        let record = || Learned::decode(&std::fs::read(&place.files[0]).unwrap()).unwrap().0;
         put(&observed);
         let (first, written) = state();
         std::thread::sleep(Duration::from_millis(20));
@@ -504,9 +529,9 @@ mod tests {
         let invocation =
             Invocation { argv: command.argv.clone(), cwd: command.cwd.clone(), ..Invocation::default() };
         let exec = Exec { invocation, ..Exec::default() };
-        let whole = std::fs::read(&place.0[0]).unwrap();
+        let whole = std::fs::read(&place.files[0]).unwrap();
         for end in [0, SUMMARY - 1, SUMMARY, SUMMARY + 3, whole.len() - 1] {
-            std::fs::write(&place.0[0], &whole[..end]).unwrap();
+            std::fs::write(&place.files[0], &whole[..end]).unwrap();
             assert!(Learned::get(&place, &exec).is_empty());
             put(&observed);
             assert_eq!(Learned::get(&place, &exec).len(), 1, "{end} bytes were left of it");

@@ -194,6 +194,34 @@ fn target_of(directory: &fs::File, number: usize) -> Option<String> {
     Some(String::from_utf8_lossy(target).into_owned())
 }
 
+/// Names of this machine, and its kernel.
+pub fn machine() -> Vec<u8> {
+    let mut names = std::mem::MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: the kernel writes one utsname, in which any bytes are valid.
+    let names = unsafe {
+        libc::uname(names.as_mut_ptr());
+        names.assume_init()
+    };
+    let parts = [names.sysname, names.nodename, names.release, names.version, names.machine];
+    parts.as_flattened().iter().map(|&byte| byte.cast_unsigned()).collect()
+}
+
+/// How much a process may have of what the kernel limits, and the processors on which it may run; nothing where it is gone.
+pub fn limits(pid: u32) -> (Vec<[u64; 2]>, Vec<u8>) {
+    const KINDS: u32 = 16;
+    let pid = pid.cast_signed();
+    let limit = |kind| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the kernel writes one rlimit; nothing is set.
+        unsafe { libc::prlimit(pid, kind, std::ptr::null(), &raw mut limit) };
+        [limit.rlim_cur, limit.rlim_max]
+    };
+    let mut processors = vec![0; size_of::<libc::cpu_set_t>()];
+    // SAFETY: the kernel writes no more than there is room, which is aligned as no more than bytes are to it.
+    unsafe { libc::syscall(libc::SYS_sched_getaffinity, pid, processors.len(), processors.as_mut_ptr()) };
+    ((0..KINDS).map(limit).collect(), processors)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use models::World as _;
 use models::scanner::{Moment, Scanner};
@@ -43,6 +43,7 @@ use crate::standing::Standing;
 use crate::toolchain::Toolchains;
 use crate::undo::Placed;
 use crate::watch::Watch;
+use crate::watch::environment::Mentions;
 
 pub use world::is_shared_library;
 
@@ -89,6 +90,8 @@ pub struct Recorder {
     log: Option<Arc<Log>>,
     /// What marks the calls of theirs that the kernel need not ask about; 0 for none.
     cookie: u64,
+    /// What contents speak of secrets.
+    pub mentions: Mentions,
     /// Where the build was started.
     pub project: PathBuf,
     /// When it began.
@@ -243,6 +246,7 @@ impl Recorder {
             looks,
             socket: socket_in(&directory),
             project,
+            mentions: Mentions::default(),
             started: Instant::now(),
             defers,
             sight,
@@ -275,6 +279,11 @@ impl Recorder {
         let commands = lock(&self.commands);
         let found = commands.get(id as usize).cloned();
         found.unwrap_or_else(|| commands[0].start(crate::context::Role::Tool, None))
+    }
+
+    /// When the build began, by the clock that files are stamped with.
+    pub fn began(&self) -> SystemTime {
+        SystemTime::now() - self.started.elapsed()
     }
 
     /// A new program that `parent` executes, whose id is `above`; tells its own.

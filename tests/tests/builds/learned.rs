@@ -266,6 +266,58 @@ fn what_asks_how_old_a_source_is_runs_once_that_has_another_time() {
     }
 }
 
+/// Nor of modes, owners, links that lead nowhere, and times that are asked for by a descriptor.
+#[test]
+fn what_no_content_tells_makes_a_command_run_once_it_is_different() {
+    const CASES: [(&str, &str, &str); 8] = [
+        ("stat -c %a in", "chmod 644 in", "chmod 600 in"),
+        ("tar cf - d", "chmod 644 d/in", "chmod 640 d/in"),
+        ("tar cf - d", "touch -d 2020-01-01 d/in d", "touch -d 2021-01-01 d"),
+        ("ls -ld d", "chmod 755 d", "chmod 700 d"),
+        ("readlink nowhere", "ln -s one nowhere", "ln -sfn two nowhere"),
+        ("find outside/ -printf '%p %l '", "ln -s one ../x/link", "ln -sfn two ../x/link"),
+        ("gzip -c in", "touch -d 2020-01-01 in", "touch -d 2021-01-01 in"),
+        ("sh -c 'ulimit -n'", "", "ulimit -n 512"),
+    ];
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    for (recipe, before, after) in CASES {
+        let space = TestSpace::with(&[
+            ("Makefile", &*format!("out:\n\t{recipe} > $@\n")),
+            ("in", "text\n"),
+            ("d/in", "text\n"),
+        ]);
+        space.sh("rm -rf ../x; mkdir ../x; ln -s ../x outside; touch -d 2020-01-01 in d/in d").ok();
+        space.sh(&format!("{before}\n{ggtrace} make")).ok();
+        let first = space.read("out");
+        space.sh(&format!("rm out\n{ggtrace} make")).ok();
+        assert_eq!(space.shown().deferred, 1, "{recipe}");
+        space.force_all();
+        assert_eq!(space.read("out"), first, "{recipe}");
+        space.sh(&format!("rm out; {after}\n{ggtrace} make")).ok();
+        assert_eq!(space.shown().deferred, 0, "{recipe}");
+        let recorded = space.read("out");
+        space.sh(&format!("rm out; {after}\nmake")).ok();
+        assert_eq!(recorded, space.read("out"), "{recipe}");
+    }
+}
+
+/// A sandbox has other times.
+#[test]
+fn what_writes_down_how_old_its_input_is_runs_with_another_one_and_is_not_replayed() {
+    let space = TestSpace::with(&[("Makefile", "out: in\n\tgzip -c in > $@\n"), ("in", "text\n")]);
+    let trace = space.outside().join("trace");
+    let record = ["-o", trace.to_str().unwrap(), "make"];
+    space.sh("touch -d 2020-01-01 in").ok();
+    space.ggtrace(&record).ok();
+    space.write("in", "other\n");
+    space.ggforce(&["--trace", trace.to_str().unwrap()]).fails().says("writes down how old a file is");
+    space.ggtrace(&record).ok();
+    assert_eq!(space.shown().deferred, 0);
+    let recorded = space.read("out");
+    space.sh("rm out; make").ok();
+    assert_eq!(recorded, space.read("out"));
+}
+
 /// What a command does may depend on whether there is something where it writes, and what comes of it then on what that is.
 #[test]
 fn what_acts_on_what_it_made_before_is_not_taken_to_find_nothing() {
@@ -424,5 +476,28 @@ fn what_goes_on_when_a_command_has_ended_is_part_of_it_and_comes_again() {
             }
             space.sh("rm -f sub deep daemon all.txt by-*").ok();
         }
+    }
+}
+
+/// No thunk has it.
+#[test]
+fn what_may_use_a_secret_of_its_environment_runs_each_time() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "all: a b c\na: in\n\techo $$MY_TOKEN > a; cat in >> a\nb: in\n\tsh b.sh > b; :\nc: in\n\tcat in > c; :\n",
+        ),
+        ("b.sh", "cat in; echo $MY_TOKEN\n"),
+    ]);
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    for (content, deferred) in [("one", 0), ("two", 1), ("three", 1)] {
+        space.sh("rm -f a b c").ok();
+        space.write("in", format!("{content}\n"));
+        space.sh(&format!("MY_TOKEN={content} {ggtrace} make")).ok();
+        assert_eq!(space.shown().deferred, deferred, "{content}");
+        space.force_all();
+        let expected = [format!("{content}\n{content}\n"), format!("{content}\n")];
+        let found = ["a", "b", "c"].map(|name| String::from_utf8(space.read(name)).unwrap());
+        assert_eq!(found, [&expected[0], &expected[0], &expected[1]].map(String::clone), "{content}");
     }
 }

@@ -4,8 +4,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Mutex;
 
+use foldhash::HashMap;
 use models::Environment;
+use thunk::{ObjectName, Store};
+
+use crate::recorder::lock;
 
 /// Of agents that hold keys, of this session, and where we find a storage, perhaps with a password.
 const NEVER: [&str; 8] = [
@@ -78,6 +83,34 @@ pub fn kept(env: &Environment, own: &OsStr) -> Vec<OsString> {
     kept
 }
 
+/// The names of secrets in an environment, but for those of agents, of this session and of storages.
+pub fn secrets(env: &Environment) -> impl Iterator<Item = &OsStr> {
+    let is_one = |name: &&OsStr| is_secret(name) && !NEVER.iter().any(|never| name == never);
+    env.iter().map(|(name, _)| name).filter(is_one)
+}
+
+/// Which contents have which words in them, as far as that was looked for.
+#[derive(Debug, Default)]
+pub struct Mentions(Mutex<HashMap<(OsString, ObjectName), bool>>);
+
+impl Mentions {
+    /// Is this word in this content? What cannot be read may have any.
+    pub fn are_in(&self, store: &Store, value: ObjectName, word: &OsStr) -> bool {
+        let key = (word.to_os_string(), value);
+        if let Some(known) = lock(&self.0).get(&key) {
+            return *known;
+        }
+        let found = store.read(&value).map_or(true, |content| mentions(&content, word));
+        lock(&self.0).insert(key, found);
+        found
+    }
+}
+
+/// Is this word in this text?
+pub fn mentions(text: &[u8], word: &OsStr) -> bool {
+    memchr::memmem::find(text, word.as_bytes()).is_some()
+}
+
 /// A list of libraries without ours; nothing if none is left.
 pub fn without_item(list: &OsStr, own: &OsStr) -> Option<OsString> {
     let items =
@@ -99,6 +132,14 @@ fn without_jobserver(flags: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_agents_and_of_this_session_are_no_command_s() {
+        let env =
+            [("A_TOKEN", "x"), ("AWS_REGION", "x"), ("SSH_AUTH_SOCK", "x"), ("TERM", "x"), ("PATH", "x")];
+        let env = env.into_iter().collect();
+        assert_eq!(secrets(&env).collect::<Vec<_>>(), ["A_TOKEN", "AWS_REGION"]);
+    }
 
     #[test]
     fn secrets_and_what_is_of_the_session_stay_out() {

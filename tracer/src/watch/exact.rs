@@ -2,6 +2,8 @@
 //! The thunk of a command that ran, with exactly what it used, and its reduction.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use observe::Use;
@@ -14,7 +16,7 @@ use super::environment;
 use super::finish::Look;
 use crate::defer;
 use crate::looks::Steps;
-use crate::recorder::is_shared_library;
+use crate::recorder::{Recorder, is_shared_library};
 
 /// The obstacle of a command that gave something else the last time.
 pub const OTHER_RESULTS: &str = "gave other results with the same inputs before";
@@ -96,8 +98,26 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     let given = |path: &PathBuf| !is_made_up(path) && !look.made.contains(path);
     thunk.directories = footprint.directories.into_iter().filter(given).collect();
     add_files(look, &mut thunk, &program, footprint.files)?;
+    if let Some(name) = secret(look, &thunk) {
+        return Err(format!("may use {}, which is in no thunk", name.display()));
+    }
     thunk.canonicalise();
     Ok(thunk)
+}
+
+/// A secret that the command may use: one that is in its environment, and of which its arguments or its inputs speak. Programs from outside of the
+/// project, such as shells, are not asked.
+fn secret(look: &Look<'_>, thunk: &Thunk) -> Option<OsString> {
+    let Recorder { mentions, store, .. } = look.recorder;
+    let is_named = |name: &&OsStr| {
+        thunk.args.iter().any(|argument| environment::mentions(argument.as_bytes(), name))
+            || thunk
+                .values
+                .iter()
+                .chain(&thunk.executables)
+                .any(|input| mentions.are_in(store, input.value, name))
+    };
+    environment::secrets(&look.ended.begun.exec.invocation.env).find(is_named).map(OsStr::to_os_string)
 }
 
 /// Adds the files that the command found, as they were then.

@@ -20,7 +20,7 @@ use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, has_no_content};
 
 use super::command::LEAVES_PROCESSES;
-use super::{Ended, exact};
+use super::{Ended, exact, shown};
 use crate::kept::Version;
 use crate::learned;
 use crate::log::Ways as _;
@@ -103,6 +103,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     };
     let rows = look.rows();
     look.judge();
+    let shown = if ended.begun.drives { Vec::new() } else { look.shown() };
     let thunk = if ended.begun.drives { None } else { exact::reduced(&mut look) };
     let observed = Observed {
         id: ended.begun.id,
@@ -125,12 +126,18 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
             recorder.learned.forget(place);
         }
         if !in_parts {
-            remember(recorder, &ended, place, observed);
+            remember(recorder, &ended, place, observed, &shown);
         }
     }
 }
 
-fn remember(recorder: &Recorder, ended: &Ended, place: &learned::Place, observed: Observed) {
+fn remember(
+    recorder: &Recorder,
+    ended: &Ended,
+    place: &learned::Place,
+    observed: Observed,
+    shown: &[PathBuf],
+) {
     let begun = &ended.begun;
     let invocation = &begun.exec.invocation;
     let command = trace::Command {
@@ -148,7 +155,7 @@ fn remember(recorder: &Recorder, ended: &Ended, place: &learned::Place, observed
         took_us: 0,
     };
     // What is not remembered runs again.
-    let _ = recorder.learned.put(place, command, observed);
+    let _ = recorder.learned.put(place, command, observed, shown, recorder.began());
 }
 
 impl Look<'_> {
@@ -372,6 +379,18 @@ impl Look<'_> {
         let led = self.footprint.add(named);
         let link = self.footprint.footprint.links.get(named)?;
         led.ok().map(|_| ObjectName::of(ObjectKind::Value, link.as_os_str().as_bytes()))
+    }
+
+    /// The files whose times show in what it left. Where it runs on other ones, they have no times of their own.
+    fn shown(&mut self) -> Vec<PathBuf> {
+        let files = &self.footprint.footprint.files;
+        let inputs = self.before.keys().map(Path::new);
+        let inputs = inputs.filter_map(|path| Some((path, files.get(path)?.id.mtime)));
+        let shown = shown::in_outputs(inputs, self.outputs.keys().map(PathBuf::as_path));
+        if !shown.is_empty() {
+            self.obstacle(learned::SHOWS_TIMES.into());
+        }
+        shown
     }
 
     /// The path with its directory resolved, where there is one.

@@ -11,6 +11,7 @@ pub mod environment;
 mod exact;
 mod finish;
 mod left;
+mod shown;
 mod table;
 mod writes;
 

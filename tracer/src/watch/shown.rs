@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether how old a file was shows in what a command made of it: `gzip -c` writes it down, and so does who compiles Python. It may
+//! have been asked for by a descriptor, which nobody sees. Looks for seconds as they are written mostly: four bytes in either
+//! order, decimal, octal. Knows nothing of formats.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use foldhash::HashMap;
+
+/// No more of a file is looked through: where times are written at all, there is one near the beginning.
+const MOST: u64 = 1 << 20;
+/// Fewer seconds are too common a number.
+const LEAST: u32 = 100_000_000;
+
+/// Those of these files, given with their times in nanoseconds, whose times show in one of those outputs.
+pub fn in_outputs<'a>(
+    inputs: impl Iterator<Item = (&'a Path, i64)>,
+    outputs: impl Iterator<Item = &'a Path>,
+) -> Vec<PathBuf> {
+    let mut looked_for: HashMap<u32, Vec<&Path>> = HashMap::default();
+    for (path, time) in inputs {
+        if let Ok(seconds) = u32::try_from(time / 1_000_000_000)
+            && seconds >= LEAST
+        {
+            looked_for.entry(seconds).or_default().push(path);
+        }
+    }
+    let mut shown = Vec::new();
+    for output in outputs {
+        if looked_for.is_empty() {
+            break;
+        }
+        let mut content = Vec::new();
+        // What is gone by now shows nothing to anybody.
+        let read = File::open(output).and_then(|file| file.take(MOST).read_to_end(&mut content));
+        if read.is_ok() {
+            numbers(&content, |number| {
+                let paths = looked_for.remove(&number).unwrap_or_default();
+                shown.extend(paths.into_iter().map(Path::to_path_buf));
+            });
+        }
+    }
+    shown.sort();
+    shown
+}
+
+/// All numbers that a text or a binary file may be taken to hold.
+fn numbers(content: &[u8], mut found: impl FnMut(u32)) {
+    for bytes in content.windows(size_of::<u32>()) {
+        let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
+        found(u32::from_le_bytes(bytes));
+        found(u32::from_be_bytes(bytes));
+    }
+    for digits in
+        content.split(|byte| !byte.is_ascii_digit()).filter(|digits| (9..=12).contains(&digits.len()))
+    {
+        for radix in [8, 10] {
+            let text = std::str::from_utf8(digits).unwrap_or_default();
+            u32::from_str_radix(text, radix).into_iter().for_each(&mut found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_found_in_each_way_in_which_they_are_written_and_others_are_not() {
+        const TIME: u32 = 1_577_836_800;
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("out");
+        let shown = |content: &[u8]| {
+            std::fs::write(&output, content).unwrap();
+            let inputs = [("/in", i64::from(TIME)), ("/other", i64::from(TIME) + 1), ("/old", 7)];
+            let inputs = inputs.iter().map(|(path, time)| (Path::new(path), time * 1_000_000_000 + 5));
+            in_outputs(inputs, [dir.path().join("gone").as_path(), &output].into_iter())
+        };
+        for content in [
+            [b"\x1f\x8b\x08\x08", &TIME.to_le_bytes()[..], b"in"].concat(),
+            [&TIME.to_be_bytes()[..], b"x"].concat(),
+            format!("it is from {TIME}.").into_bytes(),
+            format!("{TIME:011o}\0").into_bytes(),
+        ] {
+            assert_eq!(shown(&content), [Path::new("/in")]);
+        }
+        for content in [&b""[..], b"7 text", format!("{TIME}1 1{TIME}").as_bytes()] {
+            assert!(shown(content).is_empty());
+        }
+    }
+}
