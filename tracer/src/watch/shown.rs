@@ -27,16 +27,21 @@ pub fn in_outputs<'a>(
             looked_for.entry(seconds).or_default().push(path);
         }
     }
+    // Nearly all numbers in a file are no times.
+    let seconds = looked_for.keys();
+    let Some((least, most)) = seconds.clone().min().copied().zip(seconds.max().copied()) else {
+        return Vec::new();
+    };
     let mut shown = Vec::new();
     for output in outputs {
-        if looked_for.is_empty() {
-            break;
-        }
         let mut content = Vec::new();
         // What is gone by now shows nothing to anybody.
         let read = File::open(output).and_then(|file| file.take(MOST).read_to_end(&mut content));
         if read.is_ok() {
             numbers(&content, |number| {
+                if !(least..=most).contains(&number) {
+                    return;
+                }
                 let paths = looked_for.remove(&number).unwrap_or_default();
                 shown.extend(paths.into_iter().map(Path::to_path_buf));
             });
