@@ -284,6 +284,17 @@ impl<'a> Steps<'a> {
         Ok(led)
     }
 
+    /// Adds a link, which may lead nowhere; tells where it leads.
+    ///
+    /// # Errors
+    /// It is none, or there is no such directory.
+    pub fn add_link(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let target = std::fs::read_link(path)?;
+        let place = self.add_place(path)?;
+        self.footprint.links.insert(place, target.clone());
+        Ok(target)
+    }
+
     /// A command opens hundreds of files in a few directories.
     fn absorb_lead(&mut self, lead: &Arc<Way>) {
         if self.leads.insert(Arc::as_ptr(lead).addr(), Arc::clone(lead)).is_none() {

@@ -501,3 +501,20 @@ fn what_may_use_a_secret_of_its_environment_runs_each_time() {
         assert_eq!(found, [&expected[0], &expected[0], &expected[1]].map(String::clone), "{content}");
     }
 }
+
+/// Where a command is forced there is the link as well.
+#[test]
+fn a_link_that_leads_nowhere_is_given_to_who_looks_at_it() {
+    let makefile = "all: named listed\nnamed: in\n\tset -e; (cat in; readlink d/nowhere) > $@\n\
+                    listed: in\n\tset -e; (cat in; ls d) > $@\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("in", "one\n"), ("d/file", "")]);
+    space.sh("ln -s else d/nowhere").ok();
+    space.ggtrace(&["make"]).ok();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    space.write("in", "two\n");
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(space.shown().deferred, 2);
+    space.force_all();
+    assert_eq!(space.read("named"), b"two\nelse\n");
+    assert_eq!(space.read("listed"), b"two\nfile\nnowhere\n");
+}

@@ -485,6 +485,21 @@ fn what_a_driver_has_removed_is_there_for_a_replay() {
 }
 
 /// A makefile that a command makes which was observed in an earlier recording, and is deferred in this one.
+/// Nothing is behind it, but it is there.
+#[test]
+fn a_link_that_leads_nowhere_counts() {
+    let space = TestSpace::with(&[(
+        "Makefile",
+        "out:\n\tset -e; readlink link > $@; test -e link || echo nowhere >> $@\n",
+    )]);
+    space.sh("ln -s one link").ok();
+    let trace = built(&space);
+    assert_eq!(space.read("out"), b"one\nnowhere\n");
+    assert_eq!(replayed(&space, &trace).run, 0);
+    space.sh("ln -sfn two link").ok();
+    replay(&space, &trace, &[]).fails().says("link now leads elsewhere");
+}
+
 #[test]
 fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
     const MAKEFILE: &str = "all: s\ninclude gen.mk\n\

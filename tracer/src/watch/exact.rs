@@ -187,7 +187,7 @@ fn add_names(look: &Look<'_>, footprint: &mut Steps<'_>, directory: &Path) -> Re
         let path = entry.path();
         if !look.outputs.contains_key(&path) {
             // A link that leads nowhere does so there, too.
-            let _ = footprint.add(&path);
+            let _ = footprint.add(&path).is_err() && footprint.add_link(&path).is_ok();
         }
     }
     Ok(())

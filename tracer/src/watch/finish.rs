@@ -375,10 +375,12 @@ impl Look<'_> {
 
     /// Something that was there, whatever was in it.
     fn looked_up(&mut self, named: &Path) -> Option<ObjectName> {
-        // What is gone by now did not matter enough to be kept.
-        let led = self.footprint.add(named);
-        let link = self.footprint.footprint.links.get(named)?;
-        led.ok().map(|_| ObjectName::of(ObjectKind::Value, link.as_os_str().as_bytes()))
+        let name = |target: &Path| ObjectName::of(ObjectKind::Value, target.as_os_str().as_bytes());
+        match self.footprint.add(named) {
+            Ok(_) => self.footprint.footprint.links.get(named).map(|target| name(target)),
+            // What is gone by now did not matter enough to be kept. But a link may lead nowhere.
+            Err(_) => self.footprint.add_link(named).ok().map(|target| name(&target)),
+        }
     }
 
     /// The files whose times show in what it left. Where it runs on other ones, they have no times of their own.
