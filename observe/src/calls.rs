@@ -143,6 +143,8 @@ pub(crate) enum Call {
     Bind,
     /// `socket`: tells whether the command uses a network.
     Socket,
+    /// Opens memory, messages or semaphores that have no path and that others may have open, if the key in this argument is not that of new ones.
+    Share(Option<u8>),
     /// Reads from standard input: asked about only if it is the descriptor in this argument.
     Input(u8),
     /// Writes to standard output or error: asked about only if it is the descriptor in this argument.

@@ -129,6 +129,8 @@ pub enum Event {
     Ended(ExitStatus),
     /// It opened a socket that is not of this machine only.
     Network,
+    /// It opens memory, messages or semaphores that other processes may have open, and that are no files.
+    Shares,
     /// It changes which files it finds at a path, or enters namespaces, or tries to: another root, other mounts.
     Remounted,
     /// It is about to change its working directory.

@@ -197,6 +197,12 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             }
             return None;
         }
+        Call::Share(key) => {
+            if key.is_none_or(|key| arg(key) as i32 != libc::IPC_PRIVATE) {
+                context.emit(Event::Shares);
+            }
+            return None;
+        }
         Call::Input(fd) => {
             context.emit(Event::Input(context.stream(args[usize::from(fd)])?));
             return None;

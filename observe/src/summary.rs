@@ -85,6 +85,8 @@ pub struct Touches {
     pub transfers: Vec<(Transfer, PathBuf, PathBuf)>,
     /// A socket was opened that is not of this machine only.
     pub network: bool,
+    /// It opened memory, messages or semaphores that others may have open.
+    pub shares: bool,
     /// Its paths may lead elsewhere than ours: it took another root, other mounts or namespaces.
     pub remounted: bool,
     /// 32-bit or x32 system calls were made: there may be touches that are not listed.
@@ -274,6 +276,7 @@ impl Sink for Touches {
             Event::Attributes(path) => self.note(path, Use::Attributes, true),
             Event::Network => self.network = true,
             Event::Remounted => self.remounted = true,
+            Event::Shares => self.shares = true,
             Event::Foreign => self.foreign = true,
             Event::Gap => self.gaps += 1,
             Event::Forked(_) | Event::Ended(_) | Event::Moved | Event::Traces => {}

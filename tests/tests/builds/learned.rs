@@ -518,3 +518,28 @@ fn a_link_that_leads_nowhere_is_given_to_who_looks_at_it() {
     assert_eq!(space.read("named"), b"two\nelse\n");
     assert_eq!(space.read("listed"), b"two\nfile\nnowhere\n");
 }
+
+/// They are no files.
+#[test]
+fn what_reads_memory_and_messages_of_others_runs_each_time() {
+    const PROGRAM: &str = "#include <fcntl.h>\n#include <mqueue.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
+        #include <sys/shm.h>\n#include <unistd.h>\nint main(int c, char **v) { char text[9] = { 0 }; int key = atoi(v[1]);\n\
+        char name[20]; sprintf(name, \"/gg%d\", key); struct mq_attr a = { .mq_maxmsg = 1, .mq_msgsize = 9 };\n\
+        int m = shmget(key, 9, 0600 | (c > 2 ? IPC_CREAT : 0)); char *s = shmat(m, 0, 0);\n\
+        if (c > 2 && !strcmp(v[2], \"-\")) return mq_unlink(name) | shmctl(m, IPC_RMID, 0);\n\
+        if (c > 2) { strcpy(s, v[2]); mq_unlink(name); return mq_send(mq_open(name, O_CREAT | O_WRONLY, 0600, &a), v[2], 8, 0); }\n\
+        puts(s); int q = mq_open(name, O_RDWR); mq_receive(q, text, 9, 0); mq_send(q, text, 8, 0); return puts(text) < 0; }\n";
+    let space = TestSpace::with(&[("p.c", PROGRAM)]);
+    let key = 1 << 24 | std::process::id();
+    space.write("Makefile", format!("out:\n\tset -e; ./p {key} > $@\n"));
+    space.sh(&format!("gcc -w -o p p.c; ./p {key} one")).ok();
+    let mut found = Vec::new();
+    for text in ["one", "two"] {
+        space.sh(&format!("rm -f out; ./p {key} {text}")).ok();
+        space.ggtrace(&["make"]).ok();
+        space.ggforce(&[]).ok();
+        found.push(space.read("out"));
+    }
+    space.sh(&format!("./p {key} -")).ok();
+    assert_eq!(found, [b"one\none\n".to_vec(), b"two\ntwo\n".to_vec()]);
+}

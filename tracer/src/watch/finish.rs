@@ -425,6 +425,9 @@ impl Look<'_> {
         if touches.network {
             self.obstacle("network".into());
         }
+        if touches.shares {
+            self.obstacle("shares memory, messages or semaphores with others".into());
+        }
         if touches.remounted || self.ended.begun.elsewhere {
             self.unknown(UNSEEN[0].into());
         }
