@@ -199,6 +199,8 @@ fn file(way: &Way) -> io::Result<(&Path, &FileFacts)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
     use super::*;
 
     #[test]
@@ -221,9 +223,10 @@ mod tests {
     fn what_has_just_changed_is_remembered_by_this_recording_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("programs");
-        let file = dir.path().join("tool");
-        std::fs::write(&file, "").unwrap();
-        let id = FileId::of(&std::fs::metadata(&file).unwrap());
+        // Changed in this moment, however long this takes on a busy machine.
+        let soon = SystemTime::now() + Duration::from_secs(60);
+        let ctime = soon.duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+        let id = FileId { dev: 1, ino: 2, size: 3, mtime: 4, ctime };
         let mut recognised = Recognised::open(&path);
         let found = Found { program: Program::Other, has_search_path: false, is_jealous: true };
         recognised.remember(Called { id, names: [0; 32] }, found);
