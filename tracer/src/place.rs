@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 /// More recordings than this at one time do without.
@@ -13,7 +14,7 @@ const MOST: usize = 16;
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
@@ -25,7 +26,7 @@ impl Place {
             if !thunk::try_lock(&lock) {
                 return None;
             }
-            let place = Self { path: base.join(number.to_string()), _lock: lock };
+            let place = Self { path: base.join(number.to_string()), lock };
             match fs::create_dir(&place.path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => return None,
                 _ => {}
@@ -49,6 +50,14 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    /// Before the lock is closed: a child that was forked a moment ago, and has not executed its program yet, has it too.
+    fn drop(&mut self) {
+        // SAFETY: takes a descriptor that is open, and a number. What is not given up here is with the last that has it.
+        unsafe { libc::flock(self.lock.as_raw_fd(), libc::LOCK_UN) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +69,8 @@ mod tests {
         let second = Place::take(base.path()).unwrap();
         assert_ne!(first.path(), second.path());
         let path = first.path().to_path_buf();
+        // As a child of this process has it for a moment.
+        let _inherited = first.lock.try_clone().unwrap();
         fs::create_dir(path.join("left")).unwrap();
         assert!(!first.is_empty() && second.is_empty());
         drop(first);
