@@ -177,6 +177,18 @@ fn a_link_that_leads_nowhere_any_more_is_no_file() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_link_that_led_nowhere_is_no_link() {
+    let files = Fake::with(FILES);
+    let only = Recording::new(&Shared::default(), "/w", &files);
+    let linked = || only.scan("a.c", &["/i"]).files().filter(|file| file.linked).count();
+    assert_eq!(linked(), 0);
+    files.link("/i/y.h", "/i/y.h");
+    assert_eq!(linked(), 0);
+    files.write("/i/y.h", "");
+    assert_eq!(linked(), 0);
+}
+
+#[test]
 fn a_forced_header_is_found_where_the_command_says() {
     let files = Fake::with(FILES);
     for (path, text) in FILES.iter().filter(|(path, _)| path.starts_with("/w/")) {

@@ -93,8 +93,8 @@ impl View<'_> {
         }
         let stamp = self.files.look(&file.path, true).filter(|(k, _)| *k == Kind::File).map(|(_, s)| s);
         let mut relinked = None;
-        if stamp != state.stamp && state.stamp.is_some() {
-            // Another file may have come in its place, or a link.
+        if stamp != state.stamp && (state.stamp.is_some() || verified > 0) {
+            // Another file may have come in its place, or in that of a link that led nowhere, or a link.
             let link = self.files.look(&file.path, false).is_some_and(|(kind, _)| kind == Kind::Link);
             file.linked.store(link, SeqCst);
             relinked = Some(link);
