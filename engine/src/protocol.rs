@@ -99,7 +99,8 @@ pub fn body_len(head: [u8; 4]) -> io::Result<usize> {
     }
 }
 
-/// Reads one message; `None` at the end of the stream.
+/// Reads one message; `None` at the end of the stream, which is reset where the other side has ended without a look at the last
+/// answer.
 ///
 /// # Errors
 /// The stream ends within a message, or holds something else.
@@ -107,7 +108,9 @@ pub fn read<M: Message + Default>(stream: &mut impl Read) -> io::Result<Option<M
     let mut head = [0u8; 4];
     match stream.read_exact(&mut head) {
         Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            return Ok(None);
+        }
         Err(e) => return Err(e),
     }
     let mut body = vec![0u8; body_len(head)?];
@@ -121,4 +124,19 @@ pub fn read<M: Message + Default>(stream: &mut impl Read) -> io::Result<Option<M
 /// The stream is closed.
 pub fn write(stream: &mut impl Write, message: &impl Message) -> io::Result<()> {
     stream.write_all(&frame(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn an_engine_that_ends_without_a_look_at_the_answer_is_the_end() {
+        let (engine, mut worker) = UnixStream::pair().unwrap();
+        write(&mut worker, &Done::default()).unwrap();
+        drop(engine);
+        assert_eq!(read::<Job>(&mut worker).unwrap(), None);
+    }
 }
