@@ -21,6 +21,7 @@ use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, has_no_content};
 
 use super::command::LEAVES_PROCESSES;
 use super::{Ended, exact, shown};
+use crate::context;
 use crate::kept::Version;
 use crate::learned;
 use crate::log::Ways as _;
@@ -103,7 +104,9 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
     };
     let rows = look.rows();
     look.judge();
-    let shown = if ended.begun.drives { Vec::new() } else { look.shown() };
+    // To look through all that compilers make would take longer than all else, and they write no such thing.
+    let is_tool = || recorder.command(ended.begun.id).role == context::Role::Tool;
+    let shown = if ended.begun.drives || is_tool() { Vec::new() } else { look.shown() };
     let thunk = if ended.begun.drives { None } else { exact::reduced(&mut look) };
     let observed = Observed {
         id: ended.begun.id,
