@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_int};
 use crate::session::Session;
 use crate::sys::{self, Errno, IoSlice};
 use crate::text::Strings;
-use wire::{Descriptor, FdIdentity, MAGIC, PRINT_MAX, Plain, Reply, reply_kind};
+use wire::{Descriptor, FdIdentity, MAGIC, PRINT_MAX, Plain, Reply, reply_kind, request_flags};
 
 /// How many pieces go into one system call.
 const BATCH: usize = 48;
@@ -83,7 +83,7 @@ impl Request<'_> {
         for _ in 0..TRIES {
             let fd = match sys::connect(&session.address) {
                 Ok(fd) => fd,
-                Err(Errno::CONNREFUSED) => {
+                Err(Errno::CONNREFUSED) if self.flags & request_flags::REMOVES == 0 => {
                     sys::await_termination(ORPHANED);
                     let value = Errno::IO.0;
                     return Some(Reply {

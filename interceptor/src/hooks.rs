@@ -33,6 +33,8 @@ use crate::text::Array;
 use wire::log::kind;
 
 type Path = *const c_char;
+/// A string that is no path.
+type Word = *const c_char;
 /// A string that is written to.
 type Text = *mut c_char;
 /// What the kernel writes to or reads from.
@@ -407,8 +409,8 @@ hooks! {
     before fn clone() => |_session| before_child();
     before fn fork() => |session| before_fork(session);
 
-    before fn setlocale(_category: c_int, locale: Path) => |session| inner::take_over(session, locale);
-    before fn newlocale(_mask: c_int, locale: Path) => |session| inner::take_over(session, locale);
+    before fn setlocale(_category: c_int, locale: Word) => |session| inner::take_over(session, locale);
+    before fn newlocale(_mask: c_int, locale: Word) => |session| inner::take_over(session, locale);
 
     before fn unshare(flags: c_int) => |_session| departs(flags);
     before fn prctl(option: c_int, value: usize) => |session| filter::by_prctl(session, option as usize, value);

@@ -5,11 +5,11 @@ use core::ffi::{c_char, c_int};
 
 use crate::arch::nr;
 use crate::log::{Log, What};
-use crate::open::keep;
+use crate::open::keep_removed;
 use crate::place::At;
 use crate::record::{note, note_link, one_int};
 use crate::session::Session;
-use crate::sys::{self, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, Errno, five};
+use crate::sys::{self, AT_FDCWD, AT_REMOVEDIR, Errno, five};
 use wire::log::kind;
 
 /// `mknod` and `mknodat`.
@@ -42,9 +42,7 @@ pub(crate) unsafe fn unlinks(
     at: At,
     flags: c_int,
 ) -> Result<c_int, Errno> {
-    if session.drives() {
-        keep(session, at, AT_SYMLINK_NOFOLLOW);
-    }
+    keep_removed(session, at);
     // SAFETY: as the caller promises.
     unsafe { one_int(session, next, kind::REMOVE, at, nr::UNLINKAT, five!(at.0, at.1, flags)) }
 }
@@ -59,9 +57,7 @@ pub(crate) unsafe fn removes(
     path: *const c_char,
 ) -> Result<c_int, Errno> {
     let Some(log) = Log::ready(session) else { return Ok(next()) };
-    if session.drives() {
-        keep(session, At(AT_FDCWD, path), AT_SYMLINK_NOFOLLOW);
-    }
+    keep_removed(session, At(AT_FDCWD, path));
     let call = |flags| {
         // SAFETY: as the caller promises.
         let result = unsafe { sys::marked(nr::UNLINKAT, five!(AT_FDCWD, path, flags)) };

@@ -16,8 +16,8 @@ use crate::record::note;
 use crate::room::Room;
 use crate::session::Session;
 use crate::sys::{
-    self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NONBLOCK, O_PATH,
-    O_RDONLY, O_TMPFILE, O_TRUNC, five,
+    self, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY,
+    O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC, five,
 };
 use crate::text::{Strings, string};
 use wire::log::{bits, kind};
@@ -227,10 +227,21 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
     found
 }
 
-/// The file at this path is about to be changed, renamed or removed; `flags` are those of `fstatat`. If the build may have
+/// The file at this path is about to be changed or renamed; `flags` are those of `fstatat`. If the build may have
 /// written it before, the recorder has a look at it first: nobody could tell later what the command that wrote it had
 /// left, nor what this one found. Where only hooks see anything, nobody wants to know.
 pub(crate) fn keep(session: &Session, at: At, flags: c_int) {
+    keep_for(session, at, flags, 0);
+}
+
+/// The same where a build driver removes it.
+pub(crate) fn keep_removed(session: &Session, at: At) {
+    if session.drives() {
+        keep_for(session, at, AT_SYMLINK_NOFOLLOW, request_flags::REMOVES);
+    }
+}
+
+fn keep_for(session: &Session, at: At, flags: c_int, why: u32) {
     if session.cookie == 0 {
         return;
     }
@@ -242,7 +253,7 @@ pub(crate) fn keep(session: &Session, at: At, flags: c_int) {
     let Some(name) = (unsafe { string(at.1) }) else { return };
     if log.may_have_changed(name.to_bytes()) {
         // Whatever the answer, the call is made.
-        let _ = ask_about(session, request_kind::CHANGE, at, 0);
+        let _ = ask_about(session, request_kind::CHANGE, at, why);
     }
 }
 

@@ -121,6 +121,8 @@ pub mod request_flags {
     pub const WAITS: u32 = 64;
     /// `OPEN`: the program has asked about the file, for its size say, and may never open it.
     pub const LOOK: u32 = 128;
+    /// `CHANGE`: the file is removed. Where the tracer was killed nobody waits: make removes what it must not leave behind.
+    pub const REMOVES: u32 = 256;
 }
 
 /// What a reply says.
