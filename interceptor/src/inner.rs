@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files that the C library opens for itself. A program that asks for a locale opens up to 28 of them, and the kernel's question about
-//! each takes as long as a hundred hooks; a configure script runs hundreds of such programs. No function of ours stands before these opens.
-//! But glibc makes them all in one function of its own, `__open_nocancel`: where a program asks for a locale, the
+//! each takes much longer than a hook; most tools of a build ask for one. No function of ours stands before these opens. But glibc makes them all in one function of its own, `__open_nocancel`: where a program asks for a locale, the
 //! first instruction of that is written over with a jump to ours. Where that cannot be done, because of threads,
 //! another C library or memory that must not be written to, the kernel asks as ever.
 //!
@@ -13,6 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::arch;
 use crate::libc::{self, Next, environ};
 use crate::log::{self, Log, What};
+use crate::open::is_surely_none;
 use crate::place::At;
 use crate::record::note;
 use crate::session::Session;
@@ -94,7 +94,7 @@ fn recorded(path: *const c_char, flags: c_int) -> Option<Result<c_int, Errno>> {
 
 /// What there is to say of a file that was opened; nothing if something may have to be forced first.
 fn seen(fd: c_int, log: &Log) -> Option<u16> {
-    if sys::rest_of(fd).is_some_and(|size| !wire::size_may_be_placeholder(u64::from(size))) {
+    if is_surely_none(fd) {
         return Some(0);
     }
     let is_directory = sys::fstat(fd).is_ok_and(|stat| stat.is_directory());

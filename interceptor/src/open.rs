@@ -128,7 +128,7 @@ impl Opening<'_> {
             Intent::Read => {
                 let fd = self.call(is_recorded)?;
                 // Nearly all files are passed over by this alone.
-                if sys::rest_of(fd).is_some_and(|size| !wire::size_may_be_placeholder(u64::from(size))) {
+                if is_surely_none(fd) {
                     return Ok(fd);
                 }
                 let Ok(stat) = sys::fstat(fd) else { return Ok(fd) };
@@ -200,6 +200,12 @@ pub(crate) unsafe fn prepare_library(session: &Session, path: *const c_char) {
 /// Forces what is at `path` if it is a placeholder.
 pub(crate) fn prepare(session: &Session, dirfd: c_int, path: *const c_char, flags: u32) -> Result<(), Errno> {
     if placeholder_at(dirfd, path, 0) { force(session, dirfd, path, flags) } else { Ok(()) }
+}
+
+/// Is what was just opened certainly no placeholder, nor a directory? Not certain where there is no size to go by.
+#[inline]
+pub(crate) fn is_surely_none(fd: c_int) -> bool {
+    sys::rest_of(fd).is_some_and(|size| !wire::size_may_be_placeholder(u64::from(size)))
 }
 
 /// Could this file be a placeholder?

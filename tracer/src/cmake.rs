@@ -56,7 +56,7 @@ impl Progress {
         let answer = recorder.ask(&question).ok()?;
         let longest = echo.prints(&answer, is_terminal, None)?.len() + HEAD;
         let told = Self { echo, answer, is_terminal, umask: exec.umask };
-        shell::can_print(exec, &vec![b' '; longest]).then_some(told)
+        shell::can_print(exec, longest).then_some(told)
     }
 
     /// Does it, as the command with this number. Nothing where it could not be done; to do it again does no harm.

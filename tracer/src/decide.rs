@@ -221,7 +221,7 @@ fn modelled(
     let Some((kind, planned)) = planned else { return Vec::new() };
     command.kind = kind.to_string();
     let outcome = planned.and_then(|plan| {
-        if !shell::can_print(exec, &plan.prints) {
+        if !shell::can_print(exec, plan.prints.len()) {
             return Err("verbose output, more than can be printed in its place".to_owned());
         }
         Ok((carry_out(recorder, exec, parent, &plan)?, plan.prints))
@@ -255,6 +255,11 @@ fn is_native(executable: &Executable) -> bool {
     }
 }
 
+/// Is it one of the programs of which [`Carry`] knows commands?
+fn may_be_carried(facts: &Facts) -> bool {
+    facts.program.is_carrier() || facts.program == Program::CMake
+}
+
 /// Does itself what a program is to do that is more trouble to start than that.
 fn carried(
     recorder: &Recorder,
@@ -264,15 +269,14 @@ fn carried(
     command: &Command,
     mut prints: Vec<u8>,
 ) -> Option<Answer> {
-    let may_be_known = facts.program.is_carrier() || facts.program == Program::CMake;
-    if !may_be_known || !is_native(&facts.executable) || !process::is_ours(exec.pid) {
+    if !may_be_carried(facts) || !is_native(&facts.executable) || !process::is_ours(exec.pid) {
         return None;
     }
     let carry = Carry::of(recorder, exec, facts)?;
     let id = recorder.start(exec.parent, parent, parent.start(Role::Other, None));
     let done = carry.make(recorder, id)?;
     prints.extend(done.prints);
-    if !shell::can_print(exec, &prints) {
+    if !shell::can_print(exec, prints.len()) {
         return None;
     }
     let Invocation { program, argv, cwd, .. } = exec.invocation.clone();
@@ -304,7 +308,7 @@ fn without_shell(
     if matches!(facts.program, Program::Shell | Program::Libtool) {
         return libtool::compile(recorder, &inner, parent, &facts, command, prints, &moves);
     }
-    if facts.program.is_carrier() || facts.program == Program::CMake {
+    if may_be_carried(&facts) {
         return moves
             .is_empty()
             .then(|| carried(recorder, &inner, parent, &facts, command, prints))
@@ -319,7 +323,7 @@ fn without_shell(
         return None;
     }
     prints.extend_from_slice(&plan.prints);
-    if !shell::can_print(exec, &prints) {
+    if !shell::can_print(exec, prints.len()) {
         return None;
     }
     let Deferred { thunk, outputs } = carry_out(recorder, &inner, &shell, &plan).ok()?;

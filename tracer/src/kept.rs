@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What files held that one command had written and another was about to change, or to rename: `ranlib` after `ar`, `strip` after a link,
-//! `>>` after `>`; and what a build driver removes that commands of its have used: ninja's files with arguments, make's intermediate ones. Looked at before the call is made, because afterwards nobody can tell what the first had left, nor
-//! what the second found. Knows nothing of what commands are.
+//! `>>` after `>`; and what a build driver removes that commands of its have used: ninja's files with arguments, make's
+//! intermediate ones. Looked at before the call is made, because afterwards nobody can tell what the first had left,
+//! nor what the second found. Knows nothing of what commands are.
 
 use std::collections::HashMap;
 use std::fs;

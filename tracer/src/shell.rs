@@ -62,13 +62,13 @@ pub fn line(recorder: &Recorder, exec: &Exec, facts: &Facts) -> Option<Line> {
             }
         }
     }
-    can_print(exec, &prints).then_some(Line { command: command?, prints, prints_after, moves })
+    can_print(exec, prints.len()).then_some(Line { command: command?, prints, prints_after, moves })
 }
 
-/// Can the process print this? It takes no more than so much.
-pub fn can_print(exec: &Exec, text: &[u8]) -> bool {
+/// Can the process print a text of this length? It takes no more than so much.
+pub fn can_print(exec: &Exec, length: usize) -> bool {
     let closed = exec.fds.is_some_and(|fds| fds[1].mode == 0);
-    text.is_empty() || exec.prints && !closed && text.len() <= wire::PRINT_MAX
+    length == 0 || exec.prints && !closed && length <= wire::PRINT_MAX
 }
 
 /// Is it a shell that keeps to what all keep to, and reads no file of the user's first?
