@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use foldhash::HashMap;
@@ -32,16 +33,14 @@ pub fn in_outputs<'a>(
     let Some((least, most)) = seconds.clone().min().copied().zip(seconds.max().copied()) else {
         return Vec::new();
     };
+    let range = least..=most;
     let mut shown = Vec::new();
     for output in outputs {
         let mut content = Vec::new();
         // What is gone by now shows nothing to anybody.
         let read = File::open(output).and_then(|file| file.take(MOST).read_to_end(&mut content));
         if read.is_ok() {
-            numbers(&content, |number| {
-                if !(least..=most).contains(&number) {
-                    return;
-                }
+            numbers(&content, &range, |number| {
                 let paths = looked_for.remove(&number).unwrap_or_default();
                 shown.extend(paths.into_iter().map(Path::to_path_buf));
             });
@@ -51,21 +50,53 @@ pub fn in_outputs<'a>(
     shown
 }
 
-/// All numbers that a text or a binary file may be taken to hold.
-fn numbers(content: &[u8], mut found: impl FnMut(u32)) {
-    for bytes in content.windows(size_of::<u32>()) {
-        let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
-        found(u32::from_le_bytes(bytes));
-        found(u32::from_be_bytes(bytes));
+/// The numbers of this range that a text or a binary file may be taken to hold.
+fn numbers(content: &[u8], range: &RangeInclusive<u32>, mut found: impl FnMut(u32)) {
+    let mut found = |number: u32| {
+        if range.contains(&number) {
+            found(number);
+        }
+    };
+    // Most bytes are not the first one of such a number.
+    let first = (range.start() >> 24) as u8..=(range.end() >> 24) as u8;
+    for (at, _) in content.iter().enumerate().filter(|(_, byte)| first.contains(byte)) {
+        if let Some(bytes) = content.get(at..).and_then(|rest| rest.first_chunk()) {
+            found(u32::from_be_bytes(*bytes));
+        }
+        if let Some(bytes) = content.get(..=at).and_then(|before| before.last_chunk()) {
+            found(u32::from_le_bytes(*bytes));
+        }
     }
-    for digits in
-        content.split(|byte| !byte.is_ascii_digit()).filter(|digits| (9..=12).contains(&digits.len()))
-    {
+    for digits in digits(content) {
         for radix in [8, 10] {
             let text = std::str::from_utf8(digits).unwrap_or_default();
             u32::from_str_radix(text, radix).into_iter().for_each(&mut found);
         }
     }
+}
+
+/// Digits that stand together, as many as seconds have.
+fn digits(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const FEWEST: usize = 9;
+    const MOST: usize = 12;
+    // So many cannot stand together without being met on the way.
+    let mut at = FEWEST - 1;
+    std::iter::from_fn(move || {
+        while let Some(byte) = content.get(at) {
+            if !byte.is_ascii_digit() {
+                at += FEWEST;
+                continue;
+            }
+            let is_other = |byte: &u8| !byte.is_ascii_digit();
+            let begin = content[..at].iter().rposition(is_other).map_or(0, |before| before + 1);
+            let end = content[at..].iter().position(is_other).map_or(content.len(), |length| at + length);
+            at = end + FEWEST;
+            if (FEWEST..=MOST).contains(&(end - begin)) {
+                return content.get(begin..end);
+            }
+        }
+        None
+    })
 }
 
 #[cfg(test)]
@@ -93,6 +124,24 @@ mod tests {
         }
         for content in [&b""[..], b"7 text", format!("{TIME}1 1{TIME}").as_bytes()] {
             assert!(shown(content).is_empty());
+        }
+    }
+
+    #[test]
+    fn no_place_is_passed_over() {
+        const TIME: u32 = 0x6abc_def0;
+        let range = TIME - 9..=TIME + (1 << 24);
+        let forms: [&[u8]; 4] =
+            [&TIME.to_le_bytes(), &TIME.to_be_bytes(), b" 1790762736,", b"\"015257157360\""];
+        for form in forms {
+            for before in 0..30 {
+                for after in 0..12 {
+                    let content = [&vec![b'x'; before], form, &vec![b'5'; after][..]].concat();
+                    let mut all = Vec::new();
+                    numbers(&content, &range, |number| all.push(number));
+                    assert!(all.contains(&TIME), "{form:?} after {before}, before {after}");
+                }
+            }
         }
     }
 }
