@@ -91,17 +91,18 @@ pub fn secrets(env: &Environment) -> impl Iterator<Item = &OsStr> {
 
 /// Which contents have which words in them, as far as that was looked for.
 #[derive(Debug, Default)]
-pub struct Mentions(Mutex<HashMap<(OsString, ObjectName), bool>>);
+pub struct Mentions(Mutex<HashMap<OsString, HashMap<ObjectName, bool>>>);
 
 impl Mentions {
     /// Is this word in this content? What cannot be read may have any.
     pub fn are_in(&self, store: &Store, value: ObjectName, word: &OsStr) -> bool {
-        let key = (word.to_os_string(), value);
-        if let Some(known) = lock(&self.0).get(&key) {
+        if let Some(known) = lock(&self.0).get(word).and_then(|known| known.get(&value)) {
             return *known;
         }
-        let found = store.read(&value).map_or(true, |content| mentions(&content, word));
-        lock(&self.0).insert(key, found);
+        // Not checked against its name, which takes longer than looking through it: what is damaged is found out by who uses it.
+        let content = store.find(&value).and_then(|path| std::fs::read(path).ok());
+        let found = content.is_none_or(|content| mentions(&content, word));
+        lock(&self.0).entry(word.to_os_string()).or_default().insert(value, found);
         found
     }
 }
