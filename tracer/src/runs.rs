@@ -55,6 +55,11 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     let is_command = running.is_command(parent);
     // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
     let minds_sizes = !carries && !names && facts.program != Program::CMake;
+    // Where commands are deferred this part is, by its model, and what it is a part of runs each time.
+    let is_deferrable = running.role == Role::Tool && !is_command && parent.passes_on(exec.fds.as_ref());
+    if is_deferrable && !recorder.defers {
+        recorder.watch.forgoes(parent.group);
+    }
     command.id = recorder.start(exec.parent, parent, running);
     let needed = if carries {
         Needed::default()

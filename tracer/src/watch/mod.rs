@@ -202,6 +202,13 @@ impl Watch {
         }
     }
 
+    /// What this command does need not be remembered.
+    pub fn forgoes(&self, group: u32) {
+        if let Some(group) = lock(&self.table).groups.get_mut(&group) {
+            group.begun.learn = None;
+        }
+    }
+
     /// When this command began, by the clock that files are stamped with, if it runs and is none that drives others:
     /// what these do themselves is on no record.
     pub fn began(&self, group: u32) -> Option<i64> {
