@@ -100,7 +100,7 @@ pub fn complete<'a>(store: &Store, thunk: &'a Thunk, paths: &BTreeSet<PathBuf>) 
             continue;
         }
         let mut files = Vec::new();
-        let new: Vec<_> = footprint.files.keys().filter(|file| !present.has(file)).collect();
+        let new: Vec<_> = footprint.files.paths().filter(|file| !present.has(file)).collect();
         for file in &new {
             match content(store, &place, file)? {
                 Ok(input) => files.push(input),

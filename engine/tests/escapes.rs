@@ -54,10 +54,10 @@ impl Space {
             program: Some("/bin/sh".into()),
             ..Thunk::default()
         };
-        for file in self.closure.files.keys() {
+        for file in self.closure.files.paths() {
             let (value, executable) = self.store.put_file(file).unwrap();
             let list = if executable { &mut thunk.executables } else { &mut thunk.values };
-            list.push(Input { path: file.clone(), value });
+            list.push(Input { path: file.into(), value });
         }
         let links = self.closure.links.iter();
         thunk.links =

@@ -2,10 +2,12 @@
 //! What a command did, path by path: a [`Sink`] that keeps one [`Touch`] for each path. Knows no processes: all of
 //! the command's are one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use foldhash::HashSet;
 
 use crate::Pid;
 use crate::event::{Access, Event, Kind, Place, Role, Sink, Transfer};
@@ -94,7 +96,7 @@ pub struct Touches {
     /// How many calls named a path that could not be read: as many touches may not be listed.
     pub gaps: u64,
     /// What the command made, or unmade; what is below is its own too. With links resolved, and as named.
-    own: BTreeSet<OsString>,
+    own: HashSet<OsString>,
 }
 
 impl Touches {

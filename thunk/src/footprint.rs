@@ -21,13 +21,64 @@ const MAX_LINKS: u32 = 40;
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
     /// Regular files, as they were when they were looked at.
-    pub files: BTreeMap<PathBuf, FileFacts>,
+    pub files: Files,
     /// Symbolic links and what they say.
     pub links: BTreeMap<PathBuf, PathBuf>,
     /// Directories that must exist, beside the parents of everything else.
     pub directories: BTreeSet<PathBuf>,
     /// Directory as named → its real path. By the bytes of the name, which are hashed faster than its components.
     known: HashMap<OsString, PathBuf>,
+}
+
+/// Regular files by their real paths: in the order of the bytes of these, which are compared much faster than their components.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files(BTreeMap<OsString, FileFacts>);
+
+impl Files {
+    /// What is known of the one at this path, if it is among them.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&FileFacts> {
+        self.0.get(path.as_os_str())
+    }
+
+    /// Adds one, or what is known of it anew.
+    pub fn insert(&mut self, path: PathBuf, facts: FileFacts) {
+        self.0.insert(path.into_os_string(), facts);
+    }
+
+    /// Their paths.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(Path::new)
+    }
+
+    /// Each with what is known of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &FileFacts)> {
+        self.0.iter().map(|(path, facts)| (Path::new(path), facts))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl IntoIterator for Files {
+    type Item = (PathBuf, FileFacts);
+    type IntoIter = std::iter::Map<
+        std::collections::btree_map::IntoIter<OsString, FileFacts>,
+        fn((OsString, FileFacts)) -> (PathBuf, FileFacts),
+    >;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().map(|(path, facts)| (path.into(), facts))
+    }
 }
 
 /// What is known of a regular file from one look at it.
@@ -141,7 +192,7 @@ impl Footprint {
     /// Adds what another footprint has.
     pub fn absorb(&mut self, other: &Self) {
         let Self { files, links, directories, known: _ } = other;
-        self.files.extend(files.iter().map(|(path, facts)| (path.clone(), *facts)));
+        self.files.0.extend(files.0.iter().map(|(path, facts)| (path.clone(), *facts)));
         self.links.extend(links.iter().map(|(path, target)| (path.clone(), target.clone())));
         self.directories.extend(directories.iter().cloned());
     }

@@ -32,7 +32,7 @@ pub use digest::Hasher;
 pub use error::{Error, Result};
 pub use failed::FailedThunks;
 pub use file_cache::{FileCache, FileId, TICK};
-pub use footprint::{FileFacts, Footprint, Led};
+pub use footprint::{FileFacts, Files, Footprint, Led};
 pub use lock::try_lock;
 pub use name::{ObjectKind, ObjectName};
 pub use path::{decode_path, encode_path, has_no_content, is_below, is_made_up, real_place};

@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use models::{Decline, Invocation, Output, Plan, Probe, Role};
 use thunk::{
-    AtomicFile, FileFacts, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput,
-    is_made_up,
+    AtomicFile, Files, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput, is_made_up,
 };
 
 use crate::includes;
@@ -83,7 +82,8 @@ pub fn defer(
     }
     let links = thunk.links.iter().map(|link| &link.path);
     let made = thunk.outputs.iter().chain(&thunk.optional_outputs);
-    for path in footprint.files.keys().chain(links).chain(&thunk.directories).chain(made) {
+    let others = links.chain(&thunk.directories).chain(made).map(PathBuf::as_path);
+    for path in footprint.files.paths().chain(others) {
         fits(recorder, path).map_err(Decline)?;
     }
     add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
@@ -359,7 +359,7 @@ fn add_files(
     recorder: &Recorder,
     thunk: &mut Thunk,
     program: &Path,
-    files: BTreeMap<PathBuf, FileFacts>,
+    files: Files,
     toolchains: &[Arc<Toolchain>],
 ) -> Result<(), Decline> {
     for (path, facts) in files {
@@ -380,7 +380,7 @@ fn add_files(
         if path == program {
             thunk.function = Some(value);
         }
-        if toolchains.iter().any(|t| t.contents.get(&path) == Some(&value)) {
+        if toolchains.iter().any(|t| t.contents.get(path.as_os_str()) == Some(&value)) {
             continue;
         }
         let list = if facts.executable { &mut thunk.executables } else { &mut thunk.values };

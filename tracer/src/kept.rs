@@ -4,12 +4,13 @@
 //! intermediate ones. Looked at before the call is made, because afterwards nobody can tell what the first had left,
 //! nor what the second found. Knows nothing of what commands are.
 
-use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use foldhash::HashMap;
 use thunk::{FileFacts, ObjectName, Placeholder, is_made_up};
 
 use crate::context::Running;
@@ -36,24 +37,26 @@ pub struct Version {
 /// All that were kept, by real path.
 #[derive(Debug, Default)]
 pub struct Kept {
-    of: Mutex<HashMap<PathBuf, Vec<Version>>>,
+    of: Mutex<HashMap<OsString, Vec<Version>>>,
 }
 
 impl Kept {
     /// Has this command been about to change it before? What it finds later may be its own work.
     pub fn has(&self, path: &Path, by: u32) -> bool {
-        lock(&self.of).get(path).is_some_and(|versions| versions.iter().any(|version| version.by == by))
+        lock(&self.of)
+            .get(path.as_os_str())
+            .is_some_and(|versions| versions.iter().any(|version| version.by == by))
     }
 
     /// Adds one.
     pub fn add(&self, path: PathBuf, version: Version) {
-        lock(&self.of).entry(path).or_default().push(version);
+        lock(&self.of).entry(path.into()).or_default().push(version);
     }
 
     /// The first that was kept after event `since`.
     pub fn first_since(&self, path: &Path, since: u64) -> Option<Version> {
         let kept = lock(&self.of);
-        let versions = kept.get(path)?.iter().filter(|version| version.number > since);
+        let versions = kept.get(path.as_os_str())?.iter().filter(|version| version.number > since);
         versions.min_by_key(|version| version.number).cloned()
     }
 }

@@ -9,7 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use models::Probe;
@@ -27,7 +29,7 @@ pub struct Toolchain {
     /// The tree in the store.
     pub tree: ObjectName,
     /// What stands at which real path of it.
-    pub contents: HashMap<PathBuf, ObjectName>,
+    pub contents: foldhash::HashMap<OsString, ObjectName>,
     /// The real directories in which it has a file or link.
     directories: HashSet<PathBuf>,
     /// What the build may change.
@@ -131,14 +133,14 @@ impl Toolchains {
                 return Ok(toolchain);
             }
             before = Some(lines);
-            std::thread::sleep(thunk::TICK);
+            thread::sleep(thunk::TICK);
         }
         Err("what the toolchain reads changes while it is observed".into())
     }
 
     fn observe(&self, probe: &Probe) -> Result<Observed, String> {
-        static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        let serial = SERIAL.fetch_add(1, Relaxed);
         let directory = self.scratch.join(format!("probe-{serial}"));
         let trouble =
             |e: std::io::Error| format!("the toolchain probe cannot run in {}: {e}", directory.display());
@@ -196,14 +198,14 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
         }
     }
     let mut entries = Vec::new();
-    let mut contents = HashMap::new();
+    let mut contents = foldhash::HashMap::default();
     let mut directories = HashSet::new();
-    for path in footprint.files.keys().chain(footprint.links.keys()) {
+    for path in footprint.files.paths().chain(footprint.links.keys().map(PathBuf::as_path)) {
         directories.extend(path.parent().map(Path::to_path_buf));
     }
     for (path, facts) in footprint.files {
         let value = store.put_seen(&path, &facts).map_err(|e| e.to_string())?;
-        contents.insert(path.clone(), value);
+        contents.insert(path.clone().into_os_string(), value);
         entries.push(TreeEntry { path, node: TreeNode::File { value, executable: facts.executable } });
     }
     for (path, target) in footprint.links {
@@ -255,7 +257,7 @@ mod tests {
         fn file(&self, name: &str, content: &str) -> PathBuf {
             let path = self.dir.path().join(name);
             fs::write(&path, content).unwrap();
-            std::thread::sleep(Duration::from_millis(30));
+            thread::sleep(Duration::from_millis(30));
             path
         }
 
@@ -263,7 +265,7 @@ mod tests {
         fn probe(&self, script: &str) -> Probe {
             let program = self.dir.path().join("tool");
             crate::tool::write_script(&program, script);
-            std::thread::sleep(Duration::from_millis(30));
+            thread::sleep(Duration::from_millis(30));
             Probe { program, argv: vec!["tool".into(), script.into()], ..Probe::default() }
         }
 
@@ -293,18 +295,18 @@ mod tests {
         let [part, one, two] = ["part", "one", "two"].map(|name| space.file(name, name));
         fs::write(&part, format!("{}\n", one.display())).unwrap();
         let probe = space.probe(&format!("read next <{}; sleep 2; read l <$next; true", part.display()));
-        let found = std::thread::scope(|scope| {
+        let found = thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(250));
+                thread::sleep(Duration::from_millis(250));
                 fs::write(&part, format!("{}\n", two.display())).unwrap();
             });
             space.finds(&probe).unwrap()
         });
-        assert!(found.contents.contains_key(&two));
+        assert!(found.contents.contains_key(two.as_os_str()));
         assert_eq!(space.kept(), 1);
         let kept = space.finds(&probe).unwrap();
         assert_eq!(kept.tree, found.tree);
-        assert!(kept.contents.contains_key(&two) && !kept.contents.contains_key(&one));
+        assert!(kept.contents.contains_key(two.as_os_str()) && !kept.contents.contains_key(one.as_os_str()));
     }
 
     #[test]
@@ -320,14 +322,14 @@ mod tests {
         std::os::unix::fs::symlink(&two, &new).unwrap();
         let script = format!("read next <{}/part; sleep 2; read l <$next; true", link.display());
         let probe = space.probe(&script);
-        let found = std::thread::scope(|scope| {
+        let found = thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(250));
+                thread::sleep(Duration::from_millis(250));
                 fs::rename(&new, &link).unwrap();
             });
             space.finds(&probe).unwrap()
         });
-        assert!(found.contents.contains_key(&two.join("next")));
+        assert!(found.contents.contains_key(two.join("next").as_os_str()));
         assert_eq!(space.finds(&probe).unwrap().tree, found.tree);
     }
 
@@ -341,7 +343,7 @@ mod tests {
             let found = recording
                 .get(&probe, &space.store, &|asked| asked == wire::log::name_hash(name.as_bytes()))
                 .unwrap();
-            found.contents[&part]
+            found.contents[part.as_os_str()]
         };
         let before = get("");
         space.file("part", "22");
@@ -360,7 +362,7 @@ mod tests {
         let probe = space.probe("true");
         let later = std::time::SystemTime::now() + Duration::from_secs(1_000_000);
         fs::File::open(&probe.program).unwrap().set_modified(later).unwrap();
-        std::thread::sleep(Duration::from_millis(30));
+        thread::sleep(Duration::from_millis(30));
         assert!(space.finds(&probe).is_ok());
     }
 

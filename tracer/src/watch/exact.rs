@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The thunk of a command that ran, with exactly what it used, and its reduction.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use observe::Use;
 use thunk::{
-    FileFacts, Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode,
-    is_made_up,
+    Files, Input, Link, ObjectName, ReducedOutput, Reduction, Thunk, Tree, TreeEntry, TreeNode, is_made_up,
 };
 
 use super::environment;
@@ -121,12 +119,7 @@ fn secret(look: &Look<'_>, thunk: &Thunk) -> Option<OsString> {
 }
 
 /// Adds the files that the command found, as they were then.
-fn add_files(
-    look: &Look<'_>,
-    thunk: &mut Thunk,
-    program: &Path,
-    files: BTreeMap<PathBuf, FileFacts>,
-) -> Result<(), String> {
+fn add_files(look: &Look<'_>, thunk: &mut Thunk, program: &Path, files: Files) -> Result<(), String> {
     let project = &look.recorder.project;
     let invocation = &look.ended.begun.exec.invocation;
     let outside = |path: &Path| !path.starts_with(project) && !path.starts_with(&invocation.cwd);
