@@ -7,15 +7,16 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use models::Probe;
-use thunk::{FileId, Footprint, Led, ObjectName, Store, Tree, TreeEntry, TreeNode};
+use thunk::{FileFacts, FileId, Files, Footprint, Led, ObjectName, Store, Tree, TreeEntry, TreeNode};
 
 use crate::key;
 use crate::recorder::lock;
@@ -203,6 +204,7 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
     for path in footprint.files.paths().chain(footprint.links.keys().map(PathBuf::as_path)) {
         directories.extend(path.parent().map(Path::to_path_buf));
     }
+    store_large(&footprint.files, store);
     for (path, facts) in footprint.files {
         let value = store.put_seen(&path, &facts).map_err(|e| e.to_string())?;
         contents.insert(path.clone().into_os_string(), value);
@@ -216,6 +218,30 @@ fn build(touched: &Touched, store: &Store) -> Result<Toolchain, String> {
     }
     let tree = store.put_tree(&Tree::new(entries)).map_err(|e| e.to_string())?;
     Ok(Toolchain { tree, contents, directories, rests: Rests::of(touched) })
+}
+
+/// Stores those that are large and not known yet by as many threads as there are processors: the first command of all waits for
+/// hundreds of megabytes. Who stores them once more finds them there, or what is wrong with them.
+fn store_large(files: &Files, store: &Store) {
+    const LARGE: u64 = 1 << 20;
+    let is_new = |facts: &FileFacts| facts.id.size >= LARGE && store.files().get(&facts.id).is_none();
+    let mut large: Vec<_> = files.iter().filter(|(_, facts)| is_new(facts)).collect();
+    if large.len() < 2 {
+        return;
+    }
+    large.sort_by_key(|(_, facts)| std::cmp::Reverse(facts.id.size));
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, NonZero::get).min(large.len()) {
+            let store_some = || {
+                while let Some((path, facts)) = large.get(next.fetch_add(1, Relaxed)) {
+                    let _ = store.put_seen(path, facts);
+                }
+            };
+            // Without a thread there are others, or none: then the caller stores them.
+            let _ = thread::Builder::new().spawn_scoped(scope, store_some);
+        }
+    });
 }
 
 /// The variables of an environment that decide in which language a tool speaks.
