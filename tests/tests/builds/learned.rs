@@ -60,6 +60,21 @@ fn unchanged_it_comes_from_its_reduction() {
 }
 
 #[test]
+fn what_would_be_deferred_in_parts_is_not_remembered_where_nothing_is_deferred() {
+    // For two shells, neither of which make does without.
+    let makefile = "all: a.o b.txt\n\
+        a.o: a.c\n\techo compiling; cc -c a.c -o a.o\n\
+        b.txt: a.c\n\tgrep -c int a.c > b.txt; test -s b.txt\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("a.c", "int a;\n")]);
+    space.ggtrace(&["--run", "make"]).ok();
+    let remembered = std::fs::read_dir(space.store().join("cache/learned")).unwrap();
+    assert_eq!(remembered.count(), 1, "the one without a compile");
+    std::fs::remove_file(space.tree().join("a.o")).unwrap();
+    space.ggtrace(&["make"]).ok();
+    assert!(space.is_placeholder("a.o"));
+}
+
+#[test]
 fn with_other_contents_it_is_computed_and_given_what_it_then_needs() {
     let space = project();
     space.ggtrace(&["make"]).ok();
