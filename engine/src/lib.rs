@@ -38,6 +38,7 @@ mod settled;
 mod sharing;
 mod simulated;
 mod targets;
+mod turn;
 mod worker;
 
 pub use command::main;
