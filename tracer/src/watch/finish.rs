@@ -20,6 +20,7 @@ use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, has_no_content};
 
 use super::command::LEAVES_PROCESSES;
+use super::ways_back::WaysBack;
 use super::{Ended, exact, shown};
 use crate::context;
 use crate::kept::Version;
@@ -85,8 +86,9 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         recorder.executed(program).iter().for_each(|event| touches.event(0, event.clone()));
     }
     let last = events.last().map_or(ended.begun.first, |(number, _)| *number);
+    let mut ways_back = WaysBack::default();
     for (_, event) in events {
-        touches.event(0, event);
+        touches.event(0, ways_back.without(event));
     }
     let mut look = Look {
         recorder,
@@ -217,7 +219,7 @@ impl Look<'_> {
         if touch.input {
             uses |= Uses::INPUT;
             before = self.input(named, touch);
-        } else if touch.has(Use::Listed) && touch.existed != Some(false) {
+        } else if touch.has(Use::Listed) && touch.existed != Some(false) && !self.is_in_own(named) {
             before = self.listed(named);
             after = self.recorder.keep_names(named);
         } else if touch.has(Use::Found) && touch.existed != Some(false) && !changes(touch) {

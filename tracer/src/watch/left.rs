@@ -19,7 +19,7 @@ impl Look<'_> {
     pub(super) fn left(&mut self, named: &Path, touch: &Touch, uses: &mut Uses) -> Option<ObjectName> {
         let place = touch.real.as_deref().unwrap_or(named);
         let made = touch.has(Use::Written) || touch.has(Use::Created) || touch.has(Use::MovedHere);
-        let own = touch.existed == Some(false);
+        let own = touch.existed == Some(false) || self.is_in_own(named);
         let shown = named.display();
         if made
             && let Some(real) = self.real_place(place)
@@ -91,6 +91,14 @@ impl Look<'_> {
     /// What it left, if others were seen to be about to change that.
     fn kept_after(&self, real: &Path) -> Option<Version> {
         self.kept(real, self.last).filter(|version| version.facts.changed_at() <= self.ended.ended)
+    }
+
+    /// Is it in a directory that the command made where nothing was?
+    pub(super) fn is_in_own(&self, named: &Path) -> bool {
+        named.ancestors().skip(1).any(|directory| {
+            let touch = self.touches.get(directory);
+            touch.is_some_and(|touch| touch.existed == Some(false) && touch.has(Use::Created))
+        })
     }
 
     /// The permissions of what it made or changed.

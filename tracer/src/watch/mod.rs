@@ -13,6 +13,7 @@ mod finish;
 mod left;
 mod shown;
 mod table;
+mod ways_back;
 mod writes;
 
 use std::ffi::OsString;
