@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tests::{Forced, Ran, Snapshot, TestSpace};
 
@@ -509,7 +510,7 @@ fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
     space.sh("rm gen.mk g1 g2").ok();
     let trace = built(&space);
     assert!(space.shown().deferred > 0, "it is learned");
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     space.write("list", "g1\n");
     replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
 }
@@ -558,6 +559,26 @@ fn a_library_is_made_anew_and_is_read_through_links() {
         space.run(&["./prog"]).ok();
         is_as_made(&space, edit);
     }
+}
+
+/// What a command read is not known where somebody edits it meanwhile.
+#[test]
+fn what_was_edited_while_it_was_read_and_once_more_is_told() {
+    let space = TestSpace::with(&[("in.txt", "1\n")]);
+    let edited = space.outside().join("edited");
+    let wait = format!("until test -e {}; do sleep 0.02; done", edited.display());
+    space.write("Makefile", format!("out: in.txt\n\tcat in.txt >out.new; {wait}; mv out.new out\n"));
+    let trace = space.outside().join("trace");
+    let build = space.start_program("ggtrace", &["-o".as_ref(), trace.as_os_str(), "make".as_ref()]);
+    while !fs::read(space.path("out.new")).is_ok_and(|text| text == b"1\n") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    space.write("in.txt", "2\n");
+    fs::write(&edited, "").unwrap();
+    build.wait().ok();
+    assert_eq!(replayed(&space, &trace).run, 0, "make has nothing to do either");
+    space.write("in.txt", "3\n");
+    replay(&space, &trace, &[]).fails().says("in.txt has changed");
 }
 
 /// As Automake's `ylwrap` does: it works in a directory of its own, finds what it needs and leaves what it makes by

@@ -149,10 +149,11 @@ impl<'a> Current<'a> {
 
     /// What is not as a command that ran found it.
     pub fn changes_since<'b>(&'b self, observed: &'b Observed) -> impl Iterator<Item = Change> + 'b {
-        observed.touches.iter().filter_map(|touch| self.touch(touch))
+        let ended = i128::from(self.trace.started_us) + i128::from(observed.ended_us);
+        observed.touches.iter().filter_map(move |touch| self.touch(touch, ended))
     }
 
-    fn touch(&self, touch: &Touch) -> Option<Change> {
+    fn touch(&self, touch: &Touch, ended: i128) -> Option<Change> {
         let path: &Path = &touch.path;
         let uses = touch.uses;
         if has_no_content(path) || path.starts_with(self.store.root()) {
@@ -160,6 +161,9 @@ impl<'a> Current<'a> {
         }
         if let (true, Some(before)) = (uses.has(Uses::INPUT), &touch.before) {
             return self.input(path, before);
+        }
+        if uses.has(Uses::INPUT) && self.is_later(path, ended) {
+            return Some(change(path, "has changed"));
         }
         if uses.has(Uses::LISTED) {
             if let Some(names) = touch.after.filter(|_| !uses.has(Uses::OUTPUT)) {
@@ -185,6 +189,17 @@ impl<'a> Current<'a> {
             return Some(change(path, "has appeared"));
         }
         None
+    }
+
+    /// Was this, which the build did not make, changed after a moment, in microseconds? For what was changing while it
+    /// was read, so that its content is not known: make would compare no more than that either.
+    fn is_later(&self, path: &Path, moment: i128) -> bool {
+        if self.is_settled(path) || self.products.written.contains(path) {
+            return false;
+        }
+        self.note(path);
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        file.is_some_and(|file| i128::from(FileFacts::of(&file).id.mtime) > moment * 1000)
     }
 
     fn listed(&self, path: &Path, before: &ObjectName) -> Option<Change> {

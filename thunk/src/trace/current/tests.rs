@@ -136,6 +136,18 @@ fn what_the_build_wrote_is_no_input() {
 }
 
 #[test]
+fn what_changed_while_it_was_read_is_the_same_until_it_changes_again() {
+    let mut project = Project::new();
+    let uses = Uses::READ | Uses::INPUT;
+    let touch = Touch { path: project.at("a.c").into(), uses, before: None, after: None, mode: None };
+    project.trace.observed[0].touches.push(touch);
+    assert_eq!(project.verdict(), (None, vec![2]), "the build was long before");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    project.trace.started_us = now.as_micros() as u64 + 1_000_000;
+    assert_eq!(project.verdict(), (None, vec![]));
+}
+
+#[test]
 fn changes_are_told_from_what_make_looked_at() {
     let project = Project::new();
     project.write("a.c", "int b;");
