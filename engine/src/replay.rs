@@ -55,6 +55,12 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
         );
     }
     let Some((_, change)) = verdict.changed.first() else {
+        if let Some((id, why)) = verdict.unseen.filter(|_| !options.as_recorded && !trace.packed) {
+            let title = trace.command(id).map_or_else(|| format!("command {id}"), |command| command.title());
+            bail!(
+                "nobody knows what {title} used: it {why}; run the build, or take what it left as it is with --as-recorded"
+            );
+        }
         let found = wanted(store, &current, &trace, options)?;
         if let Some(settled) = settled.filter(|_| found.is_empty()) {
             let looked = current.looked_at();

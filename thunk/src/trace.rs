@@ -71,6 +71,20 @@ pub struct Command {
     pub took_us: u64,
 }
 
+impl Command {
+    /// How messages name it.
+    #[must_use]
+    pub fn title(&self) -> String {
+        const LONG: usize = 80;
+        let words: Vec<_> = self.argv.iter().map(|word| word.to_string_lossy()).collect();
+        let line = words.join(" ");
+        match line.char_indices().nth(LONG) {
+            Some((end, _)) => format!("command {} ({} …)", self.id, &line[..end]),
+            None => format!("command {} ({line})", self.id),
+        }
+    }
+}
+
 /// A trace as it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {

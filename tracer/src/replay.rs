@@ -18,7 +18,6 @@ mod furnish;
 mod ran;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -177,7 +176,7 @@ impl<'a> Replay<'a> {
         }
         self.furnish(&thunk)?;
         let again = self.again(command, name, &thunk);
-        let again = again.map_err(|why| anyhow!("{} cannot be replayed: {why}", title(command)))?;
+        let again = again.map_err(|why| anyhow!("{} cannot be replayed: {why}", command.title()))?;
         self.note(command, name, &again);
         Ok(())
     }
@@ -280,16 +279,5 @@ impl<'a> Replay<'a> {
         let (code, _) = self.trace.end.unwrap_or_default();
         self.recorder.on_demand.end();
         Ok(writer.end(code, self.recorder.started.elapsed().as_micros() as u64)?)
-    }
-}
-
-/// How messages name a command.
-fn title(command: &Command) -> String {
-    const LONG: usize = 80;
-    let words: Vec<_> = command.argv.iter().map(|word| OsStr::to_string_lossy(word)).collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(LONG) {
-        Some((end, _)) => format!("command {} ({} …)", command.id, &line[..end]),
-        None => format!("command {} ({line})", command.id),
     }
 }

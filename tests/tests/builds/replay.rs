@@ -390,6 +390,30 @@ fn modes_and_links_are_put_back() {
     is_as_made(&space, edit);
 }
 
+/// Whether an input may be executed decides what `test -x` finds, and which mode `cp` gives.
+#[test]
+fn whether_inputs_may_be_executed_counts() {
+    const ASKS: &str = "if test -x in; then echo yes; fi";
+    for recipe in ["cp in out; :", "if test -x in; then echo yes > out; else echo no > out; fi", ASKS] {
+        for (before, after) in [("644", "755"), ("755", "644")] {
+            for how in ["--run", "-v"] {
+                let space = TestSpace::with(&[("in", ""), ("Makefile", &format!("out:\n\t{recipe}\n"))]);
+                space.sh(&format!("chmod {before} in")).ok();
+                let trace = space.outside().join("trace");
+                space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
+                space.force_all();
+                replay(&space, &trace, &[]).ok();
+                space.sh(&format!("chmod {after} in")).ok();
+                let again = replay(&space, &trace, &[]);
+                // What leaves no file and was allowed to ask has no thunk that would tell.
+                if recipe != ASKS || after == "755" {
+                    again.fails().says("in may");
+                }
+            }
+        }
+    }
+}
+
 /// A command that lists a directory finds what the build has put there up to then, which is more at the build's end.
 #[test]
 fn who_lists_a_directory_runs_again_for_new_files_of_others() {

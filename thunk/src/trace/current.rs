@@ -5,7 +5,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::name::{ObjectKind, ObjectName};
 use crate::path::has_no_content;
 use crate::placeholder::{OutputRef, Placeholder};
 use crate::store::Store;
-use crate::thunk::Thunk;
+use crate::thunk::{Input, Thunk};
 use crate::tree::{Tree, TreeNode};
 
 /// The value that stands for a directory's names in a [`Touch`]: sorted, each ended by NUL.
@@ -47,6 +47,9 @@ pub enum Now {
 }
 
 const OTHER_FILES: &str = "now holds other files";
+const RUNS: &str = "may be executed now";
+const RUNS_NOT: &str = "may not be executed any more";
+const ALLOWED: &str = "may be touched now, in every way";
 
 /// A way in which something is not as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,10 +115,10 @@ impl<'a> Current<'a> {
     /// # Errors
     /// The store is damaged.
     pub fn change_for(&self, thunk: &Thunk) -> Result<Option<Change>> {
-        for input in thunk.values.iter().chain(&thunk.executables) {
-            if let Some(change) = self.input(&input.path, &input.value) {
-                return Ok(Some(change));
-            }
+        if let Some(change) = inputs(thunk).find_map(|(input, executable)| {
+            self.input(&input.path, &input.value).or_else(|| self.runnable(&input.path, executable))
+        }) {
+            return Ok(Some(change));
         }
         for link in &thunk.links {
             if let Some(change) = self.link(&link.path, &link.target) {
@@ -123,25 +126,27 @@ impl<'a> Current<'a> {
             }
         }
         for tree in &thunk.trees {
-            let known = self.trees.borrow().get(tree).cloned();
-            let change = match known {
-                Some(change) => change,
-                None => {
-                    let change = self.tree(&self.store.tree(tree)?);
-                    self.trees.borrow_mut().insert(*tree, change.clone());
-                    change
-                }
-            };
-            if change.is_some() {
-                return Ok(change);
+            if let Some(change) = self.change_in(tree)? {
+                return Ok(Some(change));
             }
         }
         Ok(None)
     }
 
+    fn change_in(&self, name: &ObjectName) -> Result<Option<Change>> {
+        if let Some(known) = self.trees.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let change = self.tree(&self.store.tree(name)?);
+        self.trees.borrow_mut().insert(*name, change.clone());
+        Ok(change)
+    }
+
     fn tree(&self, tree: &Tree) -> Option<Change> {
         tree.entries().iter().find_map(|entry| match &entry.node {
-            TreeNode::File { value, .. } => self.input(&entry.path, value),
+            TreeNode::File { value, executable } => {
+                self.input(&entry.path, value).or_else(|| self.runnable(&entry.path, *executable))
+            }
             TreeNode::Link(target) => self.link(&entry.path, target),
             TreeNode::Directory => None,
         })
@@ -149,8 +154,31 @@ impl<'a> Current<'a> {
 
     /// What is not as a command that ran found it.
     pub fn changes_since<'b>(&'b self, observed: &'b Observed) -> impl Iterator<Item = Change> + 'b {
+        let thunk = observed.thunk.and_then(|name| self.store.thunk(&name).ok());
         let ended = i128::from(self.trace.started_us) + i128::from(observed.ended_us);
-        observed.touches.iter().filter_map(move |touch| self.touch(touch, ended))
+        let touched = observed.touches.iter().filter_map(move |touch| self.touch(touch, ended));
+        touched.chain(self.modes_since(thunk.as_ref()))
+    }
+
+    /// Which files may be executed tells only the thunk of a command that ran.
+    fn modes_since(&self, thunk: Option<&Thunk>) -> Vec<Change> {
+        let Some(thunk) = thunk else { return Vec::new() };
+        let own = inputs(thunk).filter_map(|(input, executable)| self.runnable(&input.path, executable));
+        let trees = thunk.trees.iter().filter_map(|tree| self.change_in(tree).ok().flatten());
+        own.chain(trees.filter(|change| change.how == RUNS || change.how == RUNS_NOT)).collect()
+    }
+
+    /// Could this input be executed as it can be now? What a command leaves may have its mode.
+    fn runnable(&self, path: &Path, recorded: bool) -> Option<Change> {
+        if self.is_settled(path) || self.products.written.contains(path) {
+            return None;
+        }
+        let how = match self.now(path) {
+            Now::File(_, true) if !recorded => RUNS,
+            Now::File(_, false) if recorded => RUNS_NOT,
+            _ => return None,
+        };
+        Some(change(path, how))
     }
 
     fn touch(&self, touch: &Touch, ended: i128) -> Option<Change> {
@@ -188,7 +216,12 @@ impl<'a> Current<'a> {
         if uses.has(Uses::MISSING) && !uses.has(Uses::OUTPUT) && self.now(path) != Now::Missing {
             return Some(change(path, "has appeared"));
         }
-        None
+        // `test -x`, which asks for no content.
+        if !uses.has(Uses::DENIED) || self.is_settled(path) {
+            return None;
+        }
+        self.note(path);
+        is_allowed(path).then(|| change(path, ALLOWED))
     }
 
     /// Was this, which the build did not make, changed after a moment, in microseconds? For what was changing while it
@@ -392,6 +425,19 @@ fn look(store: &Store, path: &Path) -> Now {
     }
 }
 
+/// May we do with it whatever can be done with a file?
+fn is_allowed(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a NUL-terminated path.
+    unsafe { libc::access(path.as_ptr(), libc::R_OK | libc::W_OK | libc::X_OK) == 0 }
+}
+
+/// All files that are no other thunk's output and in no tree. May they be executed?
+fn inputs(thunk: &Thunk) -> impl Iterator<Item = (&Input, bool)> {
+    let values = thunk.values.iter().map(|input| (input, false));
+    values.chain(thunk.executables.iter().map(|input| (input, true)))
+}
+
 fn change(path: &Path, how: &'static str) -> Change {
     Change { path: path.to_path_buf(), how, is_content: false }
 }
@@ -403,6 +449,8 @@ pub struct Verdict {
     pub stale: Option<Change>,
     /// Inputs of commands that changed: an example of each command's.
     pub changed: Vec<(u32, Change)>,
+    /// The first command of which nobody knows what it used, and why not.
+    pub unseen: Option<(u32, String)>,
 }
 
 impl Current<'_> {
@@ -416,6 +464,8 @@ impl Current<'_> {
             let (id, change) = match step {
                 Step::Deferred(command, name) => (command.id, self.change_for(&self.store.thunk(&name)?)?),
                 Step::Observed(observed) => {
+                    let unseen = || Some((observed.id, observed.unseen()?.to_owned()));
+                    verdict.unseen = verdict.unseen.or_else(unseen);
                     if observed.drives() {
                         // A file tells more than the directory that it was removed from.
                         let changes = verdict.stale.take().into_iter().chain(self.changes_since(observed));
@@ -444,6 +494,19 @@ impl Observed {
     pub const MOVES: &'static str = "moves what others made";
     /// The obstacle of a command of which something that it starts is a thunk of its own.
     pub const PART_DEFERRED: &'static str = "a part of it was deferred";
+
+    /// The obstacles of commands of which it is not known what they used.
+    pub const UNSEEN: [&'static str; 3] = [
+        "has another root, other mounts or namespaces of its own",
+        "makes system calls of another architecture",
+        "makes system calls that could not be looked into",
+    ];
+
+    /// Why nobody knows what it used, where that is so.
+    #[must_use]
+    pub fn unseen(&self) -> Option<&str> {
+        self.obstacles.iter().map(|why| &**why).find(|why| Self::UNSEEN.contains(why))
+    }
 
     /// Does it start commands of the build, so that what it reads decides which ones?
     #[must_use]

@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow, bail};
 use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
 use thunk::{Placeholder, has_no_content};
 
-use super::{Replay, title};
-use crate::{learned, watch};
+use super::Replay;
+use crate::learned;
 
 impl Replay<'_> {
     pub(super) fn observed(&mut self, observed: &Observed) -> Result<()> {
@@ -22,8 +22,8 @@ impl Replay<'_> {
             stale.retain(|touch| !touch.uses.has(Uses::REMOVED));
             return self.driver(command, &stale);
         }
-        if let Some(why) = observed.obstacles.iter().find(|why| watch::UNSEEN.contains(&why.as_str())) {
-            bail!("nobody knows what {} used: it {why}; run the build", title(command));
+        if let Some(why) = observed.unseen() {
+            bail!("nobody knows what {} used: it {why}; run the build", command.title());
         }
         // Who only passes on what a command gives does so with what it gives now. What it reads besides may tell it
         // what to pass on, and how it ends may end the build.
@@ -61,7 +61,7 @@ impl Replay<'_> {
         let cannot = |why: &str| {
             anyhow!(
                 "{first}, so {} must run again, which no replay can do: {why}; run the build",
-                title(command)
+                command.title()
             )
         };
         // What it prints is shown when it is forced.
@@ -102,7 +102,7 @@ impl Replay<'_> {
         }
         self.recorder
             .force(&self.recorder.placeholders(used.iter().map(|touch| &*touch.path)))
-            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", title(command)))?;
+            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", command.title()))?;
         let changes = used.iter().filter_map(|touch| {
             self.current.forget(&touch.path);
             self.current.compare(&touch.path, touch.before.as_ref())
@@ -141,7 +141,7 @@ impl Replay<'_> {
             Some(touch) => bail!(
                 "{} is made anew, and {} looked at it: its commands may be others now; record the build again",
                 touch.path.display(),
-                title(command)
+                command.title()
             ),
             None => Ok(()),
         }

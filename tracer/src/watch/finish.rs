@@ -29,13 +29,6 @@ use crate::log::Ways as _;
 use crate::looks::Steps;
 use crate::recorder::Recorder;
 
-/// The obstacles of commands of which it is not known what they used.
-pub const UNSEEN: [&str; 3] = [
-    "has another root, other mounts or namespaces of its own",
-    "makes system calls of another architecture",
-    "makes system calls that could not be looked into",
-];
-
 /// A file that a command left.
 pub struct Output {
     /// Its content.
@@ -249,10 +242,14 @@ impl Look<'_> {
             ["/dev/null", "/dev/zero", "/dev/full", "/proc/self", "/proc/filesystems"];
         /// What is behind a descriptor is somebody else's.
         const DESCRIPTORS: &str = "/proc/self/fd";
+        /// These tell of the machine: what `df` goes by, and who is connected.
+        const OF_MACHINE: [&str; 4] =
+            ["/proc/self/mounts", "/proc/self/mountinfo", "/proc/self/mountstats", "/proc/self/net"];
         let opened = touch.has(Use::Read) || touch.has(Use::Written);
         let is_descriptor = opened && named.starts_with(DESCRIPTORS) && named != Path::new(DESCRIPTORS);
         let used = opened || touch.has(Use::Listed);
-        if is_descriptor || used && !HARMLESS.iter().any(|path| named.starts_with(path)) {
+        let is_one = |paths: &[&str]| paths.iter().any(|path| named.starts_with(path));
+        if is_descriptor || used && (!is_one(&HARMLESS) || is_one(&OF_MACHINE)) {
             self.obstacle(format!("uses {}", named.display()));
         }
     }
@@ -434,16 +431,16 @@ impl Look<'_> {
             self.obstacle("shares memory, messages or semaphores with others".into());
         }
         if touches.remounted || self.ended.begun.elsewhere {
-            self.unknown(UNSEEN[0].into());
+            self.unknown(Observed::UNSEEN[0].into());
         }
         if touches.foreign {
-            self.unknown(UNSEEN[1].into());
+            self.unknown(Observed::UNSEEN[1].into());
         }
         if !self.recorder.sight.is_complete() {
             self.unknown("not all that it did was seen".into());
         }
         if touches.gaps > 0 {
-            self.unknown(UNSEEN[2].into());
+            self.unknown(Observed::UNSEEN[2].into());
         }
         match self.ended.status {
             Status::Exited(0) => {}

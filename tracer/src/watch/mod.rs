@@ -36,7 +36,6 @@ use crate::request::Exec;
 
 use command::Group;
 pub use command::{Begun, Ended, file_clock};
-pub use finish::UNSEEN;
 use table::Table;
 pub use writes::Writes;
 
