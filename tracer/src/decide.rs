@@ -151,8 +151,8 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
     }
     let prints = modelled(recorder, exec, &parent, facts.program, &mut command);
     let running = running(recorder, exec, &parent, &facts);
-    let place = learns(&running, &parent, command.disposition).then(|| place(recorder, exec));
-    if let Some(place) = &place
+    let mut place = learns(&running, &parent, command.disposition).then(|| place(recorder, exec));
+    if let Some(place) = &mut place
         && may_be_learned(recorder, exec, &parent)
     {
         learn(recorder, exec, place, &mut command);
@@ -192,7 +192,7 @@ pub fn took_us(recorder: &Recorder, command: &Command) -> u64 {
 fn there(recorder: &Recorder, exec: &Exec, parent: &Running, command: &mut Command) -> Result<(), String> {
     let made = recorder.placeholders([exec.invocation.program.as_path()].into_iter());
     if !made.is_empty() && may_be_learned(recorder, exec, parent) {
-        learn(recorder, exec, &place(recorder, exec), command);
+        learn(recorder, exec, &mut place(recorder, exec), command);
     }
     if command.disposition == Disposition::Deferred { Ok(()) } else { recorder.force(&made) }
 }
@@ -384,7 +384,7 @@ fn place(recorder: &Recorder, exec: &Exec) -> learned::Place {
 }
 
 /// Defers the command if it is one that was observed before, or says why not.
-fn learn(recorder: &Recorder, exec: &Exec, place: &learned::Place, command: &mut Command) {
+fn learn(recorder: &Recorder, exec: &Exec, place: &mut learned::Place, command: &mut Command) {
     match learned::defer(recorder, exec, place) {
         Some(Ok(deferred)) => {
             command.kind = learned::LEARNED.into();

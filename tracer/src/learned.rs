@@ -40,7 +40,7 @@ use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
-use circumstances::{Circumstances, Known, Process};
+use circumstances::{Before, Circumstances, Known, Process};
 
 mod circumstances;
 
@@ -63,6 +63,8 @@ pub struct Place {
     files: [PathBuf; 2],
     /// Its process.
     process: Process,
+    /// What is known to be its outputs, before it runs.
+    before: Before,
 }
 
 impl Learned {
@@ -86,7 +88,8 @@ impl Learned {
         let path = &place.files[usize::from(again)];
         // To make the record again, and compare that, takes a tenth of all that the recorder does about a command.
         let summary = summary(&command, &observed);
-        let known = Known { process: place.process, cwd: &command.cwd, shown, began };
+        let (process, before) = (place.process, &place.before);
+        let known = Known { process, cwd: &command.cwd, shown, began, before };
         let mut circumstances = Circumstances::of(&observed.touches, &known);
         if let Some((of_it, before)) = head(path) {
             circumstances = circumstances.after(&before, of_it == summary);
@@ -146,7 +149,8 @@ impl Learned {
         let kept = environment::kept(&invocation.env, own);
         let name = key::of(head.into_iter().chain(invocation.argv.iter().chain(&kept).map(|word| &**word)));
         let files = [self.directory.join(&name), self.directory.join(format!("{name}.again"))];
-        Place { files, process: Process::of(exec.pid) }
+        let process = Process::of(exec.pid, &environment::login(&invocation.env));
+        Place { files, process, before: Before::default() }
     }
 }
 
@@ -214,27 +218,36 @@ fn silent(exec: &Exec, given: &[Descriptor]) -> String {
 }
 
 /// Defers the command, if it is known and nothing is against it; else the reason why not. `None` where it is not known at all.
-pub fn defer(recorder: &Recorder, exec: &Exec, place: &Place) -> Option<Result<Deferred, String>> {
+pub fn defer(recorder: &Recorder, exec: &Exec, place: &mut Place) -> Option<Result<Deferred, String>> {
     let mut reason = None;
     let began = recorder.began();
-    for (age, (observed, circumstances)) in Learned::get(place, exec).into_iter().enumerate() {
+    let known = Learned::get(place, exec);
+    for (age, (observed, circumstances)) in known.iter().enumerate() {
         let done = if let Some(why) = observed.obstacles.iter().find(|why| *why != SHOWS_TIMES) {
             Err(why.clone())
         } else if let Some(why) = circumstances.changed(&place.process, began) {
             Err(why)
         } else {
-            again(recorder, exec, &observed, age == 0)
+            again(recorder, exec, (observed, circumstances), age == 0)
         };
         match done {
             Ok(deferred) => return Some(Ok(deferred)),
             Err(why) => reason = reason.or(Some(Err(why))),
         }
     }
+    // It runs, and may ask for these.
+    let outputs = known.iter().flat_map(|(observed, _)| observed.with(Uses::OUTPUT));
+    outputs.for_each(|touch| place.before.look(&touch.path));
     reason
 }
 
 /// `last`: is it what the command did last? How it did before that, with other inputs, does not tell what it does with these.
-fn again(recorder: &Recorder, exec: &Exec, observed: &Observed, last: bool) -> Result<Deferred, String> {
+fn again(
+    recorder: &Recorder,
+    exec: &Exec,
+    (observed, circumstances): (&Observed, &Circumstances),
+    last: bool,
+) -> Result<Deferred, String> {
     let name = observed.thunk.ok_or("it has no thunk")?;
     let thunk = recorder.store.thunk(&name).map_err(|error| error.to_string())?;
     if let Some(path) = thunk.optional_outputs.first() {
@@ -250,6 +263,12 @@ fn again(recorder: &Recorder, exec: &Exec, observed: &Observed, last: bool) -> R
         }
         if observed.obstacles.iter().any(|why| why == SHOWS_TIMES) {
             return Err(SHOWS_TIMES.into());
+        }
+        // What is installed has been there before all else, and is compared with nothing.
+        let is_own =
+            |path: &Path| path.starts_with(&recorder.project) || path.starts_with(&exec.invocation.cwd);
+        if circumstances.go_by_age(is_own) {
+            return Err("it may go by which of its files is older, and its inputs have changed".into());
         }
         may_follow(&thunk, changed, &exec.invocation.argv)?;
         acts_on_inputs_alone(recorder, observed, changed)?;
@@ -443,7 +462,12 @@ fn changed(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> 
         let is_program = thunk.program.as_ref() == Some(&path) || thunk.function == Some(input.value);
         match now(recorder, &path)? {
             Now::Value(value, executable) => {
-                same &= value == input.value && executable == was_executable;
+                // Which mode it gives to what it leaves is not known then.
+                if executable != was_executable {
+                    let how = if executable { "may be executed now" } else { "may not be executed any more" };
+                    return Err(format!("{} {how}", path.display()));
+                }
+                same &= value == input.value;
                 if is_program {
                     changed.function = Some(value);
                 }
@@ -477,7 +501,7 @@ mod tests {
     fn what_a_command_does_the_same_again_is_remembered_as_before_and_all_else_anew() {
         let dir = tempfile::tempdir().unwrap();
         let files = ["new", "again"].map(|name| dir.path().join(name));
-        let place = Place { files, process: Process::default() };
+        let place = Place { files, process: Process::default(), before: Before::default() };
         let learned = Learned::new(dir.path().into());
         let command = trace::Command {
             id: 7,

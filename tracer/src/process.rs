@@ -206,8 +206,9 @@ pub fn machine() -> Vec<u8> {
     parts.as_flattened().iter().map(|&byte| byte.cast_unsigned()).collect()
 }
 
-/// How much a process may have of what the kernel limits, and the processors on which it may run; nothing where it is gone.
-pub fn limits(pid: u32) -> (Vec<[u64; 2]>, Vec<u8>) {
+/// How much a process may have of what the kernel limits, the processors on which it may run, and how it stands back behind
+/// others; nothing where it is gone.
+pub fn limits(pid: u32) -> (Vec<[u64; 2]>, Vec<u8>, [i64; 2]) {
     const KINDS: u32 = 16;
     let pid = pid.cast_signed();
     let limit = |kind| {
@@ -219,7 +220,14 @@ pub fn limits(pid: u32) -> (Vec<[u64; 2]>, Vec<u8>) {
     let mut processors = vec![0; size_of::<libc::cpu_set_t>()];
     // SAFETY: the kernel writes no more than there is room, which is aligned as no more than bytes are to it.
     unsafe { libc::syscall(libc::SYS_sched_getaffinity, pid, processors.len(), processors.as_mut_ptr()) };
-    ((0..KINDS).map(limit).collect(), processors)
+    // SAFETY: these take and give numbers.
+    let priorities = unsafe {
+        [
+            libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, pid),
+            libc::syscall(libc::SYS_sched_getscheduler, pid),
+        ]
+    };
+    ((0..KINDS).map(limit).collect(), processors, priorities)
 }
 
 #[cfg(test)]

@@ -126,6 +126,35 @@ fn what_prints_runs_every_time_and_gg_says_why() {
     assert!(space.gg(&["show"]).ok().out().contains("prints"));
 }
 
+/// It is in no thunk but where somebody speaks of it.
+#[test]
+fn what_asks_for_the_terminal_finds_it_where_it_is_computed() {
+    let space = TestSpace::with(&[
+        ("Makefile", "out:\n\tsh gen.sh in > out\n"),
+        ("gen.sh", "echo $TERM; cat $1\n"),
+        ("in", "1\n"),
+    ]);
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    for (text, deferred) in [("1\n", 0), ("2\n", 1)] {
+        space.write("in", text);
+        space.sh(&format!("rm -f out; TERM=mine {ggtrace} make")).ok();
+        assert_eq!(space.shown().deferred, deferred);
+        space.force_all();
+        assert_eq!(space.read("out"), format!("mine\n{text}").into_bytes());
+    }
+}
+
+/// No file tells what is mounted, and what shows it has no content.
+#[test]
+fn what_reads_what_is_mounted_runs_each_time() {
+    let space = TestSpace::with(&[("Makefile", "out:\n\tdf > out\nall: out\n")]);
+    for _ in 0..2 {
+        space.sh("rm -f out").ok();
+        space.ggtrace(&["make"]).ok();
+        assert_eq!(space.shown().deferred, 0);
+    }
+}
+
 /// Nobody notices what a command writes to `/dev/null`, nor what it reads from there.
 #[test]
 fn what_had_nobody_to_talk_to_is_not_taken_to_be_silent() {
@@ -284,7 +313,7 @@ fn what_asks_how_old_a_source_is_runs_once_that_has_another_time() {
 /// Nor of modes, owners, links that lead nowhere, and times that are asked for by a descriptor.
 #[test]
 fn what_no_content_tells_makes_a_command_run_once_it_is_different() {
-    const CASES: [(&str, &str, &str); 8] = [
+    const CASES: [(&str, &str, &str); 11] = [
         ("stat -c %a in", "chmod 644 in", "chmod 600 in"),
         ("tar cf - d", "chmod 644 d/in", "chmod 640 d/in"),
         ("tar cf - d", "touch -d 2020-01-01 d/in d", "touch -d 2021-01-01 d"),
@@ -293,6 +322,9 @@ fn what_no_content_tells_makes_a_command_run_once_it_is_different() {
         ("find outside/ -printf '%p %l '", "ln -s one ../x/link", "ln -sfn two ../x/link"),
         ("gzip -c in", "touch -d 2020-01-01 in", "touch -d 2021-01-01 in"),
         ("sh -c 'ulimit -n'", "", "ulimit -n 512"),
+        ("nice", "", "renice -n 19 $$ >told"),
+        ("echo $$TERM", "export TERM=one", "export TERM=two"),
+        ("du in", "", "truncate -s 1M in; touch -d 2020-01-01 in"),
     ];
     let ggtrace = TestSpace::program("ggtrace").display().to_string();
     for (recipe, before, after) in CASES {
@@ -304,7 +336,8 @@ fn what_no_content_tells_makes_a_command_run_once_it_is_different() {
         space.sh("rm -rf ../x; mkdir ../x; ln -s ../x outside; touch -d 2020-01-01 in d/in d").ok();
         space.sh(&format!("{before}\n{ggtrace} make")).ok();
         let first = space.read("out");
-        space.sh(&format!("rm out\n{ggtrace} make")).ok();
+        let same = if before.starts_with("export") { before } else { "" };
+        space.sh(&format!("rm out\n{same}\n{ggtrace} make")).ok();
         assert_eq!(space.shown().deferred, 1, "{recipe}");
         space.force_all();
         assert_eq!(space.read("out"), first, "{recipe}");
@@ -314,6 +347,62 @@ fn what_no_content_tells_makes_a_command_run_once_it_is_different() {
         space.sh(&format!("rm out; {after}\nmake")).ok();
         assert_eq!(recorded, space.read("out"), "{recipe}");
     }
+}
+
+/// Which of two files is the older one is no matter of their times alone: here the build makes both, or one is the command's own.
+#[test]
+fn what_goes_by_which_file_is_older_runs_once_that_is_another_one() {
+    const MAKEFILE: &str = "all: out list\na: sa\n\tcat sa > a\nb: sb\n\tcat sb > b\nout: a b\n\tsh gen.sh a b out\n\
+        list: a b\n\tfind a b -newer stamp > list; touch stamp\n";
+    const SCRIPT: &str = "if test $1 -nt $2; then echo newer > $3; else echo older > $3; fi\n";
+    let rounds = |build: &dyn Fn(&TestSpace)| {
+        let space = TestSpace::with(&[
+            ("Makefile", MAKEFILE),
+            ("gen.sh", SCRIPT),
+            ("sa", ""),
+            ("sb", ""),
+            ("stamp", ""),
+        ]);
+        let touched = ["sa", "none", "sb", "none", "sa", "sb", "sb", "sa", "sa"];
+        let left = touched.map(|name| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            space.sh(&format!("rm -f out list; touch {name}")).ok();
+            // `b` is made before `a`, where both are made.
+            space.sh("make -q b || { rm -f b; touch marker; }").ok();
+            build(&space);
+            ["out", "list"].map(|name| String::from_utf8(space.read(name)).unwrap())
+        });
+        (left, space)
+    };
+    let (plain, _) = rounds(&|space| drop(space.run(&["make"]).ok()));
+    let (recorded, _) = rounds(&|space| {
+        space.ggtrace(&["make"]).ok();
+        space.force_all();
+    });
+    assert_eq!(plain, recorded);
+    let words: std::collections::BTreeSet<_> = plain.iter().map(|[out, _]| out.as_str()).collect();
+    assert_eq!(words.len(), 2, "{plain:?}");
+}
+
+/// `cp` is told how old its inputs are, too, and does not mind: that two of them were once the other way round it does not mind either.
+#[test]
+fn an_order_of_files_that_made_no_difference_counts_no_more() {
+    let space = TestSpace::with(&[
+        ("Makefile", "all:\n\tmkdir -p to; rm -f to/a to/b\n\tcp a b to; :\n"),
+        ("a", "a"),
+        ("b", "b"),
+        ("to/x", ""),
+    ]);
+    let deferred = ["a", "b", "a", "b", "a"].map(|name| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        space.sh(&format!("touch {name}")).ok();
+        space.ggtrace(&["make"]).ok();
+        let deferred = space.shown().deferred;
+        space.force_all();
+        assert_eq!((space.read("to/a"), space.read("to/b")), (b"a".to_vec(), b"b".to_vec()));
+        deferred
+    });
+    assert_eq!(deferred.last(), Some(&1), "{deferred:?}");
 }
 
 /// A sandbox has other times.

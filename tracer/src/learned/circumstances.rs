@@ -6,6 +6,10 @@
 //! different. Who only opens a file is taken not to mind, unless its time shows in what was left; and what the build makes has
 //! another time in each build anyway.
 //!
+//! But `test a -nt b` goes by which of two files is the older one, and so it does where the build makes both. So of each two files
+//! whose times a command could tell it counts how they compare, until another order made no difference. To these belong its own
+//! outputs as they were before: how old and how large those were only who looked before it ran can tell ([`Before`]).
+//!
 //! Knows nothing of what a command did besides.
 
 use std::collections::HashMap;
@@ -22,9 +26,14 @@ use thunk::has_no_content;
 use thunk::trace::{Touch, Uses};
 
 use crate::process;
+use orders::Orders;
+
+mod orders;
 
 /// In place of a value: any makes no difference.
 const ANY: i128 = i128::MIN;
+/// In place of a value: it is not known, and may be any.
+const UNKNOWN: i128 = i128::MIN + 1;
 
 /// What is known of a path, or of the command itself, whose path is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,12 +50,22 @@ enum What {
     Attributes = b'a' as isize,
     /// What uname tells.
     Machine = b'm' as isize,
-    /// Limits and processors of the process.
+    /// Limits, processors and priority of the process.
     Limits = b'r' as isize,
+    /// The terminal and the like that the environment tells of.
+    Login = b'e' as isize,
+    /// The time of a file beside those of the others.
+    Order = b'o' as isize,
+    /// Two of these may compare in other ways, too.
+    Orders = b'2' as isize,
+    /// How large an output of the command was before it.
+    Size = b'z' as isize,
+    /// How much more, or less, than its size a file takes on the disk.
+    Room = b'b' as isize,
 }
 
 impl What {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 12] = [
         Self::Time,
         Self::ShownTime,
         Self::LinkTime,
@@ -54,6 +73,11 @@ impl What {
         Self::Attributes,
         Self::Machine,
         Self::Limits,
+        Self::Login,
+        Self::Order,
+        Self::Orders,
+        Self::Size,
+        Self::Room,
     ];
 
     /// What is said of it if it is another one.
@@ -63,7 +87,11 @@ impl What {
             Self::Target => "leads elsewhere than before",
             Self::Attributes => "has another mode or owner than before",
             Self::Machine => "the machine has another name, or another kernel, than before",
-            Self::Limits => "the limits of its process are others than before",
+            Self::Limits => "the limits or the priority of its process are others than before",
+            Self::Login => "its environment tells of another terminal than before",
+            Self::Order | Self::Orders => "is older or newer beside other files than before",
+            Self::Size => "has another size than it had before",
+            Self::Room => "takes other room on the disk than before",
         }
     }
 }
@@ -86,20 +114,22 @@ pub struct Circumstances(Vec<Fact>);
 pub struct Process {
     machine: i128,
     limits: i128,
+    login: i128,
 }
 
 impl Process {
-    /// Of this one, which runs where we do.
-    pub fn of(pid: u32) -> Self {
+    /// Of this one, which runs where we do, and has been told this of where it was started.
+    pub fn of(pid: u32, login: &impl Hash) -> Self {
         static MACHINE: OnceLock<i128> = OnceLock::new();
         let machine = MACHINE.get_or_init(|| hash(&process::machine()));
-        Self { machine: *machine, limits: hash(&process::limits(pid)) }
+        Self { machine: *machine, limits: hash(&process::limits(pid)), login: hash(login) }
     }
 
     fn value(&self, what: What) -> Option<i128> {
         match what {
             What::Machine => Some(self.machine),
             What::Limits => Some(self.limits),
+            What::Login => Some(self.login),
             _ => None,
         }
     }
@@ -125,13 +155,36 @@ impl Now {
         };
         let link = self.entry.as_ref().filter(|entry| entry.is_symlink());
         match what {
-            What::Time | What::ShownTime => self.behind.as_ref().map(time),
+            What::Time | What::ShownTime | What::Order => self.behind.as_ref().map(time),
             What::LinkTime => link.map(time),
             What::Target => link.and_then(|_| std::fs::read_link(path).ok()).map(|target| hash(&target)),
             What::Attributes => {
                 self.behind.as_ref().map(|behind| hash(&(behind.mode(), behind.uid(), behind.gid())))
             }
-            What::Machine | What::Limits => None,
+            What::Size => self.behind.as_ref().map(|behind| behind.len().into()),
+            What::Room => self.behind.as_ref().filter(|behind| behind.is_file()).map(room),
+            What::Machine | What::Limits | What::Login | What::Orders => None,
+        }
+    }
+}
+
+/// By how much what a file takes on the disk is not what its size comes to: nothing, but for one with holes.
+fn room(file: &Metadata) -> i128 {
+    const BLOCK: u64 = 4096;
+    const SECTOR: u64 = 512;
+    i128::from(file.blocks() * SECTOR) - i128::from(file.len().next_multiple_of(BLOCK))
+}
+
+/// How old and how large files were, before a command ran, that are its outputs as far as is known.
+#[derive(Clone, Debug, Default)]
+pub struct Before(HashMap<PathBuf, [i128; 2]>);
+
+impl Before {
+    /// Looks at this one, if it is there.
+    pub fn look(&mut self, path: &Path) {
+        let now = Now::at(path);
+        if let (Some(time), Some(size)) = (now.value(What::Order, path), now.value(What::Size, path)) {
+            self.0.insert(path.into(), [time, size]);
         }
     }
 }
@@ -146,6 +199,8 @@ pub struct Known<'a> {
     pub shown: &'a [PathBuf],
     /// When the build began.
     pub began: SystemTime,
+    /// Its outputs before it ran.
+    pub before: &'a Before,
 }
 
 impl Circumstances {
@@ -160,11 +215,12 @@ impl Circumstances {
         let mut add = |what, path: &Path, value| facts.push(Fact { what, path: path.into(), value });
         for touch in kept {
             let now = Now::at(&touch.path);
-            for what in [What::Time, What::LinkTime, What::Target, What::Attributes] {
+            for what in [What::Time, What::Order, What::LinkTime, What::Target, What::Attributes, What::Room]
+            {
                 let Some(value) = now.value(what, &touch.path) else { continue };
                 let is_directory = now.behind.as_ref().is_some_and(Metadata::is_dir);
                 // All that is made in it changes a directory: who does not ask for that either does not mind.
-                let counts = what != What::Time
+                let counts = !matches!(what, What::Time | What::Order)
                     || !is_directory
                     || touch.uses.has(Uses::LISTED) && *touch.path != *known.cwd && value < began;
                 if counts {
@@ -177,7 +233,12 @@ impl Circumstances {
                 add(What::ShownTime, path, value);
             }
         }
-        for what in [What::Machine, What::Limits] {
+        for touch in touches.iter().filter(|touch| touch.uses.has(Uses::AGAIN)) {
+            let [time, size] = known.before.0.get(&*touch.path).copied().unwrap_or([UNKNOWN; 2]);
+            add(What::Order, &touch.path, time);
+            add(What::Size, &touch.path, size);
+        }
+        for what in [What::Machine, What::Limits, What::Login] {
             known.process.value(what).into_iter().for_each(|value| add(what, Path::new(""), value));
         }
         Self(facts)
@@ -187,13 +248,17 @@ impl Circumstances {
     #[must_use]
     pub fn after(mut self, before: &Self, same: bool) -> Self {
         let key = |fact: &Fact| (fact.what, fact.path.as_os_str().as_bytes().to_vec());
-        let before: HashMap<_, i128> = before.0.iter().map(|fact| (key(fact), fact.value)).collect();
-        for fact in self.0.iter_mut().filter(|fact| fact.what != What::ShownTime) {
-            let known = before.get(&key(fact));
+        let known: HashMap<_, i128> = before.0.iter().map(|fact| (key(fact), fact.value)).collect();
+        let counts_as_it_is = |what| matches!(what, What::ShownTime | What::Order | What::Orders);
+        for fact in self.0.iter_mut().filter(|fact| !counts_as_it_is(fact.what)) {
+            let known = known.get(&key(fact)).filter(|known| **known != UNKNOWN);
             if known.is_some_and(|known| *known == ANY || same && *known != fact.value) {
                 fact.value = ANY;
             }
         }
+        let orders = Orders::of(&self).after(&Orders::of(before), same).facts();
+        self.0.retain(|fact| fact.what != What::Orders);
+        self.0.extend(orders);
         self
     }
 
@@ -201,7 +266,11 @@ impl Circumstances {
     pub fn changed(&self, process: &Process, began: SystemTime) -> Option<String> {
         let began = nanoseconds(began);
         let mut last: Option<(&Path, Now)> = None;
+        let mut times = Vec::new();
         for Fact { what, path, value } in self.0.iter().filter(|fact| fact.value != ANY) {
+            if *what == What::Orders {
+                continue;
+            }
             let now = match process.value(*what) {
                 Some(now) => Some(now),
                 None => {
@@ -214,14 +283,27 @@ impl Circumstances {
             let is_other = match what {
                 What::Time | What::LinkTime => now.is_some_and(|now| now != *value && now < began),
                 // What is gone is missed elsewhere.
-                What::Attributes | What::Machine | What::Limits => now.is_some_and(|now| now != *value),
+                What::Attributes | What::Machine | What::Limits | What::Login | What::Size | What::Room => {
+                    now.is_some_and(|now| now != *value)
+                }
                 What::Target | What::ShownTime => now != Some(*value),
+                What::Order => {
+                    times.push(now.unwrap_or(*value));
+                    *value == UNKNOWN
+                }
+                What::Orders => false,
             };
             if is_other {
                 return Some(format!("{} {}", path.display(), what.is_other()).trim_start().to_owned());
             }
         }
-        None
+        let path = Orders::of(self).changed(&times)?;
+        Some(format!("{} {}", path.display(), What::Order.is_other()))
+    }
+
+    /// May it go by which of two of these files is the older one? In a sandbox all have the same time.
+    pub fn go_by_age(&self, counts: impl Fn(&Path) -> bool) -> bool {
+        Orders::of(self).matter_among(counts)
     }
 
     /// As bytes that begin with how many follow.
@@ -265,7 +347,7 @@ fn nanoseconds(time: SystemTime) -> i128 {
 }
 
 /// The same in each recording.
-fn hash(of: &impl Hash) -> i128 {
+fn hash(of: &(impl Hash + ?Sized)) -> i128 {
     i128::from(foldhash::quality::FixedState::with_seed(0).hash_one(of))
 }
 
@@ -305,11 +387,17 @@ mod tests {
     #[test]
     fn another_process_is_another_circumstance() {
         let began = SystemTime::UNIX_EPOCH;
-        let process = Process { machine: 1, limits: 2 };
-        let known = Known { process, cwd: Path::new("/"), shown: &[], began };
+        let process = Process { machine: 1, limits: 2, login: 3 };
+        let before = &Before::default();
+        let known = Known { process, cwd: Path::new("/"), shown: &[], began, before };
         let circumstances = Circumstances::of(&[], &known);
         assert_eq!(circumstances.changed(&process, began), None);
-        for other in [Process { machine: 3, ..process }, Process { limits: 3, ..process }] {
+        let others = [
+            Process { machine: 0, ..process },
+            Process { limits: 0, ..process },
+            Process { login: 0, ..process },
+        ];
+        for other in others {
             assert!(circumstances.changed(&other, began).is_some());
             let now = Circumstances::of(&[], &Known { process: other, ..known }).after(&circumstances, true);
             assert_eq!(now.changed(&process, began), None);

@@ -52,6 +52,16 @@ const LOGIN: [&str; 18] = [
     "GG_REPORT",
 ];
 
+/// Of these, what is not another one from command to command.
+const OF_COMMANDS: [&str; 8] =
+    ["_", "OLDPWD", "SHLVL", "MAKE_TERMOUT", "MAKE_TERMERR", "GG_DIR", "GG_LAMBDA_ROLE", "GG_REPORT"];
+
+/// What the environment tells of the terminal, and of how it was come to.
+pub fn login(env: &Environment) -> Vec<(&OsStr, &OsStr)> {
+    let of_login = |name: &OsStr| LOGIN.iter().any(|n| name == *n) && !OF_COMMANDS.iter().any(|n| name == *n);
+    env.iter().filter(|(name, _)| of_login(name)).collect()
+}
+
 /// Is this a secret by its name?
 fn is_secret(name: &OsStr) -> bool {
     let name = name.as_bytes();
@@ -67,20 +77,24 @@ pub fn kept(env: &Environment, own: &OsStr) -> Vec<OsString> {
         .iter()
         .filter(|(name, _)| !is_secret(name) && !LOGIN.iter().any(|n| name == n))
         .filter_map(|(name, value)| {
-            let value = match name.as_bytes() {
-                b"LD_PRELOAD" => without_item(value, own)?,
-                b"MAKEFLAGS" | b"MFLAGS" => without_jobserver(value),
-                _ => value.to_os_string(),
-            };
-            let mut text = OsString::with_capacity(name.len() + 1 + value.len());
-            text.push(name);
-            text.push("=");
-            text.push(value);
-            Some(text)
+            Some(match name.as_bytes() {
+                b"LD_PRELOAD" => variable(name, &without_item(value, own)?),
+                b"MAKEFLAGS" | b"MFLAGS" => variable(name, &without_jobserver(value)),
+                _ => variable(name, value),
+            })
         })
         .collect();
     kept.sort_unstable();
     kept
+}
+
+/// `NAME=VALUE`
+pub fn variable(name: &OsStr, value: &OsStr) -> OsString {
+    let mut text = OsString::with_capacity(name.len() + 1 + value.len());
+    text.push(name);
+    text.push("=");
+    text.push(value);
+    text
 }
 
 /// The names of secrets in an environment, but for those of agents, of this session and of storages.
@@ -96,13 +110,24 @@ pub struct Mentions(Mutex<HashMap<OsString, HashMap<ObjectName, bool>>>);
 impl Mentions {
     /// Is this word in this content? What cannot be read may have any.
     pub fn are_in(&self, store: &Store, value: ObjectName, word: &OsStr) -> bool {
-        if let Some(known) = lock(&self.0).get(word).and_then(|known| known.get(&value)) {
+        self.one_is_in(store, value, word, || vec![word])
+    }
+
+    /// Is one of these words in this content, which is read once for all of them? `name`: what tells them from others.
+    pub fn one_is_in<'a>(
+        &self,
+        store: &Store,
+        value: ObjectName,
+        name: &OsStr,
+        words: impl Fn() -> Vec<&'a OsStr>,
+    ) -> bool {
+        if let Some(known) = lock(&self.0).get(name).and_then(|known| known.get(&value)) {
             return *known;
         }
         // Not checked against its name, which takes longer than looking through it: what is damaged is found out by who uses it.
         let content = store.find(&value).and_then(|path| std::fs::read(path).ok());
-        let found = content.is_none_or(|content| mentions(&content, word));
-        lock(&self.0).entry(word.to_os_string()).or_default().insert(value, found);
+        let found = content.is_none_or(|content| words().iter().any(|word| mentions(&content, word)));
+        lock(&self.0).entry(name.to_os_string()).or_default().insert(value, found);
         found
     }
 }

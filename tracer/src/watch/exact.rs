@@ -12,6 +12,7 @@ use thunk::{
 
 use super::environment;
 use super::finish::Look;
+use crate::context;
 use crate::defer;
 use crate::looks::Steps;
 use crate::recorder::{Recorder, is_shared_library};
@@ -99,8 +100,27 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     if let Some(name) = secret(look, &thunk) {
         return Err(format!("may use {}, which is in no thunk", name.display()));
     }
+    add_login(look, &mut thunk);
     thunk.canonicalise();
     Ok(thunk)
+}
+
+/// Adds what the environment tells of the terminal, where the command may use it. What a compiler reads is no script.
+fn add_login(look: &Look<'_>, thunk: &mut Thunk) {
+    let Recorder { mentions, store, .. } = look.recorder;
+    let login = environment::login(&look.ended.begun.exec.invocation.env);
+    if login.is_empty() || look.recorder.command(look.ended.begun.id).role == context::Role::Tool {
+        return;
+    }
+    let names: Vec<&OsStr> = login.iter().map(|(name, _)| *name).collect();
+    let told = |text: &OsString| names.iter().any(|name| environment::mentions(text.as_bytes(), name));
+    let all = names.join(OsStr::new(" "));
+    let is_in = |input: &Input| mentions.one_is_in(store, input.value, &all, || names.clone());
+    let mut inputs = thunk.values.iter().chain(&thunk.executables);
+    if thunk.args.iter().any(told) || inputs.any(is_in) {
+        thunk.env.extend(login.iter().map(|(name, value)| environment::variable(name, value)));
+        thunk.env.sort_unstable();
+    }
 }
 
 /// A secret that the command may use: one that is in its environment, and of which its arguments or its inputs speak. Programs from outside of the
