@@ -97,6 +97,8 @@ pub struct Touches {
     pub gaps: u64,
     /// What the command made, or unmade; what is below is its own too. With links resolved, and as named.
     own: HashSet<OsString>,
+    /// Symbolic links that it made, as named, and what each leads to.
+    links: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Touches {
@@ -151,6 +153,49 @@ impl Touches {
         let path = path.as_os_str().as_bytes();
         let ends = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
         ends.chain([path.len()]).any(|end| self.own.contains(OsStr::from_bytes(&path[..end])))
+    }
+
+    /// Where a path leads that a link of the command's own is in: when the command has ended nobody can tell any more.
+    fn behind(&self, path: &Path) -> Option<PathBuf> {
+        /// As many as the kernel follows.
+        const MANY: usize = 40;
+        let mut found: Option<PathBuf> = None;
+        for _ in 0..MANY {
+            let path = found.as_deref().unwrap_or(path);
+            let lead = |part| Some((self.links.get(part)?, path.strip_prefix(part).ok()?));
+            let Some((target, rest)) = path.ancestors().find_map(lead) else { return found };
+            found = Some(if rest.as_os_str().is_empty() { target.clone() } else { target.join(rest) });
+        }
+        None
+    }
+
+    /// What an event comes to behind links of the command's own.
+    fn event_behind(&self, event: &Event) -> Option<Event> {
+        let place = |place: &Place| Some(Place::new(self.behind(&place.named)?, place.real.clone()));
+        Some(match event {
+            Event::Opened(at, kind, access) => Event::Opened(place(at)?, *kind, *access),
+            Event::Executed(at, role) => Event::Executed(place(at)?, *role),
+            Event::Listed(path) => Event::Listed(self.behind(path)?),
+            _ => return None,
+        })
+    }
+
+    /// A link of the command's own was made, or is gone.
+    fn note_link(&mut self, event: &Event) {
+        match event {
+            Event::Symlinked(place, target) => {
+                let directory = place.named.parent().unwrap_or(Path::new("/"));
+                self.links.insert(place.named.clone(), directory.join(target));
+            }
+            Event::Removed(place) => drop(self.links.remove(&place.named)),
+            Event::Transferred(_, from, to) => {
+                self.links.remove(&to.named);
+                if let Some(target) = self.links.remove(&from.named) {
+                    self.links.insert(to.named.clone(), target);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn make_own(&mut self, place: &Place) {
@@ -248,7 +293,23 @@ impl Touches {
 }
 
 impl Sink for Touches {
-    fn event(&mut self, _: Pid, event: Event) {
+    fn event(&mut self, _: Pid, mut event: Event) {
+        if !self.links.is_empty()
+            && let Some(behind) = self.event_behind(&event)
+        {
+            self.take(behind);
+            // All that is the command's own is the link.
+            if let Event::Opened(place, ..) | Event::Executed(place, _) = &mut event {
+                place.real = None;
+            }
+        }
+        self.note_link(&event);
+        self.take(event);
+    }
+}
+
+impl Touches {
+    fn take(&mut self, event: Event) {
         match event {
             Event::Opened(place, Kind::File, access) => self.opened(place, access),
             Event::Opened(place, Kind::Directory, _) => self.note(place.named, Use::Found, true),
