@@ -414,6 +414,69 @@ fn whether_inputs_may_be_executed_counts() {
     }
 }
 
+/// How large a file is decides what `test -s` finds, which does not open it.
+#[test]
+fn how_large_inputs_are_counts() {
+    for recipe in ["stat -c %s in > out", "if test -s in; then echo yes; fi > out"] {
+        for how in ["--run", "-v"] {
+            let space = TestSpace::with(&[("in", "1\n"), ("Makefile", &format!("out:\n\t{recipe}\n"))]);
+            let trace = space.outside().join("trace");
+            space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
+            space.write("in", "");
+            replay(&space, &trace, &[]).ok();
+            let found = space.read("out");
+            space.sh("rm out; make").ok();
+            assert_eq!(found, space.read("out"), "{recipe} {how}");
+        }
+    }
+}
+
+/// What it was before is not known then, and a replay must not undo what somebody has written since.
+#[test]
+fn a_source_that_a_command_changes_and_somebody_edits_stays_as_it_is() {
+    for recipe in ["sed -i s/1/3/ in; cat in > out", "mv in in2; cat in2 > out; mv in2 in", "echo 2 >> in"] {
+        for how in ["--run", "-v"] {
+            let space = TestSpace::with(&[("in", "1\n"), ("Makefile", &format!("out:\n\t{recipe}\n"))]);
+            let trace = space.outside().join("trace");
+            space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
+            let left = space.read("in");
+            replay(&space, &trace, &[]).ok();
+            assert_eq!(space.read("in"), left, "{recipe} {how}");
+            space.write("in", "other\n");
+            replay(&space, &trace, &[]).fails().says("in has changed");
+            assert_eq!(space.read("in"), b"other\n", "{recipe} {how}");
+        }
+    }
+}
+
+/// The link is gone when the command has ended, and nobody could follow it any more.
+#[test]
+fn what_is_read_and_written_through_a_link_of_the_command_s_own_counts() {
+    for recipe in [
+        "ln -s in l; cat l > out; rm l",
+        "ln -s d l; cat l/in > out; rm l",
+        "ln -s out l; cat in > l; rm l",
+        "ln -s in k; ln -s k l; cat l > out; rm k l",
+    ] {
+        for method in ["auto", "ptrace"] {
+            let space = TestSpace::with(&[
+                ("in", "1\n"),
+                ("d/in", "1\n"),
+                ("Makefile", &format!("out:\n\t{recipe}\n")),
+            ]);
+            let trace = space.outside().join("trace");
+            space.ggtrace(&["--method", method, "-o", trace.to_str().expect("our own path"), "make"]).ok();
+            space.sh("echo 22 > in; echo 22 > d/in").ok();
+            replay(&space, &trace, &[]).ok();
+            assert_eq!(space.read("out"), b"22\n", "{recipe} {method}");
+            space.sh("rm out; echo 333 > in; echo 333 > d/in").ok();
+            space.ggtrace(&["--method", method, "make"]).ok();
+            space.force_all();
+            assert_eq!(space.read("out"), b"333\n", "{recipe} {method}");
+        }
+    }
+}
+
 /// A command that lists a directory finds what the build has put there up to then, which is more at the build's end.
 #[test]
 fn who_lists_a_directory_runs_again_for_new_files_of_others() {

@@ -157,15 +157,28 @@ impl<'a> Current<'a> {
         let thunk = observed.thunk.and_then(|name| self.store.thunk(&name).ok());
         let ended = i128::from(self.trace.started_us) + i128::from(observed.ended_us);
         let touched = observed.touches.iter().filter_map(move |touch| self.touch(touch, ended));
-        touched.chain(self.modes_since(thunk.as_ref()))
+        touched.chain(self.facts_since(thunk.as_ref(), observed.reopens()))
     }
 
-    /// Which files may be executed tells only the thunk of a command that ran.
-    fn modes_since(&self, thunk: Option<&Thunk>) -> Vec<Change> {
+    /// How large files were that it only asked for, and which may be executed, tells only the thunk of a command that ran.
+    /// `reopened`: it may have read them by their descriptors.
+    fn facts_since(&self, thunk: Option<&Thunk>, reopened: bool) -> Vec<Change> {
         let Some(thunk) = thunk else { return Vec::new() };
-        let own = inputs(thunk).filter_map(|(input, executable)| self.runnable(&input.path, executable));
+        let fact = |(input, executable): (&Input, bool)| {
+            let path = &input.path;
+            self.runnable(path, executable).or_else(|| self.resized(path, &input.value, reopened))
+        };
         let trees = thunk.trees.iter().filter_map(|tree| self.change_in(tree).ok().flatten());
-        own.chain(trees.filter(|change| change.how == RUNS || change.how == RUNS_NOT)).collect()
+        let trees = trees.filter(|change| change.how == RUNS || change.how == RUNS_NOT);
+        inputs(thunk).filter_map(fact).chain(trees).collect()
+    }
+
+    /// Is this input as large as it was? `content`: and does it hold the same?
+    fn resized(&self, path: &Path, recorded: &ObjectName, content: bool) -> Option<Change> {
+        let is_own = self.is_settled(path) || self.products.written.contains(path);
+        let Now::File(value, _) = self.now(path) else { return None };
+        let is_other = value.size() != recorded.size() || content && value != *recorded;
+        (is_other && !is_own).then(|| Change { is_content: true, ..change(path, "has changed") })
     }
 
     /// Could this input be executed as it can be now? What a command leaves may have its mode.
@@ -200,7 +213,10 @@ impl<'a> Current<'a> {
             return touch.before.and_then(|before| self.listed(path, &before));
         }
         if self.products.written.contains(path) {
-            return None;
+            // It changed what it found, which is not known. But what stands there was never seen: somebody has changed it since.
+            let is_new = uses.has(Uses::INPUT | Uses::OUTPUT)
+                && matches!(self.now(path), Now::File(value, _) if !self.was_ever(path, &value));
+            return is_new.then(|| change(path, "has changed"));
         }
         if uses.has(Uses::FOUND) {
             if let Some(before) = touch.before {
@@ -506,6 +522,12 @@ impl Observed {
     #[must_use]
     pub fn unseen(&self) -> Option<&str> {
         self.obstacles.iter().map(|why| &**why).find(|why| Self::UNSEEN.contains(why))
+    }
+
+    /// May it have opened a file again by a descriptor of its own? Which one that was is not recorded.
+    fn reopens(&self) -> bool {
+        let by_descriptor = |why: &String| why.contains("/proc/self/fd/") || why.contains("/dev/fd/");
+        self.obstacles.iter().any(by_descriptor)
     }
 
     /// Does it start commands of the build, so that what it reads decides which ones?
