@@ -8,6 +8,7 @@ use super::draft::{Draft, decline};
 use super::options::{Item, Row, Style, Takes, parse as parse_options};
 use super::{Planned, Request, sample};
 use crate::elf::{ElfFacts, ElfKind};
+use crate::libraries::thin_archive;
 use crate::recognise::Flavour;
 use crate::{Decline, Node, Role};
 use std::ffi::{OsStr, OsString};
@@ -265,6 +266,10 @@ pub(super) fn plan_objcopy(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
 fn plan(draft: &mut Draft<'_>, job: &ObjectJob, flavour: Flavour) -> Result<(), Decline> {
     for name in &job.files {
         let path = draft.path(name);
+        // LLVM's tools change the members where these stand, GNU's refuse.
+        if thin_archive(&path, draft.world)?.is_some() {
+            return Err(decline!("{} is a thin archive", path.display()));
+        }
         match job.output.as_ref().map(|output| draft.path(output)) {
             Some(output) if output != path => {
                 draft.input(&path)?;

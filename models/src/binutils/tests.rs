@@ -159,6 +159,17 @@ fn an_ar_that_records_times_is_declined_unless_told_not_to() {
 }
 
 #[test]
+fn thin_archives_are_not_stripped() {
+    let thin = format!("!<thin>\n{:<48}{:<10}`\n", "b.o/", 3).into_bytes();
+    let world = world(&["/w/b.o"]).file("/w/thin.a", &thin).thin("/w/p.a", &["/w/b.o"]);
+    for name in ["thin.a", "p.a"] {
+        let reason = format!("/w/{name} is a thin archive");
+        assert_eq!(declined(STRIP, &format!("strip {name}"), &world), reason);
+        assert_eq!(declined(OBJCOPY, &format!("objcopy -g {name} new.a"), &world), reason);
+    }
+}
+
+#[test]
 fn stripping() {
     let world = Memory::with(&["/w/a.o", "/w/b.o"]).placeholder("/w/prog", &[]).executable("/w/prog");
     let plan = deferred(STRIP, "strip --strip-debug a.o b.o", &world);
