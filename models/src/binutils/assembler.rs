@@ -118,7 +118,10 @@ pub(crate) fn read_as_words(args: &[OsString]) -> Result<Request<AsJob>, Decline
             // Machine options all have their values attached, and read no file.
             [b'-', b'm', _, ..] => {}
             [b'-', b'a', rest @ ..] if is_listing(rest) => match memchr::memchr(b'=', rest) {
-                Some(at) => job.listing = Some(OsStr::from_bytes(&rest[at + 1..]).to_os_string()),
+                Some(at) => {
+                    tells_only_of_itself(&rest[..at])?;
+                    job.listing = Some(OsStr::from_bytes(&rest[at + 1..]).to_os_string());
+                }
                 None => return Err(decline!("listing to standard output")),
             },
             _ => others.push(arg.clone()),
@@ -143,6 +146,17 @@ pub(crate) fn read_as_words(args: &[OsString]) -> Result<Request<AsJob>, Decline
 fn is_listing(rest: &[u8]) -> bool {
     let letters = rest.iter().take_while(|b| b"cdghilmns".contains(b)).count();
     rest.get(letters).is_none_or(|b| *b == b'=')
+}
+
+/// Refuses listings that quote the files of which debug information says that the text was made from them, and those that say
+/// when they were made. Without letters they quote.
+fn tells_only_of_itself(letters: &[u8]) -> Result<(), Decline> {
+    match letters {
+        [] => Err(decline!("a listing that quotes other files")),
+        letters if letters.contains(&b'h') => Err(decline!("a listing that quotes other files")),
+        letters if letters.contains(&b'g') => Err(decline!("a listing that tells the time")),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn plan_as(draft: &mut Draft<'_>, _: Flavour) -> Planned {
@@ -294,6 +308,9 @@ mod tests {
             ("as -", "source from standard input"),
             ("as -o a.o", "source from standard input"),
             ("as -al a.s", "listing to standard output"),
+            ("as -a=a.lst a.s", "a listing that quotes other files"),
+            ("as -ahls=a.lst a.s", "a listing that quotes other files"),
+            ("as -agl=a.lst a.s", "a listing that tells the time"),
             ("as --secret a.s", "option --secret"),
             ("as gone.s", "/w/gone.s does not exist"),
             ("as computed.s", "/w/computed.s includes a computed name"),

@@ -82,6 +82,16 @@ $(OBJECTS:%.o=.deps/%.d):
     assert!(again.out().contains("Nothing to be done"), "{again}");
 }
 
+/// It quotes the source of the source, which the command does not name.
+#[test]
+fn a_listing_of_the_assembler() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain(
+        "gcc -g -S src/part.c; as -aln=short.lst part.s -o short.o; as -ahls=part.lst part.s -o part.o; grep 42 part.lst",
+        2,
+    );
+}
+
 #[test]
 fn automake_s_way_of_moving_dependency_files() {
     let space = TestSpace::with(FILES);
