@@ -46,6 +46,8 @@ pub(crate) struct LibrarySearch {
     pub library_path: Vec<PathBuf>,
     /// `--sysroot`.
     pub sysroot: Option<PathBuf>,
+    /// The link is for Windows, where libraries have other names.
+    pub is_windows: bool,
     /// The machine that is linked for, if it is known: libraries for others are passed over, as the linker does.
     pub target: Option<Target>,
     /// Where relative names in linker scripts are looked for.
@@ -73,6 +75,20 @@ impl Target {
         Target { is_64: true, machine }
     }
 }
+
+/// What stands around a library's name where only archives are looked for.
+const ARCHIVE: (&str, &str) = ("lib", ".a");
+
+/// The same for Windows, in the order in which ld tries them: import libraries before archives before the libraries themselves.
+const WINDOWS: &[(&str, &str)] = &[
+    ("lib", ".dll.a"),
+    ("", ".dll.a"),
+    ARCHIVE,
+    ("", ".lib"),
+    ("lib", ".lib"),
+    ("lib", ".dll"),
+    ("", ".dll"),
+];
 
 /// More files than this in one closure are a mistake of the search, or an attack.
 const MAX_FILES: usize = 20_000;
@@ -112,16 +128,17 @@ impl LibrarySearch {
     /// Looks for what follows `-l`: `NAME`, or `:FILE`.
     #[must_use]
     pub fn find(&self, name: &OsStr, world: &dyn World) -> Option<Found> {
-        let library = |suffix: &str| {
-            let mut file = OsString::from("lib");
+        let named = |(before, after): &(&str, &str)| {
+            let mut file = OsString::from(before);
             file.push(name);
-            file.push(suffix);
+            file.push(after);
             file
         };
-        let files = match name.as_bytes().strip_prefix(b":") {
+        let files: Vec<OsString> = match name.as_bytes().strip_prefix(b":") {
             Some(exact) => vec![OsStr::from_bytes(exact).to_os_string()],
-            None if self.is_static => vec![library(".a")],
-            None => vec![library(".so"), library(".a")],
+            None if self.is_static => vec![named(&ARCHIVE)],
+            None if self.is_windows => WINDOWS.iter().map(named).collect(),
+            None => vec![named(&("lib", ".so")), named(&ARCHIVE)],
         };
         let own = self.dirs.iter().map(|dir| (dir, false));
         let system = self.system_dirs.iter().map(|dir| (dir, true));

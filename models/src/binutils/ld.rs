@@ -8,7 +8,7 @@ use crate::elf::{ElfFacts, ElfKind};
 use crate::libraries::{LibrarySearch, linker_search_dirs, runtime_libraries, script};
 use crate::recognise::Flavour;
 use crate::{Decline, Node, Role};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub fn parse_ld(args: &[OsString]) -> Result<Request<LdJob>, Decline> {
         match &item {
             LdItem::Option(LdEffect::Query, _) => return Ok(Request::Query),
             LdItem::Option(LdEffect::Prints, _) => return Err(decline!("prints about the link")),
-            LdItem::Option(LdEffect::Unmodelled, value) => {
+            LdItem::Option(LdEffect::Unmodelled | LdEffect::ImportLibrary, value) => {
                 return Err(decline!("linker option with {}", value.to_string_lossy()));
             }
             LdItem::Option(..) | LdItem::File(_) => items.push(item),
@@ -87,7 +87,8 @@ pub(super) fn plan_ld(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
     for dir in &link.search.dirs {
         draft.directory(dir.clone());
     }
-    let output = link.output.unwrap_or_else(|| draft.path(OsStr::new("a.out")));
+    // a.out, or a.exe: only the linker knows what it was built for.
+    let output = link.output.ok_or_else(|| decline!("the output is not named"))?;
     draft.output(output, !link.relocatable, Role::Main)?;
     for (path, role) in link.sides {
         draft.output(path, false, role)?;
@@ -130,13 +131,14 @@ fn prepare_search(draft: &Draft<'_>, job: &LdJob, flavour: Flavour) -> Result<Li
         if flavour == Flavour::Gold {
             return Err(decline!("libraries of gold"));
         }
-        search.system_dirs = linker_search_dirs(
+        let own = linker_search_dirs(
             &draft.invocation.program,
             emulation,
             search.sysroot.as_deref(),
             &[("LC_ALL".into(), "C".into())],
             draft.world,
         )?;
+        (search.system_dirs, search.is_windows) = (own.dirs, own.is_windows);
     }
     (search.dirs, search.rpath, search.rpath_link) = (dirs, rpath, rpath_link);
     Ok(search)
@@ -255,7 +257,7 @@ impl Link {
             | LdEffect::Sysroot
             | LdEffect::Emulation
             | LdEffect::NoSystemDirs => {}
-            LdEffect::Prints | LdEffect::Query | LdEffect::Unmodelled => {
+            LdEffect::Prints | LdEffect::Query | LdEffect::Unmodelled | LdEffect::ImportLibrary => {
                 return Err(decline!("linker option {}", value.to_string_lossy()));
             }
         }

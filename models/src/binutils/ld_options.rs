@@ -25,6 +25,8 @@ pub enum LdEffect {
     Output,
     /// The value is a file that is written along with the output: a map.
     WritesSide,
+    /// The value is an import library that is written along with the output: an ELF file, or for Windows an archive.
+    ImportLibrary,
     /// The value is a makefile fragment that is written.
     WritesDependencies,
     /// The value is what follows `-l`.
@@ -127,8 +129,7 @@ const GNU: &[Row<L>] = &[
     with(&["Map"], "", L::WritesSide),
     with(&["dependency-file"], "", L::WritesDependencies),
     with(&["mri-script"], "c", L::Unmodelled),
-    // An import library is executable where it is an ELF file, and not where it is an archive.
-    with(&["out-implib"], "", L::Unmodelled),
+    with(&["out-implib"], "", L::ImportLibrary),
     with(&["error-handling-script", "base_file", "output-def"], "", L::Unmodelled),
     with(&["section-ordering-file", "remap-inputs-file", "remap-inputs"], "", L::Unmodelled),
     with(&[], "Y", L::Unmodelled),
@@ -242,6 +243,23 @@ const GNU: &[Row<L>] = &[
     with(&["thread-count"], "", L::Nothing),
 ];
 
+/// Options of GNU ld, where it links for Windows. Without `-heap`, which elsewhere is `-h eap`.
+const WINDOWS: &[Row<L>] = &[
+    with(&["file-alignment", "section-alignment", "stack", "subsystem"], "", L::Nothing),
+    with(&["major-image-version", "minor-image-version"], "", L::Nothing),
+    with(&["major-os-version", "minor-os-version"], "", L::Nothing),
+    with(&["major-subsystem-version", "minor-subsystem-version"], "", L::Nothing),
+    with(&["exclude-symbols", "exclude-modules-for-implib"], "", L::Nothing),
+    flag(&["add-stdcall-alias", "enable-stdcall-fixup", "disable-stdcall-fixup", "kill-at"], "", L::Nothing),
+    flag(&["enable-auto-import", "disable-auto-import", "enable-auto-image-base"], "", L::Nothing),
+    flag(&["enable-runtime-pseudo-reloc", "disable-runtime-pseudo-reloc"], "", L::Nothing),
+    flag(&["export-all-symbols", "exclude-all-symbols", "large-address-aware"], "", L::Nothing),
+    flag(&["insert-timestamp", "no-insert-timestamp", "enable-reloc-section", "dll"], "", L::Nothing),
+    flag(&["disable-large-address-aware", "disable-reloc-section"], "", L::Nothing),
+    flag(&["dynamicbase", "disable-dynamicbase", "nxcompat", "disable-nxcompat"], "", L::Nothing),
+    flag(&["high-entropy-va", "disable-high-entropy-va", "tsaware", "disable-tsaware"], "", L::Nothing),
+];
+
 /// Options that only gold, lld or mold have, as far as compilers hand them on: GNU ld does not know them.
 const OTHERS: &[Row<L>] = &[
     with(&["symbol-ordering-file"], "", L::Reads),
@@ -277,8 +295,8 @@ pub(crate) fn classify(linker: Linker, arg: &OsStr, next: Option<&OsStr>) -> Res
         return Ok((LdItem::File(arg.to_os_string()), 1));
     }
     let tables: &[&[Row<L>]] = match linker {
-        Linker::Gnu => &[GNU],
-        Linker::Any => &[GNU, OTHERS],
+        Linker::Gnu => &[GNU, WINDOWS],
+        Linker::Any => &[GNU, WINDOWS, OTHERS],
     };
     let args: Vec<OsString> = std::iter::once(arg).chain(next).map(OsStr::to_os_string).collect();
     let (items, words) = read(&args, tables, Style::Linker)?;

@@ -253,13 +253,13 @@ fn links_of_real_builds() {
     assert_eq!((inputs(&plan), outputs(&plan)), (vec!["/w/data.txt"], main_output("/w/data.o")));
     let plan = deferred(
         LD,
-        "ld --start-group a.o b.o --end-group -e start -Map=out.map --cref --dependency-file=out.d",
+        "ld --start-group a.o b.o --end-group -e start -o prog -Map=out.map --cref --dependency-file=out.d",
         &world,
     );
     assert_eq!(
         outputs(&plan),
         [
-            ("/w/a.out", true, Role::Main),
+            ("/w/prog", true, Role::Main),
             ("/w/out.map", false, Role::Side),
             ("/w/out.d", false, Role::Dependencies)
         ]
@@ -295,13 +295,14 @@ fn links_find_libraries_and_scripts() {
     );
     assert!(plan.directories.contains(Path::new("/w/lib")));
     assert_eq!(
-        inputs(&deferred(LD, "ld a.o lib.so -Llib", &world)),
+        inputs(&deferred(LD, "ld -o x a.o lib.so -Llib", &world)),
         ["/w/a.o", "/w/lib/libz.a", "/w/lib.so"]
     );
     assert_eq!(declined(LD, "ld a.o -lgone", &world), "-lgone is not found");
     assert_eq!(declined(LD, "ld a.o -Bstatic -lc", &world), "-lc is not found");
     assert!(
-        !inputs(&deferred(LD, "ld -Llib --push-state -Bstatic -lz --pop-state a.o -lc", &world)).is_empty()
+        !inputs(&deferred(LD, "ld -ox -Llib --push-state -Bstatic -lz --pop-state a.o -lc", &world))
+            .is_empty()
     );
 }
 
@@ -315,6 +316,7 @@ fn links_that_are_not_deferred() {
         ("ld --cref a.o", "prints about the link"),
         ("ld a.o -secret x", "option -secret"),
         ("ld -o x", "no input files"),
+        ("ld a.o", "the output is not named"),
         ("ld gone.o", "/w/gone.o does not exist"),
         ("ld -T gone.ld a.o", "/usr/bin/ld cannot be asked for its directories: entity not found"),
     ] {

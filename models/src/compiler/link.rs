@@ -34,16 +34,57 @@ pub(super) struct Link {
     pub(super) ends_static: bool,
     /// Directories that are searched.
     pub(super) dirs: Vec<PathBuf>,
+    /// The program is for Windows.
+    pub(super) is_windows: bool,
 }
 
-/// Finds what the linker will read.
+/// The suffix that the driver appends to the name of a program that has none: `.exe` for Windows, nothing elsewhere. Which machine it
+/// links for depends on its options and on how it was built, so it is asked how it would call the linker.
+///
+/// # Errors
+/// A driver that does not tell.
+pub(super) fn program_suffix(
+    line: &CommandLine,
+    at: &Invocation,
+    world: &dyn World,
+) -> Result<OsString, Decline> {
+    let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
+    argv.extend(kept_words(line, at, world, |meaning| is_front(meaning) || meaning == M::LinkToolchain));
+    argv.extend(["-###", "-o", PROGRAM, "/dev/null"].map(OsString::from));
+    let question =
+        Question { program: at.program.clone(), argv, env: environment(at), ..Question::default() };
+    let answer =
+        world.ask(&question).map_err(|e| decline(format!("cannot be asked what it calls a program: {e}")))?;
+    suffix_in(&answer.stderr).ok_or_else(|| decline("does not tell what it calls a program"))
+}
+
+/// A name without a suffix.
+const PROGRAM: &str = "probe";
+
+/// The suffix that the command of the linker gives [`PROGRAM`]. clang quotes all words.
+fn suffix_in(commands: &[u8]) -> Option<OsString> {
+    let words = commands
+        .split(u8::is_ascii_whitespace)
+        .map(|word| word.strip_prefix(b"\"").and_then(|word| word.strip_suffix(b"\"")).unwrap_or(word));
+    let words: Vec<&[u8]> = words.collect();
+    let output = words.windows(2).rev().find(|pair| pair[0] == b"-o")?[1];
+    output.strip_prefix(PROGRAM.as_bytes()).map(|suffix| OsStr::from_bytes(suffix).to_owned())
+}
+
+/// Finds what the linker will read; `suffix` is that of programs.
 ///
 /// # Errors
 /// An object or library that does not exist.
-pub(super) fn resolve(line: &CommandLine, at: &Invocation, world: &dyn World) -> Result<Link, Decline> {
+pub(super) fn resolve(
+    line: &CommandLine,
+    suffix: &OsStr,
+    at: &Invocation,
+    world: &dyn World,
+) -> Result<Link, Decline> {
     let given = library_path(at);
     let mut search = search(line, at, &given, world)?;
-    let mut link = Link { dirs: search.dirs.clone(), ..Link::default() };
+    search.is_windows = !suffix.is_empty();
+    let mut link = Link { dirs: search.dirs.clone(), is_windows: search.is_windows, ..Link::default() };
     link.dirs.extend(given.iter().cloned());
     link.dirs.extend(search.rpath_link.iter().cloned());
     let mut roots = Vec::new();

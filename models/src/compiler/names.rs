@@ -11,16 +11,14 @@ use super::{Vendor, decline};
 use crate::{Decline, Output, Role};
 
 /// The outputs of a command, its dependency file and side outputs included, as written: relative to the working
-/// directory. The main output is the first.
-pub(super) fn outputs(vendor: Vendor, line: &CommandLine) -> Result<Vec<Output>, Decline> {
+/// directory. The main output is the first. `suffix` is that of programs whose name has none.
+pub(super) fn outputs(vendor: Vendor, line: &CommandLine, suffix: &OsStr) -> Result<Vec<Output>, Decline> {
     let mut outputs = match line.mode {
         Mode::Query => return Err(decline("asks the compiler about itself")),
         Mode::Rule => return rule_output(line),
-        Mode::Link => vec![Output {
-            path: line.output.clone().unwrap_or_else(|| "a.out".into()),
-            executable: !line.is_relocatable,
-            role: Role::Main,
-        }],
+        Mode::Link => {
+            vec![Output { path: program(line, suffix), executable: !line.is_relocatable, role: Role::Main }]
+        }
         Mode::Preprocess | Mode::Assembly | Mode::Object => {
             if line.output.is_some() && line.sources.len() > 1 {
                 return Err(decline("several sources and one output"));
@@ -29,20 +27,45 @@ pub(super) fn outputs(vendor: Vendor, line: &CommandLine) -> Result<Vec<Output>,
         }
     };
     outputs.extend(dependency_file(vendor, line)?.map(|path| output(path, Role::Dependencies)));
-    for (suffix, wanted) in side_suffixes(vendor, line)? {
+    for (side, wanted) in side_suffixes(vendor, line)? {
         if wanted {
+            if !suffix.is_empty() {
+                return Err(decline("side outputs of a link"));
+            }
             for source in &line.sources {
-                if has_side_output(suffix, source) {
-                    let path = with_suffix(&auxiliary(vendor, line, source)?, suffix);
+                if has_side_output(side, source) {
+                    let path = with_suffix(&auxiliary(vendor, line, source)?, side);
                     outputs.push(output(path, Role::Side));
                 }
             }
         }
     }
     if line.mode == Mode::Link {
+        if suffix.is_empty() && !line.linker.import_libraries.is_empty() {
+            // These are executable where it is an ELF file.
+            return Err(decline("an import library that is not for Windows"));
+        }
+        outputs.extend(line.linker.import_libraries.iter().map(|path| output(path.clone(), Role::Side)));
         outputs.extend(line.linker.writes.iter().map(|path| output(path.clone(), Role::Side)));
     }
     Ok(outputs)
+}
+
+fn program(line: &CommandLine, suffix: &OsStr) -> PathBuf {
+    match &line.output {
+        Some(path) if path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) => path.clone(),
+        Some(path) => {
+            let mut path = path.clone().into_os_string();
+            path.push(suffix);
+            path.into()
+        }
+        None if suffix.is_empty() => "a.out".into(),
+        None => {
+            let mut path = OsString::from("a");
+            path.push(suffix);
+            path.into()
+        }
+    }
 }
 
 fn output(path: PathBuf, role: Role) -> Output {

@@ -35,8 +35,10 @@ pub struct LinkerWords {
     pub scripts: Vec<PathBuf>,
     /// Other files that are read: version scripts, dynamic lists.
     pub reads: Vec<PathBuf>,
-    /// Files that are written beside the program: maps, import libraries.
+    /// Files that are written beside the program: maps.
     pub writes: Vec<PathBuf>,
+    /// Import libraries that are written beside the program.
+    pub import_libraries: Vec<PathBuf>,
     /// Words that the link probe keeps: the emulation, plugins.
     pub kept: Vec<OsString>,
 }
@@ -100,6 +102,7 @@ impl LinkerParser {
                 self.has_map = true;
                 found.writes.push(value.into());
             }
+            L::ImportLibrary => found.import_libraries.push(value.into()),
             L::WritesDependencies => found.writes.push(value.into()),
             L::AddsToMap => self.adds_to_map = Some(option.to_owned()),
             L::Library => found.items.push(LinkItem::Library(value)),

@@ -127,10 +127,12 @@ impl Planner<'_> {
         if !line.sources.is_empty() {
             self.add_compile(&mut plan)?;
         }
+        let mut suffix = OsString::new();
         if line.mode == Mode::Link {
-            self.add_link(&mut plan)?;
+            suffix = link::program_suffix(line, self.at, self.world)?;
+            self.add_link(&mut plan, &suffix)?;
         }
-        self.add_outputs(&mut plan)?;
+        self.add_outputs(&mut plan, &suffix)?;
         Ok(plan)
     }
 
@@ -304,8 +306,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn add_link(&self, plan: &mut Plan) -> Result<(), Decline> {
-        let link = link::resolve(self.line, self.at, self.world)?;
+    fn add_link(&self, plan: &mut Plan, suffix: &OsStr) -> Result<(), Decline> {
+        let link = link::resolve(self.line, suffix, self.at, self.world)?;
         plan.probes.push(probe::link_probe(self.line, &link, self.at, self.world));
         for dir in &link.dirs {
             self.directory(plan, dir);
@@ -314,9 +316,9 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn add_outputs(&self, plan: &mut Plan) -> Result<(), Decline> {
+    fn add_outputs(&self, plan: &mut Plan, suffix: &OsStr) -> Result<(), Decline> {
         let mut seen = BTreeSet::new();
-        for output in names::outputs(self.vendor, self.line)? {
+        for output in names::outputs(self.vendor, self.line, suffix)? {
             let path = self.at.absolute(&output.path);
             match self.world.node(&path) {
                 Some(Node::Directory) => {

@@ -113,6 +113,9 @@ pub(super) fn compile_probes(line: &CommandLine, at: &Invocation, world: &dyn Wo
 /// An object that any link accepts, on any machine with GNU syntax, without a compiler proper.
 const ASSEMBLER_PROBE: &str = "\t.section .note.GNU-stack,\"\",%progbits\n\t.text\n\t.globl main\nmain:\n";
 
+/// The same for Windows, where some machines have an underscore before names.
+const WINDOWS_PROBE: &str = "\t.text\n\t.globl main, _main\nmain:\n_main:\n";
+
 /// A link of next to nothing, with the system libraries of the real one.
 pub(super) fn link_probe(line: &CommandLine, link: &Link, at: &Invocation, world: &dyn World) -> Probe {
     let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
@@ -125,6 +128,7 @@ pub(super) fn link_probe(line: &CommandLine, link: &Link, at: &Invocation, world
     // With link-time optimisation the compiler runs within the link, but only for what it compiled itself.
     let (name, language, text) = match line.lto {
         true => ("probe.c", Language::C, "int main(void) { return 0; }\n"),
+        false if link.is_windows => ("probe.s", Language::Assembler, WINDOWS_PROBE),
         false => ("probe.s", Language::Assembler, ASSEMBLER_PROBE),
     };
     argv.extend(["-x", language.option(), name, "-x", "none"].map(OsString::from));

@@ -30,6 +30,15 @@ pub(crate) fn parse_ld_search_dirs(stdout: &[u8], sysroot: Option<&Path>) -> Vec
     super::script::parse(stdout).search_dirs.into_iter().map(rooted).collect()
 }
 
+/// What a GNU ld tells of itself.
+#[derive(Debug)]
+pub(crate) struct OwnDirectories {
+    /// Where it looks for libraries by itself, in order.
+    pub dirs: Vec<PathBuf>,
+    /// It links for Windows.
+    pub is_windows: bool,
+}
+
 /// Asks a GNU ld for its own directories.
 ///
 /// # Errors
@@ -40,7 +49,7 @@ pub(crate) fn linker_search_dirs(
     sysroot: Option<&Path>,
     env: &[(OsString, OsString)],
     world: &dyn World,
-) -> Result<Vec<PathBuf>, Decline> {
+) -> Result<OwnDirectories, Decline> {
     let mut argv = vec![program.as_os_str().to_os_string()];
     if let Some(emulation) = emulation {
         argv.push("-m".into());
@@ -56,7 +65,9 @@ pub(crate) fn linker_search_dirs(
     if answer.code != 0 || dirs.is_empty() {
         return Err(Decline(format!("{} does not tell its directories", program.display())));
     }
-    Ok(dirs)
+    // pe-i386, pei-x86-64 and their like.
+    let format = super::script::parse(&answer.stdout).output_format;
+    Ok(OwnDirectories { dirs, is_windows: format.is_some_and(|name| name.as_bytes().starts_with(b"pe")) })
 }
 
 /// What `/etc/ld.so.conf` and the files that it includes say.

@@ -138,7 +138,7 @@ fn missing_roots_are_told() {
 
 #[test]
 fn the_c_library_of_this_machine() {
-    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk::default()).unwrap();
+    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk::default()).unwrap().dirs;
     let search = LibrarySearch { system_dirs: dirs, cwd: "/".into(), ..LibrarySearch::default() };
     let libc = search.find(OsStr::new("c"), &Disk::default()).unwrap();
     assert!(libc.in_system);
@@ -150,7 +150,7 @@ fn the_c_library_of_this_machine() {
 /// What ld opens, by its own account (`--trace`), is in the closure.
 #[test]
 fn the_linker_opens_no_more_than_the_closure() {
-    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk::default()).unwrap();
+    let dirs = linker_search_dirs(Path::new("/usr/bin/ld"), None, None, &[], &Disk::default()).unwrap().dirs;
     let search = LibrarySearch {
         system_dirs: dirs,
         cwd: "/".into(),

@@ -63,6 +63,24 @@ fn an_assembler_of_the_build_that_keeps_a_log() {
     );
 }
 
+/// Programs for Windows get a suffix, whose linker is part of GNU ld.
+#[test]
+fn programs_for_windows() {
+    let space = TestSpace::with(&[
+        ("a.c", "int start(void) { return 1; }\n"),
+        ("b.c", "int b(void) { return 2; }\n"),
+        ("c.c", "int b(void);\nint start(void) { return b(); }\n"),
+    ]);
+    space.sh("mkdir bin; ln -s /usr/bin/ld bin/x86_64-w64-mingw32-ld");
+    space.script_same_as_plain(
+        "PATH=$PWD/bin:$PATH; mingw='clang -target x86_64-w64-mingw32 -nostdlib -Wl,--no-insert-timestamp'; start='-Wl,-e,start'
+         clang -target x86_64-w64-mingw32 -c a.c b.c c.c; $mingw $start a.o b.o -o prog; $mingw $start a.o -o other.x; $mingw $start b.o a.o; ls
+         $mingw -shared -Wl,-e,b b.o -o b.dll -Wl,--out-implib,libb.dll.a -Wl,--subsystem,console; $mingw $start c.o -o uses -L. -lb",
+        6,
+    );
+    assert!(space.path("prog.exe").exists() && space.path("a.exe").exists());
+}
+
 #[test]
 fn clang_and_its_names() {
     for name in ["clang", "/usr/bin/clang"] {

@@ -41,6 +41,11 @@ impl World for Machine {
                 "#include <...> search starts here:\n{own} /usr/lib/gcc/12/include\n /usr/include\nEnd of search list.\n"
             )
             .into_bytes();
+        } else if has("-###") {
+            let suffix = if question.program.to_string_lossy().contains("mingw") { ".exe" } else { "" };
+            answer.stderr =
+                format!("COLLECT_GCC_OPTIONS='-o' 'probe'\n /usr/bin/collect2 -o probe{suffix} /dev/null\n")
+                    .into_bytes();
         } else if has("-print-search-dirs") {
             answer.stdout = b"install: /usr/lib/gcc/12/\nlibraries: =/usr/lib/gcc/12/:/usr/lib/\n".to_vec();
         } else if has("-Wl,--verbose") {
@@ -174,6 +179,30 @@ fn several_sources_in_one_command() {
     // Two languages, and the link.
     assert_eq!(plan.probes.len(), 3);
     assert_eq!(plan.includes.unwrap().sources.len(), 2);
+}
+
+#[test]
+fn programs_and_libraries_for_windows() {
+    let memory =
+        || memory().file("/w/libs/libx.dll.a", b"").file("/w/libs/libx.a", b"").file("/w/libs/y.dll", b"");
+    let planned = |line: &str| take(&command(line), memory());
+    for (line, program) in [
+        ("mingw-gcc a.o -o prog", "/w/prog.exe"),
+        ("mingw-gcc a.o -o o/prog.x", "/w/o/prog.x"),
+        ("mingw-gcc -shared a.o -o o/.p", "/w/o/.p"),
+        ("mingw-gcc a.o", "/w/a.exe"),
+        ("mingw-gcc -c a.c -o o/a", "/w/o/a"),
+    ] {
+        assert_eq!(outputs(&planned(line)), [program], "{line}");
+    }
+    let plan = planned("mingw-gcc a.o -o prog -Llibs -lx -ly");
+    assert_eq!(inputs(&plan), ["/w/a.o", "/w/libs/libx.dll.a", "/w/libs/y.dll"]);
+    let plan = planned("mingw-gcc a.o -o prog -Llibs -Wl,-Bstatic -lx");
+    assert_eq!(inputs(&plan), ["/w/a.o", "/w/libs/libx.a"]);
+    let library = "gcc -shared a.o -o o/x.dll -Wl,--out-implib,o/libx.dll.a -Wl,--major-image-version,0";
+    assert_eq!(outputs(&planned(&format!("mingw-{library}"))), ["/w/o/x.dll", "/w/o/libx.dll.a"]);
+    assert!(refused_in(library, memory()).contains("import library"));
+    assert!(refused_in("mingw-gcc -fstack-usage a.c -o prog", memory()).contains("side outputs"));
 }
 
 #[test]
