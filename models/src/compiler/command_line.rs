@@ -104,6 +104,10 @@ pub struct CommandLine {
     pub dependencies: Option<Dependencies>,
     /// What is written beside.
     pub side: SideOutputs,
+    /// `-emit-llvm`: LLVM's code in place of the machine's.
+    pub bitcode: bool,
+    /// `-MJ`: what a compilation database says of the command.
+    pub fragment: Option<PathBuf>,
     /// `-fprofile-use` and its like, with the value.
     pub profile: Vec<Option<PathBuf>>,
     /// Files that options name and the compiler reads: plugins, specs, ignore lists.
@@ -259,7 +263,7 @@ impl Parser<'_> {
                     decline(format!("language {} is not modelled", value.to_string_lossy()))
                 })?);
             }
-            M::Macro if name.as_bytes().starts_with(b"-D") => line.defines.push(value.to_owned()),
+            M::Define => line.defines.push(value.to_owned()),
             M::Include => line.include.push(directory(name, value)?),
             M::Quote => line.quote.push(directory(name, value)?),
             M::System => line.system.push(directory(name, value)?),
@@ -283,6 +287,11 @@ impl Parser<'_> {
             M::LinkScript => self.linker.found.scripts.push(value.into()),
             M::Static => line.is_static = true,
             M::Relocatable => line.is_relocatable = true,
+            M::Bitcode => line.bitcode = true,
+            M::Fragment if value == "-" => return Err(decline("output to standard output")),
+            M::Fragment => {
+                set_once(&mut line.fragment, value.into(), "several parts of a compilation database")?
+            }
             M::Coverage | M::CoverageNotes => line.side.coverage_notes = true,
             M::SplitDwarf => line.side.split_dwarf = true,
             M::SplitDwarfNone => line.side.split_dwarf = false,
@@ -364,6 +373,15 @@ impl Parser<'_> {
         }
         if verbose {
             return Err(decline("option -v: prints beside its work"));
+        }
+        let compiles = matches!(line.mode, Mode::Object | Mode::Assembly);
+        let assembles = line.sources.iter().any(|source| source.language.is_assembler());
+        if line.fragment.is_some() && (!compiles || assembles) {
+            // It names temporary files where there is a link, and is not written for what is only assembled.
+            return Err(decline("option -MJ: of another command than a compile"));
+        }
+        if line.bitcode && (!compiles || assembles) {
+            return Err(decline("option -emit-llvm: of another command than a compile"));
         }
         line.dependencies = rule.finish()?;
         Ok(line)

@@ -209,7 +209,7 @@ fn front(line: &CommandLine, at: &Invocation, world: &dyn World) -> Option<Quest
     let mut argv = vec![at.argv.first().cloned().unwrap_or_default()];
     argv.extend(kept_words(line, at, world, |meaning| {
         // Some warnings have macros.
-        is_front(meaning) || matches!(meaning, M::Macro | M::Plain | M::Warning)
+        is_front(meaning) || matches!(meaning, M::Define | M::Macro | M::Plain | M::Warning)
     }));
     argv.extend(line.parts.iter().flat_map(macros_passed_on));
     argv.extend(["-w", "-x", source.language.option()].map(OsString::from));
@@ -256,7 +256,8 @@ fn matters_to_preprocessor(meaning: M) -> bool {
     is_front(meaning)
         || matches!(
             meaning,
-            M::Macro
+            M::Define
+                | M::Macro
                 | M::Include
                 | M::Quote
                 | M::System

@@ -40,6 +40,7 @@ pub(super) fn outputs(vendor: Vendor, line: &CommandLine, suffix: &OsStr) -> Res
             }
         }
     }
+    outputs.extend(line.fragment.iter().map(|path| output(path.clone(), Role::Side)));
     if line.mode == Mode::Link {
         if suffix.is_empty() && !line.linker.import_libraries.is_empty() {
             // These are executable where it is an ELF file.
@@ -81,6 +82,11 @@ fn main_output(line: &CommandLine, source: &Input) -> Result<Output, Decline> {
             name.push(".gch");
             name.into()
         }
+        (None, _) if line.bitcode && line.lto => {
+            return Err(decline("LLVM code for link-time optimisation without a name"));
+        }
+        (None, Mode::Assembly) if line.bitcode => with_suffix(&base(&source.path), "ll"),
+        (None, _) if line.bitcode => with_suffix(&base(&source.path), "bc"),
         (None, Mode::Assembly) => with_suffix(&base(&source.path), "s"),
         (None, _) => with_suffix(&base(&source.path), "o"),
     };

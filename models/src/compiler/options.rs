@@ -54,7 +54,9 @@ pub(super) enum Meaning {
     RulePhony,
     Output,
     Language,
-    /// `-D`, `-U`, `-A`: kept for the preprocessor.
+    /// `-D`: kept for the preprocessor, as are the others about macros.
+    Define,
+    /// `-U`, `-A`.
     Macro,
     Include,
     Quote,
@@ -95,6 +97,10 @@ pub(super) enum Meaning {
     Static,
     Shared,
     Relocatable,
+    /// `-emit-llvm`: another kind of output.
+    Bitcode,
+    /// `-MJ`: a part of a compilation database.
+    Fragment,
     /// Side outputs.
     Coverage,
     CoverageNotes,

@@ -63,6 +63,37 @@ fn an_assembler_of_the_build_that_keeps_a_log() {
     );
 }
 
+#[test]
+fn options_in_their_long_spelling() {
+    let space = TestSpace::with(FILES);
+    space.sh("mkdir inc; mv part.h inc");
+    space.script_same_as_plain(
+        "gcc --include-directory=inc --compile main.c --output=main.o
+         clang --include-directory inc --include=part.h --define-macro=X -c part.c --output part.o; gcc main.o part.o -o prog",
+        3,
+    );
+}
+
+/// As PostgreSQL makes code for its own compiler; beside each object.
+#[test]
+fn clang_writes_code_of_llvm() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain(
+        "clang -O2 -flto=thin -emit-llvm -c main.c -o main.bc; clang -emit-llvm -c part.c; clang -emit-llvm -S -MMD part.c
+         clang -c part.bc -o part.o; gcc main.c part.o -o prog; ./prog",
+        4,
+    );
+}
+
+#[test]
+fn clang_writes_what_a_compilation_database_says() {
+    let space = TestSpace::with(FILES);
+    space.script_same_as_plain(
+        "clang -MJ main.json -c main.c; clang -MJ part.json -c part.c -o part.o; cat *.json > all.json; clang -MJ part.json -S part.c",
+        3,
+    );
+}
+
 /// Programs for Windows get a suffix, whose linker is part of GNU ld.
 #[test]
 fn programs_for_windows() {

@@ -253,7 +253,12 @@ fn what_is_declined_names_its_reason() {
         ("clang -Xclang -load -c a.c", "-Xclang"),
         ("clang -include-pch x.pch -c a.c", "precompiled"),
         ("clang -ftime-trace -c a.c", "-ftime-trace"),
-        ("clang -emit-llvm -c a.c", "-emit-llvm"),
+        ("clang -emit-llvm a.c", "-emit-llvm"),
+        ("clang -emit-llvm -c a.s", "-emit-llvm"),
+        ("clang -MJ a.json a.c", "-MJ"),
+        ("clang -MJ a.json -c a.c b.s", "-MJ"),
+        ("clang -MJ - -c a.c", "standard output"),
+        ("clang -MJ a.json -MJ b.json -c a.c", "compilation database"),
     ] {
         let said = refused(Vendor::Clang, line);
         assert!(said.contains(reason), "{line}: {said}");

@@ -197,6 +197,31 @@ fn dependency_files() {
 }
 
 #[test]
+fn long_spellings() {
+    compare_all(&[
+        "gcc --include-directory=d --compile a.c --output=o/b.o -MD -MF o/b.d",
+        "gcc --include-directory d --include-directory-after o -c a.c --output o/b.o",
+        "gcc --define-macro=X --define-macro Y=1 --undefine-macro Z -c b.c",
+        "gcc --include=h.h --imacros h.h -c b.c -MMD",
+        "clang --include-directory=d --compile a.c --output=o/b.o -MD -MF o/b.d",
+        "clang --include=h.h --define-macro=X --include-directory d -c b.c",
+    ]);
+}
+
+#[test]
+fn code_of_llvm_and_parts_of_a_compilation_database() {
+    compare_all(&[
+        "clang -emit-llvm -c d/x.y.c",
+        "clang -emit-llvm -c a.c i.i",
+        "clang -emit-llvm -S a.c -MD",
+        "clang -emit-llvm -flto=thin -c a.c -o o/b.bc",
+        "clang -emit-llvm --coverage -c a.c",
+        "clang -MJ o/b.json -c a.c -o o/b.o",
+        "clang -MJo/b.json -S a.c b.c",
+    ]);
+}
+
+#[test]
 fn rules_in_place_of_text() {
     compare_all(&[
         "gcc -MM a.c -o o/q.d",
