@@ -11,7 +11,7 @@ use super::command_line::{CommandLine, Mode, parse};
 use super::includes::{self, Precompiled};
 use super::probe::{self, is_directory};
 use super::{Compiler, Vendor, decline, link, names};
-use crate::{Decline, Invocation, Kind, Node, Output, Plan, Verdict, World};
+use crate::{Decline, Invocation, Kind, Node, Output, Plan, Role, Verdict, World};
 
 /// Variables that change what a compile reads or writes.
 const COMPILE_VARIABLES: &[&str] = &[
@@ -163,6 +163,14 @@ impl Planner<'_> {
 
     fn is_there(&self, path: &Path) -> bool {
         matches!(self.world.node(path), Some(Node::File | Node::Placeholder))
+    }
+
+    /// Is this a side output that is written with the machine's code only, of which there is none before the link?
+    fn may_leave(&self, path: &Path) -> bool {
+        let side = path.extension().map(OsStrExt::as_bytes);
+        let with_code =
+            matches!(side, Some(b"su" | b"ci")) || side == Some(b"dwo") && self.vendor == Vendor::Clang;
+        with_code && (self.line.lto || self.line.bitcode)
     }
 
     fn environment(&self) -> Vec<&'static str> {
@@ -333,6 +341,9 @@ impl Planner<'_> {
             }
             if plan.inputs.contains(&path) {
                 return Err(decline(format!("writes over its input {}", path.display())));
+            }
+            if output.role == Role::Side && self.may_leave(&path) && self.is_there(&path) {
+                return Err(decline(format!("{} may stay as it is", path.display())));
             }
             if !seen.insert(path.clone()) {
                 return Err(decline(format!("writes {} twice", path.display())));

@@ -92,6 +92,18 @@ fn a_listing_of_the_assembler() {
     );
 }
 
+/// With link-time optimisation there is nothing to say of the stack before the link.
+#[test]
+fn a_side_output_that_is_not_written_stays() {
+    let space = TestSpace::with(FILES);
+    space.write("part.su", "older\n");
+    space.script_same_as_plain(
+        "gcc -frandom-seed=1 -flto -fstack-usage -c src/part.c; gcc -frandom-seed=1 -flto -fstack-usage -c src/main.c",
+        1,
+    );
+    assert_eq!(space.read("part.su"), b"older\n");
+}
+
 #[test]
 fn automake_s_way_of_moving_dependency_files() {
     let space = TestSpace::with(FILES);

@@ -345,6 +345,11 @@ fn side_outputs_that_cannot_be_foretold() {
     for line in ["gcc -flto -g -gsplit-dwarf a.o", "gcc --coverage a.c", "gcc --coverage a.c -o o/a"] {
         assert!(refused_in(line, memory()).contains("side outputs"), "{line}");
     }
+    // An older one stays.
+    let with_older = || memory().file("/w/a.su", b"");
+    assert_eq!(refused_in("gcc -flto -fstack-usage -c a.c", with_older()), "/w/a.su may stay as it is");
+    assert_eq!(outputs(&take(&command("gcc -fstack-usage -c a.c"), with_older())), ["/w/a.o", "/w/a.su"]);
+    assert_eq!(outputs(&planned("gcc -flto -fstack-usage -c a.c")), ["/w/a.o", "/w/a.su"]);
 }
 
 #[test]
