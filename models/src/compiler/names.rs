@@ -52,9 +52,14 @@ pub(super) fn outputs(vendor: Vendor, line: &CommandLine, suffix: &OsStr) -> Res
     Ok(outputs)
 }
 
+/// Would a driver append the suffix of programs?
+pub(super) fn lacks_suffix(path: &Path) -> bool {
+    !path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.'))
+}
+
 fn program(line: &CommandLine, suffix: &OsStr) -> PathBuf {
     match &line.output {
-        Some(path) if path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.')) => path.clone(),
+        Some(path) if !lacks_suffix(path) => path.clone(),
         Some(path) => {
             let mut path = path.clone().into_os_string();
             path.push(suffix);

@@ -133,6 +133,12 @@ impl Planner<'_> {
             self.add_link(&mut plan, &suffix)?;
         }
         self.add_outputs(&mut plan, &suffix)?;
+        if line.mode == Mode::Rule && line.output.as_deref().is_some_and(names::lacks_suffix) {
+            // To gcc's driver this is the name of a program, unless it is told besides to stop earlier.
+            if !link::program_suffix(line, self.at, self.world)?.is_empty() {
+                return Err(decline("-M into a file whose name gets the suffix of programs"));
+            }
+        }
         Ok(plan)
     }
 

@@ -199,6 +199,9 @@ fn programs_and_libraries_for_windows() {
     assert_eq!(inputs(&plan), ["/w/a.o", "/w/libs/libx.dll.a", "/w/libs/y.dll"]);
     let plan = planned("mingw-gcc a.o -o prog -Llibs -Wl,-Bstatic -lx");
     assert_eq!(inputs(&plan), ["/w/a.o", "/w/libs/libx.a"]);
+    assert!(refused_in("mingw-gcc -MM a.c -o depend", memory()).contains("suffix of programs"));
+    assert_eq!(outputs(&planned("mingw-gcc -MM a.c -o .depend")), ["/w/.depend"]);
+    assert_eq!(outputs(&planned("gcc -MM a.c -o depend")), ["/w/depend"]);
     let library = "gcc -shared a.o -o o/x.dll -Wl,--out-implib,o/libx.dll.a -Wl,--major-image-version,0";
     assert_eq!(outputs(&planned(&format!("mingw-{library}"))), ["/w/o/x.dll", "/w/o/libx.dll.a"]);
     assert!(refused_in(library, memory()).contains("import library"));
