@@ -41,6 +41,8 @@ const LINK_VARIABLES: &[&str] = &[
     "GCC_ROOT",
     "GNUTARGET",
     "LDEMULATION",
+    // What lld says it is, in the program.
+    "LLD_VERSION",
     // Where ld looks for libraries that libraries need.
     "LD_LIBRARY_PATH",
     "LD_RUN_PATH",
@@ -61,6 +63,9 @@ const STRANGE_VARIABLES: &[&str] = &[
     "CC_PRINT_PROC_STAT",
     "DEPENDENCIES_OUTPUT",
     "GCC_COMPARE_DEBUG",
+    // These have linkers write archives of all they read.
+    "LLD_REPRODUCE",
+    "MOLD_REPRO",
     "SUNPRO_DEPENDENCIES",
 ];
 
@@ -128,17 +133,17 @@ impl Planner<'_> {
             self.add_compile(&mut plan)?;
         }
         let mut suffix = OsString::new();
-        if line.mode == Mode::Link {
-            suffix = link::program_suffix(line, self.at, self.world)?;
-            self.add_link(&mut plan, &suffix)?;
-        }
-        self.add_outputs(&mut plan, &suffix)?;
         if line.mode == Mode::Rule && line.output.as_deref().is_some_and(names::lacks_suffix) {
             // To gcc's driver this is the name of a program, unless it is told besides to stop earlier.
             if !link::program_suffix(line, self.at, self.world)?.is_empty() {
                 return Err(decline("-M into a file whose name gets the suffix of programs"));
             }
         }
+        if line.mode == Mode::Link {
+            suffix = link::program_suffix(line, self.at, self.world)?;
+            self.add_link(&mut plan, &suffix)?;
+        }
+        self.add_outputs(&mut plan, &suffix)?;
         Ok(plan)
     }
 
@@ -186,6 +191,9 @@ impl Planner<'_> {
         }
         if self.line.mode == Mode::Link {
             names.extend(LINK_VARIABLES);
+        }
+        if self.vendor == Vendor::Clang {
+            names.extend(probe::TARGET_VARIABLES);
         }
         let decorates = |word: &OsString| {
             ["-fdiagnostics-color", "-fdiagnostics-urls"]

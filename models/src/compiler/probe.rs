@@ -15,10 +15,25 @@ use crate::{Invocation, Node, Probe, World};
 /// Variables by which the drivers find their programs.
 const TOOL_VARIABLES: &[&str] = &["BINUTILS_ROOT", "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_ROOT", "PATH"];
 
+/// Variables by which clang goes for what it compiles for, in place of options: Apple's systems have a version and a place of headers
+/// there. It looks for them whatever system it runs on, for those that its target names.
+pub(super) const TARGET_VARIABLES: &[&str] = &[
+    "CLANG_NO_DEFAULT_CONFIG",
+    "DRIVERKIT_DEPLOYMENT_TARGET",
+    "IPHONEOS_DEPLOYMENT_TARGET",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "SDKROOT",
+    "TVOS_DEPLOYMENT_TARGET",
+    "WATCHOS_DEPLOYMENT_TARGET",
+    "XROS_DEPLOYMENT_TARGET",
+];
+
 /// The environment for probes and questions: what decides which programs run, and messages in English.
 pub(super) fn environment(invocation: &Invocation) -> Vec<(OsString, OsString)> {
-    let tools =
-        TOOL_VARIABLES.iter().filter_map(|name| Some(((*name).into(), invocation.var(name)?.to_owned())));
+    let tools = TOOL_VARIABLES
+        .iter()
+        .chain(TARGET_VARIABLES)
+        .filter_map(|name| Some(((*name).into(), invocation.var(name)?.to_owned())));
     std::iter::once(("LC_ALL".into(), "C".into())).chain(tools).collect()
 }
 

@@ -94,6 +94,22 @@ fn clang_writes_what_a_compilation_database_says() {
     );
 }
 
+/// Wrappers of clang for other systems set it.
+#[test]
+fn a_target_whose_version_a_variable_tells() {
+    let space = TestSpace::with(&[
+        (
+            "a.c",
+            "#if __ENVIRONMENT_MAC_OS_X_VERSION_MIN_REQUIRED__ < 101400\n#include \"old.h\"\n#endif\nint a;\n",
+        ),
+        ("old.h", "int old;\n"),
+    ]);
+    space.script_same_as_plain(
+        "for version in 10.13 10.15; do MACOSX_DEPLOYMENT_TARGET=$version clang -target x86_64-apple-darwin -c a.c -o $version.o; done",
+        2,
+    );
+}
+
 /// Programs for Windows get a suffix, whose linker is part of GNU ld.
 #[test]
 fn programs_for_windows() {

@@ -316,6 +316,12 @@ fn variables_that_matter() {
     assert_eq!(variables("gcc a.o", &names), ["COLLECT_NO_DEMANGLE", "GCC_ROOT"]);
     // Who has asked for no colours has none.
     assert!(variables("gcc -fdiagnostics-color=always -c a.c", &names).contains(&"GCC_COLORS"));
+    let mut invocation = command("clang -target x86_64-apple-darwin -c a.c");
+    invocation.env.push("MACOSX_DEPLOYMENT_TARGET", "10.13");
+    let (_, verdict) = plan(Vendor::Clang, &invocation, &Machine(memory()));
+    let Verdict::Defer(plan) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(plan.environment, ["MACOSX_DEPLOYMENT_TARGET"]);
+    assert!(plan.probes[0].env.iter().any(|(name, _)| name == "MACOSX_DEPLOYMENT_TARGET"));
 }
 
 fn plan_clang(line: &str, memory: Memory) -> (Kind, Verdict) {
