@@ -227,12 +227,23 @@ pub struct Plan {
     pub probes: Vec<Probe>,
     /// For a compile: which files are included.
     pub includes: Option<IncludeSearch>,
+    /// For a link that writes down which files it has read: where, and under which name.
+    pub linked: Option<Linked>,
     /// Launchers that stand before the real command and are left out (`ccache gcc …`): the command to defer, if
     /// it is not the one that was asked.
     pub instead: Option<Invocation>,
     /// What the command that was asked says on standard output of its own accord, where the one in its place does not: whoever defers
     /// it says that, or lets it run.
     pub prints: Vec<u8>,
+}
+
+/// The dependency file of a link (`-Wl,--dependency-file=FILE`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linked {
+    /// The file, an absolute path: one of the outputs.
+    pub file: PathBuf,
+    /// What the rule in it is for, as the linker is told to call it.
+    pub target: PathBuf,
 }
 
 /// What a model makes of a command.

@@ -25,7 +25,7 @@ pub fn carries(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> b
 
 /// Does the program do no more with files than move, name or remove them?
 fn moves(facts: &Facts, invocation: &Invocation) -> bool {
-    const MOVES: [&str; 9] = [
+    const MOVES: [&str; 10] = [
         "cmake_symlink_executable",
         "cmake_symlink_library",
         "copy",
@@ -35,6 +35,7 @@ fn moves(facts: &Facts, invocation: &Invocation) -> bool {
         "rename",
         "rm",
         "touch",
+        "touch_nocreate",
     ];
     let argument = |n: usize| invocation.argv.get(n).and_then(|a| a.to_str()).unwrap_or_default();
     match facts.program {

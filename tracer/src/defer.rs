@@ -15,11 +15,11 @@ use thunk::{
     AtomicFile, Files, Input, Led, Link, ObjectName, OutputRef, Placeholder, Thunk, ThunkInput, is_made_up,
 };
 
-use crate::includes;
 use crate::looks::{Steps, is_gone};
 use crate::placing::Placing;
 use crate::recorder::Recorder;
 use crate::toolchain::{LOCALE, Toolchain};
+use crate::{includes, linked};
 
 /// A command that was deferred.
 pub struct Deferred {
@@ -89,7 +89,8 @@ pub fn defer(
     add_files(recorder, &mut thunk, &program, footprint.files, &toolchains)?;
     thunk.canonicalise();
     let thunk = recorder.store.put_thunk(&thunk).map_err(failed)?;
-    let outputs = Outputs { recorder, invocation, plan, places: &places, umask }.put(thunk, now)?;
+    let outputs = Outputs { recorder, invocation, plan, toolchains: &toolchains, places: &places, umask }
+        .put(thunk, now)?;
     Ok(Deferred { thunk, outputs })
 }
 
@@ -119,6 +120,7 @@ struct Outputs<'a> {
     recorder: &'a Recorder,
     invocation: &'a Invocation,
     plan: &'a Plan,
+    toolchains: &'a [Arc<Toolchain>],
     /// The place of each output, without links on the way.
     places: &'a BTreeMap<PathBuf, PathBuf>,
     umask: u32,
@@ -127,7 +129,7 @@ struct Outputs<'a> {
 impl Outputs<'_> {
     /// Puts the placeholders of this thunk, and tells where they stand.
     fn put(&self, thunk: ObjectName, now: bool) -> Result<Vec<PathBuf>, Decline> {
-        let Self { recorder, invocation, plan, places, umask } = *self;
+        let Self { recorder, invocation, plan, toolchains, places, umask } = *self;
         let mut outputs = Vec::new();
         let mut placing = Placing::default();
         // Each file is as old as what is written here. What a compiler writes beside the object is older than that, and some makefiles
@@ -145,6 +147,16 @@ impl Outputs<'_> {
                 continue;
             }
             let reference = OutputRef { thunk, output: Some(place.clone()) };
+            if now
+                && plan.linked.as_ref().is_some_and(|linked| linked.file == output.path)
+                && let Some(text) = linked::rule(plan, &invocation.cwd, toolchains)
+            {
+                recorder.puts(place);
+                placing.add(linked::file(&text, place, umask)?, place.clone());
+                recorder.linked_files.note(place.clone(), text, reference);
+                outputs.push(place.clone());
+                continue;
+            }
             self.note_early(output, &reference);
             recorder.note_linked(reference.clone(), output.executable);
             let mode = self.mode(output, place);

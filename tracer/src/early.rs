@@ -116,7 +116,7 @@ fn alone(compile: Thunk, mut command: Vec<OsString>, file: &Path) -> Thunk {
 }
 
 /// The same placeholder for another output: with its mode and time.
-fn replace(recorder: &Recorder, path: &Path, output: OutputRef) -> thunk::Result<()> {
+pub fn replace(recorder: &Recorder, path: &Path, output: OutputRef) -> thunk::Result<()> {
     let failed = |what, error| thunk::Error::Io { what, path: path.to_path_buf(), error };
     let there = std::fs::symlink_metadata(path).map_err(|e| failed("look at", e))?;
     let new = defer::placeholder(recorder, path, output, there.permissions().mode() & 0o7777)?;

@@ -26,6 +26,7 @@ mod key;
 mod known_trees;
 mod learned;
 mod libtool;
+mod linked;
 mod log;
 mod looks;
 mod needed;

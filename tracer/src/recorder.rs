@@ -33,6 +33,7 @@ use crate::kept::Kept;
 use crate::known_trees::KnownTrees;
 use crate::learned::Learned;
 use crate::libtool::Scripts;
+use crate::linked::Linked;
 use crate::log::Log;
 use crate::looks::Looks;
 use crate::originals::Originals;
@@ -126,6 +127,8 @@ pub struct Recorder {
     standing: Standing,
     /// Dependency files that can be had without their compiles.
     pub early: Early,
+    /// Dependency files of links that were given in place of true ones.
+    pub linked_files: Linked,
     /// What was put in place last.
     pub placed: Placed,
     /// What files held that one command wrote and another changed.
@@ -265,6 +268,7 @@ impl Recorder {
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
             early: Early::default(),
+            linked_files: Linked::default(),
             placed: Placed::default(),
             kept: Kept::default(),
             counts: Mutex::default(),

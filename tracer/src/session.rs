@@ -23,6 +23,7 @@ use crate::decide::{self, Answer};
 use crate::following::{self, Following};
 use crate::install::Install;
 use crate::judge::Kernel;
+use crate::linked::Linked;
 use crate::log::Log;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::request::Exec;
@@ -120,6 +121,7 @@ impl Session {
     fn close(self, code: i32, supervisor: Option<Supervisor>) -> Result<()> {
         let Self { recorder, guardian, directory, fds: _ } = self;
         recorder.watch.close();
+        Linked::take_back(&recorder);
         // What ended the build is more to the caller than what ended its trace.
         if let Err(error) = recorder.end(code) {
             if code == 0 {

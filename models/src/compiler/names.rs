@@ -47,7 +47,8 @@ pub(super) fn outputs(vendor: Vendor, line: &CommandLine, suffix: &OsStr) -> Res
             return Err(decline("an import library that is not for Windows"));
         }
         outputs.extend(line.linker.import_libraries.iter().map(|path| output(path.clone(), Role::Side)));
-        outputs.extend(line.linker.writes.iter().map(|path| output(path.clone(), Role::Side)));
+        let beside = line.linker.writes.iter().chain(&line.linker.dependencies);
+        outputs.extend(beside.map(|path| output(path.clone(), Role::Side)));
     }
     Ok(outputs)
 }
@@ -57,7 +58,7 @@ pub(super) fn lacks_suffix(path: &Path) -> bool {
     !path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.'))
 }
 
-fn program(line: &CommandLine, suffix: &OsStr) -> PathBuf {
+pub(super) fn program(line: &CommandLine, suffix: &OsStr) -> PathBuf {
     match &line.output {
         Some(path) if !lacks_suffix(path) => path.clone(),
         Some(path) => {

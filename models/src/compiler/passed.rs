@@ -37,6 +37,8 @@ pub struct LinkerWords {
     pub reads: Vec<PathBuf>,
     /// Files that are written beside the program: maps.
     pub writes: Vec<PathBuf>,
+    /// What is read is written down there.
+    pub dependencies: Option<PathBuf>,
     /// Import libraries that are written beside the program.
     pub import_libraries: Vec<PathBuf>,
     /// Words that the link probe keeps: the emulation, plugins.
@@ -103,7 +105,7 @@ impl LinkerParser {
                 found.writes.push(value.into());
             }
             L::ImportLibrary => found.import_libraries.push(value.into()),
-            L::WritesDependencies => found.writes.push(value.into()),
+            L::WritesDependencies => found.dependencies = Some(value.into()),
             L::AddsToMap => self.adds_to_map = Some(option.to_owned()),
             L::Library => found.items.push(LinkItem::Library(value)),
             L::LibraryDir => found.dirs.push(value.into()),

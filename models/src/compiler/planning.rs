@@ -11,7 +11,7 @@ use super::command_line::{CommandLine, Mode, parse};
 use super::includes::{self, Precompiled};
 use super::probe::{self, is_directory};
 use super::{Compiler, Vendor, decline, link, names};
-use crate::{Decline, Invocation, Kind, Node, Output, Plan, Role, Verdict, World};
+use crate::{Decline, Invocation, Kind, Linked, Node, Output, Plan, Role, Verdict, World};
 
 /// Variables that change what a compile reads or writes.
 const COMPILE_VARIABLES: &[&str] = &[
@@ -335,6 +335,11 @@ impl Planner<'_> {
             self.directory(plan, dir);
         }
         plan.inputs.extend(link.inputs);
+        plan.linked =
+            self.line.linker.dependencies.as_ref().map(|file| Linked {
+                file: self.at.absolute(file),
+                target: names::program(self.line, suffix),
+            });
         Ok(())
     }
 

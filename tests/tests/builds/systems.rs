@@ -78,6 +78,39 @@ fn ninja_with_dependency_files() {
     assert!(dry.out().contains("src/main.c") && !dry.out().contains("lib/a.c"), "{dry}");
 }
 
+/// CMake asks for them since its version 3.27.
+#[test]
+fn ninja_with_dependency_files_of_links() {
+    let space = TestSpace::with(FILES);
+    space.write(
+        "build.ninja",
+        "rule cc\n  command = gcc -Iinclude -c $in -o $out\n\
+         rule link\n  command = gcc -Wl,--dependency-file=$out.d -o $out $in -lm\n  depfile = $out.d\n  deps = gcc\n\
+         rule keep\n  command = gcc -Wl,--dependency-file=$out.d -o $out $in\n  depfile = $out.d\n\
+         build a.o: cc lib/a.c\nbuild b.o: cc lib/b.c\nbuild main.o: cc src/main.c\n\
+         build prog: link main.o a.o b.o\nbuild other: keep main.o a.o b.o\n",
+    );
+    space.keep();
+    space.run(&["ninja"]).ok();
+    let files = ["prog", "other", "other.d"];
+    let plain = files.map(|name| space.read(name));
+    let known = || {
+        let deps = space.sh("ninja -t deps prog | grep '^ ' | xargs realpath | sort -u").ok().out();
+        deps.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let by_linker = known();
+    space.restore();
+    space.ggtrace(&["ninja", "-j1"]).ok();
+    assert!(files.iter().all(|name| space.is_placeholder(name)), "nothing had to be linked for ninja");
+    assert!(!space.path("prog.d").exists());
+    // At least what the linker says.
+    let told = known();
+    assert!(by_linker.iter().all(|name| told.contains(name)), "{by_linker:?} {told:?}");
+    space.force_all();
+    assert!(files.map(|name| space.read(name)) == plain);
+    assert!(space.run(&["ninja"]).ok().out().contains("no work to do"));
+}
+
 #[test]
 fn dependency_files_made_at_once_have_the_mode_that_the_command_gives_them() {
     let space = TestSpace::with(FILES);
@@ -101,6 +134,30 @@ fn dependency_files_made_at_once_have_the_mode_that_the_command_gives_them() {
     assert_eq!((modes(), space.read("b.o.d")), plain);
     space.force_all();
     assert_eq!(modes(), plain.0);
+}
+
+#[test]
+fn shared_libraries_and_programs_of_cmake_wait_for_nobody() {
+    for generator in ["Unix Makefiles", "Ninja"] {
+        let space = TestSpace::with(FILES);
+        space.write(
+            "CMakeLists.txt",
+            "cmake_minimum_required(VERSION 3.10)\nproject(ab C)\ninclude_directories(include)\n\
+             add_library(ab SHARED lib/a.c lib/b.c)\nset_target_properties(ab PROPERTIES VERSION 1.2 SOVERSION 1)\n\
+             add_executable(prog src/main.c)\ntarget_link_libraries(prog ab)\n",
+        );
+        space.run(&["cmake", "-G", generator, "-S", ".", "-B", "build"]).ok();
+        space.ggtrace(&["cmake", "--build", "build"]).ok();
+        for file in
+            ["libab.so.1.2", "prog", "CMakeFiles/ab.dir/lib/a.c.o", "CMakeFiles/prog.dir/src/main.c.o"]
+        {
+            assert!(space.is_placeholder(&format!("build/{file}")), "{generator}: {file}");
+        }
+        space.force_all();
+        assert_eq!(space.run(&["build/prog"]).ok().out(), "42\n");
+        let again = space.run(&["cmake", "--build", "build"]).ok().out();
+        assert!(!again.contains("Building") && !again.contains("Linking"), "{generator}: {again}");
+    }
 }
 
 #[test]

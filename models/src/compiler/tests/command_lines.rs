@@ -136,7 +136,8 @@ fn cmake_and_ninja() {
          libbar.so.3 -l:libexact.a",
     );
     assert!(line.lto);
-    assert_eq!(line.linker.writes, paths(["link.d", "foo.map"]));
+    assert_eq!(line.linker.writes, paths(["foo.map"]));
+    assert_eq!(line.linker.dependencies, Some("link.d".into()));
     assert_eq!(line.linker.items.last(), Some(&LinkItem::Library(":libexact.a".into())));
 }
 
