@@ -73,11 +73,12 @@ pub fn rule(plan: &Plan, cwd: &Path, toolchains: &[Arc<Toolchain>]) -> Option<Ve
     Some(text)
 }
 
-/// Is it what linkers read, and not what they are made of or say?
+/// Is it what linkers read, and not what they are made of or say? Not the loader's cache, which changes with each package.
 fn is_linked(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
+    let is_version = |rest: &[u8]| rest.first().is_some_and(u8::is_ascii_digit);
     [&b".o"[..], b".a", b".so"].iter().any(|suffix| name.ends_with(suffix))
-        || memchr::memmem::find(name, b".so.").is_some()
+        || memchr::memmem::find(name, b".so.").is_some_and(|at| is_version(&name[at + 4..]))
 }
 
 /// Is it written the same everywhere?
@@ -120,9 +121,13 @@ mod tests {
 
     #[test]
     fn parts_of_the_toolchain_that_are_linked() {
-        for (name, linked) in
-            [("/l/crt1.o", true), ("/l/libc.so.6", true), ("/l/libgcc.a", true), ("/b/ld", false)]
-        {
+        for (name, linked) in [
+            ("/l/crt1.o", true),
+            ("/l/libc.so.6", true),
+            ("/l/libgcc.a", true),
+            ("/b/ld", false),
+            ("/etc/ld.so.cache", false),
+        ] {
             assert_eq!(is_linked(Path::new(name)), linked, "{name}");
         }
     }
