@@ -151,7 +151,7 @@ fn shared_libraries_and_programs_of_cmake_wait_for_nobody() {
         for file in
             ["libab.so.1.2", "prog", "CMakeFiles/ab.dir/lib/a.c.o", "CMakeFiles/prog.dir/src/main.c.o"]
         {
-            assert!(space.is_placeholder(&format!("build/{file}")), "{generator}: {file}");
+            assert!(space.is_placeholder(format!("build/{file}")), "{generator}: {file}");
         }
         space.force_all();
         assert_eq!(space.run(&["build/prog"]).ok().out(), "42\n");
