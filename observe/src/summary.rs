@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use foldhash::HashSet;
 
@@ -185,17 +185,33 @@ impl Touches {
         match event {
             Event::Symlinked(place, target) => {
                 let directory = place.named.parent().unwrap_or(Path::new("/"));
-                self.links.insert(place.named.clone(), directory.join(target));
+                self.links.insert(place.named.clone(), self.led(directory, target));
             }
             Event::Removed(place) => drop(self.links.remove(&place.named)),
-            Event::Transferred(_, from, to) => {
-                self.links.remove(&to.named);
-                if let Some(target) = self.links.remove(&from.named) {
-                    self.links.insert(to.named.clone(), target);
-                }
+            Event::Transferred(how, from, to) => {
+                let [moved, there] = [from, to].map(|place| self.links.remove(&place.named));
+                let left = match how {
+                    Transfer::Link => moved.clone(),
+                    Transfer::Exchange => there,
+                    Transfer::Rename | Transfer::RenameToNew => None,
+                };
+                self.links.extend(left.map(|target| (from.named.clone(), target)));
+                self.links.extend(moved.map(|target| (to.named.clone(), target)));
             }
             _ => {}
         }
+    }
+
+    /// Where a link in this directory leads. Out of a directory of the command's own `..` leads to where that is in, and the directory
+    /// may be gone when somebody looks.
+    fn led(&self, directory: &Path, target: &Path) -> PathBuf {
+        target.components().fold(directory.to_path_buf(), |mut way, component| {
+            let is_own = self.own.contains(way.as_os_str()) && !self.links.contains_key(&way);
+            if component != Component::ParentDir || !is_own || !way.pop() {
+                way.push(component);
+            }
+            way
+        })
     }
 
     fn make_own(&mut self, place: &Place) {
