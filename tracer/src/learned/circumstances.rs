@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use thunk::has_no_content;
 use thunk::trace::{Touch, Uses};
+use thunk::{Placeholder, has_no_content};
 
 use crate::process;
 use orders::Orders;
@@ -184,7 +184,9 @@ impl Before {
     pub fn look(&mut self, path: &Path) {
         let now = Now::at(path);
         if let (Some(time), Some(size)) = (now.value(What::Order, path), now.value(What::Size, path)) {
-            self.0.insert(path.into(), [time, size]);
+            // Who asks finds the file itself there.
+            let is_file = matches!(Placeholder::read(path), Ok(None));
+            self.0.insert(path.into(), [time, if is_file { size } else { UNKNOWN }]);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::{Circumstances, Fact, What};
+use super::{Circumstances, Fact, UNKNOWN, What};
 
 /// Of so many pairs it is kept at most that another order made no difference: one more, and the command runs where that is so again.
 const MANY: usize = 4096;
@@ -61,6 +61,8 @@ impl<'a> Orders<'a> {
             .files
             .iter()
             .filter_map(|(path, then)| now.get(path).map(|&number| (number, *then, self.files[number].1)))
+            // What nobody knew has stood in no order.
+            .filter(|(_, then, now)| *then != UNKNOWN && *now != UNKNOWN)
             .collect();
         for (at, (a, a_then, a_now)) in both.iter().enumerate() {
             for (b, b_then, b_now) in &both[at + 1..] {
@@ -179,6 +181,13 @@ mod tests {
         let fourth = times(&[("b", 4), ("c", 5), ("a", 3), ("d", 7)]).after(&third, true);
         assert!(!changed(&fourth, &[1, 2, 3, 4]));
         assert!(changed(&fourth, &[9, 2, 3, 4]));
+    }
+
+    #[test]
+    fn what_was_not_known_has_been_in_no_order() {
+        let first = times(&[("out", UNKNOWN), ("a", 1)]);
+        let second = times(&[("out", 5), ("a", 1)]).after(&first, true);
+        assert!(changed(&second, &[1, 5]), "`out` was never seen to be older");
     }
 
     #[test]
