@@ -183,7 +183,8 @@ impl<'a> Current<'a> {
 
     /// Could this input be executed as it can be now? What a command leaves may have its mode.
     fn runnable(&self, path: &Path, recorded: bool) -> Option<Change> {
-        if self.is_settled(path) || self.products.written.contains(path) {
+        let has_own_mode = self.products.written.contains(path) || self.products.modes.contains_key(path);
+        if self.is_settled(path) || has_own_mode {
             return None;
         }
         let how = match self.now(path) {
@@ -233,7 +234,7 @@ impl<'a> Current<'a> {
             return Some(change(path, "has appeared"));
         }
         // `test -x`, which asks for no content.
-        if !uses.has(Uses::DENIED) || self.is_settled(path) {
+        if !uses.has(Uses::DENIED) || self.is_settled(path) || self.products.modes.contains_key(path) {
             return None;
         }
         self.note(path);
