@@ -53,13 +53,24 @@ const LOGIN: [&str; 18] = [
 ];
 
 /// Of these, what is not another one from command to command.
-const OF_COMMANDS: [&str; 8] =
-    ["_", "OLDPWD", "SHLVL", "MAKE_TERMOUT", "MAKE_TERMERR", "GG_DIR", "GG_LAMBDA_ROLE", "GG_REPORT"];
+const OF_COMMANDS: [&str; 9] = [
+    "_",
+    "OLDPWD",
+    "SHLVL",
+    "MAKE_TERMOUT",
+    "MAKE_TERMERR",
+    "GG_DIR",
+    "GG_LAMBDA_ROLE",
+    "GG_MANNER",
+    "GG_REPORT",
+];
 
 /// What the environment tells of the terminal, and of how it was come to.
 pub fn login(env: &Environment) -> Vec<(&OsStr, &OsStr)> {
     let of_login = |name: &OsStr| LOGIN.iter().any(|n| name == *n) && !OF_COMMANDS.iter().any(|n| name == *n);
-    env.iter().filter(|(name, _)| of_login(name)).collect()
+    let mut login: Vec<_> = env.iter().filter(|(name, _)| of_login(name)).collect();
+    login.sort_unstable();
+    login
 }
 
 /// Is this a secret by its name?
@@ -105,31 +116,44 @@ pub fn secrets(env: &Environment) -> impl Iterator<Item = &OsStr> {
 
 /// Which contents have which words in them, as far as that was looked for.
 #[derive(Debug, Default)]
-pub struct Mentions(Mutex<HashMap<OsString, HashMap<ObjectName, bool>>>);
+pub struct Mentions(Mutex<HashMap<OsString, HashMap<ObjectName, Named>>>);
+
+/// Of some words, those that a text has: a bit for each.
+pub type Named = u32;
 
 impl Mentions {
     /// Is this word in this content? What cannot be read may have any.
     pub fn are_in(&self, store: &Store, value: ObjectName, word: &OsStr) -> bool {
-        self.one_is_in(store, value, word, || vec![word])
+        self.of(store, value, word, |text| mentions(text, word).into()) != 0
     }
 
-    /// Is one of these words in this content, which is read once for all of them? `name`: what tells them from others.
-    pub fn one_is_in<'a>(
-        &self,
-        store: &Store,
-        value: ObjectName,
-        name: &OsStr,
-        words: impl Fn() -> Vec<&'a OsStr>,
-    ) -> bool {
-        if let Some(known) = lock(&self.0).get(name).and_then(|known| known.get(&value)) {
+    /// Which of these names are in this content? `all`: the names as one word, by which these are told from others.
+    pub fn names_in(&self, store: &Store, value: ObjectName, all: &OsStr, names: &[&OsStr]) -> Named {
+        self.of(store, value, all, |text| named(text, names))
+    }
+
+    fn of(&self, store: &Store, value: ObjectName, key: &OsStr, look: impl Fn(&[u8]) -> Named) -> Named {
+        if let Some(known) = lock(&self.0).get(key).and_then(|known| known.get(&value)) {
             return *known;
         }
         // Not checked against its name, which takes longer than looking through it: what is damaged is found out by who uses it.
         let content = store.find(&value).and_then(|path| std::fs::read(path).ok());
-        let found = content.is_none_or(|content| words().iter().any(|word| mentions(&content, word)));
-        lock(&self.0).entry(name.to_os_string()).or_default().insert(value, found);
+        let found = content.map_or(Named::MAX, |content| look(&content));
+        lock(&self.0).entry(key.to_os_string()).or_default().insert(value, found);
         found
     }
+}
+
+/// Which of these names are in this text, and no part of a longer one there?
+pub fn named(text: &[u8], names: &[&OsStr]) -> Named {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let is_in = |name: &OsStr| {
+        memchr::memmem::find_iter(text, name.as_bytes()).any(|at| {
+            let (before, after) = (text[..at].last(), text.get(at + name.len()));
+            !before.is_some_and(is_of_name) && !after.is_some_and(is_of_name)
+        })
+    };
+    names.iter().enumerate().fold(0, |found, (bit, name)| found | Named::from(is_in(name)) << bit)
 }
 
 /// Is this word in this text?
@@ -165,6 +189,16 @@ mod tests {
             [("A_TOKEN", "x"), ("AWS_REGION", "x"), ("SSH_AUTH_SOCK", "x"), ("TERM", "x"), ("PATH", "x")];
         let env = env.into_iter().collect();
         assert_eq!(secrets(&env).collect::<Vec<_>>(), ["A_TOKEN", "AWS_REGION"]);
+    }
+
+    #[test]
+    fn names_are_no_parts_of_others() {
+        let names = ["TERM", "LINES"].map(OsStr::new);
+        for (text, found) in
+            [("$TERM", 1), ("a LINES=${TERM}", 3), ("DETERMINE TERMS _LINES", 0), ("TERM", 1)]
+        {
+            assert_eq!(named(text.as_bytes(), &names), found, "{text}");
+        }
     }
 
     #[test]

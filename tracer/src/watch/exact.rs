@@ -113,14 +113,14 @@ fn add_login(look: &Look<'_>, thunk: &mut Thunk) {
         return;
     }
     let names: Vec<&OsStr> = login.iter().map(|(name, _)| *name).collect();
-    let told = |text: &OsString| names.iter().any(|name| environment::mentions(text.as_bytes(), name));
     let all = names.join(OsStr::new(" "));
-    let is_in = |input: &Input| mentions.one_is_in(store, input.value, &all, || names.clone());
-    let mut inputs = thunk.values.iter().chain(&thunk.executables);
-    if thunk.args.iter().any(told) || inputs.any(is_in) {
-        thunk.env.extend(login.iter().map(|(name, value)| environment::variable(name, value)));
-        thunk.env.sort_unstable();
-    }
+    let in_arguments = thunk.args.iter().map(|text| environment::named(text.as_bytes(), &names));
+    let inputs = thunk.values.iter().chain(&thunk.executables);
+    let in_inputs = inputs.map(|input| mentions.names_in(store, input.value, &all, &names));
+    let used = in_arguments.chain(in_inputs).fold(0, |used, named| used | named);
+    let used = login.iter().enumerate().filter(|(bit, _)| used >> bit & 1 != 0);
+    thunk.env.extend(used.map(|(_, (name, value))| environment::variable(name, value)));
+    thunk.env.sort_unstable();
 }
 
 /// A secret that the command may use: one that is in its environment, and of which its arguments or its inputs speak. Programs from outside of the
