@@ -244,6 +244,8 @@ pub struct Linked {
     pub file: PathBuf,
     /// What the rule in it is for, as the linker is told to call it.
     pub target: PathBuf,
+    /// The inputs of the command that the linker itself may read: not files with arguments, which nobody names there.
+    pub inputs: BTreeSet<PathBuf>,
 }
 
 /// What a model makes of a command.

@@ -12,6 +12,7 @@ use thunk::trace::{Command, Disposition, Observed};
 use crate::carry::{self, Carry, Move};
 use crate::context::{Role, Running};
 use crate::defer::Deferred;
+use crate::linked::Linked;
 use crate::plans::{carry_out, planned};
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder};
@@ -70,6 +71,9 @@ pub fn open(recorder: &Recorder, open: &Open) -> Answer {
         // Make reads one dependency file after the other, each of which it would wait for. If one of them cannot be
         // had, that is said when it is its turn.
         let _ = recorder.force(&recorder.early.beside(path, recorder.outputs()));
+    }
+    if command.role == Role::Ninja && Linked::give(recorder, path) {
+        return Answer::GO;
     }
     let mut found = recorder.placeholders([path].into_iter());
     if found.is_empty() && !process::shares_files(open.pid) {

@@ -148,14 +148,10 @@ impl Outputs<'_> {
             }
             let reference = OutputRef { thunk, output: Some(place.clone()) };
             if now
-                && plan.linked.as_ref().is_some_and(|linked| linked.file == output.path)
-                && let Some(text) = linked::rule(plan, &invocation.cwd, toolchains)
+                && let Some(linked) = plan.linked.as_ref().filter(|linked| linked.file == output.path)
+                && let Some(rule) = linked::rule(linked, &invocation.cwd, toolchains)
             {
-                recorder.puts(place);
-                placing.add(linked::file(&text, place, umask)?, place.clone());
-                recorder.linked_files.note(place.clone(), text, reference);
-                outputs.push(place.clone());
-                continue;
+                recorder.linked_files.note(reference.clone(), rule);
             }
             self.note_early(output, &reference);
             recorder.note_linked(reference.clone(), output.executable);

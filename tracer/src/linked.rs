@@ -1,46 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Dependency files of links (`-Wl,--dependency-file=FILE`, which CMake asks for), for who reads one as soon as the link has ended:
-//! ninja does, keeps what is in it, and removes it. The true one takes the link, and with it all that goes into it. So ninja is
-//! given one that names more: all that the thunk's link could read. Where it stands there still when the build is over,
-//! the true one's placeholder takes its place. Does not know who reads.
+//! Dependency files of links (`-Wl,--dependency-file=FILE`, which CMake asks for) for ninja, which reads one as soon as the link has
+//! ended, keeps what is in it, and removes it. The true one takes the link, and with it all that goes into it. So when ninja opens its
+//! placeholder, it finds a rule there that names more: all that the link could read. Where that stands there still when the build is
+//! over, the placeholder comes back. Who else opens it waits for the link. Does not know what makes a link read a file.
 
-use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::io::Write as _;
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use models::{Decline, Plan};
-use thunk::{AtomicFile, OutputRef};
+use thunk::{AtomicFile, ObjectKind, ObjectName, OutputRef, Placeholder};
 
 use crate::early;
 use crate::recorder::{Recorder, lock};
 use crate::toolchain::Toolchain;
 
-/// The files that were given in place of true ones.
+/// What is known of the dependency files that deferred links give.
 #[derive(Debug, Default)]
-pub struct Linked(Mutex<Vec<Given>>);
-
-#[derive(Debug)]
-struct Given {
-    path: PathBuf,
-    text: Vec<u8>,
-    /// What stands for the true one.
-    output: OutputRef,
+pub struct Linked {
+    /// The rule that ninja finds in place of each.
+    rules: Mutex<HashMap<OutputRef, Vec<u8>>>,
+    /// Where one stands, as a value, and what is to be there.
+    given: Mutex<HashMap<PathBuf, (ObjectName, OutputRef)>>,
 }
 
 impl Linked {
-    /// This text is about to be put at this path, where else a placeholder of that output would stand.
-    pub fn note(&self, path: PathBuf, text: Vec<u8>, output: OutputRef) {
-        lock(&self.0).push(Given { path, text, output });
+    /// A deferred link gives this file, and ninja, if it reads it, this rule.
+    pub fn note(&self, output: OutputRef, rule: Vec<u8>) {
+        lock(&self.rules).insert(output, rule);
     }
 
-    /// Puts the placeholders of those that nobody has removed.
+    /// Ninja is about to read this file: puts the rule there, if it is the placeholder of such a one.
+    pub fn give(recorder: &Recorder, path: &Path) -> bool {
+        let linked = &recorder.linked_files;
+        let placeholder = Placeholder::read(path).ok().flatten();
+        let Some(output) = placeholder.map(|placeholder| placeholder.output) else { return false };
+        let Some(rule) = lock(&linked.rules).get(&output).cloned() else { return false };
+        recorder.puts(path);
+        // Where it cannot be put, the link gives it.
+        let is_put = put(path, &rule).is_ok();
+        if is_put {
+            let value = ObjectName::of(ObjectKind::Value, &rule);
+            lock(&linked.rules).remove(&output);
+            lock(&linked.given).insert(path.to_path_buf(), (value, output));
+        }
+        is_put
+    }
+
+    /// Puts the placeholders of those back that nobody has removed.
     pub fn take_back(recorder: &Recorder) {
-        for Given { path, text, output } in std::mem::take(&mut *lock(&recorder.linked_files.0)) {
-            if std::fs::read(&path).is_ok_and(|there| there == text)
+        for (path, (value, output)) in std::mem::take(&mut *lock(&recorder.linked_files.given)) {
+            let content = std::fs::read(&path);
+            if content.is_ok_and(|content| ObjectName::of(ObjectKind::Value, &content) == value)
                 && let Err(error) = early::replace(recorder, &path, output)
             {
                 recorder.complain(&error);
@@ -49,26 +62,34 @@ impl Linked {
     }
 }
 
+/// In place of a placeholder, with its mode and time.
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+    let there = std::fs::symlink_metadata(path)?;
+    if there.nlink() > 1 {
+        return Err(io::Error::other("it has several names"));
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(io::Error::other)?;
+    file.write_all(text)?;
+    file.file().set_permissions(there.permissions())?;
+    file.file().set_modified(there.modified()?)?;
+    file.commit(path).map_err(io::Error::other)
+}
+
 /// A rule that names all that a link may read: what its model says, and the objects and libraries of its toolchains. Nothing where
 /// it is not known how ninja and the linker write a name.
-pub fn rule(plan: &Plan, cwd: &Path, toolchains: &[Arc<Toolchain>]) -> Option<Vec<u8>> {
-    let target = &plan.linked.as_ref()?.target;
+pub fn rule(linked: &models::Linked, cwd: &Path, toolchains: &[Arc<Toolchain>]) -> Option<Vec<u8>> {
     let own = toolchains.iter().flat_map(|toolchain| toolchain.contents.keys().map(Path::new));
-    let own = own.filter(|path| is_linked(path) && !path.starts_with(cwd));
+    let all = linked.inputs.iter().map(PathBuf::as_path).chain(own.filter(|path| is_linked(path)));
     // As build files have them: from where the build is on.
-    let inputs = plan.inputs.iter().map(|path| path.strip_prefix(cwd).unwrap_or(path));
-    let names: BTreeSet<&[u8]> = inputs.chain(own).map(|path| path.as_os_str().as_bytes()).collect();
-    let mut text = Vec::new();
-    let mut push = |name: &[u8], before: &[u8], after: &[u8]| {
-        text.extend_from_slice(before);
-        text.extend_from_slice(name);
-        text.extend_from_slice(after);
-        is_plain(name).then_some(())
-    };
-    push(target.as_os_str().as_bytes(), b"", b":")?;
-    for name in names {
-        push(name, b" \\\n  ", b"")?;
+    let names = all.map(|path| path.strip_prefix(cwd).unwrap_or(path).as_os_str().as_bytes());
+    let names: BTreeSet<&[u8]> = names.collect();
+    let target = linked.target.as_os_str().as_bytes();
+    if !names.iter().chain([&target]).all(|name| is_plain(name)) {
+        return None;
     }
+    let mut text = [target, b":"].concat();
+    names.into_iter().for_each(|name| text.extend([b" \\\n  ", name].concat()));
     text.push(b'\n');
     Some(text)
 }
@@ -86,37 +107,21 @@ fn is_plain(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+,=@~".contains(byte))
 }
 
-/// A file with this text that has no name yet, for a place in this directory.
-pub fn file(text: &[u8], place: &Path, umask: u32) -> Result<AtomicFile, Decline> {
-    let cannot = |e: std::io::Error| Decline(format!("{}: {e}", place.display()));
-    let directory = place.parent().unwrap_or(Path::new("/"));
-    let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(|e| Decline(e.to_string()))?;
-    file.write_all(text).map_err(cannot)?;
-    file.file().set_permissions(Permissions::from_mode(0o666 & !umask)).map_err(cannot)?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn plan(target: &str, inputs: &[&str]) -> Plan {
-        Plan {
-            inputs: inputs.iter().map(PathBuf::from).collect(),
-            linked: Some(models::Linked { file: "/b/link.d".into(), target: target.into() }),
-            ..Plan::default()
-        }
-    }
-
     #[test]
     fn a_rule_names_inputs_as_build_files_do() {
-        let told =
-            |plan: &Plan| rule(plan, Path::new("/b"), &[]).map(|text| String::from_utf8(text).unwrap());
-        let text = told(&plan("lib/x.so", &["/b/o/a.o", "/usr/lib/libz.so"]));
+        let told = |target: &str, inputs: &[&str]| {
+            let inputs = inputs.iter().map(PathBuf::from).collect();
+            let linked = models::Linked { file: "/b/link.d".into(), target: target.into(), inputs };
+            rule(&linked, Path::new("/b"), &[]).map(|text| String::from_utf8(text).unwrap())
+        };
+        let text = told("lib/x.so", &["/b/o/a.o", "/usr/lib/libz.so"]);
         assert_eq!(text.unwrap(), "lib/x.so: \\\n  /usr/lib/libz.so \\\n  o/a.o\n");
-        assert_eq!(told(&plan("x", &["/b/a b.o"])), None);
-        assert_eq!(told(&plan("x$", &[])), None);
-        assert_eq!(told(&Plan::default()), None);
+        assert_eq!(told("x", &["/b/a b.o"]), None);
+        assert_eq!(told("x$", &[]), None);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     let is_command = running.is_command(parent);
     // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
     let minds_sizes = !carries && !names && facts.program != Program::CMake;
-    // Where commands are deferred this part is, by its model, and what it is a part of runs each time.
+    // Where commands are deferred this part is, by its model, if that does not decline it, and what it is a part of runs each time.
     let is_deferrable = running.role == Role::Tool && !is_command && parent.passes_on(exec.fds.as_ref());
     if is_deferrable && !recorder.defers {
         recorder.watch.forgoes(parent.group);

@@ -334,12 +334,12 @@ impl Planner<'_> {
         for dir in &link.dirs {
             self.directory(plan, dir);
         }
+        plan.linked = self.line.linker.dependencies.as_ref().map(|file| Linked {
+            file: self.at.absolute(file),
+            target: names::program(self.line, suffix),
+            inputs: link.inputs.clone(),
+        });
         plan.inputs.extend(link.inputs);
-        plan.linked =
-            self.line.linker.dependencies.as_ref().map(|file| Linked {
-                file: self.at.absolute(file),
-                target: names::program(self.line, suffix),
-            });
         Ok(())
     }
 

@@ -414,6 +414,16 @@ fn whether_inputs_may_be_executed_counts() {
     }
 }
 
+#[test]
+fn what_the_build_itself_makes_executable_is_no_change() {
+    let makefile = "all:\n\tcat run.sh > copy\n\ttest -x run.sh || chmod +x run.sh\n\t./run.sh > out\n";
+    let space = TestSpace::with(&[("run.sh", "#!/bin/sh\necho 1\n"), ("Makefile", makefile)]);
+    space.sh("chmod 644 run.sh").ok();
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+    replay(&space, &trace, &[]).ok();
+}
+
 /// How large a file is decides what `test -s` finds, which does not open it.
 #[test]
 fn how_large_inputs_are_counts() {
@@ -457,6 +467,7 @@ fn what_is_read_and_written_through_a_link_of_the_command_s_own_counts() {
         "ln -s d l; cat l/in > out; rm l",
         "ln -s out l; cat in > l; rm l",
         "ln -s in k; ln -s k l; cat l > out; rm k l",
+        "mkdir t; ln -s ../in t/in; cat t/in > out; rm -r t",
     ] {
         for method in ["auto", "ptrace"] {
             let space = TestSpace::with(&[
