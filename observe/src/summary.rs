@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use foldhash::HashSet;
 
 use crate::Pid;
 use crate::event::{Access, Event, Kind, Place, Role, Sink, Transfer};
+use crate::tracee::without_ways_back;
 
 /// What can be done to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,13 +206,8 @@ impl Touches {
     /// Where a link in this directory leads. Out of a directory of the command's own `..` leads to where that is in, and the directory
     /// may be gone when somebody looks.
     fn led(&self, directory: &Path, target: &Path) -> PathBuf {
-        target.components().fold(directory.to_path_buf(), |mut way, component| {
-            let is_own = self.own.contains(way.as_os_str()) && !self.links.contains_key(&way);
-            if component != Component::ParentDir || !is_own || !way.pop() {
-                way.push(component);
-            }
-            way
-        })
+        let is_own = |way: &Path| self.own.contains(way.as_os_str()) && !self.links.contains_key(way);
+        without_ways_back(directory.to_path_buf(), target, is_own)
     }
 
     fn make_own(&mut self, place: &Place) {

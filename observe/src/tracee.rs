@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::Pid;
 
@@ -55,6 +55,17 @@ pub(crate) fn read_path(tid: Pid, address: u64) -> Option<Vec<u8>> {
 #[must_use]
 pub fn tidy(path: &Path) -> PathBuf {
     if is_tidy(path.as_os_str().as_bytes()) { path.to_owned() } else { path.components().collect() }
+}
+
+/// `path`, which goes on from `from`, without the parts that lead by `..` out of directories that are no links, as `is_own` tells.
+#[must_use]
+pub fn without_ways_back(from: PathBuf, path: &Path, is_own: impl Fn(&Path) -> bool) -> PathBuf {
+    path.components().fold(from, |mut way, component| {
+        if component != Component::ParentDir || !is_own(&way) || !way.pop() {
+            way.push(component);
+        }
+        way
+    })
 }
 
 /// Is there nothing in this path that means nothing? Nearly all are so, and taking them apart costs more than this look.

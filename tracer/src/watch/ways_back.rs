@@ -6,10 +6,10 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use foldhash::HashSet;
-use observe::{Event, Place};
+use observe::{Event, Place, without_ways_back};
 use thunk::real_place;
 
 /// The directories that a command has made and that are still there, as it named them and as they are.
@@ -68,12 +68,7 @@ impl WaysBack {
 
     fn shortened(&self, path: &Path) -> Option<PathBuf> {
         memchr::memmem::find(path.as_os_str().as_bytes(), b"/..")?;
-        Some(path.components().fold(PathBuf::new(), |mut way, component| {
-            if component != Component::ParentDir || !self.made.contains(way.as_os_str()) || !way.pop() {
-                way.push(component);
-            }
-            way
-        }))
+        Some(without_ways_back(PathBuf::new(), path, |way| self.made.contains(way.as_os_str())))
     }
 }
 
