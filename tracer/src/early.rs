@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use thunk::{ObjectName, OutputRef, Placeholder, Thunk};
+use thunk::{AtomicFile, ObjectName, OutputRef, Placeholder, Thunk};
 
 use crate::defer;
 use crate::recorder::{Recorder, lock};
@@ -117,16 +119,27 @@ fn alone(compile: Thunk, mut command: Vec<OsString>, file: &Path) -> Thunk {
 
 /// The same placeholder for another output: with its mode and time.
 pub fn replace(recorder: &Recorder, path: &Path, output: OutputRef) -> thunk::Result<()> {
-    let failed = |what, error| thunk::Error::Io { what, path: path.to_path_buf(), error };
-    let there = std::fs::symlink_metadata(path).map_err(|e| failed("look at", e))?;
-    let new = defer::placeholder(recorder, path, output, there.permissions().mode() & 0o7777)?;
-    let modified = there.modified().map_err(|e| failed("look at", e))?;
-    new.file().set_modified(modified).map_err(|e| failed("set the time of", e))?;
+    let there = there(path)?;
+    take_place(defer::placeholder(recorder, path, output, there.permissions().mode() & 0o7777)?, path, &there)
+}
+
+/// What stands at this path.
+pub fn there(path: &Path) -> thunk::Result<Metadata> {
+    std::fs::symlink_metadata(path).map_err(failed("look at", path))
+}
+
+/// Puts a file in the place of one that has a single name, with its time.
+pub fn take_place(new: AtomicFile, path: &Path, there: &Metadata) -> thunk::Result<()> {
+    let modified = there.modified().map_err(failed("look at", path))?;
+    new.file().set_modified(modified).map_err(failed("set the time of", path))?;
     if there.nlink() > 1 {
-        let error = std::io::Error::other("it has several names");
-        return Err(failed("replace", error));
+        return Err(failed("replace", path)(io::Error::other("it has several names")));
     }
     new.commit(path)
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> thunk::Error {
+    move |error| thunk::Error::Io { what, path: path.to_path_buf(), error }
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@
 //! over, the placeholder comes back. Who else opens it waits for the link. Does not know what makes a link read a file.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -63,17 +62,12 @@ impl Linked {
 }
 
 /// In place of a placeholder, with its mode and time.
-fn put(path: &Path, text: &[u8]) -> io::Result<()> {
-    let there = std::fs::symlink_metadata(path)?;
-    if there.nlink() > 1 {
-        return Err(io::Error::other("it has several names"));
-    }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut file = AtomicFile::nameless_in(directory, 0o600).map_err(io::Error::other)?;
+fn put(path: &Path, text: &[u8]) -> anyhow::Result<()> {
+    let there = early::there(path)?;
+    let mut file = AtomicFile::nameless_in(path.parent().unwrap_or(Path::new("/")), 0o600)?;
     file.write_all(text)?;
     file.file().set_permissions(there.permissions())?;
-    file.file().set_modified(there.modified()?)?;
-    file.commit(path).map_err(io::Error::other)
+    Ok(early::take_place(file, path, &there)?)
 }
 
 /// A rule that names all that a link may read: what its model says, and the objects and libraries of its toolchains. Nothing where
