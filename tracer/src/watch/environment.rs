@@ -29,12 +29,8 @@ const SECRET_HEADS: [&str; 1] = ["AWS_"];
 const SECRET_TAILS: [&str; 3] = ["_TOKEN", "_PASSWORD", "_KEY"];
 /// Names with this are secrets.
 const SECRET_PARTS: [&str; 1] = ["_SECRET"];
-/// What changes from login to login, or from command to command, without meaning anything to a command that prints nothing to
-/// a terminal; and how forcing is done.
-const LOGIN: [&str; 18] = [
-    "_",
-    "OLDPWD",
-    "SHLVL",
+/// What changes from login to login, without meaning anything to a command that does not name it.
+const LOGIN: [&str; 9] = [
     "TERM",
     "COLORTERM",
     "COLUMNS",
@@ -44,15 +40,8 @@ const LOGIN: [&str; 18] = [
     "SSH_CLIENT",
     "SSH_CONNECTION",
     "SSH_TTY",
-    "MAKE_TERMOUT",
-    "MAKE_TERMERR",
-    "GG_DIR",
-    "GG_LAMBDA_ROLE",
-    "GG_MANNER",
-    "GG_REPORT",
 ];
-
-/// Of these, what is not another one from command to command.
+/// What changes from command to command, and how forcing is done.
 const OF_COMMANDS: [&str; 9] = [
     "_",
     "OLDPWD",
@@ -67,8 +56,7 @@ const OF_COMMANDS: [&str; 9] = [
 
 /// What the environment tells of the terminal, and of how it was come to.
 pub fn login(env: &Environment) -> Vec<(&OsStr, &OsStr)> {
-    let of_login = |name: &OsStr| LOGIN.iter().any(|n| name == *n) && !OF_COMMANDS.iter().any(|n| name == *n);
-    let mut login: Vec<_> = env.iter().filter(|(name, _)| of_login(name)).collect();
+    let mut login: Vec<_> = env.iter().filter(|(name, _)| LOGIN.iter().any(|n| name == n)).collect();
     login.sort_unstable();
     login
 }
@@ -86,7 +74,7 @@ fn is_secret(name: &OsStr) -> bool {
 pub fn kept(env: &Environment, own: &OsStr) -> Vec<OsString> {
     let mut kept: Vec<OsString> = env
         .iter()
-        .filter(|(name, _)| !is_secret(name) && !LOGIN.iter().any(|n| name == n))
+        .filter(|(name, _)| !is_secret(name) && !LOGIN.iter().chain(&OF_COMMANDS).any(|n| name == n))
         .filter_map(|(name, value)| {
             Some(match name.as_bytes() {
                 b"LD_PRELOAD" => variable(name, &without_item(value, own)?),
