@@ -58,21 +58,14 @@ pub(super) fn lacks_suffix(path: &Path) -> bool {
     !path.file_name().is_some_and(|name| name.as_bytes().contains(&b'.'))
 }
 
+/// The program that a link makes, as the linker is told to call it.
 pub(super) fn program(line: &CommandLine, suffix: &OsStr) -> PathBuf {
-    match &line.output {
-        Some(path) if !lacks_suffix(path) => path.clone(),
-        Some(path) => {
-            let mut path = path.clone().into_os_string();
-            path.push(suffix);
-            path.into()
-        }
-        None if suffix.is_empty() => "a.out".into(),
-        None => {
-            let mut path = OsString::from("a");
-            path.push(suffix);
-            path.into()
-        }
+    let own = if suffix.is_empty() { "a.out" } else { "a" };
+    let mut path = line.output.clone().unwrap_or_else(|| own.into()).into_os_string();
+    if lacks_suffix(Path::new(&path)) {
+        path.push(suffix);
     }
+    path.into()
 }
 
 fn output(path: PathBuf, role: Role) -> Output {
