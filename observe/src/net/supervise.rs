@@ -21,9 +21,12 @@ use crate::handle::{self, Context, Request};
 use crate::tracee::{self, View};
 use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
 
-/// One thread receives for so many processors. More would take turns, which costs about 2 µs for each call, and one is
-/// rarely busy.
+/// One thread receives for so many processors, but there are two where two processes can run at once. An answer wakes who asked on
+/// the processor of who answers: with one thread, of two that ask in one moment, as compilers do when they are loaded, one would have to
+/// stay behind the other's compiler, while its own processor has nothing to do until the kernel spreads the load anew, 1 to 4 ms later.
+/// More would take turns, which costs about 2 µs for each call.
 const PROCESSORS: usize = 4;
+const PAIR: usize = 2;
 /// If nobody has taken a call for that long, although one waits, the receivers are held up by something, be it a slow disk:
 /// then there is another one.
 const TICK: Duration = Duration::from_millis(50);
@@ -87,6 +90,11 @@ enum Step {
 
 const GO: Step = Step::Answer(Verdict::Go);
 
+/// How many threads receive where there are so many processors.
+fn receivers(processors: usize) -> usize {
+    processors.div_ceil(PROCESSORS).max(processors.min(PAIR))
+}
+
 impl Supervise {
     pub(super) fn new(
         listener: Listener,
@@ -100,7 +108,7 @@ impl Supervise {
             sink,
             judge,
             receivers: AtomicUsize::new(0),
-            wanted: thread::available_parallelism().map_or(1, |count| count.get().div_ceil(PROCESSORS)),
+            wanted: thread::available_parallelism().map_or(1, |count| receivers(count.get())),
             taken: AtomicUsize::new(0),
             threads: Mutex::default(),
             stop: AtomicBool::new(false),
