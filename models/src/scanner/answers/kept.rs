@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::super::Mark;
@@ -24,6 +25,8 @@ pub(super) struct Kept {
     sets: Vec<Here<SetId, Mark>>,
     /// Which of the stored answers has this key.
     keys: HashMap<u128, u32, Fast>,
+    /// How many have asked.
+    asked: AtomicU32,
 }
 
 /// Something that was stored: its number here, and whether it was still the same when it was compared last, and in which state it
@@ -39,8 +42,13 @@ impl<Id: Copy, State: Copy + PartialEq> Here<Id, State> {
         (0..stored).map(|_| Self { id: OnceLock::new(), compared: Mutex::default() }).collect()
     }
 
+    /// Two who look for it at once find the same: neither waits for the other.
     fn id(&self, find: impl FnOnce() -> Id) -> Id {
-        *self.id.get_or_init(find)
+        self.id.get().copied().unwrap_or_else(|| {
+            let id = find();
+            // Whoever was faster.
+            *self.id.get_or_init(|| id)
+        })
     }
 
     /// Is it the same in this state? Not compared again as long as it is in it; nothing is remembered where that cannot be told.
@@ -55,6 +63,19 @@ impl<Id: Copy, State: Copy + PartialEq> Here<Id, State> {
     }
 }
 
+/// Where in a list of so many the one begins who asks so late. Two who ask at once mostly rest on the same: would both begin at the
+/// same place, one would wait for the other at each that nobody has looked at before.
+fn start(turn: u32, length: usize) -> usize {
+    // The golden section: those who come next begin far from each other.
+    const PART: u32 = 0x9e37_79b9;
+    (u64::from(turn.wrapping_mul(PART)) * length as u64 >> 32) as usize
+}
+
+/// All of them, from this one on.
+fn around<T>(all: &[T], start: usize) -> impl Iterator<Item = &T> {
+    all[start..].iter().chain(&all[..start])
+}
+
 impl Kept {
     /// Nothing where these are not the bytes of answers.
     pub fn read(bytes: &[u8], view: View<'_>) -> Option<Self> {
@@ -67,6 +88,7 @@ impl Kept {
             files: Here::all(stored.files.len()),
             sets: Here::all(stored.sets.len()),
             keys,
+            asked: AtomicU32::new(0),
             stored,
         })
     }
@@ -75,15 +97,19 @@ impl Kept {
     pub fn answer(&self, key: u128, at: u64, view: View<'_>, project: &Path) -> Option<Answer> {
         let answer = &self.stored.answers[*self.keys.get(&key)? as usize];
         let project = Project::new(Some(project));
-        if !answer.watch.iter().all(|&dir| self.says_the_same(dir, view, &project)) {
+        let turn = self.asked.fetch_add(1, Relaxed);
+        let start = start(turn, answer.watch.len());
+        if !around(&answer.watch, start).all(|&dir| self.says_the_same(dir, view, &project)) {
             return None;
         }
         let mut mark = Mark::default();
         let mut follow = Vec::with_capacity(answer.follow.len());
-        for &set in &answer.follow {
+        let start = self::start(turn, answer.follow.len());
+        for &set in around(&answer.follow, start) {
             mark ^= self.same_contents(set, view, &project)?;
             follow.push(self.set(set, view, &project));
         }
+        follow.rotate_right(start);
         Some(Answer {
             follow: follow.into(),
             touch: answer.touch.iter().map(|&set| self.set(set, view, &project)).collect(),
