@@ -3,15 +3,19 @@
 //! as the recorder or its guardian lives, which tells the next one what a killed one has left. Does not know what else is in it.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 const PREFIX: &str = "ggtrace-";
 /// Has this name once it is locked.
 const LOCK: &str = "lock";
+/// No recorder needs so long until it has locked its directory.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A directory that only this user can enter, removed at the end.
 pub struct SessionDirectory {
@@ -77,7 +81,7 @@ fn is_ours(name: &str) -> bool {
     random.len() == 16 && random.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// One without a lock is left alone: its recorder has not come to locking it, or is one that does not.
+/// One without a lock is left alone for a while: its recorder may not have come to locking it.
 fn is_dead(path: &Path) -> bool {
     let open = |path: &Path, flags| {
         OpenOptions::new().read(true).custom_flags(flags | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
@@ -85,13 +89,23 @@ fn is_dead(path: &Path) -> bool {
     let Ok(directory) = open(path, libc::O_DIRECTORY) else { return false };
     // SAFETY: takes nothing and cannot fail.
     let user = unsafe { libc::geteuid() };
-    directory.metadata().is_ok_and(|metadata| metadata.uid() == user)
-        && open(&path.join(LOCK), 0).is_ok_and(|lock| thunk::try_lock(&lock))
+    let Some(metadata) = directory.metadata().ok().filter(|metadata| metadata.uid() == user) else {
+        return false;
+    };
+    match open(&path.join(LOCK), 0) {
+        Ok(lock) => thunk::try_lock(&lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let age = metadata.modified().ok().and_then(|changed| changed.elapsed().ok());
+            age.is_some_and(|age| age > ABANDONED)
+        }
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -111,13 +125,15 @@ mod tests {
         };
         let dead = make("ggtrace-0123456789abcdef", true);
         let unlocked = make("ggtrace-0123456789abcde1", false);
+        let abandoned = make("ggtrace-0123456789abcde3", false);
+        File::open(&abandoned).unwrap().set_modified(SystemTime::now() - ABANDONED * 2).unwrap();
         let foreign = make("ggtrace-notes", true);
         let link = base.join("ggtrace-0123456789abcde2");
         symlink(&foreign, &link).unwrap();
         sweep(base);
         let there = [live.path(), &unlocked, &foreign, &foreign.join(LOCK), &link].map(Path::exists);
         assert_eq!(there, [true; 5]);
-        assert!(!dead.exists());
+        assert_eq!([&dead, &abandoned].map(|path| path.exists()), [false; 2]);
         let path = live.path().to_path_buf();
         drop(live);
         assert!(!path.exists());
