@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use nix::unistd::{getegid, geteuid};
@@ -19,11 +19,13 @@ use wire::FdIdentity;
 /// told, where it cannot be looked at.
 pub fn shares_files(pid: u32) -> bool {
     // The recorder stays where it is.
-    static OURS: OnceLock<Option<(PathBuf, u64, u64)>> = OnceLock::new();
+    static OURS: OnceLock<Option<[(u64, u64); 2]>> = OnceLock::new();
     let seen_by = |process: &str| {
-        let mounts = fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
-        let root = fs::metadata(format!("/proc/{process}/root")).ok()?;
-        Some((mounts, root.dev(), root.ino()))
+        let object = |what: &str| {
+            let metadata = fs::metadata(format!("/proc/{process}/{what}")).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        Some([object("ns/mnt")?, object("root")?])
     };
     let ours = OURS.get_or_init(|| seen_by("self"));
     ours.is_some() && seen_by(&pid.to_string()) == *ours
