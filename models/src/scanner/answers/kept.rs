@@ -68,7 +68,7 @@ impl<Id: Copy, State: Copy + PartialEq> Here<Id, State> {
 fn start(turn: u32, length: usize) -> usize {
     // The golden section: those who come next begin far from each other.
     const PART: u32 = 0x9e37_79b9;
-    (u64::from(turn.wrapping_mul(PART)) * length as u64 >> 32) as usize
+    ((u64::from(turn.wrapping_mul(PART)) * length as u64) >> 32) as usize
 }
 
 /// All of them, from this one on.
