@@ -379,6 +379,9 @@ fn gcc_driver(has: &dyn Fn(&str) -> bool) -> Driver {
 fn of_archiver(called: &[u8], own: &[u8], has: &dyn Fn(&str) -> bool) -> Option<Program> {
     let flavour = if has("{dmpqrstx}[") {
         Flavour::Gnu
+    } else if has("no archive map to update") && has("Generate an index to speed access to archives") {
+        // Since 2.47 each of the two has its own half of their source only.
+        return Some(Program::Ranlib(Flavour::Gnu));
     } else if has("not ranlib, ar, lib or dlltool") {
         // One program for all, told by the name that it is called by.
         return match () {

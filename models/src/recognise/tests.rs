@@ -84,6 +84,29 @@ fn binutils() {
 }
 
 #[test]
+fn ranlib_without_the_half_that_is_of_ar() {
+    // As binutils 2.47 has it: what it says to `--help` and of `-t`, and nothing of what only ar says.
+    let content = |texts: &[&str]| {
+        let mut content = fs::read("/bin/true").unwrap();
+        content.extend(texts.concat().bytes());
+        Arc::new(content)
+    };
+    let of =
+        |content: Arc<Vec<u8>>| {
+            recognise(OsStr::new("ranlib"), Path::new("/usr/bin/x86_64-linux-gnu-ranlib"), &|| {
+                Ok(content.clone())
+            })
+            .unwrap()
+        };
+    let own = [
+        "%s: no archive map to update\0Usage: %s [options] archive\n\0",
+        " Generate an index to speed access to archives\n\0",
+    ];
+    assert_eq!(of(content(&own)), Program::Ranlib(Flavour::Gnu));
+    assert_eq!(of(content(&own[..1])), Program::Other);
+}
+
+#[test]
 fn builders_launchers_carriers_and_shells() {
     assert_is("/usr/bin/make", "gmake", Program::Builder(Builder::Make));
     assert_is("/usr/bin/ninja", "n", Program::Builder(Builder::Ninja));
