@@ -326,7 +326,8 @@ fn of_binary(bytes: &[u8], called: &[u8], own: &[u8]) -> Program {
     if SHELLS.contains(&own) && has("OLDPWD") {
         return Program::Shell;
     }
-    if has("BusyBox v") {
+    // All of coreutils in one program: GNU's where it was configured so, and the one in Rust.
+    if has("BusyBox v") || own == b"coreutils" && (has("GNU coreutils") || has("(uutils coreutils)")) {
         return of_applet(called);
     }
     if has("COLLECT_GCC_OPTI") && has("%(invoke_as)") && has("collect2") && !own.ends_with(b"gdb") {

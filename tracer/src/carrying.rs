@@ -45,11 +45,23 @@ fn moves(facts: &Facts, invocation: &Invocation) -> bool {
     }
 }
 
+/// The name of the tool that a program is: where there are several in one, that which it is called by.
+fn tool<'a>(facts: &'a Facts, invocation: &'a Invocation) -> &'a OsStr {
+    let own = facts.real.file_name().unwrap_or_default();
+    let has_several = |name: &OsStr| name == "coreutils" || name.as_bytes().starts_with(b"busybox");
+    if !has_several(own) {
+        return own;
+    }
+    let called = |argument: &'a OsString| Path::new(argument).file_name();
+    // `busybox cp …`
+    invocation.argv.iter().take(2).filter_map(called).find(|name| !has_several(name)).unwrap_or(own)
+}
+
 /// Does a program that mostly moves files look into them this time? `install -C` leaves alone what is the same already,
 /// `test -s` asks for a size, and what is copied onto a pipe or a device is read there.
 fn looks_into(facts: &Facts, invocation: &Invocation) -> bool {
     let arguments = invocation.argv.get(1..).unwrap_or_default();
-    let called = facts.real.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let called = tool(facts, invocation).to_str().unwrap_or_default();
     let compares = |argument: &OsString| match argument.as_bytes() {
         [b'-', b'-', name @ ..] => name.starts_with(b"c") && b"compare".starts_with(name),
         [b'-', letters @ ..] => letters.contains(&b'C'),
@@ -71,7 +83,7 @@ fn looks_into(facts: &Facts, invocation: &Invocation) -> bool {
 pub fn owns_before_others(recorder: &Recorder, facts: &Facts, invocation: &Invocation) -> bool {
     const GIVES: [&str; 5] = ["chgrp", "chmod", "chown", "cp", "install"];
     facts.program == Program::Carrier
-        && facts.real.file_name().is_some_and(|name| GIVES.iter().any(|gives| name == *gives))
+        && GIVES.iter().any(|gives| tool(facts, invocation) == *gives)
         && has_others_preloaded(recorder, invocation)
 }
 
@@ -84,7 +96,7 @@ pub fn has_others_preloaded(recorder: &Recorder, invocation: &Invocation) -> boo
 /// Is it a `cp` onto a file that has several names? What it writes is seen under all of them, and nobody knows these: a placeholder
 /// would stay there.
 fn writes_through_links(facts: &Facts, invocation: &Invocation) -> bool {
-    if facts.program != Program::Carrier || facts.real.file_name().is_none_or(|name| name != "cp") {
+    if facts.program != Program::Carrier || tool(facts, invocation) != "cp" {
         return false;
     }
     let operands: Vec<&OsString> =

@@ -116,8 +116,9 @@ impl Kernel {
         let recorder = &*self.0;
         let command = recorder.watch.program_of(pid);
         let program = recorder.command(command);
-        // What its hooks let it open they will tell of: it is carried along.
-        if program.carries || program.names && path.is_dir() {
+        // What its hooks let it open they tell of: it is carried along. Of a file that it opens by a call of its own, as programs in Rust
+        // without the C library's functions do, nobody would say where it has put it.
+        if (program.carries || program.names) && path.is_dir() {
             return Verdict::Go;
         }
         let open = Open { path: path.to_path_buf(), pid: pid.cast_unsigned(), command, looks: false };

@@ -152,6 +152,21 @@ fn applets_go_by_the_name_they_are_called_by() {
 }
 
 #[test]
+fn coreutils_in_one_program() {
+    let called = |name: &str, path: &str, text: &str| {
+        let content = Arc::new([&fs::read("/bin/sh").unwrap()[..], text.as_bytes()].concat());
+        recognise(OsStr::new(name), Path::new(path), &|| Ok(content.clone())).unwrap()
+    };
+    for text in ["GNU coreutils\0", "cp (uutils coreutils) 0.12.0\0"] {
+        assert_eq!(called("/bin/cp", "/usr/bin/coreutils", text), Program::Carrier);
+        assert_eq!(called("cat", "/usr/bin/coreutils", text), Program::Other);
+        assert_eq!(called("coreutils", "/usr/bin/coreutils", text), Program::Other);
+        assert_eq!(called("cp", "/usr/bin/tools", text), Program::Other);
+    }
+    assert_eq!(called("cp", "/usr/bin/coreutils", "no such thing"), Program::Other);
+}
+
+#[test]
 fn scripts() {
     let of = |text: &str| {
         recognise(OsStr::new("gcc"), Path::new("/x/gcc"), &|| Ok(Arc::new(text.into()))).unwrap()

@@ -219,3 +219,43 @@ fn a_name_is_not_a_program() {
     space.same_as_plain(&["env", &path, "make"], Expect { nothing_left: false, ..Expect::make(1) });
     assert!(space.path("two").exists() && space.path("five").exists() && space.path("b.o").exists());
 }
+
+/// A `cp` of another kind than GNU's.
+const COPIES: &str = r#"#include <fcntl.h>
+#include <unistd.h>
+const char *of = "(uutils coreutils)";
+#ifdef OWN_CALLS
+static long own(long number, long a, long b, long c) {
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result;
+}
+#define open(path, flags, mode) own(2, (long)(path), flags, mode)
+#endif
+static char buffer[1 << 20];
+int main(int argc, char **argv) {
+    int from = open(argv[1], O_RDONLY, 0), to = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ssize_t size = read(from, buffer, sizeof buffer);
+    return argc != 3 || !of || write(to, buffer, size) != size;
+}
+"#;
+
+/// As the `cp` that is written in Rust does: no hook tells of the copy.
+#[test]
+fn a_copy_by_calls_of_the_program_s_own_is_no_placeholder() {
+    let space = TestSpace::with(&[("part.c", "int part;\n"), ("copies.c", COPIES)]);
+    space.sh("mkdir tools; gcc -DOWN_CALLS -o tools/cp copies.c");
+    space.script_same_as_plain("gcc -c part.c; tools/cp part.o other.o; cp other.o third.o", 1);
+}
+
+/// One program for all, told by the name that it is called by.
+#[test]
+fn what_all_of_coreutils_in_one_program_copies_is_not_waited_for() {
+    let space = TestSpace::with(&[("part.c", "int part;\n"), ("copies.c", COPIES)]);
+    space.sh("mkdir tools; gcc -o tools/coreutils copies.c; ln -s coreutils tools/cp");
+    let seen = space.script_same_as_plain("gcc -c part.c; tools/cp part.o other.o", 1);
+    assert_eq!(seen.cold.run, 1, "the compile was not forced while recording");
+    // All names of a file show what is written through one of them: the file itself is needed.
+    let script = "echo >one; ln one two; gcc -c part.c; tools/cp part.o one; cksum <two";
+    space.script_same_as_plain(script, 1);
+}
