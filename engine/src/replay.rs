@@ -9,15 +9,16 @@
 //!
 //! Knows no models: whose inputs changed, it leaves to the recorder.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use thunk::trace::{Current, Disposition, Now, Product, Step, Trace, clean};
+use thunk::trace::{Current, Disposition, Now, Product, Trace, ages, clean};
 use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, real_place};
 
 use crate::escapes;
@@ -61,7 +62,7 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
                 "nobody knows what {title} used: it {why}; run the build, or take what it left as it is with --as-recorded"
             );
         }
-        let found = wanted(store, &current, &trace, options)?;
+        let found = wanted(store, (&trace, &current), None, options)?;
         if let Some(settled) = settled.filter(|_| found.is_empty()) {
             let looked = current.looked_at();
             settled.note(looked.iter().map(|(path, how)| (path.as_path(), *how)));
@@ -79,8 +80,8 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
         bail!("{change}: ggtrace, which finds out what that means, is not installed beside this program");
     };
     let path = again(store, &recorder, options.trace)?;
-    let trace = targets::trace(store, Some(&path))?;
-    wanted(store, &Current::new(store, &trace), &trace, options)
+    let now = targets::trace(store, Some(&path))?;
+    wanted(store, (&now, &Current::new(store, &now)), Some(&trace), options)
 }
 
 /// What tells this replay from others.
@@ -107,15 +108,20 @@ fn again(store: &Store, recorder: &Path, trace: &Path) -> Result<PathBuf> {
     Ok(OsStr::from_bytes(line).into())
 }
 
-/// The products that do not stand where they should.
-fn wanted(store: &Store, current: &Current<'_>, trace: &Trace, options: &Options<'_>) -> Result<Vec<Target>> {
+/// The products that do not stand where they should. Nothing that the build left is to be older than what it is made from.
+/// `first`: the trace of the build, where this one is what became of it.
+fn wanted(
+    store: &Store,
+    (trace, current): (&Trace, &Current<'_>),
+    first: Option<&Trace>,
+    options: &Options<'_>,
+) -> Result<Vec<Target>> {
     let chosen = choose(current, options.targets)?;
     let mut reductions: HashMap<ObjectName, Option<Reduction>> = HashMap::new();
     let mut found = Vec::new();
-    let times = times(trace, &chosen);
+    let mut put = HashSet::new();
+    let mut values = Vec::new();
     for (path, product) in &chosen {
-        let modified = times[path.as_path()];
-        let mode = current.products().modes.get(path).copied();
         let output = match product {
             Product::Output(output) => output,
             Product::Link(target) => {
@@ -125,15 +131,15 @@ fn wanted(store: &Store, current: &Current<'_>, trace: &Trace, options: &Options
             }
             Product::Value { value, executable } => {
                 if !matches!(current.now(path), Now::File(now, _) if now == *value) {
+                    put.insert(path.clone());
                     let (path, value, executable) = (path.clone(), *value, *executable);
-                    let output = ReducedOutput { path, value, executable };
-                    place_value(store, &output.path, &output, modified, Mode { umask: 0o022, given: mode })?;
+                    values.push(ReducedOutput { path, value, executable });
                 }
                 continue;
             }
         };
-        let place = match current.now(path) {
-            Now::Placeholder(standing) if standing == *output => Place::Placeholder,
+        match current.now(path) {
+            Now::Placeholder(standing) if standing == *output => {}
             Now::File(value, executable) => {
                 let reduction = reductions
                     .entry(output.thunk)
@@ -141,21 +147,44 @@ fn wanted(store: &Store, current: &Current<'_>, trace: &Trace, options: &Options
                 if holds(reduction.as_ref(), output, value, executable) {
                     continue;
                 }
-                anything(store, output, modified, mode)?
+                put.insert(path.clone());
             }
             Now::Other if path.is_dir() => {
                 bail!("{} is a directory; the build left a file there", path.display())
             }
-            _ => anything(store, output, modified, mode)?,
-        };
-        found.push(Target { path: path.clone(), output: output.clone(), place });
+            _ => {
+                put.insert(path.clone());
+            }
+        }
+        found.push((path.clone(), output.clone()));
     }
-    Ok(found)
-}
-
-fn anything(store: &Store, output: &OutputRef, modified: SystemTime, given: Option<u32>) -> Result<Place> {
-    let umask = store.thunk(&output.thunk)?.umask.unwrap_or(0o022);
-    Ok(Place::Anything { modified, mode: Mode { umask, given } })
+    // Where the recorder has put nothing, and nothing is to be put, nothing is younger than it was.
+    let mut times = match first {
+        None if put.is_empty() => HashMap::new(),
+        _ => ages(store, (trace, current.products()), first.unwrap_or(trace).ended(), &put)?,
+    };
+    let given = |path: &Path| current.products().modes.get(path).copied();
+    for output in values {
+        let mode = Mode { umask: 0o022, given: given(&output.path) };
+        let modified = times.remove(&output.path).unwrap_or_else(SystemTime::now);
+        place_value(store, &output.path, &output, modified, mode)?;
+    }
+    let targets = found.into_iter().map(|(path, output)| {
+        let place = if put.contains(&path) {
+            let umask = store.thunk(&output.thunk)?.umask.unwrap_or(0o022);
+            let modified = times.remove(&path).unwrap_or_else(SystemTime::now);
+            Place::Anything { modified, mode: Mode { umask, given: given(&path) } }
+        } else {
+            Place::Placeholder
+        };
+        Ok(Target { path, output, place })
+    });
+    let targets = targets.collect::<Result<_>>()?;
+    for (path, modified) in &times {
+        // What is somebody else's stays as old as it is: make may then do more than it must.
+        let _ = File::open(path).and_then(|file| file.set_modified(*modified));
+    }
+    Ok(targets)
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {
@@ -182,24 +211,4 @@ fn choose(current: &Current<'_>, targets: &[PathBuf]) -> Result<Vec<(PathBuf, Pr
         chosen.extend(found);
     }
     Ok(chosen.into_iter().map(|path| (path.clone(), last[&path].clone())).collect())
-}
-
-/// Times of change for what is put where nothing stands: in the order in which the build made it, so that make sees no work.
-fn times<'a>(trace: &Trace, chosen: &'a [(PathBuf, Product)]) -> HashMap<&'a Path, SystemTime> {
-    let mut order: HashMap<ObjectName, usize> = HashMap::new();
-    for (number, step) in trace.steps().into_iter().enumerate() {
-        let thunk = match step {
-            Step::Deferred(_, thunk) => Some(thunk),
-            Step::Observed(observed) => observed.thunk,
-        };
-        order.extend(thunk.map(|thunk| (thunk, number)));
-    }
-    let place = |product: &Product| match product {
-        Product::Output(output) => order.get(&output.thunk).copied().unwrap_or(0),
-        Product::Value { .. } | Product::Link(_) => 0,
-    };
-    let latest = chosen.iter().map(|(_, product)| place(product)).max().unwrap_or(0);
-    let now = SystemTime::now();
-    let before = |product: &Product| Duration::from_micros((latest - place(product)) as u64);
-    chosen.iter().map(|(path, product)| (path.as_path(), now - before(product))).collect()
 }

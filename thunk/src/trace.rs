@@ -3,6 +3,7 @@
 //! A magic line, then records that are appended one by one as the build goes on: a recorder that is killed
 //! leaves a trace that can be read up to that point.
 
+mod ages;
 mod current;
 mod observed;
 mod products;
@@ -24,6 +25,7 @@ use crate::placeholder;
 use crate::placeholder::OutputRef;
 use crate::store::Store;
 
+pub use ages::ages;
 pub use current::{Change, Current, Look, Now, Verdict, listing, names};
 pub use observed::{Observed, Status, Touch, Uses, clean};
 pub use products::{Product, Products, Step};

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How old files are after a replay: make has nothing to do, whatever was changed and whatever came out as it was.
+
+use tests::TestSpace;
+
+use super::{built, replayed};
+use crate::calculator::calculator;
+
+#[track_caller]
+fn make_is_idle(space: &TestSpace) {
+    let make = space.run(&["make", "-n"]).ok();
+    assert_eq!(space.run(&["make", "-q"]).code(), 0, "make would still do something:\n{}", make.out());
+}
+
+/// What libtool writes down of an object holds the same whatever is in the source.
+#[test]
+fn files_of_libtool_are_as_new_as_their_objects() {
+    const MAKEFILE: &str = "LT = libtool --quiet --tag=CC\nall: prog libab.la\n\
+        %.lo: %.c\n\t$(LT) --mode=compile gcc -c $< -o $@\n\
+        libab.la: a.lo b.lo\n\t$(LT) --mode=link gcc -o $@ $^ -rpath /usr/local/lib\n\
+        prog.o: prog.c\n\
+        prog: prog.o libab.la\n\t$(LT) --mode=link gcc -o $@ $^\n";
+    let space = TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("a.c", "int a(void) { return 0; }\n"),
+        ("b.c", "int b(void) { return 0; }\n"),
+        ("prog.c", "int a(void);\nint main(void) { return a(); }\n"),
+    ]);
+    let trace = built(&space);
+    make_is_idle(&space);
+    let untouched = space.path("b.lo").metadata().unwrap().modified().unwrap();
+    for edit in ["int x;\nint a(void) { return 0; }\n", "/* the same */ int a(void) { return 0; }\n"] {
+        space.write("a.c", edit);
+        assert!(replayed(&space, &trace).run > 0);
+        space.run(&["./prog"]).ok();
+        make_is_idle(&space);
+        assert_eq!(space.path("b.lo").metadata().unwrap().modified().unwrap(), untouched);
+    }
+}
+
+/// A generator is another one and writes the same; a stamp says nothing of what it stands for.
+#[test]
+fn what_comes_out_as_it_was_is_as_new_as_what_it_is_made_from() {
+    const MAKEFILE: &str = "prog: main.o stamp\n\t$(CC) -o $@ main.o\n\
+        main.o: main.c table.h\n\t$(CC) -c main.c\n\
+        table.h: gen\n\t./gen >$@\n\
+        gen: gen.c\n\t$(CC) -o $@ gen.c\n\
+        stamp: gen\n\ttouch $@\n";
+    let space = TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("gen.c", "int puts(const char *);\nint main(void) { return puts(\"#define N 0\") < 0; }\n"),
+        ("main.c", "#include \"table.h\"\nint main(void) { return N; }\n"),
+    ]);
+    let trace = built(&space);
+    for (from, to) in [("int main", "int more;\nint main"), ("int more", " int more")] {
+        space.replace("gen.c", from, to);
+        replayed(&space, &trace);
+        make_is_idle(&space);
+    }
+    space.sh("rm table.h gen prog").ok();
+    replayed(&space, &trace);
+    make_is_idle(&space);
+}
+
+#[test]
+fn what_is_put_back_is_no_newer_than_what_is_made_anew_from_it() {
+    let space = calculator();
+    let trace = built(&space);
+    space.run(&["make", "clean"]).ok();
+    space.replace("add.c", "a + b", "a + b + 1");
+    replayed(&space, &trace);
+    make_is_idle(&space);
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which of the files that a build left are too old after a replay, so that make would build them again: what is older than
+//! something that it was made from, as far as that changed since the build was recorded. Make would have run the command;
+//! a replay knows that it would write the same. Reads times, and changes nothing. Knows nothing of what is to be put where.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Observed, Products, Step, Trace, Uses};
+use crate::error::Result;
+use crate::name::ObjectName;
+use crate::path::{has_no_content, is_below};
+use crate::store::Store;
+use crate::thunk::Thunk;
+use crate::tree::TreeNode;
+
+/// Times for files, in the order in which the build made them.
+struct Ages<'a> {
+    trace: &'a Trace,
+    store: &'a Store,
+    products: &'a Products,
+    /// What did not change after this is as it was for the build.
+    since: SystemTime,
+    /// Paths that get a file.
+    put: &'a HashSet<PathBuf>,
+    /// Which step was the last to write a path.
+    writers: HashMap<&'a Path, usize>,
+    /// The time of the first step; each of the others is a nanosecond later.
+    first: SystemTime,
+    /// The times that files are to get.
+    times: HashMap<PathBuf, SystemTime>,
+    /// When what stands somewhere was changed, if that was after the build.
+    changed: HashMap<PathBuf, Option<SystemTime>>,
+    /// The files that the build wrote of those in a tree.
+    trees: HashMap<ObjectName, Vec<PathBuf>>,
+    /// The newest of what commands below one that ran have used and left; of those that used any of the build's files.
+    below: HashMap<u32, Option<SystemTime>>,
+    /// The newest of what commands of a driver have left.
+    driven: HashMap<u32, Option<SystemTime>>,
+}
+
+impl Trace {
+    /// When the build was over.
+    #[must_use]
+    pub fn ended(&self) -> SystemTime {
+        let last = || {
+            let ran = self.observed.iter().map(|observed| observed.ended_us);
+            self.commands.iter().map(|command| command.at_us).chain(ran).max().unwrap_or(0)
+        };
+        let took = self.end.map_or_else(last, |(_, took)| took);
+        UNIX_EPOCH + Duration::from_micros(self.started_us.saturating_add(took))
+    }
+}
+
+/// Times for what is put at these paths, and for all else that the build left and that make would take to be too old after that.
+/// `since`: when the build was over that this trace, or the one that it came from, is of.
+///
+/// # Errors
+/// The store is damaged.
+pub fn ages(
+    store: &Store,
+    (trace, products): (&Trace, &Products),
+    since: SystemTime,
+    put: &HashSet<PathBuf>,
+) -> Result<HashMap<PathBuf, SystemTime>> {
+    let steps = trace.steps();
+    let mut ages = Ages {
+        trace,
+        store,
+        products,
+        since,
+        put,
+        writers: HashMap::new(),
+        first: SystemTime::now() - Duration::from_nanos(steps.len() as u64),
+        times: HashMap::new(),
+        changed: HashMap::new(),
+        trees: HashMap::new(),
+        below: HashMap::new(),
+        driven: HashMap::new(),
+    };
+    for (number, step) in steps.iter().enumerate() {
+        ages.writers.extend(left(step).into_iter().map(|path| (path, number)));
+    }
+    let ran: HashMap<u32, &Observed> =
+        trace.observed.iter().map(|observed| (observed.id, observed)).collect();
+    for (number, step) in steps.iter().enumerate() {
+        ages.step(number, step, &ran)?;
+    }
+    // What was carried to its place unseen.
+    let last = ages.time(steps.len());
+    let rest: Vec<_> = put.iter().filter(|path| !ages.times.contains_key(*path)).cloned().collect();
+    ages.times.extend(rest.into_iter().map(|path| (path, last)));
+    Ok(ages.times)
+}
+
+impl<'a> Ages<'a> {
+    fn time(&self, step: usize) -> SystemTime {
+        self.first + Duration::from_nanos(step as u64)
+    }
+
+    fn step(&mut self, number: usize, step: &Step<'a>, ran: &HashMap<u32, &Observed>) -> Result<()> {
+        let (id, used) = match step {
+            Step::Deferred(command, thunk) => (command.id, self.of_thunk(&self.store.thunk(thunk)?)?),
+            // What it read says what is to be made, not what it made of that.
+            Step::Observed(observed) if observed.drives() => return Ok(()),
+            Step::Observed(observed) => (observed.id, of_command(observed)),
+        };
+        let above = self.above(id, ran);
+        let driver = above.filter(|above| ran[above].drives());
+        let mut newest = used.iter().filter_map(|path| self.changed(path)).max();
+        let parts = self.below.get(&id).copied();
+        newest = newest.max(parts.flatten());
+        let is_own = |path: &PathBuf| is_below(path, &self.trace.cwd) || self.products.written.contains(path);
+        let is_fed = parts.is_some() || used.iter().any(is_own);
+        if !is_fed {
+            // `touch stamp`: whatever it stands for was made before by the same make.
+            newest = newest.max(driver.and_then(|driver| self.driven.get(&driver).copied().flatten()));
+        }
+        let outputs = left(step).into_iter().filter(|path| self.writers.get(path) == Some(&number));
+        let outputs: Vec<&Path> = outputs.filter(|path| self.products.last.contains_key(*path)).collect();
+        let is_late = outputs.iter().any(|path| modified(path).is_some_and(|time| newest > Some(time)));
+        for path in &outputs {
+            if self.put.contains(*path) || is_late && modified(path).is_some() {
+                self.times.insert(path.to_path_buf(), self.time(number));
+            }
+        }
+        let left = outputs.iter().filter_map(|path| self.changed(path)).max();
+        let newest = newest.max(left);
+        match (driver, above) {
+            (Some(driver), _) => {
+                let known = self.driven.entry(driver).or_default();
+                *known = newest.max(*known);
+            }
+            (None, Some(above)) if is_fed => {
+                let known = self.below.entry(above).or_default();
+                *known = newest.max(*known);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The command of which this one is a part, or that drives it.
+    fn above(&self, id: u32, ran: &HashMap<u32, &Observed>) -> Option<u32> {
+        let mut at = self.trace.command(id)?.parent;
+        while at != 0 && !ran.contains_key(&at) {
+            // Numbers grow from parents to children: no file that says otherwise leads into a circle.
+            at = self.trace.command(at).map(|command| command.parent).filter(|parent| *parent < at)?;
+        }
+        Some(at).filter(|at| *at != 0)
+    }
+
+    fn of_thunk(&mut self, thunk: &Thunk) -> Result<Vec<PathBuf>> {
+        let inputs = thunk.values.iter().chain(&thunk.executables).map(|input| &input.path);
+        let mut used: Vec<PathBuf> =
+            inputs.chain(thunk.thunks.iter().map(|input| &input.path)).cloned().collect();
+        used.retain(|path| !thunk.outputs.contains(path) && !thunk.optional_outputs.contains(path));
+        for name in &thunk.trees {
+            if !self.trees.contains_key(name) {
+                let tree = self.store.tree(name)?;
+                let files = tree.entries().iter().filter(|entry| matches!(entry.node, TreeNode::File { .. }));
+                let own = files.filter(|entry| self.products.written.contains(&entry.path));
+                self.trees.insert(*name, own.map(|entry| entry.path.clone()).collect());
+            }
+            used.extend_from_slice(&self.trees[name]);
+        }
+        Ok(used)
+    }
+
+    /// When this changes or was changed, if that is after the build.
+    fn changed(&mut self, path: &Path) -> Option<SystemTime> {
+        if let Some(time) = self.times.get(path) {
+            return Some(*time);
+        }
+        if let Some(known) = self.changed.get(path) {
+            return *known;
+        }
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let changed = file.and_then(|file| file.modified().ok()).filter(|time| *time > self.since);
+        self.changed.insert(path.to_path_buf(), changed);
+        changed
+    }
+}
+
+/// The files that a step left.
+fn left<'a>(step: &Step<'a>) -> Vec<&'a Path> {
+    match step {
+        Step::Deferred(command, _) => command.outputs.iter().map(PathBuf::as_path).collect(),
+        Step::Observed(observed) => observed.with(Uses::OUTPUT).map(|touch| &*touch.path).collect(),
+    }
+}
+
+/// The files that a command has used, but for those that it wrote.
+fn of_command(observed: &Observed) -> Vec<PathBuf> {
+    let is_used = |uses: Uses| [Uses::READ, Uses::EXECUTED, Uses::INPUT].iter().any(|how| uses.has(*how));
+    let used = observed.touches.iter().filter(|t| is_used(t.uses) && !t.uses.has(Uses::OUTPUT));
+    used.map(|touch| touch.path.to_path_buf()).filter(|path| !has_no_content(path)).collect()
+}
+
+/// When a file was changed that stands here itself.
+fn modified(path: &Path) -> Option<SystemTime> {
+    let file = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+    file.and_then(|file| file.modified().ok())
+}
