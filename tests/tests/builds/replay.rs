@@ -10,6 +10,7 @@ use tests::{Forced, Ran, Snapshot, TestSpace};
 use crate::calculator::{DEFERRED, calculator};
 
 mod ages;
+mod names;
 
 /// A build that was recorded and forced, and its trace.
 fn built(space: &TestSpace) -> PathBuf {

@@ -509,6 +509,8 @@ impl Observed {
     pub const REWRITES: &'static str = "changes what it depends on";
     /// The obstacle of a command that gives what was there another name.
     pub const MOVES: &'static str = "moves what others made";
+    /// How the obstacle of a command begins that makes a directory. Where it runs again in a sandbox it makes it there.
+    pub const MAKES_DIRECTORY: &'static str = "makes the directory ";
     /// The obstacle of a command of which something that it starts is a thunk of its own.
     pub const PART_DEFERRED: &'static str = "a part of it was deferred";
 

@@ -201,7 +201,7 @@ impl Replay<'_> {
     }
 }
 
-fn make_directory_of(path: &Path) -> Result<()> {
+pub(super) fn make_directory_of(path: &Path) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
 }

@@ -10,6 +10,7 @@ use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
 use thunk::{Placeholder, has_no_content};
 
 use super::Replay;
+use super::furnish::make_directory_of;
 use crate::learned;
 
 impl Replay<'_> {
@@ -66,7 +67,8 @@ impl Replay<'_> {
         };
         // What it prints is shown when it is forced.
         let known = [Observed::PRINTS, Observed::REWRITES, Observed::MOVES];
-        let harmless = |why: &String| known.contains(&why.as_str());
+        let harmless =
+            |why: &String| known.contains(&why.as_str()) || why.starts_with(Observed::MAKES_DIRECTORY);
         if let Some(obstacle) = observed.obstacles.iter().find(|why| !harmless(why)) {
             return Err(cannot(obstacle));
         }
@@ -80,6 +82,8 @@ impl Replay<'_> {
         let thunk = self.recorder.store.thunk(&name)?;
         self.bring_back(&thunk)?;
         self.clear(&thunk)?;
+        // It may be the one that makes them.
+        thunk.outputs.iter().try_for_each(|output| make_directory_of(output))?;
         let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
         self.note(command, name, &again);
         if let Some(now) = self.commands.get_mut(&command.id) {

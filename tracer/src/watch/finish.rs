@@ -55,6 +55,8 @@ pub struct Look<'a> {
     pub gone: Vec<PathBuf>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
+    /// What it has put into directories that it listed, real paths.
+    pub own: HashSet<PathBuf>,
     /// What it found where nothing is any more, because it was moved on: the content, and whether that may be executed.
     pub moved: BTreeMap<PathBuf, (ObjectName, bool)>,
     /// Why it cannot be deferred when it comes again.
@@ -92,6 +94,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         outputs: BTreeMap::new(),
         gone: Vec::new(),
         made: HashSet::new(),
+        own: HashSet::new(),
         moved: BTreeMap::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
@@ -369,8 +372,11 @@ impl Look<'_> {
             return None;
         }
         if FileFacts::of(&metadata).changed_at() > self.ended.begun.began {
-            self.unknown(format!("lists {}, which changed while it ran", named.display()));
-            return None;
+            let Some(names) = self.names_before(named) else {
+                self.unknown(format!("lists {}, which changed while it ran", named.display()));
+                return None;
+            };
+            return Some(trace::listing(names));
         }
         self.recorder.names_in(named)
     }
@@ -457,7 +463,7 @@ impl Look<'_> {
 }
 
 /// Was something made, changed or removed?
-fn changes(touch: &Touch) -> bool {
+pub(super) fn changes(touch: &Touch) -> bool {
     const CHANGES: [Use; 6] =
         [Use::Written, Use::Created, Use::Removed, Use::MovedAway, Use::MovedHere, Use::Attributes];
     CHANGES.iter().any(|&what| touch.has(what))

@@ -51,7 +51,7 @@ impl Look<'_> {
             if touch.has(Use::MovedHere) {
                 self.unknown(format!("renames a directory to {shown}"));
             } else {
-                self.obstacle(format!("makes the directory {shown}"));
+                self.obstacle(format!("{}{shown}", Observed::MAKES_DIRECTORY));
                 self.made.insert(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
             }
             *uses |= Uses::OUTPUT;

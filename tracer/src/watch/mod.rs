@@ -11,6 +11,7 @@ pub mod environment;
 mod exact;
 mod finish;
 mod left;
+mod names;
 mod shown;
 mod table;
 mod ways_back;
@@ -383,6 +384,17 @@ impl Watch {
     /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what
     /// stands at this path in one of these events?
     pub fn changes_now(&self, path: &Path, group: u32, events: &Range<u64>, ways: &dyn Ways) -> bool {
+        self.any_changes_now(|changed| changed == path, group, events, ways)
+    }
+
+    /// The same for any of several paths.
+    pub fn any_changes_now(
+        &self,
+        is_one: impl Fn(&Path) -> bool,
+        group: u32,
+        events: &Range<u64>,
+        ways: &dyn Ways,
+    ) -> bool {
         let Some(log) = &self.log else { return false };
         let entries = {
             let table = lock(&self.table);
@@ -390,7 +402,7 @@ impl Watch {
         };
         let is_it = |entry: &crate::log::Entry| {
             events.contains(&entry.sequence)
-                && writes::change(&entry.event).is_some_and(|change| change.is_of(path))
+                && writes::change(&entry.event).is_some_and(|change| change.is_of(&is_one))
         };
         entries.map_or(true, |entries| entries.iter().any(is_it))
     }

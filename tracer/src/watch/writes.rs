@@ -14,9 +14,9 @@ use observe::{Event, Kind, Transfer};
 pub struct Change<'a>(Vec<&'a Path>);
 
 impl Change<'_> {
-    /// Does it change what stands there?
-    pub fn is_of(&self, path: &Path) -> bool {
-        self.0.contains(&path)
+    /// Does it change what stands at one of these paths?
+    pub fn is_of(&self, is_one: impl Fn(&Path) -> bool) -> bool {
+        self.0.iter().any(|path| is_one(path))
     }
 }
 
@@ -55,6 +55,13 @@ impl Writes {
     /// Has another command than this one changed what stands there, in one of these events?
     pub fn by_others(&self, path: &Path, group: u32, events: &Range<u64>) -> bool {
         self.any(path, events, |by| by != group)
+    }
+
+    /// Has another command changed what stands at any of these paths? Looks through all that the build has changed.
+    pub fn any_by_others(&self, is_one: impl Fn(&Path) -> bool, group: u32, events: &Range<u64>) -> bool {
+        self.of.iter().any(|(path, list)| {
+            list.iter().any(|(number, by)| *by != group && events.contains(number)) && is_one(Path::new(path))
+        })
     }
 
     /// Has this command?

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Replays of commands that read the names in directories in which they, or others, make something, and of those that make directories.
+
+use tests::TestSpace;
+
+use super::{is_as_made, replay, replayed};
+
+fn run_recorded(space: &TestSpace) -> std::path::PathBuf {
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "-o", trace.to_str().unwrap(), "make"]).ok();
+    trace
+}
+
+/// The shell makes the file that it writes to before it looks for what `*` stands for.
+#[test]
+fn who_lists_where_it_writes_is_run_again() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "all: out sub/names\nout: a.txt b.txt\n\tcat *.txt >t.tmp; ls >out; cat t.tmp >>out; rm t.tmp\n\
+             sub/names: a.txt\n\tcd sub; cp ../a.txt it; mkdir z; ls >names; cat a.link >>names\n",
+        ),
+        ("a.txt", "a\n"),
+        ("b.txt", "b\n"),
+        ("sub/x/y", ""),
+    ]);
+    space.sh("ln -s ../a.txt sub/a.link").ok();
+    let trace = run_recorded(&space);
+    space.keep();
+    let edit = || space.write("a.txt", "other\n");
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 2);
+    is_as_made(&space, edit);
+    // Another name would be listed.
+    space.restore();
+    space.write("c", "");
+    replay(&space, &trace, &[]).fails().says("now holds other files");
+}
+
+/// Whether it saw what another one made there meanwhile is not known.
+#[test]
+fn who_lists_where_others_write_is_not_run_again() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "all: out other\nout: a.txt\n\tcat a.txt >t; until test -e other; do sleep 0.02; done; ls >out\n\
+             other:\n\tuntil test -e t; do sleep 0.02; done; echo >other\n",
+        ),
+        ("a.txt", "a\n"),
+    ]);
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "-o", trace.to_str().unwrap(), "make", "-j2"]).ok();
+    space.write("a.txt", "other\n");
+    replay(&space, &trace, &[]).fails().says("which changed while it ran");
+}
+
+#[test]
+fn who_makes_directories_is_run_again() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "all: obj/deep/a.o new/x\nobj/deep/a.o: a.c\n\tmkdir -p obj/deep obj/none; gcc -c a.c -o $@\n\
+             new/x: a.c\n\trm -rf new; mkdir new; chmod 700 new; cp a.c new/x\n",
+        ),
+        ("a.c", "int a;\n"),
+    ]);
+    let trace = run_recorded(&space);
+    space.keep();
+    let edit = || space.write("a.c", "int b;\n");
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 2);
+    is_as_made(&space, edit);
+    space.sh("rm -r obj").ok();
+    space.write("a.c", "int c;\n");
+    assert_eq!(replayed(&space, &trace).run, 2);
+    assert!(space.path("obj/deep/a.o").is_file());
+}
