@@ -26,7 +26,7 @@ use crate::placeholder::OutputRef;
 use crate::store::Store;
 
 pub use ages::ages;
-pub use current::{Change, Current, Look, Now, Verdict, listing, names};
+pub use current::{Change, Current, Look, Now, Verdict, listing, names, runnable_now};
 pub use observed::{Observed, Status, Touch, Uses, clean};
 pub use products::{Product, Products, Step};
 pub use writer::Writer;

@@ -464,8 +464,7 @@ fn changed(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> 
             Now::Value(value, executable) => {
                 // Which mode it gives to what it leaves is not known then.
                 if executable != was_executable {
-                    let how = if executable { "may be executed now" } else { "may not be executed any more" };
-                    return Err(format!("{} {how}", path.display()));
+                    return Err(format!("{} {}", path.display(), trace::runnable_now(executable)));
                 }
                 same &= value == input.value;
                 if is_program {

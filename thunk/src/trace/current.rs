@@ -47,9 +47,15 @@ pub enum Now {
 }
 
 const OTHER_FILES: &str = "now holds other files";
-const RUNS: &str = "may be executed now";
-const RUNS_NOT: &str = "may not be executed any more";
+const RUNS: &str = runnable_now(true);
+const RUNS_NOT: &str = runnable_now(false);
 const ALLOWED: &str = "may be touched now, in every way";
+
+/// How an input of a thunk is another one of which only this has changed: may it be executed?
+#[must_use]
+pub const fn runnable_now(runnable: bool) -> &'static str {
+    if runnable { "may be executed now" } else { "may not be executed any more" }
+}
 
 /// A way in which something is not as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
