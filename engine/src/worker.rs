@@ -197,7 +197,8 @@ impl Worker {
 
     /// Runs under observation, adds what the command looked for in vain to the inputs, and runs again, until it
     /// has found everything. `first`: how the thunk as it is failed, if it ran already. It may have failed for want of room in memory, of
-    /// which nothing tells afterwards: so what it writes goes to the disk then.
+    /// which nothing tells afterwards, or for want of what memory's file system cannot do, such as `copy_file_range` from another one:
+    /// so what it writes goes to the disk then.
     fn run_completed(
         &mut self,
         name: &ObjectName,
@@ -206,7 +207,7 @@ impl Worker {
         first: Option<Failed>,
     ) -> Result<Done> {
         let mut current = start;
-        let layer = if first.is_some() { Layer::Disk } else { Layer::Memory };
+        let mut layer = if first.is_some() { Layer::Disk } else { Layer::Memory };
         let mut first = first;
         for _ in 0..ROUNDS {
             let layout = Layout::of(&current.thunk);
@@ -229,6 +230,13 @@ impl Worker {
             paths.extend(escapes::looked_for(&touches));
             let next = escapes::complete(&self.store, thunk, &paths)?;
             if next.thunk == current.thunk {
+                let is_final =
+                    matches!(outcome.status, Status::Exited(0) | Status::TimedOut | Status::OutputLimit);
+                if matches!(layer, Layer::Memory) && !is_final {
+                    layer = Layer::Disk;
+                    first = Some(failure(outcome));
+                    continue;
+                }
                 let ended = match first {
                     // It fails for reasons of its own, and has said so.
                     Some(failed) if !matches!(outcome.status, Status::Exited(0)) => {
