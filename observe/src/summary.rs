@@ -170,13 +170,34 @@ impl Touches {
         None
     }
 
-    /// What an event comes to behind links of the command's own.
+    /// The same for a name that stands for itself, be it a link's.
+    fn name_behind(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.behind(path.parent()?)?.join(path.file_name()?))
+    }
+
+    /// What an event comes to behind links of the command's own. Who asks for a link, or changes it, need not mean where it leads.
     fn event_behind(&self, event: &Event) -> Option<Event> {
         let place = |place: &Place| Some(Place::new(self.behind(&place.named)?, place.real.clone()));
+        let name = |place: &Place| Some(Place::new(self.name_behind(&place.named)?, place.real.clone()));
         Some(match event {
             Event::Opened(at, kind, access) => Event::Opened(place(at)?, *kind, *access),
             Event::Executed(at, role) => Event::Executed(place(at)?, *role),
             Event::Listed(path) => Event::Listed(self.behind(path)?),
+            Event::Found(path) => Event::Found(self.name_behind(path)?),
+            Event::Missing(path) => Event::Missing(self.name_behind(path)?),
+            Event::Denied(path) => Event::Denied(self.name_behind(path)?),
+            Event::Attributes(path) => Event::Attributes(self.name_behind(path)?),
+            Event::Made(at) => Event::Made(name(at)?),
+            Event::Symlinked(at, target) => Event::Symlinked(name(at)?, target.clone()),
+            Event::Removed(at) => Event::Removed(name(at)?),
+            Event::Transferred(how, from, to) => {
+                let ends = (name(from), name(to));
+                if let (None, None) = ends {
+                    return None;
+                }
+                let or = |end: Option<Place>, place: &Place| end.unwrap_or_else(|| place.clone());
+                Event::Transferred(*how, or(ends.0, from), or(ends.1, to))
+            }
             _ => return None,
         })
     }
@@ -309,10 +330,15 @@ impl Sink for Touches {
         if !self.links.is_empty()
             && let Some(behind) = self.event_behind(&event)
         {
-            self.take(behind);
-            // All that is the command's own is the link.
-            if let Event::Opened(place, ..) | Event::Executed(place, _) = &mut event {
-                place.real = None;
+            // All that is the command's own is a link: of a name behind one nothing is left to be said, of what is opened by it that it was.
+            match &mut event {
+                Event::Opened(place, ..) | Event::Executed(place, _)
+                    if self.name_behind(&place.named).is_none() =>
+                {
+                    place.real = None;
+                    self.take(behind);
+                }
+                _ => event = behind,
             }
         }
         self.note_link(&event);

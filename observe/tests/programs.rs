@@ -85,6 +85,27 @@ fn names_come_and_go() {
 }
 
 #[test]
+fn names_behind_a_link_of_its_own_are_those_of_where_it_leads() {
+    let space = Space::new();
+    fs::create_dir(space.at("d")).unwrap();
+    for name in ["d/in", "d/gone", "d/kept", "d/there"] {
+        space.write(name, name);
+    }
+    let seen = space.sh(
+        "ln -s d t; test -e t/there; test -e t/none || mv t/in t/moved; rm t/gone; chmod 600 t/kept; mkdir t/new; rm t",
+    );
+    assert!(seen.status.success(), "{seen:?}");
+    let t = &seen.touches;
+    let touch = |name: &str| t.get(space.at(name)).unwrap_or_else(|| panic!("{name} was not touched"));
+    assert!(touch("d/there").has(Use::Found) && touch("d/none").has(Use::Missing));
+    assert!(touch("d/in").has(Use::MovedAway) && touch("d/in").input && touch("d/moved").has(Use::MovedHere));
+    assert!(touch("d/gone").has(Use::Removed) && touch("d/gone").existed == Some(true));
+    assert!(touch("d/kept").has(Use::Attributes) && touch("d/new").has(Use::Created));
+    let behind = t.iter().find(|(path, _)| path.starts_with(space.at("t")) && **path != *space.at("t"));
+    assert_eq!(behind, None);
+}
+
+#[test]
 fn an_update_in_place_depends_on_what_was_there() {
     let space = Space::new();
     for name in ["appended", "replaced"] {

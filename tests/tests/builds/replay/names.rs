@@ -75,3 +75,23 @@ fn who_makes_directories_is_run_again() {
     assert_eq!(replayed(&space, &trace).run, 2);
     assert!(space.path("obj/deep/a.o").is_file());
 }
+
+/// What is there of a file is what the name says that it had without the link.
+#[test]
+fn what_was_renamed_behind_a_link_of_its_own_is_put_back_where_that_led() {
+    let space = TestSpace::with(&[
+        ("Makefile", "d/out: in\n\tln -s d t; test -e t/x; cp in t/tmp; mv t/tmp t/out; rm t\n"),
+        ("in", "1\n"),
+        ("d/x", ""),
+    ]);
+    let trace = run_recorded(&space);
+    space.keep();
+    let edit = || space.write("in", "2\n");
+    assert_eq!(replayed(&space, &trace).run, 0);
+    space.sh("rm d/out").ok();
+    replayed(&space, &trace);
+    assert_eq!(space.read("d/out"), b"1\n");
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 1);
+    is_as_made(&space, edit);
+}
