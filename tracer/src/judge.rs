@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use models::Invocation;
 use observe::net::SharedSink;
-use observe::{Event, Judge, Pid, Sink, Verdict};
+use observe::{Event, Judge, Pid, Sink, Transfer, Verdict};
 use wire::FdIdentity;
 
 use crate::decide::{self, Answer};
 use crate::log::Ways;
 use crate::process;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, Sight};
 use crate::request::{Exec, Open};
 
 /// Asks the recorder, and tells it what happens.
@@ -129,6 +129,30 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// A call is about to do this for which a hook would have asked: of what it renames, and of what a driver removes, nobody else
+    /// could tell afterwards what it was. A tracer is told when it is done.
+    fn keep_before(&self, pid: Pid, event: &Event) {
+        let recorder = &*self.0;
+        let (paths, removes) = match event {
+            Event::Removed(place) => ([Some(place.real()), None], true),
+            Event::Transferred(how, from, to) if *how != Transfer::Link => {
+                ([Some(from.real()), Some(to.real())], false)
+            }
+            _ => return,
+        };
+        if recorder.sight != Sight::Net {
+            return;
+        }
+        for path in paths.into_iter().flatten().filter(|path| self.keeps(path)) {
+            let program = recorder.watch.program_of(pid);
+            if (!removes || recorder.command(program).drives) && process::shares_files(pid.cast_unsigned()) {
+                recorder.keep(program, path);
+            }
+        }
+    }
+}
+
 /// The hooks of a program would say it on its standard error; here it is said on ours.
 fn failed(errno: i32, why: &str) -> Verdict {
     if !why.is_empty() {
@@ -150,6 +174,7 @@ pub fn identity(metadata: &Metadata) -> FdIdentity {
 
 impl SharedSink for Kernel {
     fn event(&self, process: Pid, event: Event) {
+        self.keep_before(process, &event);
         self.0.changes(&event);
         if let Event::Transferred(how, from, to) = &event {
             self.0.transferred(*how, from.real(), to.real());

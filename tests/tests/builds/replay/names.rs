@@ -95,3 +95,32 @@ fn what_was_renamed_behind_a_link_of_its_own_is_put_back_where_that_led() {
     assert_eq!(replayed(&space, &trace).run, 1);
     is_as_made(&space, edit);
 }
+
+/// A static shell, in which no hook is, drives the build: what it removes, and renames, of what its commands have read.
+#[test]
+fn what_a_static_driver_has_removed_is_there_for_a_replay() {
+    const SCRIPT: &str = "cc -c one.c -o one.o && cc -c main.c -o main.o\necho main.o one.o >prog.args\n\
+        gcc @prog.args -o prog\nrm prog.args\ncp in copy\ncat copy >out\nmv copy moved\n";
+    let space = TestSpace::with(&[
+        ("build", SCRIPT),
+        ("one.c", "int one(void) { return 1; }\n"),
+        ("main.c", "int one(void);\nint main(void) { return one(); }\n"),
+        ("in", "text\n"),
+    ]);
+    if space
+        .run(&["sh", "-c", "busybox --list | grep -qx rm && file -L `command -v busybox` | grep -q static"])
+        .code()
+        != 0
+    {
+        println!("there is no static busybox here");
+        return;
+    }
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "-o", trace.to_str().unwrap(), "busybox", "sh", "-e", "build"]).ok();
+    let built = space.path("prog.args").exists();
+    assert!(!built, "else this tests nothing");
+    space.write("one.c", "int one(void) { return 7; }\n");
+    replayed(&space, &trace);
+    assert_eq!(space.run(&["./prog"]).code(), 7);
+    assert!(!space.path("prog.args").exists());
+}
