@@ -13,6 +13,17 @@ pub(crate) struct Row {
     pub call: Call,
 }
 
+/// What is known of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Meaning {
+    /// What it does.
+    Known(Call),
+    /// That it touches no path.
+    Nothing,
+    /// Nothing is.
+    Foreign,
+}
+
 /// Where a path argument is relative to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Base {
@@ -190,6 +201,12 @@ impl Call {
     /// Does it matter with some descriptors only?
     pub(crate) const fn is_for_some_descriptors_only(self) -> bool {
         self.descriptors()[0].is_some()
+    }
+
+    /// Does it matter with these arguments, as far as descriptors tell?
+    pub(crate) fn minds(self, args: &[u64; 6]) -> bool {
+        let mut descriptors = self.descriptors().into_iter().flatten();
+        !self.is_for_some_descriptors_only() || descriptors.any(|descriptors| descriptors.has(args))
     }
 }
 

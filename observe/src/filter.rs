@@ -267,7 +267,6 @@ fn set(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<RawFd>
 mod tests {
     use super::*;
 
-    const I386: u32 = 0x4000_0003;
     const COOKIE: u64 = 0x0123_4567_89ab_cdef;
     const PLACES: [Nameless; 2] = [
         Nameless { instruction: 0x86a, distance: 0x7_556b },
@@ -427,15 +426,16 @@ mod tests {
             (PROGRAM.to_vec(), libc::SECCOMP_RET_TRACE),
             (notifying(COOKIE, &PLACES), libc::SECCOMP_RET_USER_NOTIF),
         ] {
-            assert_eq!(run(&program, I386, 0, COOKIE), asked);
+            assert_eq!(run(&program, arch::AUDIT_ARCH_32, 0, COOKIE), asked);
             assert_eq!(run(&program, arch::AUDIT_ARCH, arch::FOREIGN_FROM, COOKIE), asked);
         }
     }
 
     #[test]
     fn no_call_is_listed_twice() {
-        let mut numbers: Vec<u32> = arch::TABLE.iter().map(|row| row.nr).collect();
-        numbers.sort_unstable();
-        assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
+        for mut numbers in [arch::TABLE.iter().map(|row| row.nr).collect(), arch::numbers_32()] {
+            numbers.sort_unstable();
+            assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::calls::Call;
+use crate::calls::{Call, Meaning};
 use crate::event::{Event, Sink};
 use crate::handle::{self, Context, Done, Request};
 use crate::ptrace::Resume;
@@ -184,20 +184,26 @@ impl<'a> Follow<'a> {
 
     fn entry(&mut self, tid: Pid) -> Resume {
         let Some(entry) = ptrace::entry(tid) else { return Resume::Run(0) };
-        let row = u32::try_from(entry.nr)
-            .ok()
-            .filter(|&nr| entry.arch == arch::AUDIT_ARCH && nr < arch::FOREIGN_FROM)
-            .map(|nr| arch::TABLE.iter().find(|row| row.nr == nr));
-        match row {
-            None => {
-                self.context(tid).emit(Event::Foreign);
+        // A number that is none is of no table.
+        let nr = u32::try_from(entry.nr).unwrap_or(u32::MAX);
+        match arch::meaning(entry.arch, nr, &entry.args) {
+            Meaning::Foreign => {
+                let mut context = self.context(tid);
+                context.emit(Event::Foreign);
+                let process = context.process;
+                if let Some(judge) = self.judge.filter(|judge| judge.minds_foreign(process))
+                    && let Verdict::Fail(errno) = judge.foreign(process)
+                {
+                    // A thread that cannot be made to fail is dead.
+                    let _ = arch::fail_instead(tid, errno);
+                }
                 Resume::Run(0)
             }
             // A filter of the program's own asked for a tracer; it has one that does not care.
-            Some(None) => Resume::Run(0),
-            Some(Some(row)) => match handle::decode(&mut self.context(tid), row.call, &entry.args) {
+            Meaning::Nothing => Resume::Run(0),
+            Meaning::Known(call) => match handle::decode(&mut self.context(tid), call, &entry.args) {
                 None => Resume::Run(0),
-                Some(request) => self.requested(tid, row.call, request, &entry),
+                Some(request) => self.requested(tid, call, request, &entry),
             },
         }
     }

@@ -111,4 +111,16 @@ pub trait Judge: Send + Sync {
         let _ = (pid, path, writes);
         Verdict::Go
     }
+
+    /// Is `foreign` to be asked about this process? Must be quick.
+    fn minds_foreign(&self, pid: Pid) -> bool {
+        let _ = pid;
+        false
+    }
+
+    /// A call that is not decoded is about to be made, which may look at any file.
+    fn foreign(&self, pid: Pid) -> Verdict {
+        let _ = pid;
+        Verdict::Go
+    }
 }

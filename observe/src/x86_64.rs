@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::calls::Links::{Followed, FollowedIf, Kept, KeptIf};
-use crate::calls::{Attribute, Call, Flags, Removal, Row, Text, cwd, dir, fd};
+use crate::calls::{Attribute, Call, Flags, Meaning, Removal, Row, Text, cwd, dir, fd};
 use crate::{Pid, ptrace};
 
 /// What the kernel calls this architecture in seccomp and ptrace: `AUDIT_ARCH_X86_64`.
@@ -135,6 +135,124 @@ pub(crate) const TABLE: &[Row] = &[
     row(426 /* io_uring_enter */, Call::Refuse(libc::ENOSYS)),
     row(427 /* io_uring_register */, Call::Refuse(libc::ENOSYS)),
 ];
+
+/// What the kernel calls 32-bit programs: `AUDIT_ARCH_I386`.
+pub(crate) const AUDIT_ARCH_32: u32 = 0x4000_0003;
+
+/// The calls of 32-bit programs that are understood, by i386's numbers. Their arguments mean what those of the native calls
+/// do: no structure is behind any of them that is another one there.
+///
+/// It is what a program needs that opens files and prints. Nothing that asks how large a file is: a tracer can have who
+/// opens a placeholder wait, but not who only looks at it, and before a call that is not known all are made real.
+const TABLE_32: &[Row] = &[
+    row(5 /* open */, Call::Open(cwd(0), Flags::Arg(1))),
+    row(295 /* openat */, Call::Open(dir(0, 1), Flags::Arg(2))),
+    row(33 /* access */, Call::Access(cwd(0), Followed, 1)),
+    row(307 /* faccessat */, Call::Access(dir(0, 1), Followed, 2)),
+    row(85 /* readlink */, Call::LookUp(cwd(0), Kept)),
+    row(305 /* readlinkat */, Call::LookUp(dir(0, 1), Kept)),
+    row(3 /* read */, Call::Input(0)),
+    row(145 /* readv */, Call::Input(0)),
+    row(180 /* pread64 */, Call::Input(0)),
+    row(4 /* write */, Call::Print(0, Text::Buffer(1))),
+    row(146 /* writev */, Call::Print(0, Text::Elsewhere)),
+    row(181 /* pwrite64 */, Call::Print(0, Text::Elsewhere)),
+    row(252 /* exit_group */, Call::Exit(0)),
+];
+
+/// The calls of 32-bit programs that touch no path, as their native ones do not: on open descriptors, memory, signals, times,
+/// processes, and who one is.
+const PATHLESS_32: &[u32] = &[
+    1,   // exit
+    2,   // fork
+    6,   // close
+    7,   // waitpid
+    13,  // time
+    19,  // lseek
+    20,  // getpid
+    24,  // getuid
+    37,  // kill
+    41,  // dup
+    42,  // pipe
+    45,  // brk
+    47,  // getgid
+    49,  // geteuid
+    50,  // getegid
+    54,  // ioctl
+    55,  // fcntl
+    63,  // dup2
+    64,  // getppid
+    67,  // sigaction
+    76,  // getrlimit
+    78,  // gettimeofday
+    90,  // mmap
+    91,  // munmap
+    114, // wait4
+    116, // sysinfo
+    119, // sigreturn
+    120, // clone
+    122, // uname
+    125, // mprotect
+    126, // sigprocmask
+    140, // _llseek
+    158, // sched_yield
+    162, // nanosleep
+    163, // mremap
+    168, // poll
+    173, // rt_sigreturn
+    174, // rt_sigaction
+    175, // rt_sigprocmask
+    183, // getcwd
+    186, // sigaltstack
+    190, // vfork
+    191, // ugetrlimit
+    192, // mmap2
+    197, // fstat64
+    199, // getuid32
+    200, // getgid32
+    201, // geteuid32
+    202, // getegid32
+    219, // madvise
+    221, // fcntl64
+    224, // gettid
+    240, // futex
+    243, // set_thread_area
+    258, // set_tid_address
+    265, // clock_gettime
+    270, // tgkill
+    309, // ppoll
+    311, // set_robust_list
+    330, // dup3
+    331, // pipe2
+    340, // prlimit64
+    355, // getrandom
+    384, // arch_prctl
+    386, // rseq
+    403, // clock_gettime64
+    422, // futex_time64
+];
+
+/// The numbers of all calls of 32-bit programs that something is known of.
+#[cfg(test)]
+pub(crate) fn numbers_32() -> Vec<u32> {
+    TABLE_32.iter().map(|row| row.nr).chain(PATHLESS_32.iter().copied()).collect()
+}
+
+/// What a call is, by the table of its architecture, its number and its arguments.
+pub(crate) fn meaning(architecture: u32, nr: u32, args: &[u64; 6]) -> Meaning {
+    match architecture {
+        AUDIT_ARCH if nr < FOREIGN_FROM => {
+            TABLE.iter().find(|row| row.nr == nr).map_or(Meaning::Nothing, |row| Meaning::Known(row.call))
+        }
+        // Of these no filter has looked at the descriptors.
+        AUDIT_ARCH_32 => match TABLE_32.iter().find(|row| row.nr == nr).map(|row| row.call) {
+            Some(call) if call.minds(args) => Meaning::Known(call),
+            None if !PATHLESS_32.contains(&nr) => Meaning::Foreign,
+            _ => Meaning::Nothing,
+        },
+        _ => Meaning::Foreign,
+    }
+}
 
 /// The call by which the C library asks about an open file, with an empty path in argument 1 and `AT_EMPTY_PATH` in argument 3.
 pub(crate) const STAT_AT: u32 = libc::SYS_newfstatat as u32;

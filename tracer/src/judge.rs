@@ -14,8 +14,9 @@ use observe::net::SharedSink;
 use observe::{Event, Judge, Pid, Sink, Transfer, Verdict};
 use wire::FdIdentity;
 
-use crate::decide::{self, Answer};
+use crate::decide::{self, Answer, unforced};
 use crate::log::Ways;
+use crate::needed::pending;
 use crate::process;
 use crate::recorder::{Recorder, Sight};
 use crate::request::{Exec, Open};
@@ -108,6 +109,20 @@ impl Judge for Kernel {
             self.0.keep(self.0.watch.program_of(pid), path);
         }
         verdict
+    }
+
+    fn minds_foreign(&self, pid: Pid) -> bool {
+        self.0.first_foreign(self.0.watch.program_of(pid))
+    }
+
+    /// Nobody knows what it looks at: everything that is pending must be there.
+    fn foreign(&self, pid: Pid) -> Verdict {
+        let recorder = &*self.0;
+        let Err(why) = recorder.force(&pending(recorder)) else { return Verdict::Go };
+        match unforced(&format!("what process {pid}, whose calls are not understood, may need"), &why) {
+            Answer::Fail { errno, why } => failed(errno, &why),
+            Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
+        }
     }
 }
 

@@ -16,9 +16,9 @@ use crate::recorder::{Recorder, Sight};
 /// Does the program open files without anybody being asked first?
 pub fn is_unseen(recorder: &Recorder, executable: &Executable) -> bool {
     match executable {
-        Executable::Static | Executable::Jealous { .. } => !recorder.sight.is_complete(),
-        // Calls of another architecture are noticed, but not understood.
-        Executable::Foreign => true,
+        Executable::Static | Executable::Jealous { .. } | Executable::Foreign => {
+            !recorder.sight.is_complete()
+        }
         _ => false,
     }
 }

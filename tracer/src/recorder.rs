@@ -7,7 +7,7 @@ mod forcing;
 mod outputs;
 mod world;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use models::scanner::{Moment, Scanner};
 use thunk::{FileId, KNOWN_TREES, ObjectKind, ObjectName, OutputRef, Store, Tree, is_below, trace};
 use wire::Descriptor;
 
-use crate::context::Running;
+use crate::context::{Role, Running};
 use crate::descriptors::Descriptors;
 use crate::early::Early;
 use crate::executions::Executions;
@@ -125,6 +125,8 @@ pub struct Recorder {
     outputs: Mutex<BTreeSet<PathBuf>>,
     /// What stands there.
     standing: Standing,
+    /// The programs that were told to make calls that are not understood.
+    foreign: Mutex<HashSet<u32>>,
     /// Dependency files that can be had without their compiles.
     pub early: Early,
     /// Dependency files of links that were given in place of true ones.
@@ -267,6 +269,7 @@ impl Recorder {
             commands: Mutex::new(vec![root]),
             outputs: Mutex::new(left.into_iter().collect()),
             standing: Standing::default(),
+            foreign: Mutex::default(),
             early: Early::default(),
             linked_files: Linked::default(),
             placed: Placed::default(),
@@ -282,7 +285,13 @@ impl Recorder {
     pub fn command(&self, id: u32) -> Running {
         let commands = lock(&self.commands);
         let found = commands.get(id as usize).cloned();
-        found.unwrap_or_else(|| commands[0].start(crate::context::Role::Tool, None))
+        found.unwrap_or_else(|| commands[0].start(Role::Tool, None))
+    }
+
+    /// Is this the first call of this program that is not understood, and might it look at what is pending? Who only starts
+    /// others does not.
+    pub fn first_foreign(&self, id: u32) -> bool {
+        !matches!(self.command(id).role, Role::Make | Role::Ninja) && lock(&self.foreign).insert(id)
     }
 
     /// When the build began, by the clock that files are stamped with.

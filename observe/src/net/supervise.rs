@@ -15,7 +15,7 @@ use super::desk::Desk;
 use super::listener::{Listener, Notification};
 use super::memory::Memory;
 use super::redirect::{self, Redirected};
-use crate::calls::Call;
+use crate::calls::{Call, Meaning};
 use crate::event::Event;
 use crate::handle::{self, Context, Request};
 use crate::tracee::{self, View};
@@ -242,20 +242,12 @@ impl Supervise {
     }
 
     fn decide(self: &Arc<Self>, call: &Notification, context: &mut Context) -> Step {
-        let row = match call.arch {
-            arch::AUDIT_ARCH if call.nr < arch::FOREIGN_FROM => {
-                arch::TABLE.iter().find(|row| row.nr == call.nr)
-            }
-            _ => {
-                let mut foreign = lock(&self.foreign);
-                if foreign.insert(context.process) {
-                    context.emit(Event::Foreign);
-                }
-                return GO;
-            }
+        let what = match arch::meaning(call.arch, call.nr, &call.args) {
+            Meaning::Known(what) => what,
+            Meaning::Nothing => return GO,
+            Meaning::Foreign => return self.foreign(call, context),
         };
-        let Some(row) = row else { return GO };
-        match row.call {
+        match what {
             Call::Exit(code) => {
                 let code = call.args[usize::from(code)] as i32 & 0xff;
                 context.emit(Event::Ended(ExitStatus::from_raw(code << 8)));
@@ -264,14 +256,14 @@ impl Supervise {
             Call::Remount(_) | Call::Depart(_) => self.shared_view.store(false, Ordering::Relaxed),
             // Nearly half of all that a configure script is asked about, and all in vain.
             Call::Input(_) | Call::Print(..) | Call::Pass(..) => {
-                let input = matches!(row.call, Call::Input(_));
+                let input = matches!(what, Call::Input(_));
                 if self.judge.as_ref().is_some_and(|judge| !judge.minds_streams(context.process, input)) {
                     return GO;
                 }
             }
             _ => {}
         }
-        let Some(mut request) = handle::decode(context, row.call, &call.args) else { return GO };
+        let Some(mut request) = handle::decode(context, what, &call.args) else { return GO };
         let judge = self.judge.as_deref();
         let knows = judge.filter(|_| context.view.shared);
         let asked = knows.and_then(|judge| Memory::asked(judge, &request));
@@ -281,7 +273,7 @@ impl Supervise {
             request.finish(context, outcome);
             return GO;
         }
-        let judged = judge.and_then(|judge| self.ask(judge, call, row.call, &request, context));
+        let judged = judge.and_then(|judge| self.ask(judge, call, what, &request, context));
         // What the judge was asked about he wants to be asked about again.
         let asked = asked.filter(|_| judged.is_none());
         match judged {
@@ -300,6 +292,20 @@ impl Supervise {
         }
         request.finish(context, outcome);
         GO
+    }
+
+    /// A call that is not decoded.
+    fn foreign(self: &Arc<Self>, call: &Notification, context: &mut Context) -> Step {
+        let judge = self.judge.as_ref().filter(|judge| judge.minds_foreign(context.process));
+        if lock(&self.foreign).insert(context.process) || judge.is_some() {
+            context.emit(Event::Foreign);
+        }
+        match judge {
+            Some(judge) if self.listener.is_valid(call.id) => {
+                Step::Answer(self.aside(|| judge.foreign(context.process)))
+            }
+            _ => GO,
+        }
     }
 
     /// Puts a call before the judge, if it is one for him.

@@ -106,6 +106,28 @@ fn what_cannot_be_looked_into_is_not_replayed() {
     }
 }
 
+/// A program that does no more than to open, to read and to print.
+#[test]
+fn what_32_bit_programs_open_is_known() {
+    const PRINTS: &str = "static int call(int nr, int a, const void *b, int c) {\n\
+        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n\
+        void _start(void) { char b[99]; int in = call(295, -100, \"in\", 0); call(4, 1, b, call(3, in, b, 99)); call(252, 0, 0, 0); }\n";
+    let rules = "all: out list\nout: in\n\t./prints >$@\nlist: in\n\tldd /bin/true | sed 's/ (0x.*//' >$@; cat in >>$@\n";
+    let space = TestSpace::with(&[("Makefile", rules), ("prints.c", PRINTS), ("in", "one\n")]);
+    space.sh("gcc -m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector -o prints prints.c").ok();
+    let trace = space.outside().join("trace");
+    for method in ["auto", "ptrace"] {
+        space.write("in", "one\n");
+        space.sh("rm -f out list").ok();
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        assert_eq!(space.read("out"), b"one\n", "{method}");
+        space.write("in", "two\n");
+        space.ggforce(&["--trace", trace.to_str().unwrap()]).ok();
+        assert_eq!(space.read("out"), b"two\n", "{method}");
+        assert!(space.read("list").ends_with(b"two\n"), "{method}");
+    }
+}
+
 /// Made by `O_TMPFILE`, it is nowhere until its descriptor is linked.
 #[test]
 fn a_file_without_a_name_that_gets_one_is_made_there() {

@@ -106,6 +106,29 @@ fn programs_of_another_word_size() {
     the_same_recorded(&space, "./a");
 }
 
+/// It waits for what it opens, and for all that is pending only before a call that is not understood.
+#[test]
+fn what_32_bit_programs_do_not_look_at_stays_deferred() {
+    const PROGRAM: &str = "static int call(int nr, int a, const void *b, int c) {\n\
+        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n\
+        void _start(void) { char b[512]; int fd;\n\
+        if (STAT) call(195, (int)\"x.o\", b, 0);\n\
+        fd = call(295, -100, \"x.o\", 0); call(3, fd, b, 4); call(4, 1, b, 4); call(252, 0, 0, 0); }\n";
+    let rules = "all:\n\tgcc -c x.c\n\tgcc -c y.c\n\t./a >out\n";
+    let space =
+        TestSpace::with(&[("a.c", PROGRAM), ("x.c", "int x;\n"), ("y.c", "int y;\n"), ("Makefile", rules)]);
+    for (stat, way) in [(0, "net"), (1, "net"), (0, "ptrace"), (1, "ptrace")] {
+        let macros = format!("-DSTAT={stat}");
+        let options = "-m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector -o a a.c";
+        space.sh(&format!("rm -f *.o out && gcc {macros} {options}")).ok();
+        let method: &[&str] = if way == "ptrace" { &["--method", "ptrace"] } else { &[] };
+        space.ggtrace(&[method, &["make"]].concat()).ok();
+        assert_eq!(space.read("out"), b"\x7fELF", "{stat} {way}");
+        assert!(!space.is_placeholder("x.o"), "{stat} {way}");
+        assert_eq!(space.is_placeholder("y.o"), stat == 0, "{stat} {way}");
+    }
+}
+
 #[test]
 fn programs_with_a_filter_of_their_own() {
     const PROGRAM: &str = "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <stddef.h>\n#include <stdio.h>\n\
