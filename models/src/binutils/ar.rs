@@ -4,7 +4,8 @@
 //! Understood are the operations that make or change an archive. What prints its result or extracts runs; so does what depends on times
 //! of files (`u` with an existing archive) or records them (`U`). What `v` would tell of a new archive is known before: it is told by whoever
 //! defers the command, without `v`. An archive that exists is an input as well, since it is
-//! changed. A thin archive holds the names of its members only: to whoever changes it they are inputs too.
+//! changed. A thin archive holds the names of its members only: to whoever changes it they are inputs too. A plugin reads the members
+//! for the index, as gcc's does with objects of link time optimisation.
 
 use super::draft::{Draft, decline};
 use super::options::{Item, Row, Style, Takes, parse as parse_options};
@@ -13,7 +14,7 @@ use crate::libraries::thin_archive;
 use crate::recognise::Flavour;
 use crate::{Decline, Invocation, Question, Role};
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
@@ -24,6 +25,8 @@ pub struct ArJob {
     pub operation: u8,
     /// The modifiers, as bytes.
     pub modifiers: Vec<u8>,
+    /// What `--plugin` names, as written: the last one.
+    pub plugin: Option<OsString>,
     /// The archive, as written.
     pub archive: OsString,
     /// The files, or for `d` and `m` the names of members, as written.
@@ -50,22 +53,33 @@ pub fn parse_ar(args: &[OsString]) -> Result<Request<ArJob>, Decline> {
     if args.iter().any(|arg| ["--version", "--help", "-V", "-h"].iter().any(|query| arg == query)) {
         return Ok(Request::Query);
     }
-    // Keys are letters in the first argument, or options anywhere; only the first ones can do without a dash.
+    // Keys are letters in the first argument, or options anywhere; only the first ones can do without a dash. A plugin is named before
+    // them or after.
     let mut keys: Vec<u8> = Vec::new();
     let mut names = Vec::new();
-    for (index, arg) in args.iter().enumerate() {
-        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(arg.as_os_str());
+    let mut plugin = None;
+    let mut is_first = true;
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let bytes = arg.as_bytes();
+        if let Some(b"" | [b'=', ..]) = bytes.strip_prefix(b"--plugin") {
+            let attached = bytes.get(b"--plugin=".len()..).map(OsStr::from_bytes);
+            let value = attached.or_else(|| rest.next().map(OsString::as_os_str));
+            plugin = Some(value.ok_or_else(|| decline!("option --plugin without its value"))?.to_os_string());
+            continue;
+        }
         match bytes {
             b"--" => {
-                names.extend(args[index + 1..].iter().cloned());
+                names.extend(rest.cloned());
                 break;
             }
             b"--thin" => keys.push(b'T'),
             [b'-', b'-', ..] => return Err(decline!("option {}", arg.to_string_lossy())),
             [b'-', letters @ ..] if !letters.is_empty() => keys.extend(letters),
-            letters if index == 0 => keys.extend(letters),
+            letters if is_first => keys.extend(letters),
             _ => names.push(arg.clone()),
         }
+        is_first = false;
     }
     let mut operation = None;
     let mut modifiers = Vec::new();
@@ -94,7 +108,7 @@ pub fn parse_ar(args: &[OsString]) -> Result<Request<ArJob>, Decline> {
         return Err(decline!("ar without an archive"));
     }
     let archive = names.next().ok_or_else(|| decline!("ar without an archive"))?;
-    Ok(Request::Job(ArJob { operation, modifiers, archive, members: names.collect() }))
+    Ok(Request::Job(ArJob { operation, modifiers, plugin, archive, members: names.collect() }))
 }
 
 pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
@@ -127,6 +141,9 @@ pub(super) fn plan_ar(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
             }
         }
     }
+    if let Some(plugin) = &job.plugin {
+        draft.plugin(plugin)?;
+    }
     if !job.has(b'D') {
         require_deterministic(draft)?;
     }
@@ -156,13 +173,13 @@ fn told_of_new(job: &ArJob, flavour: Flavour) -> Option<Vec<u8>> {
 /// The command without `v`, if its keys are where they are seen.
 fn quiet(invocation: &Invocation) -> Option<Invocation> {
     let mut quiet = invocation.clone();
-    let is_option = |word: &OsString| word == "--" || word.as_bytes().starts_with(b"@");
+    let is_option = |word: &OsString| word.as_bytes().starts_with(b"--") || word.as_bytes().starts_with(b"@");
     if invocation.argv.iter().any(is_option) {
         return None;
     }
     for (index, word) in quiet.argv.iter_mut().enumerate().skip(1) {
         let bytes = word.as_bytes();
-        if index == 1 || bytes.starts_with(b"-") && !bytes.starts_with(b"--") {
+        if index == 1 || bytes.starts_with(b"-") {
             *word = OsString::from_vec(bytes.iter().copied().filter(|&key| key != b'v').collect());
         }
     }
@@ -174,12 +191,14 @@ fn quiet(invocation: &Invocation) -> Option<Invocation> {
 #[derive(Clone, Copy)]
 enum Ranlib {
     Deterministic,
+    Plugin,
     Times,
     Query,
 }
 
 const RANLIB: &[Row<Ranlib>] = &[
     Row { long: &[], short: "D", takes: Takes::Nothing, effect: Ranlib::Deterministic },
+    Row { long: &["plugin"], short: "", takes: Takes::Value, effect: Ranlib::Plugin },
     Row { long: &[], short: "Ut", takes: Takes::Nothing, effect: Ranlib::Times },
     Row { long: &["help", "version"], short: "hHvV", takes: Takes::Nothing, effect: Ranlib::Query },
 ];
@@ -189,6 +208,8 @@ const RANLIB: &[Row<Ranlib>] = &[
 pub struct RanlibJob {
     /// `-D`.
     pub deterministic: bool,
+    /// What `--plugin` names, as written: the last one.
+    pub plugin: Option<OsString>,
     /// The archives, as written.
     pub archives: Vec<OsString>,
 }
@@ -198,11 +219,12 @@ pub struct RanlibJob {
 /// # Errors
 /// An option that this model does not understand.
 pub fn parse_ranlib(args: &[OsString]) -> Result<Request<RanlibJob>, Decline> {
-    let mut job = RanlibJob { deterministic: false, archives: Vec::new() };
+    let mut job = RanlibJob { deterministic: false, plugin: None, archives: Vec::new() };
     for item in parse_options(args, RANLIB, Style::Long)? {
         match item {
             Item::Operand(archive) => job.archives.push(archive),
             Item::Option(Ranlib::Deterministic, _) => job.deterministic = true,
+            Item::Option(Ranlib::Plugin, plugin) => job.plugin = Some(plugin),
             Item::Option(Ranlib::Times, _) => return Err(decline!("index with times of files")),
             Item::Option(Ranlib::Query, _) => return Ok(Request::Query),
         }
@@ -220,6 +242,9 @@ pub(super) fn plan_ranlib(draft: &mut Draft<'_>, flavour: Flavour) -> Planned {
         let archive = draft.path(archive);
         members_too(draft, &archive)?;
         draft.in_place(archive)?;
+    }
+    if let Some(plugin) = &job.plugin {
+        draft.plugin(plugin)?;
     }
     if !job.deterministic {
         require_deterministic(draft)?;
@@ -243,8 +268,7 @@ fn members_too(draft: &mut Draft<'_>, archive: &Path) -> Result<bool, Decline> {
 fn require_deterministic(draft: &Draft<'_>) -> Result<(), Decline> {
     let invocation = draft.invocation;
     let name = invocation.argv.first().cloned().unwrap_or_default();
-    let kept =
-        |name: &std::ffi::OsStr| name == "PATH" || draft.plan.environment.iter().any(|known| name == *known);
+    let kept = |name: &OsStr| name == "PATH" || draft.plan.environment.iter().any(|known| name == *known);
     let mut env = invocation.env.of(kept);
     env.push(("LC_ALL".into(), "C".into()));
     let (program, argv) = (invocation.program.clone(), vec![name, "--help".into()]);

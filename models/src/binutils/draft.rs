@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A plan in the making: checks each file against the world as it is added. Knows no tool.
 
+use crate::libraries::runtime_libraries;
 use crate::{Decline, Invocation, Node, Output, Plan, Probe, Role, World, response};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// A [`Decline`] with a formatted reason.
@@ -65,6 +67,28 @@ impl<'a> Draft<'a> {
             }
             Some(Node::Directory | Node::Other) => Err(decline!("{} is not a regular file", path.display())),
         }
+    }
+
+    /// Adds a plugin that the tool loads, with the libraries that it needs.
+    ///
+    /// # Errors
+    /// See [`Draft::input`]; and what the loader would look for in its own directories.
+    pub fn plugin(&mut self, name: &OsStr) -> Result<(), Decline> {
+        if !name.as_bytes().contains(&b'/') {
+            return Err(decline!("plugin {} without its directory", name.to_string_lossy()));
+        }
+        let path = self.path(name);
+        if self.world.node(&path) == Some(Node::Placeholder) {
+            return Err(decline!("plugin {} is not there yet", path.display()));
+        }
+        self.input(&path)?;
+        // What is none, the tool will complain of.
+        if let Some(facts) = self.world.elf(&path) {
+            let Invocation { cwd, .. } = self.invocation;
+            let library_path = self.invocation.var("LD_LIBRARY_PATH");
+            self.plan.inputs.extend(runtime_libraries(&facts, &path, library_path, cwd, self.world));
+        }
+        Ok(())
     }
 
     /// Adds a file that is written.

@@ -5,7 +5,7 @@ use super::draft::{Draft, decline};
 use super::ld_options::{LdEffect, LdItem, Linker, classify};
 use super::{Planned, Request, sample};
 use crate::elf::{ElfFacts, ElfKind};
-use crate::libraries::{LibrarySearch, linker_search_dirs, runtime_libraries, script};
+use crate::libraries::{LibrarySearch, linker_search_dirs, script};
 use crate::recognise::Flavour;
 use crate::{Decline, Node, Role};
 use std::ffi::OsString;
@@ -200,22 +200,7 @@ impl Link {
                     draft.input(&path)?;
                 }
             }
-            LdEffect::Plugin => {
-                let path = draft.path(value);
-                draft.input(&path)?;
-                // What is none, the linker will complain of.
-                if let Some(facts) = draft.world.elf(&path) {
-                    let library_path = draft.invocation.var("LD_LIBRARY_PATH");
-                    let cwd = &draft.invocation.cwd;
-                    draft.plan.inputs.extend(runtime_libraries(
-                        &facts,
-                        &path,
-                        library_path,
-                        cwd,
-                        draft.world,
-                    ));
-                }
-            }
+            LdEffect::Plugin => draft.plugin(value)?,
             // gcc's plugin runs the compiler once more, by the path that it is given here, with what gcc has put into
             // the environment.
             LdEffect::PluginOption => {

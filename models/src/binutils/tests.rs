@@ -92,6 +92,7 @@ fn archives_that_are_not_deferred() {
     let damaged = format!("!<thin>\n{:<48}{:<10}`\n", "/9", 3).into_bytes();
     let world = world(&["/w/a.o", "/w/sub/a.o", "/w/lib.a"])
         .file("/w/damaged.a", &damaged)
+        .placeholder("/w/p.so", &[])
         .thin("/w/p.a", &["/w/a.o"]);
     for (line, reason) in [
         ("ar t lib.a", "operation t of ar"),
@@ -108,13 +109,36 @@ fn archives_that_are_not_deferred() {
         ("ar cr gone/new.a a.o", "/w/gone is not a directory"),
         ("ar cr a.o/new.a a.o", "/w/a.o is not a directory"),
         ("ar d gone.a x.o", "/w/gone.a does not exist"),
-        ("ar --plugin x cr new.a a.o", "option --plugin"),
+        ("ar --plugin x cr new.a a.o", "plugin x without its directory"),
+        ("ar cr new.a a.o --plugin", "option --plugin without its value"),
+        ("ar --plugin /w/p.so cr new.a a.o", "plugin /w/p.so is not there yet"),
         ("ar cr", "ar without an archive"),
         ("ar c new.a", "ar without an operation"),
     ] {
         assert_eq!(declined(AR, line, &world), reason, "{line}");
     }
     assert_eq!(declined(RANLIB, "ranlib -t lib.a", &world), "index with times of files");
+}
+
+/// As the build of binutils says it, since gcc's own plugin is known to its configure script.
+#[test]
+fn plugins_of_archivers_are_inputs() {
+    let world = world(&["/w/a.o", "/w/lib.a", "/gcc/lto.so"]);
+    for line in [
+        "ar --plugin /gcc/lto.so rc new.a a.o",
+        "ar --plugin=/gcc/lto.so -rc new.a a.o",
+        "ar rc --plugin /gcc/lto.so new.a a.o",
+        "ar -rc new.a a.o --plugin /gcc/lto.so",
+    ] {
+        let plan = deferred(AR, line, &world);
+        assert_eq!(inputs(&plan), ["/gcc/lto.so", "/w/a.o"], "{line}");
+        assert_eq!(outputs(&plan), main_output("/w/new.a"), "{line}");
+    }
+    for line in ["ranlib --plugin /gcc/lto.so lib.a", "ranlib --plugin=/gcc/lto.so -D lib.a"] {
+        assert_eq!(inputs(&deferred(RANLIB, line, &world)), ["/gcc/lto.so", "/w/lib.a"], "{line}");
+    }
+    assert_eq!(declined(AR, "ar --plugin /gcc/lto.so rcv new.a a.o", &world), "verbose output");
+    assert_eq!(declined(RANLIB, "ranlib --plugin /gcc/gone.so lib.a", &world), "/gcc/gone.so does not exist");
 }
 
 #[test]
@@ -310,7 +334,7 @@ fn links_find_libraries_and_scripts() {
 fn links_that_are_not_deferred() {
     let world = Memory::with(&["/w/a.o"]);
     for (line, reason) in [
-        ("ld -plugin a.o -plugin-opt=/usr/lib/lto-wrapper a.o", "linker plugin with options"),
+        ("ld -plugin ./a.o -plugin-opt=/usr/lib/lto-wrapper a.o", "linker plugin with options"),
         ("ld -M a.o", "prints about the link"),
         ("ld -Map=- a.o", "prints about the link"),
         ("ld --cref a.o", "prints about the link"),

@@ -37,6 +37,19 @@ fn an_archive_that_exists_before_the_build() {
     space.script_same_as_plain("gcc -c b.c; ar r lib.a b.o", 2);
 }
 
+/// Objects of link time optimisation have no symbols for an index but those that the compiler's plugin finds in them.
+#[test]
+fn an_archive_that_a_plugin_reads() {
+    space().script_same_as_plain(
+        "plugin=$(gcc -print-file-name=liblto_plugin.so)
+         gcc -flto -frandom-seed=1 -c a.c b.c c.c main.c
+         ar --plugin $plugin rc one.a a.o b.o c.o; ranlib --plugin $plugin one.a
+         ar rcs --plugin=$plugin two.a a.o b.o; ar -rc two.a c.o --plugin $plugin
+         gcc -flto -o prog main.o one.a; ./prog",
+        6,
+    );
+}
+
 #[test]
 fn an_archive_of_whose_making_ar_tells() {
     let space = space();
