@@ -330,7 +330,8 @@ impl Sink for Touches {
         if !self.links.is_empty()
             && let Some(behind) = self.event_behind(&event)
         {
-            // All that is the command's own is a link: of a name behind one nothing is left to be said, of what is opened by it that it was.
+            // All that is the command's own is a link. Of what is changed behind one, nothing is left to be said under the
+            // other name; of what is opened by it that it was, and of what is looked for in vain that it was looked for.
             match &mut event {
                 Event::Opened(place, ..) | Event::Executed(place, _)
                     if self.name_behind(&place.named).is_none() =>
@@ -338,6 +339,7 @@ impl Sink for Touches {
                     place.real = None;
                     self.take(behind);
                 }
+                Event::Missing(_) | Event::Denied(_) => self.take(behind),
                 _ => event = behind,
             }
         }
