@@ -22,7 +22,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,28 +39,6 @@ use command::Group;
 pub use command::{Begun, Ended, file_clock};
 use table::Table;
 pub use writes::Writes;
-
-/// Does this with all that come, until no more can. Where they come one soon after the other this thread sleeps for a moment and looks
-/// again: who sends one does not have to wake it, which takes longer than anything else that a process waits for when it ends. Whoever
-/// knows that no more come may unpark the thread.
-fn each<T>(received: &Receiver<T>, mut work: impl FnMut(T)) {
-    const MOMENT: Duration = Duration::from_millis(4);
-    let mut is_busy = false;
-    loop {
-        let next = match received.try_recv() {
-            Err(TryRecvError::Empty) if is_busy => {
-                is_busy = false;
-                std::thread::park_timeout(MOMENT);
-                continue;
-            }
-            Err(TryRecvError::Empty) => received.recv().ok(),
-            next => next.ok(),
-        };
-        let Some(next) = next else { return };
-        work(next);
-        is_busy = true;
-    }
-}
 
 /// All commands and processes of a build.
 pub struct Watch {
@@ -109,7 +87,7 @@ impl Watch {
     pub fn start(recorder: &Arc<Recorder>) -> io::Result<()> {
         let Some(received) = lock(&recorder.watch.received).take() else { return Ok(()) };
         let shared = Arc::clone(recorder);
-        let work = move || each(&received, |ended| finish::finish(&shared, ended));
+        let work = move || received.into_iter().for_each(|ended| finish::finish(&shared, ended));
         let worker = std::thread::Builder::new().name("records".into()).spawn(work)?;
         *lock(&recorder.watch.worker) = Some(worker);
         let ends = lock(&recorder.watch.table).ends.clone();
@@ -334,7 +312,6 @@ impl Watch {
         rest.into_iter().for_each(|ended| self.finish(Some(ended)));
         drop(lock(&self.done).take());
         if let Some(worker) = lock(&self.worker).take() {
-            worker.thread().unpark();
             // One that panicked has said so.
             let _ = worker.join();
         }

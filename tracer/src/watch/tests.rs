@@ -109,21 +109,3 @@ fn streams_matter_where_they_would_be_written_down() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
-
-#[test]
-fn all_that_come_are_done_also_those_that_come_while_it_sleeps() {
-    let (send, received) = channel();
-    let worker = std::thread::spawn(move || {
-        let mut all = Vec::new();
-        each(&received, |number| all.push(number));
-        all
-    });
-    for number in 0..30 {
-        send.send(number).unwrap();
-        // Shorter and longer than it sleeps.
-        std::thread::sleep(Duration::from_millis(number % 7));
-    }
-    drop(send);
-    worker.thread().unpark();
-    assert_eq!(worker.join().unwrap(), Vec::from_iter(0..30));
-}
