@@ -160,7 +160,7 @@ fn info(tid: Pid) -> Option<Info> {
 /// The call that a thread in a seccomp stop is about to execute.
 pub(crate) fn entry(tid: Pid) -> Option<Entry> {
     let Info { op: INFO_SECCOMP, arch, words: [nr, args @ .., _], .. } = info(tid)? else { return None };
-    Some(Entry { arch, nr, args })
+    Some(Entry { arch, nr, args: crate::arch::arguments(arch, args) })
 }
 
 /// What the call that a thread has just left returned.

@@ -238,7 +238,12 @@ pub(crate) fn numbers_32() -> Vec<u32> {
     TABLE_32.iter().map(|row| row.nr).chain(PATHLESS_32.iter().copied()).collect()
 }
 
-/// What a call is, by the table of its architecture, its number and its arguments.
+/// A call's arguments: the kernel looks at the low halves of those of 32-bit calls only, whoever makes them.
+pub(crate) fn arguments(architecture: u32, args: [u64; 6]) -> [u64; 6] {
+    args.map(|arg| if architecture == AUDIT_ARCH_32 { arg & u64::from(u32::MAX) } else { arg })
+}
+
+/// What a call is, by the table of its architecture, its number and its [`arguments`].
 pub(crate) fn meaning(architecture: u32, nr: u32, args: &[u64; 6]) -> Meaning {
     match architecture {
         AUDIT_ARCH if nr < FOREIGN_FROM => {
@@ -246,6 +251,10 @@ pub(crate) fn meaning(architecture: u32, nr: u32, args: &[u64; 6]) -> Meaning {
         }
         // Of these no filter has looked at the descriptors.
         AUDIT_ARCH_32 => match TABLE_32.iter().find(|row| row.nr == nr).map(|row| row.call) {
+            // Whoever opens a file only to ask about it does so by a call that nobody can wait for.
+            Some(Call::Open(_, Flags::Arg(arg))) if args[usize::from(arg)] & libc::O_PATH as u64 != 0 => {
+                Meaning::Foreign
+            }
             Some(call) if call.minds(args) => Meaning::Known(call),
             None if !PATHLESS_32.contains(&nr) => Meaning::Foreign,
             _ => Meaning::Nothing,

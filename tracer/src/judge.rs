@@ -112,13 +112,17 @@ impl Judge for Kernel {
     }
 
     fn minds_foreign(&self, pid: Pid) -> bool {
-        self.0.first_foreign(self.0.watch.program_of(pid))
+        self.0.may_miss(self.0.watch.program_of(pid))
     }
 
-    /// Nobody knows what it looks at: everything that is pending must be there.
+    /// Nobody knows what it looks at: everything that is pending must be there. Where it cannot be had no such call is made, and whoever
+    /// makes another one meanwhile waits, too.
     fn foreign(&self, pid: Pid) -> Verdict {
         let recorder = &*self.0;
-        let Err(why) = recorder.force(&pending(recorder)) else { return Verdict::Go };
+        let Err(why) = recorder.force(&pending(recorder)) else {
+            recorder.misses_nothing(recorder.watch.program_of(pid));
+            return Verdict::Go;
+        };
         match unforced(&format!("what process {pid}, whose calls are not understood, may need"), &why) {
             Answer::Fail { errno, why } => failed(errno, &why),
             Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,

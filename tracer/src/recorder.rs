@@ -125,7 +125,7 @@ pub struct Recorder {
     outputs: Mutex<BTreeSet<PathBuf>>,
     /// What stands there.
     standing: Standing,
-    /// The programs that were told to make calls that are not understood.
+    /// The programs that make calls which are not understood, for which all that was pending is there.
     foreign: Mutex<HashSet<u32>>,
     /// Dependency files that can be had without their compiles.
     pub early: Early,
@@ -288,10 +288,15 @@ impl Recorder {
         found.unwrap_or_else(|| commands[0].start(Role::Tool, None))
     }
 
-    /// Is this the first call of this program that is not understood, and might it look at what is pending? Who only starts
-    /// others does not.
-    pub fn first_foreign(&self, id: u32) -> bool {
-        !matches!(self.command(id).role, Role::Make | Role::Ninja) && lock(&self.foreign).insert(id)
+    /// May this program, which makes a call that is not understood, look at what is pending and not there yet? Who only starts others
+    /// does not.
+    pub fn may_miss(&self, id: u32) -> bool {
+        !lock(&self.foreign).contains(&id) && !matches!(self.command(id).role, Role::Make | Role::Ninja)
+    }
+
+    /// All that was pending is there for this program now.
+    pub fn misses_nothing(&self, id: u32) {
+        lock(&self.foreign).insert(id);
     }
 
     /// When the build began, by the clock that files are stamped with.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::handle::Args;
-use crate::{Pid, Verdict};
+use crate::{Pid, Verdict, arch};
 
 /// Let the kernel run the thread that an answer wakes on the same processor, at once: nearly halves the time.
 const SYNC_WAKE_UP: u64 = 1;
@@ -24,7 +24,7 @@ pub(crate) struct Notification {
     pub arch: u32,
     /// The number of the call.
     pub nr: u32,
-    /// Its arguments.
+    /// Its arguments, as far as the kernel looks at them.
     pub args: Args,
 }
 
@@ -36,7 +36,7 @@ impl Notification {
             tid: raw.pid as Pid,
             arch: raw.data.arch,
             nr: raw.data.nr as u32,
-            args: raw.data.args,
+            args: arch::arguments(raw.data.arch, raw.data.args),
         }
     }
 }

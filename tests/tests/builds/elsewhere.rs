@@ -128,6 +128,31 @@ fn what_32_bit_programs_open_is_known() {
     }
 }
 
+/// The kernel looks at the low half of each argument of such a call, also where 64-bit code makes it.
+#[test]
+fn what_64_bit_code_opens_by_a_32_bit_call_is_known() {
+    const OPENS: &str = "#include <stdio.h>\n#include <string.h>\n#include <sys/mman.h>\nint main(void) {\n\
+        char *low = mmap((void *)0x10000000, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);\n\
+        char *high = mmap((void *)0x110000000, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);\n\
+        strcpy(low, \"in\"); strcpy(high, \"other\"); long fd; char b[9] = {0};\n\
+        __asm__ volatile(\"int $0x80\" : \"=a\"(fd) : \"a\"(5L), \"b\"(high), \"c\"(0L), \"d\"(0L) : \"memory\", \"r8\", \"r9\", \"r10\", \"r11\");\n\
+        FILE *f = fdopen((int)fd, \"r\"); return !f || !fgets(b, 9, f) || fputs(b, stdout) < 0; }\n";
+    let rules = "out: in\n\t./opens >$@\n";
+    let space =
+        TestSpace::with(&[("Makefile", rules), ("opens.c", OPENS), ("in", "one\n"), ("other", "other\n")]);
+    space.sh("gcc -w -o opens opens.c").ok();
+    let trace = space.outside().join("trace");
+    for method in ["auto", "ptrace"] {
+        space.write("in", "one\n");
+        space.sh("rm -f out").ok();
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        assert_eq!(space.read("out"), b"one\n", "{method}");
+        space.write("in", "two\n");
+        space.ggforce(&["--trace", trace.to_str().unwrap()]).ok();
+        assert_eq!(space.read("out"), b"two\n", "{method}");
+    }
+}
+
 /// Made by `O_TMPFILE`, it is nowhere until its descriptor is linked.
 #[test]
 fn a_file_without_a_name_that_gets_one_is_made_there() {

@@ -129,6 +129,32 @@ fn what_32_bit_programs_do_not_look_at_stays_deferred() {
     }
 }
 
+/// All processes of such a program wait for what is pending, also where it asks about a file through a descriptor that is for nothing else;
+/// and where that cannot be had none of them is told something else.
+#[test]
+fn no_32_bit_process_sees_the_size_of_a_placeholder() {
+    const PROGRAM: &str = "static int call(int nr, int a, const void *b, int c) {\n\
+        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n\
+        static void print(unsigned n) { char t[16]; int i = 16; t[--i] = '\\n'; do t[--i] = '0' + n % 10; while (n /= 10); call(4, 1, t + i, 16 - i); }\n\
+        void _start(void) { unsigned b[64]; int pid, failed;\n\
+        if (NAMED) { failed = call(197, call(295, -100, \"x.o\", 010000000), b, 0); print(failed ? 7 : b[11]); }\n\
+        else { pid = call(2, 0, 0, 0); failed = call(195, (int)\"x.o\", b, 0); print(failed ? 7 : b[11]); if (pid) call(7, pid, 0, 0); }\n\
+        call(252, 0, 0, 0); }\n";
+    let rules = "all:\n\tgcc -c x.c\n\t./a >out\n";
+    let space = TestSpace::with(&[("a.c", PROGRAM), ("Makefile", rules)]);
+    for (named, method) in [(0, "auto"), (1, "auto"), (0, "ptrace"), (1, "ptrace")] {
+        let options = "-m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector -o a a.c";
+        space.sh(&format!("rm -f *.o out && gcc -DNAMED={named} {options}")).ok();
+        space.write("x.c", "int x;\n");
+        space.ggtrace(&["--method", method, "make"]).ok();
+        let size = space.path("x.o").metadata().unwrap().len();
+        assert_eq!(space.read("out"), format!("{size}\n").repeat(2 - named).as_bytes(), "{named} {method}");
+        space.write("x.c", "no C\n");
+        let _ = space.ggtrace(&["--method", method, "make"]);
+        assert_eq!(space.read("out"), "7\n".repeat(2 - named).as_bytes(), "{named} {method}");
+    }
+}
+
 #[test]
 fn programs_with_a_filter_of_their_own() {
     const PROGRAM: &str = "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <stddef.h>\n#include <stdio.h>\n\
