@@ -112,10 +112,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         progress.report_to(path)?;
     }
     let mut targets = Targets::new(&store);
+    let mut replayed = None;
     if let Some(trace) = &arguments.trace {
         let options =
             replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
-        targets.found = replay::plan(&store, &options)?;
+        let mut plan = replay::plan(&store, &options)?;
+        targets.found = std::mem::take(&mut plan.targets);
+        replayed = Some(plan);
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
     } else if arguments.targets.is_empty() && !arguments.follow {
@@ -149,6 +152,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         runtime.shutdown_background();
         summary?
     };
+    if let Some(plan) =
+        replayed.filter(|_| matches!(summary, Summary { interrupted: false, failed: 0, unplaced: 0, .. }))
+    {
+        plan.renew();
+    }
     store.files().flush();
     let Summary { run, known, failed, .. } = summary;
     progress.end(&format!(

@@ -40,10 +40,10 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// The trace does not speak for the build any more, a target is none of what it left, or the store is damaged.
-pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
+pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
     let settled = question(store, options);
     if settled.as_ref().is_some_and(Settled::holds) {
-        return Ok(Vec::new());
+        return Ok(Plan::default());
     }
     let trace = targets::trace(store, Some(options.trace))?;
     let current = Current::new(store, &trace);
@@ -62,12 +62,12 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
                 "nobody knows what {title} used: it {why}; run the build, or take what it left as it is with --as-recorded"
             );
         }
-        let found = wanted(store, (&trace, &current), None, options)?;
-        if let Some(settled) = settled.filter(|_| found.is_empty()) {
+        let plan = wanted(store, (&trace, &current), None, options)?;
+        if let Some(settled) = settled.filter(|_| plan.targets.is_empty()) {
             let looked = current.looked_at();
             settled.note(looked.iter().map(|(path, how)| (path.as_path(), *how)));
         }
-        return Ok(found);
+        return Ok(plan);
     };
     let ran = trace.commands.iter().any(|command| command.disposition != Disposition::Deferred);
     if ran && trace.observed.is_empty() && !trace.packed {
@@ -82,6 +82,26 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Vec<Target>> {
     let path = again(store, &recorder, options.trace)?;
     let now = targets::trace(store, Some(&path))?;
     wanted(store, (&now, &Current::new(store, &now)), Some(&trace), options)
+}
+
+/// What a replay comes to.
+#[derive(Default)]
+pub struct Plan {
+    /// What is to be forced and put in place.
+    pub targets: Vec<Target>,
+    /// Files that are right, and too old for make once all else is.
+    renewed: HashMap<PathBuf, SystemTime>,
+}
+
+impl Plan {
+    /// All targets are in place: now that what they were made from is right, files that came out as they were get new times. Before, make
+    /// would take them to be made from what is not there yet.
+    pub fn renew(&self) {
+        for (path, modified) in &self.renewed {
+            // What is somebody else's stays as old as it is: make may then do more than it must.
+            let _ = File::open(path).and_then(|file| file.set_modified(*modified));
+        }
+    }
 }
 
 /// What tells this replay from others.
@@ -115,7 +135,7 @@ fn wanted(
     (trace, current): (&Trace, &Current<'_>),
     first: Option<&Trace>,
     options: &Options<'_>,
-) -> Result<Vec<Target>> {
+) -> Result<Plan> {
     let chosen = choose(current, options.targets)?;
     let mut reductions: HashMap<ObjectName, Option<Reduction>> = HashMap::new();
     let mut found = Vec::new();
@@ -180,11 +200,12 @@ fn wanted(
         Ok(Target { path, output, place })
     });
     let targets = targets.collect::<Result<_>>()?;
-    for (path, modified) in &times {
-        // What is somebody else's stays as old as it is: make may then do more than it must.
-        let _ = File::open(path).and_then(|file| file.set_modified(*modified));
+    // Where only some files were asked for, others may not be what they should, nor what is made from them. What is taken as it was
+    // recorded may depend on more than anybody knows.
+    if !options.targets.is_empty() || options.as_recorded {
+        times.clear();
     }
-    Ok(targets)
+    Ok(Plan { targets, renewed: times })
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {

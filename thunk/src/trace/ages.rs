@@ -4,6 +4,7 @@
 //! a replay knows that it would write the same. Reads times, and changes nothing. Knows nothing of what is to be put where.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -113,8 +114,12 @@ impl<'a> Ages<'a> {
         newest = newest.max(parts.flatten());
         let is_own = |path: &PathBuf| is_below(path, &self.trace.cwd) || self.products.written.contains(path);
         let is_fed = parts.is_some() || used.iter().any(is_own);
-        if !is_fed {
-            // `touch stamp`: whatever it stands for was made before by the same make.
+        let is_known = match step {
+            Step::Deferred(..) => true,
+            Step::Observed(observed) => observed.thunk.is_some() && observed.obstacles.is_empty(),
+        };
+        if !is_fed && is_known {
+            // `touch stamp`: whatever it stands for was made before by the same make. Of what asks a network, say, nobody knows.
             newest = newest.max(driver.and_then(|driver| self.driven.get(&driver).copied().flatten()));
         }
         let outputs = left(step).into_iter().filter(|path| self.writers.get(path) == Some(&number));
@@ -198,8 +203,8 @@ fn of_command(observed: &Observed) -> Vec<PathBuf> {
     used.map(|touch| touch.path.to_path_buf()).filter(|path| !has_no_content(path)).collect()
 }
 
-/// When a file was changed that stands here itself.
+/// When a file was changed that stands here itself, and nowhere else: a link to a source has its time.
 fn modified(path: &Path) -> Option<SystemTime> {
-    let file = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+    let file = path.symlink_metadata().ok().filter(|file| file.is_file() && file.nlink() == 1);
     file.and_then(|file| file.modified().ok())
 }

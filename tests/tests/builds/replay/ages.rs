@@ -3,7 +3,7 @@
 
 use tests::TestSpace;
 
-use super::{built, replayed};
+use super::{built, replay, replayed};
 use crate::calculator::calculator;
 
 #[track_caller]
@@ -70,4 +70,60 @@ fn what_is_put_back_is_no_newer_than_what_is_made_anew_from_it() {
     space.replace("add.c", "a + b", "a + b + 1");
     replayed(&space, &trace);
     make_is_idle(&space);
+}
+
+/// A replay of one file says nothing of those that are made from others.
+#[test]
+fn who_asks_for_one_file_does_not_have_others_taken_to_be_right() {
+    const MAKEFILE: &str = "prog: main.o a.o\n\t$(CC) -o $@ main.o a.o\n\
+        main.o: main.c\n\t$(CC) -c main.c\na.o: a.c\n\t$(CC) -c a.c\n";
+    let space = TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("a.c", "#ifndef V\n#define V 1\n#endif\nint a(void) { return V; }\n"),
+        ("main.c", "int a(void);\nint main(void) { return a(); }\n"),
+    ]);
+    let trace = built(&space);
+    space.sh("sleep 0.01; cc -DV=5 -c a.c; rm main.o").ok();
+    replay(&space, &trace, &["main.o"]).ok();
+    assert_eq!(space.run(&["make", "-q"]).code(), 1, "the program is to be linked with the new object");
+}
+
+/// A link to a source is no file of the build's own.
+#[test]
+fn no_source_gets_another_time() {
+    const MAKEFILE: &str = "prog: main.o table.h\n\t$(CC) -o $@ main.o\n\
+        main.o: main.c table.h\n\t$(CC) -c main.c\n\
+        table.h: original.h gen\n\t./gen >x.tmp && ln -f original.h $@\n\
+        gen: gen.c\n\t$(CC) -o $@ gen.c\n";
+    let space = TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("gen.c", "int puts(const char *);\nint main(void) { return puts(\"x\") < 0; }\n"),
+        ("original.h", "#define N 0\n"),
+        ("main.c", "#include \"table.h\"\nint main(void) { return N; }\n"),
+    ]);
+    let trace = built(&space);
+    let before = space.path("original.h").metadata().unwrap().modified().unwrap();
+    space.replace("gen.c", "int main", "int more;\nint main");
+    let _ = replay(&space, &trace, &[]);
+    assert_eq!(space.path("original.h").metadata().unwrap().modified().unwrap(), before);
+}
+
+/// What a command that asks a network gives may be something else each time: make runs it again, and so it shall.
+#[test]
+fn what_nobody_can_vouch_for_stays_as_old_as_it_is() {
+    const FETCH: &str = "#include <stdio.h>\n#include <sys/socket.h>\n\
+        int main(void) { socket(AF_INET, SOCK_STREAM, 0); return puts(\"fetched\") < 0; }\n";
+    let rules =
+        |fetch: &str| format!("all: a.o out\na.o: a.c\n\t$(CC) -c a.c\nout: version\n\t{fetch} >$@\n");
+    let space = TestSpace::with(&[("fetch.c", FETCH), ("a.c", "int a;\n"), ("version", "1\n")]);
+    let fetch = space.outside().join("fetch");
+    space.sh(&format!("cc -o {} fetch.c", fetch.display())).ok();
+    space.write("Makefile", &rules(&fetch.display().to_string()));
+    let trace = built(&space);
+    make_is_idle(&space);
+    space.write("version", "2\n");
+    space.write("a.c", "int a = 2;\n");
+    let _ = replay(&space, &trace, &[]);
+    let make = space.run(&["make", "-n"]).ok();
+    assert!(make.out().contains("fetch"), "{}", make.out());
 }
