@@ -105,8 +105,10 @@ struct Replay<'a> {
     moved: HashMap<PathBuf, OutputRef>,
     /// Paths that the commands up to this point of the build have written.
     made: HashSet<PathBuf>,
-    /// Paths at which placeholders stood when it was recorded.
+    /// Paths at which placeholders of commands that were deferred then were put.
     deferred: HashSet<PathBuf>,
+    /// These, and the paths at which anything was put by programs that carry placeholders along.
+    placed_then: HashSet<PathBuf>,
     /// The modes that commands up to this point of the build have given.
     modes: HashMap<PathBuf, u32>,
     /// Outputs of this replay that are the last, up to this point of the build, to have been put at these paths.
@@ -124,6 +126,8 @@ impl<'a> Replay<'a> {
                 carried.entry(output.thunk).or_default().push(path.clone());
             }
         }
+        let deferred = trace.commands.iter().filter(|command| command.disposition == Disposition::Deferred);
+        let deferred = deferred.flat_map(|command| &command.outputs);
         Self {
             recorder,
             trace,
@@ -136,7 +140,8 @@ impl<'a> Replay<'a> {
             elsewhere: HashMap::new(),
             moved: HashMap::new(),
             made: HashSet::new(),
-            deferred: trace.outputs().into_iter().collect(),
+            deferred: deferred.cloned().collect(),
+            placed_then: trace.outputs().into_iter().collect(),
             modes: HashMap::new(),
             standing: HashMap::new(),
         }

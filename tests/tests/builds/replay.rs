@@ -773,3 +773,22 @@ fn what_others_have_made_of_what_the_build_left_is_put_right() {
     let told = ran.err();
     assert_eq!((ran.code(), told.matches("two has changed").count()), (1, 1), "{ran}");
 }
+
+/// Its input, which a copy was made of, is gone before anybody could say what it was.
+#[test]
+fn who_has_read_what_is_gone_is_not_taken_to_have_passed_it_on() {
+    let part = |n: usize| format!("\tcp in tmp{n}\n\tcat tmp{n} >out{n}; true\n\trm -f tmp{n}\n");
+    let rules = format!("all: in\n{}", (0..12).map(part).collect::<String>());
+    for options in [&["--run"][..], &[]] {
+        let space = TestSpace::with(&[("Makefile", &rules), ("in", "1\n")]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&[options, &["-o", trace.to_str().unwrap(), "make"]].concat()).ok();
+        space.force_all();
+        space.write("in", "2\n");
+        if replay(&space, &trace, &[]).code() == 0 {
+            for n in 0..12 {
+                assert_eq!(space.read(&format!("out{n}")), b"2\n", "{n} {options:?}");
+            }
+        }
+    }
+}

@@ -125,7 +125,10 @@ impl Replay<'_> {
                         .read(&before)
                         .is_ok_and(|text| matches!(Placeholder::decode(&touch.path, &text), Ok(Some(_))))
             }
-            None => self.deferred.contains(&*touch.path),
+            // Nobody knows any more what was there. Whatever programs that carry placeholders along have put there: who has read it may have
+            // read a file.
+            None if touch.uses.has(Uses::READ) => self.deferred.contains(&*touch.path),
+            None => self.placed_then.contains(&*touch.path),
         };
         let inputs = observed.with(Uses::INPUT).filter(|touch| is_placeholder(touch));
         inputs.map(|touch| &*touch.path).collect()
