@@ -787,7 +787,7 @@ fn who_has_read_what_is_gone_is_not_taken_to_have_passed_it_on() {
         space.write("in", "2\n");
         if replay(&space, &trace, &[]).code() == 0 {
             for n in 0..12 {
-                assert_eq!(space.read(&format!("out{n}")), b"2\n", "{n} {options:?}");
+                assert_eq!(space.read(format!("out{n}")), b"2\n", "{n} {options:?}");
             }
         }
     }

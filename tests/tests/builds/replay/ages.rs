@@ -118,7 +118,7 @@ fn what_nobody_can_vouch_for_stays_as_old_as_it_is() {
     let space = TestSpace::with(&[("fetch.c", FETCH), ("a.c", "int a;\n"), ("version", "1\n")]);
     let fetch = space.outside().join("fetch");
     space.sh(&format!("cc -o {} fetch.c", fetch.display())).ok();
-    space.write("Makefile", &rules(&fetch.display().to_string()));
+    space.write("Makefile", rules(&fetch.display().to_string()));
     let trace = built(&space);
     make_is_idle(&space);
     space.write("version", "2\n");
