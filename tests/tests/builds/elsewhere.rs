@@ -8,6 +8,7 @@ use tests::TestSpace;
 use thunk::trace::{Trace, Uses};
 
 use crate::observed::static_shell;
+use crate::odd_programs::{OPTIONS_32, program_32};
 
 /// `DO`: with another root, with a mount of their own, with both and more.
 fn elsewhere(space: &TestSpace) -> Vec<String> {
@@ -106,26 +107,35 @@ fn what_cannot_be_looked_into_is_not_replayed() {
     }
 }
 
+/// `out` is what is in `in`, and these all end with it: when they are recorded, and after a replay with another `in`.
+#[track_caller]
+fn is_made_from_in(space: &TestSpace, made: &[&str]) {
+    let trace = space.outside().join("trace");
+    let is = |text: &[u8], method: &str| {
+        assert_eq!(space.read("out"), text, "{method}");
+        for file in made {
+            assert!(space.read(file).ends_with(text), "{file} {method}");
+        }
+    };
+    for method in ["auto", "ptrace"] {
+        space.write("in", "one\n");
+        space.sh(&format!("rm -f {}", made.join(" "))).ok();
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        is(b"one\n", method);
+        space.write("in", "two\n");
+        space.ggforce(&["--trace", trace.to_str().unwrap()]).ok();
+        is(b"two\n", method);
+    }
+}
+
 /// A program that does no more than to open, to read and to print.
 #[test]
 fn what_32_bit_programs_open_is_known() {
-    const PRINTS: &str = "static int call(int nr, int a, const void *b, int c) {\n\
-        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n\
-        void _start(void) { char b[99]; int in = call(295, -100, \"in\", 0); call(4, 1, b, call(3, in, b, 99)); call(252, 0, 0, 0); }\n";
+    const PRINTS: &str = "void _start(void) { char b[99]; int in = call(295, -100, \"in\", 0); call(4, 1, b, call(3, in, b, 99)); call(252, 0, 0, 0); }\n";
     let rules = "all: out list\nout: in\n\t./prints >$@\nlist: in\n\tldd /bin/true | sed 's/ (0x.*//' >$@; cat in >>$@\n";
-    let space = TestSpace::with(&[("Makefile", rules), ("prints.c", PRINTS), ("in", "one\n")]);
-    space.sh("gcc -m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector -o prints prints.c").ok();
-    let trace = space.outside().join("trace");
-    for method in ["auto", "ptrace"] {
-        space.write("in", "one\n");
-        space.sh("rm -f out list").ok();
-        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
-        assert_eq!(space.read("out"), b"one\n", "{method}");
-        space.write("in", "two\n");
-        space.ggforce(&["--trace", trace.to_str().unwrap()]).ok();
-        assert_eq!(space.read("out"), b"two\n", "{method}");
-        assert!(space.read("list").ends_with(b"two\n"), "{method}");
-    }
+    let space = TestSpace::with(&[("Makefile", rules), ("prints.c", &program_32(PRINTS)), ("in", "one\n")]);
+    space.sh(&format!("gcc {OPTIONS_32} -o prints prints.c")).ok();
+    is_made_from_in(&space, &["out", "list"]);
 }
 
 /// The kernel looks at the low half of each argument of such a call, also where 64-bit code makes it.
@@ -141,16 +151,7 @@ fn what_64_bit_code_opens_by_a_32_bit_call_is_known() {
     let space =
         TestSpace::with(&[("Makefile", rules), ("opens.c", OPENS), ("in", "one\n"), ("other", "other\n")]);
     space.sh("gcc -w -o opens opens.c").ok();
-    let trace = space.outside().join("trace");
-    for method in ["auto", "ptrace"] {
-        space.write("in", "one\n");
-        space.sh("rm -f out").ok();
-        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
-        assert_eq!(space.read("out"), b"one\n", "{method}");
-        space.write("in", "two\n");
-        space.ggforce(&["--trace", trace.to_str().unwrap()]).ok();
-        assert_eq!(space.read("out"), b"two\n", "{method}");
-    }
+    is_made_from_in(&space, &["out"]);
 }
 
 /// Made by `O_TMPFILE`, it is nowhere until its descriptor is linked.

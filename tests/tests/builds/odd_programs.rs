@@ -106,21 +106,32 @@ fn programs_of_another_word_size() {
     the_same_recorded(&space, "./a");
 }
 
+/// The source of a program without a C library, with a function `call` for calls by i386's numbers.
+pub fn program_32(rest: &str) -> String {
+    const CALL: &str = "static int call(int nr, int a, const void *b, int c) {\n\
+        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n";
+    format!("{CALL}{rest}")
+}
+
+/// How such a program is linked.
+pub const OPTIONS_32: &str = "-m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector";
+
 /// It waits for what it opens, and for all that is pending only before a call that is not understood.
 #[test]
 fn what_32_bit_programs_do_not_look_at_stays_deferred() {
-    const PROGRAM: &str = "static int call(int nr, int a, const void *b, int c) {\n\
-        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n\
-        void _start(void) { char b[512]; int fd;\n\
+    const PROGRAM: &str = "void _start(void) { char b[512]; int fd;\n\
         if (STAT) call(195, (int)\"x.o\", b, 0);\n\
         fd = call(295, -100, \"x.o\", 0); call(3, fd, b, 4); call(4, 1, b, 4); call(252, 0, 0, 0); }\n";
     let rules = "all:\n\tgcc -c x.c\n\tgcc -c y.c\n\t./a >out\n";
-    let space =
-        TestSpace::with(&[("a.c", PROGRAM), ("x.c", "int x;\n"), ("y.c", "int y;\n"), ("Makefile", rules)]);
+    let space = TestSpace::with(&[
+        ("a.c", &program_32(PROGRAM)),
+        ("x.c", "int x;\n"),
+        ("y.c", "int y;\n"),
+        ("Makefile", rules),
+    ]);
     for (stat, way) in [(0, "net"), (1, "net"), (0, "ptrace"), (1, "ptrace")] {
         let macros = format!("-DSTAT={stat}");
-        let options = "-m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector -o a a.c";
-        space.sh(&format!("rm -f *.o out && gcc {macros} {options}")).ok();
+        space.sh(&format!("rm -f *.o out && gcc {macros} {OPTIONS_32} -o a a.c")).ok();
         let method: &[&str] = if way == "ptrace" { &["--method", "ptrace"] } else { &[] };
         space.ggtrace(&[method, &["make"]].concat()).ok();
         assert_eq!(space.read("out"), b"\x7fELF", "{stat} {way}");
@@ -133,18 +144,15 @@ fn what_32_bit_programs_do_not_look_at_stays_deferred() {
 /// and where that cannot be had none of them is told something else.
 #[test]
 fn no_32_bit_process_sees_the_size_of_a_placeholder() {
-    const PROGRAM: &str = "static int call(int nr, int a, const void *b, int c) {\n\
-        int result; __asm__ volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c) : \"memory\"); return result; }\n\
-        static void print(unsigned n) { char t[16]; int i = 16; t[--i] = '\\n'; do t[--i] = '0' + n % 10; while (n /= 10); call(4, 1, t + i, 16 - i); }\n\
+    const PROGRAM: &str = "static void print(unsigned n) { char t[16]; int i = 16; t[--i] = '\\n'; do t[--i] = '0' + n % 10; while (n /= 10); call(4, 1, t + i, 16 - i); }\n\
         void _start(void) { unsigned b[64]; int pid, failed;\n\
         if (NAMED) { failed = call(197, call(295, -100, \"x.o\", 010000000), b, 0); print(failed ? 7 : b[11]); }\n\
         else { pid = call(2, 0, 0, 0); failed = call(195, (int)\"x.o\", b, 0); print(failed ? 7 : b[11]); if (pid) call(7, pid, 0, 0); }\n\
         call(252, 0, 0, 0); }\n";
     let rules = "all:\n\tgcc -c x.c\n\t./a >out\n";
-    let space = TestSpace::with(&[("a.c", PROGRAM), ("Makefile", rules)]);
+    let space = TestSpace::with(&[("a.c", &program_32(PROGRAM)), ("Makefile", rules)]);
     for (named, method) in [(0, "auto"), (1, "auto"), (0, "ptrace"), (1, "ptrace")] {
-        let options = "-m32 -w -nostdlib -static -fno-pie -no-pie -fno-stack-protector -o a a.c";
-        space.sh(&format!("rm -f *.o out && gcc -DNAMED={named} {options}")).ok();
+        space.sh(&format!("rm -f *.o out && gcc -DNAMED={named} {OPTIONS_32} -o a a.c")).ok();
         space.write("x.c", "int x;\n");
         space.ggtrace(&["--method", method, "make"]).ok();
         let size = space.path("x.o").metadata().unwrap().len();
