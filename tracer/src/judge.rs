@@ -104,9 +104,8 @@ impl Judge for Kernel {
 
     fn open(&self, pid: Pid, path: &Path, writes: bool) -> Verdict {
         let verdict = self.opens(pid, path);
-        if writes && verdict == Verdict::Go && self.keeps(path) && process::shares_files(pid.cast_unsigned())
-        {
-            self.0.keep(self.0.watch.program_of(pid), path);
+        if writes && verdict == Verdict::Go && self.keeps(path) {
+            self.0.keep(pid.cast_unsigned(), self.0.watch.program_of(pid), path);
         }
         verdict
     }
@@ -123,10 +122,7 @@ impl Judge for Kernel {
             recorder.misses_nothing(recorder.watch.program_of(pid));
             return Verdict::Go;
         };
-        match unforced(&format!("what process {pid}, whose calls are not understood, may need"), &why) {
-            Answer::Fail { errno, why } => failed(errno, &why),
-            Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
-        }
+        verdict(unforced(&format!("what process {pid}, whose calls are not understood, may need"), &why))
     }
 }
 
@@ -141,14 +137,9 @@ impl Kernel {
             return Verdict::Go;
         }
         let open = Open { path: path.to_path_buf(), pid: pid.cast_unsigned(), command, looks: false };
-        match decide::open(recorder, &open) {
-            Answer::Fail { errno, why } => failed(errno, &why),
-            Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
-        }
+        verdict(decide::open(recorder, &open))
     }
-}
 
-impl Kernel {
     /// A call is about to do this for which a hook would have asked: of what it renames, and of what a driver removes, nobody else
     /// could tell afterwards what it was. A tracer is told when it is done.
     fn keep_before(&self, pid: Pid, event: &Event) {
@@ -165,10 +156,18 @@ impl Kernel {
         }
         for path in paths.into_iter().flatten().filter(|path| self.keeps(path)) {
             let program = recorder.watch.program_of(pid);
-            if (!removes || recorder.command(program).drives) && process::shares_files(pid.cast_unsigned()) {
-                recorder.keep(program, path);
+            if !removes || recorder.command(program).drives {
+                recorder.keep(pid.cast_unsigned(), program, path);
             }
         }
+    }
+}
+
+/// What becomes of a call about which this was answered.
+fn verdict(answer: Answer) -> Verdict {
+    match answer {
+        Answer::Fail { errno, why } => failed(errno, &why),
+        Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
     }
 }
 

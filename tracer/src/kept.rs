@@ -14,6 +14,7 @@ use foldhash::HashMap;
 use thunk::{FileFacts, ObjectName, Placeholder, is_made_up};
 
 use crate::context::Running;
+use crate::process;
 use crate::recorder::{Recorder, lock};
 
 /// Who changes files when they are forced, and not now.
@@ -62,11 +63,15 @@ impl Kept {
 }
 
 impl Recorder {
-    /// This program is about to change what stands at this path, to rename it, or, if it drives a build, to remove it.
-    pub fn keep(&self, program: u32, path: &Path) {
+    /// A process of this program is about to change what stands at this path, to rename it, or, if it drives a build, to remove it.
+    pub fn keep(&self, pid: u32, program: u32, path: &Path) {
         let Running { group: by, drives, .. } = self.command(program);
         let began = self.watch.began(by);
         if !self.sight.is_complete() || !drives && began.is_none() {
+            return;
+        }
+        // What is seen with another root, or other mounts, is another file.
+        if !process::shares_files(pid) {
             return;
         }
         let Ok(real) = fs::canonicalize(path) else { return };

@@ -12,7 +12,6 @@ use std::time::Duration;
 use wire::{Plain as _, Reply, reply_kind};
 
 use crate::decide::{self, Answer};
-use crate::process;
 use crate::recorder::{OWN, Recorder};
 use crate::request::{self, Request};
 
@@ -124,10 +123,7 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
         Request::Change { path, pid, command } => {
             let pid = peer(stream).unwrap_or(pid);
             let command = command_of(recorder, pid, command);
-            // What is seen with another root, or other mounts, is another file.
-            if process::shares_files(pid) {
-                recorder.keep(command, &path);
-            }
+            recorder.keep(pid, command, &path);
             Answer::Run { command: 0, flags: 0 }
         }
         Request::Undo { command } => {

@@ -101,11 +101,14 @@ impl<'a> Ages<'a> {
     }
 
     fn step(&mut self, number: usize, step: &Step<'a>, ran: &HashMap<u32, &Observed>) -> Result<()> {
-        let (id, used) = match step {
-            Step::Deferred(command, thunk) => (command.id, self.of_thunk(&self.store.thunk(thunk)?)?),
+        let (id, used, is_known) = match step {
+            Step::Deferred(command, thunk) => (command.id, self.of_thunk(&self.store.thunk(thunk)?)?, true),
             // What it read says what is to be made, not what it made of that.
             Step::Observed(observed) if observed.drives() => return Ok(()),
-            Step::Observed(observed) => (observed.id, of_command(observed)),
+            Step::Observed(observed) => {
+                let is_known = observed.thunk.is_some() && observed.obstacles.is_empty();
+                (observed.id, of_command(observed), is_known)
+            }
         };
         let above = self.above(id, ran);
         let driver = above.filter(|above| ran[above].drives());
@@ -114,10 +117,6 @@ impl<'a> Ages<'a> {
         newest = newest.max(parts.flatten());
         let is_own = |path: &PathBuf| is_below(path, &self.trace.cwd) || self.products.written.contains(path);
         let is_fed = parts.is_some() || used.iter().any(is_own);
-        let is_known = match step {
-            Step::Deferred(..) => true,
-            Step::Observed(observed) => observed.thunk.is_some() && observed.obstacles.is_empty(),
-        };
         if !is_fed && is_known {
             // `touch stamp`: whatever it stands for was made before by the same make. Of what asks a network, say, nobody knows.
             newest = newest.max(driver.and_then(|driver| self.driven.get(&driver).copied().flatten()));

@@ -63,16 +63,12 @@ impl<Id: Copy, State: Copy + PartialEq> Here<Id, State> {
     }
 }
 
-/// Where in a list of so many the one begins who asks so late. Two who ask at once mostly rest on the same: would both begin at the
-/// same place, one would wait for the other at each that nobody has looked at before.
-fn start(turn: u32, length: usize) -> usize {
+/// All of them, beginning somewhere else in each turn. Two who ask at once mostly rest on the same: would both begin at the same place,
+/// one would wait for the other at each that nobody has looked at before.
+fn around<T>(all: &[T], turn: u32) -> impl Iterator<Item = &T> {
     // The golden section: those who come next begin far from each other.
     const PART: u32 = 0x9e37_79b9;
-    ((u64::from(turn.wrapping_mul(PART)) * length as u64) >> 32) as usize
-}
-
-/// All of them, from this one on.
-fn around<T>(all: &[T], start: usize) -> impl Iterator<Item = &T> {
+    let start = ((u64::from(turn.wrapping_mul(PART)) * all.len() as u64) >> 32) as usize;
     all[start..].iter().chain(&all[..start])
 }
 
@@ -98,20 +94,15 @@ impl Kept {
         let answer = &self.stored.answers[*self.keys.get(&key)? as usize];
         let project = Project::new(Some(project));
         let turn = self.asked.fetch_add(1, Relaxed);
-        let start = start(turn, answer.watch.len());
-        if !around(&answer.watch, start).all(|&dir| self.says_the_same(dir, view, &project)) {
+        if !around(&answer.watch, turn).all(|&dir| self.says_the_same(dir, view, &project)) {
             return None;
         }
         let mut mark = Mark::default();
-        let mut follow = Vec::with_capacity(answer.follow.len());
-        let start = self::start(turn, answer.follow.len());
-        for &set in around(&answer.follow, start) {
+        for &set in around(&answer.follow, turn) {
             mark ^= self.same_contents(set, view, &project)?;
-            follow.push(self.set(set, view, &project));
         }
-        follow.rotate_right(start);
         Some(Answer {
-            follow: follow.into(),
+            follow: answer.follow.iter().map(|&set| self.set(set, view, &project)).collect(),
             touch: answer.touch.iter().map(|&set| self.set(set, view, &project)).collect(),
             through: answer.through.iter().map(|&dir| self.dir(dir, view, &project)).collect(),
             watch: answer.watch.iter().map(|&dir| self.dir(dir, view, &project)).collect(),
