@@ -119,10 +119,11 @@ fn programs_for_windows() {
         ("c.c", "int b(void);\nint start(void) { return b(); }\n"),
     ]);
     space.sh("mkdir bin; ln -s /usr/bin/ld bin/x86_64-w64-mingw32-ld");
+    // The import library has the time in it.
     space.script_same_as_plain(
         "PATH=$PWD/bin:$PATH; mingw='clang -target x86_64-w64-mingw32 -nostdlib -Wl,--no-insert-timestamp'; start='-Wl,-e,start'
          clang -target x86_64-w64-mingw32 -c a.c b.c c.c; $mingw $start a.o b.o -o prog; $mingw $start a.o -o other.x; $mingw $start b.o a.o; ls
-         $mingw -shared -Wl,-e,b b.o -o b.dll -Wl,--out-implib,libb.dll.a -Wl,--subsystem,console; $mingw $start c.o -o uses -L. -lb",
+         $mingw -shared -Wl,-e,b b.o -o b.dll -Wl,--out-implib,libb.dll.a -Wl,--subsystem,console; $mingw $start c.o -o uses -L. -lb; rm libb.dll.a",
         6,
     );
     assert!(space.path("prog.exe").exists() && space.path("a.exe").exists());
