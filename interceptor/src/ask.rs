@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One request to the tracer and its reply, over a connection of its own. Knows the messages of [`wire`] and nothing of what
-//! they are about.
+//! One request to the tracer and its reply, over a connection of its own or in a system call. Knows the messages of [`wire`] and
+//! nothing of what they are about.
 
 use core::ffi::{CStr, c_int};
 
+use crate::room::Room;
 use crate::session::Session;
 use crate::sys::{self, Errno, IoSlice};
 use crate::text::Strings;
@@ -80,6 +81,12 @@ impl Request<'_> {
 
     /// The same; what is to be printed before exiting, and where a child is to wait, is left to the caller.
     pub(crate) fn ask_all(&self, session: &Session, rest: &mut Rest) -> Option<Reply> {
+        if session.is_answered_at_once()
+            && let Some(reply) = self.call(rest)
+        {
+            say(self.stderr, &reply, rest);
+            return Some(reply);
+        }
         for _ in 0..TRIES {
             let fd = match sys::connect(&session.address) {
                 Ok(fd) => fd,
@@ -112,10 +119,10 @@ impl Request<'_> {
         self.argv.iter().chain(self.envp.iter())
     }
 
-    fn send(&self, fd: c_int) -> Option<()> {
+    fn header(&self) -> Option<wire::Request> {
         let fixed = size_of_val(self.others) + self.parts.iter().map(|part| part.len()).sum::<usize>();
         let strings: usize = self.strings().map(|text| text.to_bytes_with_nul().len()).sum();
-        let header = wire::Request {
+        Some(wire::Request {
             magic: MAGIC,
             kind: self.kind,
             len: u32::try_from(fixed + strings).ok()?,
@@ -127,21 +134,54 @@ impl Request<'_> {
             envc: self.envp.len() as u32,
             others: self.others.len() as u32,
             fds: self.fds,
-        };
+        })
+    }
+
+    /// Gives all pieces of the message, of which `header` is the first. Nothing if one is not taken.
+    fn pieces(&self, header: &wire::Request, mut take: impl FnMut(&[u8]) -> Option<()>) -> Option<()> {
+        take(header.as_bytes())?;
+        self.others.iter().try_for_each(|other| take(other.as_bytes()))?;
+        self.parts.iter().try_for_each(|part| take(part))?;
+        self.strings().try_for_each(|text| take(text.to_bytes_with_nul()))
+    }
+
+    fn send(&self, fd: c_int) -> Option<()> {
+        let header = self.header()?;
         let mut batch = Batch::new(fd);
-        batch.push(header.as_bytes())?;
-        for other in self.others {
-            batch.push(other.as_bytes())?;
-        }
-        for part in self.parts {
-            batch.push(part)?;
-        }
-        for text in self.strings() {
-            batch.push(text.to_bytes_with_nul())?;
-        }
+        self.pieces(&header, |piece| batch.push(piece))?;
         batch.flush()?;
         // Another thread may have changed its environment while we read it: the tracer would wait for the rest.
-        (batch.sent == size_of::<wire::Request>() + fixed + strings).then_some(())
+        (batch.sent == size_of::<wire::Request>() + header.len as usize).then_some(())
+    }
+
+    /// Asks in a call, by which the kernel goes from us to who answers and back on one processor; a connection wakes another one
+    /// twice. Nothing where nobody was asked: the request is long, or no filter is there.
+    fn call(&self, rest: &mut Rest) -> Option<Reply> {
+        let mut room = Room::<4>::new()?;
+        let buffer = room.buffers().as_flattened_mut();
+        let header = self.header()?;
+        let mut length = 0;
+        self.pieces(&header, |piece| {
+            buffer.get_mut(length..)?.get_mut(..piece.len())?.copy_from_slice(piece);
+            length += piece.len();
+            Some(())
+        })?;
+        if length != size_of::<wire::Request>() + header.len as usize {
+            return None;
+        }
+        let answered = match sys::ask(buffer, length) {
+            Ok(answered) => buffer.get(..answered)?,
+            Err(Errno::IO) => &[],
+            Err(_) => return None,
+        };
+        let lost = Reply { magic: MAGIC, kind: reply_kind::FAIL, value: Errno::IO.0, ..Reply::default() };
+        let Some((head, text)) = answered.split_at_checked(size_of::<Reply>()) else { return Some(lost) };
+        let mut reply = Reply::default();
+        reply.as_bytes_mut().copy_from_slice(head);
+        // A message that is longer is cut.
+        rest.length = text.len().min(PRINT_MAX);
+        rest.bytes.get_mut(..rest.length)?.copy_from_slice(text.get(..rest.length)?);
+        Some(if reply.magic == MAGIC { reply } else { lost })
     }
 }
 

@@ -9,6 +9,7 @@
 //!                                 ├▶ open, stream, place     ask where a placeholder is concerned, then as:
 //!                                 ├▶ filter              steps aside
 //!                                 ├▶ inner               files that the C library opens for itself
+//!                                 ├▶ inside              what the C library reads and prints for a build driver
 //!                                 └▶ record, directory, realpath, network            ─▶ log: the shared log
 //! session: who we are; environment: what programs are started with; room, sys, arch, libc: the ground
 //! ```
@@ -33,6 +34,7 @@ mod exec;
 mod filter;
 mod hooks;
 mod inner;
+mod inside;
 mod libc;
 mod log;
 mod lookup;

@@ -22,6 +22,8 @@ weak_symbol!(weak_libc_dlopen = "__libc_dlopen_mode");
 weak_symbol!(weak_libc_dlsym = "__libc_dlsym");
 weak_symbol!(weak_single_threaded = "__libc_single_threaded");
 weak_symbol!(weak_malloc = "malloc");
+weak_symbol!(weak_read = "__read");
+weak_symbol!(weak_write = "__write");
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
@@ -104,6 +106,11 @@ pub(crate) fn cancellable<R>(call: impl FnOnce() -> R) -> R {
     // SAFETY: as above.
     unsafe { set(before, core::ptr::null_mut()) };
     result
+}
+
+/// Finds what [`cancellable`] may want later.
+pub(crate) fn prepare_cancellation() {
+    let _ = SET_CANCEL_TYPE.get();
 }
 
 /// Before glibc 2.34 `dlsym` is in libdl, which not every program has loaded: this finds it. Null until then.

@@ -15,19 +15,25 @@ pub(crate) type Buffer = [u8; PATH_MAX];
 /// As many as anybody needs at once.
 const MOST: usize = 6;
 
-struct Kept(UnsafeCell<[Buffer; MOST]>);
+struct Kept(UnsafeCell<[Buffer; MOST]>, AtomicBool);
 
-// SAFETY: only who has set `TAKEN` looks at it.
+// SAFETY: only who has set the flag looks at what is beside it.
 unsafe impl Sync for Kept {}
 
-static KEPT: Kept = Kept(UnsafeCell::new([[0; PATH_MAX]; MOST]));
-/// Is somebody using it? For good where a process was forked, or a thread ended, in the midst of that.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+impl Kept {
+    const fn free() -> Self {
+        Self(UnsafeCell::new([[0; PATH_MAX]; MOST]), AtomicBool::new(false))
+    }
+}
+
+/// And whether somebody is using it: for good where a process was forked, or a thread ended, in the midst of that. Who asks holds what he
+/// asks about in one, and the question in another.
+static KEPT: [Kept; 2] = [Kept::free(), Kept::free()];
 
 /// Buffers for as long as it lives: those that are kept, or new memory where another thread has these.
 pub(crate) struct Room<const N: usize> {
     buffers: *mut [Buffer; N],
-    is_kept: bool,
+    kept: Option<&'static Kept>,
 }
 
 impl<const N: usize> Room<N> {
@@ -36,8 +42,8 @@ impl<const N: usize> Room<N> {
     /// Nothing where there is no memory.
     pub(crate) fn new() -> Option<Self> {
         const { assert!(N <= MOST) }
-        let (memory, is_kept) = take(Self::SIZE)?;
-        Some(Self { buffers: memory.cast(), is_kept })
+        let (memory, kept) = take(Self::SIZE)?;
+        Some(Self { buffers: memory.cast(), kept })
     }
 
     pub(crate) fn buffers(&mut self) -> &mut [Buffer; N] {
@@ -49,28 +55,26 @@ impl<const N: usize> Room<N> {
 impl<const N: usize> Drop for Room<N> {
     fn drop(&mut self) {
         // SAFETY: taken by `new` with this size, and not used any more.
-        unsafe { give_back(self.buffers.cast(), Self::SIZE, self.is_kept) }
+        unsafe { give_back(self.buffers.cast(), Self::SIZE, self.kept) }
     }
 }
 
-/// Memory of this size, at most that of what is kept; and whether it is that.
+/// Memory of this size, at most that of what is kept; and whose it is, if it is that.
 #[inline(never)]
-fn take(size: usize) -> Option<(*mut u8, bool)> {
-    if TAKEN.swap(true, Ordering::Acquire) {
-        Some((sys::map(size)?, false))
-    } else {
-        Some((KEPT.0.get().cast(), true))
+fn take(size: usize) -> Option<(*mut u8, Option<&'static Kept>)> {
+    match KEPT.iter().find(|kept| !kept.1.swap(true, Ordering::Acquire)) {
+        Some(kept) => Some((kept.0.get().cast(), Some(kept))),
+        None => Some((sys::map(size)?, None)),
     }
 }
 
 /// # Safety
 /// As [`take`] gave it, and not used any more.
 #[inline(never)]
-unsafe fn give_back(memory: *mut u8, size: usize, is_kept: bool) {
-    if is_kept {
-        TAKEN.store(false, Ordering::Release);
-    } else {
+unsafe fn give_back(memory: *mut u8, size: usize, kept: Option<&Kept>) {
+    match kept {
+        Some(kept) => kept.1.store(false, Ordering::Release),
         // SAFETY: as the caller promises.
-        unsafe { sys::unmap(memory, size) }
+        None => unsafe { sys::unmap(memory, size) },
     }
 }

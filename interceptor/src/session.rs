@@ -6,6 +6,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::inside;
 use crate::libc::{self, environ};
 use crate::log;
 use crate::sys::{self, AT_FDCWD, PATH_MAX, SocketAddress};
@@ -59,6 +60,17 @@ impl Session {
     #[inline]
     pub(crate) fn drives(&self) -> bool {
         self.flags & reply_flags::DRIVES != 0
+    }
+
+    /// May this program ask in a call?
+    pub(crate) fn is_answered_at_once(&self) -> bool {
+        self.flags & reply_flags::AT_ONCE != 0 && sys::is_marking()
+    }
+
+    /// Is it of no interest what this program reads from its standard input and prints?
+    #[inline]
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.flags & reply_flags::UNHEARD != 0
     }
 
     /// Is a placeholder to be forced when this program asks about it, and not only when it opens it?
@@ -190,7 +202,15 @@ unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
             log::enable();
         }
         sys::set_mark(session.cookie);
-        ACTIVE.store(session.flags & reply_flags::DETACH == 0, Ordering::Release);
+        // What else is preloaded may be valgrind's, which looks at all calls.
+        if !is_alone(environment) {
+            session.flags &= !reply_flags::AT_ONCE;
+        }
+        let is_active = session.flags & reply_flags::DETACH == 0;
+        ACTIVE.store(is_active, Ordering::Release);
+        if is_active && is_last(environment) {
+            inside::take_over(session);
+        }
     }
 }
 
@@ -217,6 +237,12 @@ fn read(session: &mut Session, environment: Strings) -> Option<()> {
 fn is_last(environment: Strings) -> bool {
     let value = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE)).last();
     value.and_then(|value| preloads(value).last()).is_some_and(is_ours)
+}
+
+/// Is our library the only one that is preloaded?
+fn is_alone(environment: Strings) -> bool {
+    let values = environment.iter().filter_map(|entry| value_of(entry, PRELOAD_VARIABLE));
+    values.flat_map(preloads).all(is_ours)
 }
 
 /// The entries of a value of `LD_PRELOAD`.

@@ -150,8 +150,28 @@ pub(crate) unsafe fn marked(number: usize, args: [usize; 5]) -> Result<usize, Er
     check(unsafe { syscall(number, [a, b, c, d, e, mark()]) })
 }
 
+/// A request to the tracer by [`wire::CALL`]: the buffer's first bytes; the reply takes their place.
+pub(crate) fn ask(buffer: &mut [u8], length: usize) -> Result<usize, Errno> {
+    call!(wire::CALL as usize, buffer.as_mut_ptr(), length, buffer.len())
+}
+
+/// For what is written in the program's name: the recorder's filter sees it.
 pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
-    call!(nr::WRITE, fd, bytes.as_ptr(), bytes.len())
+    transfer(nr::WRITE, fd, bytes.as_ptr().cast(), bytes.len(), false)
+}
+
+/// `read` and `write`. `buffer` is looked at by the kernel only: any address is allowed. What marks these marks no other call: a handler
+/// of signals, which may come while they wait, begins with all that is in the registers.
+pub(crate) fn transfer(
+    number: usize,
+    fd: c_int,
+    buffer: *const c_void,
+    count: usize,
+    is_marked: bool,
+) -> Result<usize, Errno> {
+    let mark = if is_marked && is_marking() { wire::mark_of_streams(mark() as u64) as usize } else { 0 };
+    // SAFETY: the kernel checks the address. What it writes there the program has asked for.
+    check(unsafe { syscall(number, [fd as usize, buffer as usize, count, 0, 0, mark]) })
 }
 
 /// The descriptor stays open in what is executed.

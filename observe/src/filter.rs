@@ -2,8 +2,8 @@
 //! The seccomp filters: made from the table, so that the calls of the table stop and all others run at full speed. One asks
 //! a tracer, the other the holder of a descriptor. Knows nothing of what that leads to.
 
-use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::{io, ptr};
 
 use crate::arch;
 use crate::calls::{Call, Descriptors, Row};
@@ -25,6 +25,8 @@ const JUMP_GREATER_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 /// The second register is taken off the first.
 const SUBTRACT: u16 = (libc::BPF_ALU | libc::BPF_SUB | libc::BPF_X) as u16;
+/// Over so many instructions.
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 /// The second register becomes what the first is.
 const COPY: u16 = (libc::BPF_MISC | libc::BPF_TAX) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -160,8 +162,14 @@ fn nameless(places: &[Nameless]) -> Vec<libc::sock_filter> {
     code
 }
 
+/// What marks reads and writes of the standard streams where this marks all other calls.
+pub(crate) const fn mark_of_streams(cookie: u64) -> u64 {
+    cookie ^ 0x5354_5245_414d_5321
+}
+
 /// The filter that asks whoever holds its listener, made before the fork. Calls of the table that have `cookie` in the
-/// sixth argument go by, if it is not 0; and questions about open files that are asked at one of these places.
+/// sixth argument go by, if it is not 0, those that matter with some descriptors with a mark of their own, and the call that is none asks
+/// then; and questions about open files go by that are asked at one of these places.
 pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filter> {
     const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
     let rows = arch::TABLE;
@@ -176,15 +184,19 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
     code.extend(nameless(places));
     // First those that are refused, marked or not. Of the others, all lead to the same end: one instruction each, and
     // no look at the arguments before, so that the kernel can tell which numbers are always allowed.
+    let mut to_end = Vec::new();
     for row in rows {
         if let Call::Refuse(errno) = row.call {
             code.push(op(JUMP_EQUAL, row.nr, 0, 1));
             code.push(op(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0));
         }
-        // Nobody tells of these in another way: no cookie lets them by.
         if row.call.is_for_some_descriptors_only() {
             let DescriptorRow { code: instructions, length } = DescriptorRow::of(row.nr, row.call, NOTIFY);
+            let asks =
+                |instruction: &libc::sock_filter| (instruction.code, instruction.k) == (RETURN, NOTIFY);
+            let here = code.len();
             code.extend(&instructions[..length]);
+            to_end.extend((here..code.len()).filter(|&at| asks(&code[at])));
         }
     }
     let plain = |call: Call| {
@@ -192,20 +204,41 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
         !matches!(call, Call::Refuse(_)) && !told_otherwise
     };
     let asked: Vec<_> = rows.iter().filter(|row| plain(row.call)).collect();
+    if cookie != 0 {
+        let [low, high] = [cookie as u32, (cookie >> 32) as u32];
+        code.extend([
+            op(JUMP_EQUAL, arch::REQUEST, 0, 6),
+            op(LOAD, OFFSET_COOKIE, 0, 0),
+            op(JUMP_EQUAL, low, 0, 3),
+            op(LOAD, OFFSET_COOKIE + 4, 0, 0),
+            op(JUMP_EQUAL, high, 0, 1),
+            op(RETURN, NOTIFY, 0, 0),
+            op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ]);
+    }
     for (i, row) in asked.iter().enumerate() {
         // Over the rows that follow, and over the "allow" after them.
         code.push(op(JUMP_EQUAL, row.nr, (asked.len() - i) as u8, 0));
     }
     code.push(op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
-    if cookie != 0 {
-        let [low, high] = [cookie as u32, (cookie >> 32) as u32];
-        code.extend([
+    let stop_unless = |mark: u64| {
+        let [low, high] = [mark as u32, (mark >> 32) as u32];
+        [
             op(LOAD, OFFSET_COOKIE, 0, 0),
             op(JUMP_EQUAL, low, 0, 3),
             op(LOAD, OFFSET_COOKIE + 4, 0, 0),
             op(JUMP_EQUAL, high, 0, 1),
             op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-        ]);
+            op(RETURN, NOTIFY, 0, 0),
+        ]
+    };
+    if cookie != 0 {
+        code.extend(stop_unless(cookie));
+        for &at in &to_end {
+            code[at] = op(JUMP, (code.len() - at - 1) as u32, 0, 0);
+        }
+        code.extend(stop_unless(mark_of_streams(cookie)));
+        return code;
     }
     code.push(op(RETURN, NOTIFY, 0, 0));
     code
@@ -227,6 +260,22 @@ pub(crate) fn install_notifying(program: &[libc::sock_filter]) -> io::Result<Own
     };
     // SAFETY: the kernel has just given us this descriptor; nobody else has it.
     result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Does a call that was taken note of wait for its answer whatever signals come? Where it does not, it may be begun anew.
+pub(crate) fn waits_for_answers() -> bool {
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // The kernel looks at the flags first.
+    // SAFETY: there is no filter at null, so nothing is installed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            ptr::null::<libc::sock_fprog>(),
+        )
+    };
+    result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
 /// Has the calling thread told by a signal, `SIGSYS`, in place of asking about an open file.
@@ -307,6 +356,7 @@ mod tests {
                 AND => (a, pc) = (a & i.k, pc + 1),
                 SUBTRACT => (a, pc) = (a.wrapping_sub(x), pc + 1),
                 COPY => (x, pc) = (a, pc + 1),
+                JUMP => pc += 1 + i.k as usize,
                 JUMP_EQUAL => pc = jump(a == i.k),
                 JUMP_GREATER_EQUAL => pc = jump(a >= i.k),
                 RETURN => return i.k,
@@ -319,7 +369,7 @@ mod tests {
     fn the_filters_agree_with_the_table() {
         for nr in 0..600 {
             let call = arch::TABLE.iter().find(|row| row.nr == nr).map(|row| row.call);
-            if call.is_some_and(Call::is_for_some_descriptors_only) {
+            if call.is_some_and(Call::is_for_some_descriptors_only) || nr == arch::REQUEST {
                 continue;
             }
             let expected = |asked: u32| match call {
@@ -332,6 +382,7 @@ mod tests {
             assert_eq!(run(&PROGRAM, arch::AUDIT_ARCH, nr, 0), expected(asked), "call {nr}");
             for (cookie, sixth, asked) in [
                 (COOKIE, COOKIE, libc::SECCOMP_RET_ALLOW),
+                (COOKIE, mark_of_streams(COOKIE), libc::SECCOMP_RET_USER_NOTIF),
                 (COOKIE, 0, libc::SECCOMP_RET_USER_NOTIF),
                 (COOKIE, COOKIE + 1, libc::SECCOMP_RET_USER_NOTIF),
                 (COOKIE, COOKIE ^ 1 << 32, libc::SECCOMP_RET_USER_NOTIF),
@@ -384,10 +435,15 @@ mod tests {
                 let nr = nr as u32;
                 let traced = run_on(&PROGRAM, arch::AUDIT_ARCH, nr, 0, fd);
                 assert_eq!(traced, asked(libc::SECCOMP_RET_TRACE), "call {nr} on {fd}");
-                for sixth in [0, COOKIE] {
-                    let action = run_on(&notifying(COOKIE, &PLACES), arch::AUDIT_ARCH, nr, sixth, fd);
+                let mark = mark_of_streams(COOKIE);
+                for (cookie, sixth) in
+                    [(COOKIE, 0), (COOKIE, COOKIE), (COOKIE, mark + 1), (COOKIE, mark ^ 1 << 32), (0, 0)]
+                {
+                    let action = run_on(&notifying(cookie, &PLACES), arch::AUDIT_ARCH, nr, sixth, fd);
                     assert_eq!(action, asked(libc::SECCOMP_RET_USER_NOTIF), "call {nr} on {fd}");
                 }
+                let marked = run_on(&notifying(COOKIE, &PLACES), arch::AUDIT_ARCH, nr, mark, fd);
+                assert_eq!(marked, libc::SECCOMP_RET_ALLOW, "call {nr} on {fd}, which nobody wants to know");
             }
         }
     }
@@ -417,6 +473,15 @@ mod tests {
                     assert_eq!(asked, expected, "call {nr} from {source} to {target}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_request_stops_if_it_is_marked() {
+        let action = |cookie, sixth| run(&notifying(cookie, &PLACES), arch::AUDIT_ARCH, arch::REQUEST, sixth);
+        assert_eq!(action(COOKIE, COOKIE), libc::SECCOMP_RET_USER_NOTIF);
+        for (cookie, sixth) in [(COOKIE, 0), (COOKIE, COOKIE + 1), (COOKIE, COOKIE ^ 1 << 32), (0, 0)] {
+            assert_eq!(action(cookie, sixth), libc::SECCOMP_RET_ALLOW);
         }
     }
 

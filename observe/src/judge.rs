@@ -70,6 +70,13 @@ pub trait Judge: Send + Sync {
         true
     }
 
+    /// A process asks by itself, with the net's mark: what it says, and what it is told. Nothing where nobody answers here. Must not take
+    /// long.
+    fn answer(&self, pid: Pid, message: &[u8]) -> Option<Vec<u8>> {
+        let _ = (pid, message);
+        None
+    }
+
     /// [`Verdict::Exit`] could not be carried out: the exec failed for another reason, or the process cannot be traced
     /// because somebody else does so already. If the latter (`runs`), the program runs.
     fn not_deferred(&self, exec: &Exec, runs: bool) {

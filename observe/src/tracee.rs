@@ -28,6 +28,15 @@ pub(crate) fn read_memory(tid: Pid, address: u64, buffer: &mut [u8]) -> Option<u
     usize::try_from(read).ok()
 }
 
+/// Writes all of it to `address`.
+pub(crate) fn write_memory(tid: Pid, address: u64, bytes: &[u8]) -> bool {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: `local` describes `bytes`, which is only read; `remote` is an address in another process, which the kernel checks.
+    let written = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(written).is_ok_and(|written| written == bytes.len())
+}
+
 /// The NUL-terminated string at `address`, without its NUL: a path, so at most `PATH_MAX` long.
 pub(crate) fn read_path(tid: Pid, address: u64) -> Option<Vec<u8>> {
     let mut path = Vec::with_capacity(SHORT);

@@ -263,6 +263,10 @@ pub(crate) fn meaning(architecture: u32, nr: u32, args: &[u64; 6]) -> Meaning {
     }
 }
 
+/// A call that there is not: Linux gives the numbers from 387 to 423 to none. Marked, it is a message: a buffer, how much of it that fills,
+/// and how much fits.
+pub(crate) const REQUEST: u32 = 400;
+
 /// The call by which the C library asks about an open file, with an empty path in argument 1 and `AT_EMPTY_PATH` in argument 3.
 pub(crate) const STAT_AT: u32 = libc::SYS_newfstatat as u32;
 

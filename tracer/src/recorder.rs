@@ -391,6 +391,11 @@ impl Recorder {
         self.cookie
     }
 
+    /// Can those that ask be answered in the call, by the net's own threads? What is deferred would keep these busy.
+    pub fn answers_at_once(&self) -> bool {
+        !self.defers && self.sight == Sight::Net && observe::net::takes_requests()
+    }
+
     /// Is anything written down of what commands do?
     pub fn records(&self) -> bool {
         self.sight.is_complete() || self.log.is_some()

@@ -69,9 +69,10 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     let asks = if needed.waits || minds_sizes { reply_flags::FACTS } else { 0 };
     let mut answer = Answer::Run {
         command: command.id,
-        flags: flags(&facts.executable, &exec.invocation, carries, names)
+        flags: flags(recorder, &facts.executable, &exec.invocation, carries, names)
             | asks
-            | if removes { reply_flags::DRIVES } else { 0 },
+            | if removes { reply_flags::DRIVES } else { 0 }
+            | if drives { reply_flags::UNHEARD } else { 0 },
     };
     if let Some(pending) = pending
         && !needed.now.is_empty()
@@ -103,7 +104,7 @@ pub fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> 
         return Answer::Run { command: exec.parent, flags: 0 };
     };
     // What a tool wants to know of a file it opens that for.
-    let flags = flags(&executable, &exec.invocation, false, true);
+    let flags = flags(recorder, &executable, &exec.invocation, false, true);
     if exec.parent == OWN {
         return Answer::Run { command: OWN, flags };
     }
@@ -260,10 +261,17 @@ fn runs_libtool(recorder: &Recorder, invocation: &Invocation) -> bool {
     })
 }
 
-fn flags(executable: &Executable, invocation: &Invocation, carries: bool, names: bool) -> u32 {
+fn flags(
+    recorder: &Recorder,
+    executable: &Executable,
+    invocation: &Invocation,
+    carries: bool,
+    names: bool,
+) -> u32 {
     let takes_none = matches!(executable, Executable::Foreign | Executable::Jealous { .. })
         || recognise::lists_what_it_loads(executable, invocation);
     let foreign = if takes_none { reply_flags::NO_PRELOAD } else { 0 };
     let carry = if carries { reply_flags::CARRY } else { 0 };
-    foreign | carry | if names { reply_flags::NAMES } else { 0 }
+    let at_once = if recorder.answers_at_once() { reply_flags::AT_ONCE } else { 0 };
+    foreign | carry | at_once | if names { reply_flags::NAMES } else { 0 }
 }

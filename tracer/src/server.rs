@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use wire::{Plain as _, Reply, reply_kind};
 
-use crate::decide::{self, Answer};
+use crate::decide::{self, Answer, Pending};
 use crate::recorder::{OWN, Recorder};
 use crate::request::{self, Request};
 
@@ -21,6 +21,10 @@ pub struct Server {
     listener: UnixListener,
     idle: AtomicUsize,
 }
+
+const _: () = assert!(
+    wire::CALL == observe::net::REQUEST && wire::mark_of_streams(1) == observe::net::mark_of_streams(1)
+);
 
 /// More idle threads than this end.
 const MAX_IDLE: usize = 8;
@@ -103,25 +107,40 @@ fn peer(stream: &UnixStream) -> Option<u32> {
 }
 
 fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
-    let answer = match request::read(&mut stream)? {
+    let request = request::read(&mut stream)?;
+    let pending = || {
+        let reply = Reply { kind: reply_kind::PENDING, ..reply() };
+        // Who is not there any more does not wait.
+        let _ = { stream }.write_all(reply.as_bytes());
+    };
+    let reply = answer(recorder, request, peer(stream), &pending);
+    stream.write_all(&reply)
+}
+
+/// The reply to a message, and its text. Nothing to what is no message of ours.
+pub fn reply_to(recorder: &Recorder, peer: u32, message: &[u8]) -> Option<Vec<u8>> {
+    let request = request::read(&mut { message }).ok()?;
+    let mut reply = answer(recorder, request, Some(peer), &decide::at_once);
+    // Nobody reads more.
+    reply.truncate(size_of::<Reply>() + wire::PRINT_MAX);
+    Some(reply)
+}
+
+/// `peer`: who asks, as we number it: in a namespace of its own it has another number.
+fn answer(recorder: &Recorder, request: Request, peer: Option<u32>, pending: Pending<'_>) -> Vec<u8> {
+    let answer = match request {
         Request::Exec(mut exec) => {
-            // As we number it: in a namespace of its own it has another number.
-            exec.pid = peer(stream).unwrap_or(exec.pid);
+            exec.pid = peer.unwrap_or(exec.pid);
             exec.parent = command_of(recorder, exec.pid, exec.parent);
-            let pending = || {
-                let reply = Reply { kind: reply_kind::PENDING, ..reply() };
-                // Who is not there any more does not wait.
-                let _ = { stream }.write_all(reply.as_bytes());
-            };
-            decide::exec(recorder, &Arc::new(*exec), &pending)
+            decide::exec(recorder, &Arc::new(*exec), pending)
         }
         Request::Open(mut open) => {
-            open.pid = peer(stream).unwrap_or(open.pid);
+            open.pid = peer.unwrap_or(open.pid);
             open.command = command_of(recorder, open.pid, open.command);
             decide::open(recorder, &open)
         }
         Request::Change { path, pid, command } => {
-            let pid = peer(stream).unwrap_or(pid);
+            let pid = peer.unwrap_or(pid);
             let command = command_of(recorder, pid, command);
             recorder.keep(pid, command, &path);
             Answer::Run { command: 0, flags: 0 }
@@ -162,5 +181,5 @@ fn serve(recorder: &Recorder, mut stream: &UnixStream) -> io::Result<()> {
     reply.len = message.len() as u32;
     let mut bytes = reply.as_bytes().to_vec();
     bytes.extend(message);
-    stream.write_all(&bytes)
+    bytes
 }

@@ -161,6 +161,22 @@ pub mod reply_flags {
     /// The program starts the commands of a build: what it removes, such as a file with arguments, one of them has used, and
     /// who records that is told before, with `CHANGE`.
     pub const DRIVES: u32 = 32;
+    /// What the program reads from its standard input and prints is of no interest.
+    pub const UNHEARD: u32 = 64;
+    /// Requests are answered at once, as a rule: the program may ask by [`super::CALL`].
+    pub const AT_ONCE: u32 = 128;
+}
+
+/// The number of a system call that there is not, of those that Linux gives to none: of a process whose calls are filtered, and with the
+/// session's mark, it is a request, in place of one over the socket. Its arguments are a buffer that begins with the request, the
+/// request's length and the buffer's. The reply is written to the buffer, and its length is the result. An error means that
+/// nobody was asked, but `EIO` that nobody can tell what the answer was.
+pub const CALL: u32 = 400;
+
+/// What marks reads of standard input and writes to standard output and error that are not to be seen, in a session with this mark.
+#[must_use]
+pub const fn mark_of_streams(mark: u64) -> u64 {
+    mark ^ 0x5354_5245_414d_5321
 }
 
 /// What an open descriptor leads to, or zeros where it is closed.

@@ -6,6 +6,7 @@ use core::ffi::c_void;
 
 /// System call numbers.
 pub(crate) mod nr {
+    pub(crate) const READ: usize = 0;
     pub(crate) const WRITE: usize = 1;
     pub(crate) const CLOSE: usize = 3;
     pub(crate) const FSTAT: usize = 5;
@@ -114,13 +115,15 @@ pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     unsafe {
         asm!(
             "syscall",
+            // A mark that stayed there would let the program's next call by, too.
+            "xor r9d, r9d",
             inlateout("rax") number as isize => result,
             in("rdi") args[0],
             in("rsi") args[1],
             in("rdx") args[2],
             in("r10") args[3],
             in("r8") args[4],
-            in("r9") args[5],
+            inlateout("r9") args[5] => _,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -248,6 +251,20 @@ pub(crate) unsafe fn lead_elsewhere(from: usize, to: usize) {
         }
         allow(read | execute);
     }
+}
+
+/// Does glibc's code at this address ask whether there is one thread only, as its functions do in which a thread can be cancelled?
+///
+/// # Safety
+/// There is code at this address, of eight bytes or more.
+pub(crate) unsafe fn is_cancellable(address: usize) -> bool {
+    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+    /// `cmpb $0, __libc_single_threaded(%rip)`, `mov …(%rip), %eax` and `mov %fs:…, %eax`.
+    const QUESTIONS: [&[u8]; 3] = [&[0x80, 0x3d], &[0x8b, 0x05], &[0x64, 0x8b, 0x04, 0x25]];
+    // SAFETY: as the caller promises.
+    let code = unsafe { *core::ptr::with_exposed_provenance::<[u8; 8]>(address) };
+    let code = code.strip_prefix(&ENDBR64).unwrap_or(&code);
+    QUESTIONS.iter().any(|question| code.starts_with(question))
 }
 
 /// Calls `body(buffer, context)` with `size` bytes of stack, 16-byte aligned. Pages are touched one after the other from the

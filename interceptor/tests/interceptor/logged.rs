@@ -357,6 +357,27 @@ fn files_of_a_locale_are_recorded_as_ptrace_sees_them() {
     }
 }
 
+/// In a build driver the C library's own reads and writes go another way.
+#[test]
+fn who_is_unheard_reads_and_prints_as_ever() {
+    let logged = Logged::new();
+    let program = program("cc", "streams");
+    fs::write(logged.at("in"), "abcdef").unwrap();
+    let run = |command: &mut Command| {
+        let input = fs::File::open(logged.at("in")).unwrap();
+        command.stdin(input).current_dir(&logged.folder).output().unwrap()
+    };
+    let plain = run(&mut Command::new(&program));
+    assert!(plain.status.success() && text(&plain.stdout).ends_with("-1 4\nthread\n1\n"), "{plain:?}");
+    for (cookie, flags) in
+        [(COOKIE, wire::reply_flags::UNHEARD), (COOKIE, 0), (0, wire::reply_flags::UNHEARD)]
+    {
+        let mut command = logged.command(&program, cookie);
+        command.env(wire::SESSION_VARIABLE, logged.tracer.session_with(flags, cookie, logged.log.path()));
+        assert_eq!(run(&mut command), plain, "{flags}");
+    }
+}
+
 #[test]
 fn a_chunk_that_was_taken_away_is_not_written_to() {
     let logged = Logged::new();

@@ -139,7 +139,15 @@ impl Listener {
             Verdict::Fail(errno) => (-errno, 0),
             Verdict::Go | Verdict::Exit(_) => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
         };
-        let response = libc::seccomp_notif_resp { id, val: 0, error, flags };
+        self.respond(libc::seccomp_notif_resp { id, val: 0, error, flags })
+    }
+
+    /// Answers: the call is not executed, and gives this.
+    pub(super) fn give(&self, id: u64, value: i64) -> bool {
+        self.respond(libc::seccomp_notif_resp { id, val: value, error: 0, flags: 0 })
+    }
+
+    fn respond(&self, response: libc::seccomp_notif_resp) -> bool {
         // SAFETY: the kernel reads one structure of this type.
         unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) == 0 }
     }

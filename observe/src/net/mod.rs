@@ -24,7 +24,7 @@ mod supervise;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use crate::channel::{self, Message};
@@ -40,6 +40,21 @@ use supervise::Supervise;
 /// What the child says: here is the listener; there is none, with the errno.
 const INSTALLED: u8 = 1;
 const REFUSED: u8 = 2;
+
+/// The number of the call in which a process asks by itself: see [`Judge::answer`].
+pub const REQUEST: u32 = crate::arch::REQUEST;
+
+/// Can a process ask so, and be sure to be asked for its question once only? Since Linux 5.19.
+pub fn takes_requests() -> bool {
+    static TAKES: OnceLock<bool> = OnceLock::new();
+    *TAKES.get_or_init(filter::waits_for_answers)
+}
+
+/// What marks reads of standard input and writes to standard output and error that are not to be seen, in place of `cookie`.
+#[must_use]
+pub const fn mark_of_streams(cookie: u64) -> u64 {
+    filter::mark_of_streams(cookie)
+}
 
 /// Takes the events of all processes, from several threads at once: those of one thread of a process in the order in
 /// which they happen, and each before its call goes on.

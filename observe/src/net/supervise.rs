@@ -30,6 +30,8 @@ const PAIR: usize = 2;
 /// If nobody has taken a call for that long, although one waits, the receivers are held up by something, be it a slow disk:
 /// then there is another one.
 const TICK: Duration = Duration::from_millis(50);
+/// Nobody asks in a longer message.
+const LONGEST_MESSAGE: u64 = 1 << 16;
 /// How often a thread is asked to stop, which may have looked just before it began to wait.
 const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -220,6 +222,9 @@ impl Supervise {
         raw: &libc::seccomp_notif,
         buffer: &mut Buffer,
     ) {
+        if (call.arch, call.nr) == (arch::AUDIT_ARCH, arch::REQUEST) {
+            return self.tell(call, process);
+        }
         buffer.0.clear();
         let shared = self.shared_view.load(Ordering::Relaxed);
         let view = View { tid: call.tid, shared };
@@ -238,6 +243,36 @@ impl Supervise {
                 self.listener.answer(call.id, verdict);
             }
             Step::Exit(exec, code) => self.exit(*raw, exec, code),
+        }
+    }
+
+    /// A process asks by itself: what it is told is written where its question stood.
+    fn tell(self: &Arc<Self>, call: &Notification, process: Pid) {
+        let [buffer, length, size, ..] = call.args;
+        let asked = self.judge.as_deref().filter(|_| length <= size && size <= LONGEST_MESSAGE);
+        let answer = asked.and_then(|judge| {
+            let mut message = vec![0; length as usize];
+            let read = tracee::read_memory(call.tid, buffer, &mut message);
+            if read != Some(message.len()) || !self.listener.is_valid(call.id) {
+                return None;
+            }
+            let answer = || judge.answer(process, &message);
+            // Where there may be something to be forced first, that may take long.
+            if judge.may_hold_placeholders() { self.aside(answer) } else { answer() }
+        });
+        match answer {
+            // Who was killed meanwhile may have left its id to another one.
+            Some(_) if !self.listener.is_valid(call.id) => {}
+            Some(told) if told.len() as u64 <= size && tracee::write_memory(call.tid, buffer, &told) => {
+                self.listener.give(call.id, told.len() as i64);
+            }
+            Some(_) => {
+                self.listener.answer(call.id, Verdict::Fail(libc::EIO));
+            }
+            // As where there is no such call.
+            None => {
+                self.listener.answer(call.id, Verdict::Fail(libc::ENOSYS));
+            }
         }
     }
 

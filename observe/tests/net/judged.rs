@@ -197,3 +197,35 @@ fn an_open_waits_while_the_file_is_made() {
         assert_eq!(asked, expected);
     }
 }
+
+/// Answers some messages.
+struct Answering;
+
+impl Judge for Answering {
+    fn answer(&self, pid: Pid, message: &[u8]) -> Option<Vec<u8>> {
+        match message {
+            b"who" => Some(format!("you are {pid}").into_bytes()),
+            b"all" => Some(vec![b'x'; 33]),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_process_can_ask_in_a_call() {
+    const SCRIPT: &str = r#"
+        for my $case (["who", 3, 32, 77], ["all", 3, 32, 77], ["not", 3, 32, 77], ["who", 3, 32, 78], ["who", 33, 32, 77]) {
+            my ($text, $length, $size, $mark) = @$case;
+            my $buffer = $text . "\0" x 64;
+            my $result = syscall(400, $buffer, $length, $size, 0, 0, $mark);
+            print $result < 0 ? "error " . ($! + 0) : substr($buffer, 0, $result) eq "you are $$" ? "told" : $buffer, "\n";
+        }
+        print syscall(400, 16, 3, 32, 0, 0, 77), "\n";
+    "#;
+    let space = Space::new();
+    let command = space.command("/usr/bin/perl", &["-e", SCRIPT]);
+    let none = format!("error {}\n", libc::ENOSYS);
+    let expected = format!("told\nerror {}\n{none}{none}{none}-1\n", libc::EIO);
+    let caught = space.catch_with(&command, 77, Some(Arc::new(Answering)));
+    assert_eq!(String::from_utf8(caught.output.stdout).unwrap(), expected);
+}
