@@ -30,13 +30,17 @@ impl Change {
 
     /// For a program that starts without being asked about, as part of this one.
     pub(crate) fn inherited(session: &Session) -> Self {
-        let own = reply_flags::CARRY | reply_flags::NAMES | reply_flags::FACTS;
+        let own = reply_flags::CARRY | reply_flags::NAMES | reply_flags::FACTS | reply_flags::UNHEARD;
         Self { preload: session.is_loadable(), session: Some((session.command, session.flags & !own)) }
     }
 
-    /// For a program about which nobody could be asked: nothing is changed, unless its loader would complain of us.
+    /// For a program about which nobody could be asked: nothing is changed, unless its loader would complain of us, or it would be
+    /// taken for this one.
     pub(crate) fn unasked(session: &Session) -> Option<Self> {
-        (!session.is_loadable()).then_some(Self::WITHOUT)
+        if !session.is_loadable() {
+            return Some(Self::WITHOUT);
+        }
+        session.is_unheard().then(|| Self::inherited(session))
     }
 
     /// Neither of the two is there, as without a recorder.

@@ -36,8 +36,9 @@ fn enter(session: &Session) -> Option<Restore> {
         .iter()
         .filter_map(|entry| value_of(entry, PRELOAD_VARIABLE))
         .any(|value| preloads(value).any(is_ours));
-    // A shell that a carrying program starts does not carry.
-    if has_session && has_library && !session.carries() && session.is_loadable() {
+    // A shell that a carrying program starts does not carry, and what one prints that a driver starts is heard.
+    let passes_on = session.carries() || session.is_unheard();
+    if has_session && has_library && !passes_on && session.is_loadable() {
         return None;
     }
     let plan = Plan::new(Change::inherited(session), session, entries);

@@ -51,6 +51,8 @@ pub struct Run<'a> {
 pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Facts, run: Run<'_>) -> Answer {
     let Run { mut command, running, place, pending } = run;
     let (carries, names, drives) = (running.carries, running.names, running.drives);
+    // What a program without hooks starts has the same flags.
+    let opaque = running.opaque;
     let removes = matches!(running.role, Role::Make | Role::Ninja);
     let is_command = running.is_command(parent);
     // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
@@ -72,7 +74,7 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
         flags: flags(recorder, &facts.executable, &exec.invocation, carries, names)
             | asks
             | if removes { reply_flags::DRIVES } else { 0 }
-            | if drives { reply_flags::UNHEARD } else { 0 },
+            | if drives && !opaque { reply_flags::UNHEARD } else { 0 },
     };
     if let Some(pending) = pending
         && !needed.now.is_empty()

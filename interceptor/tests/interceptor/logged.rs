@@ -375,6 +375,9 @@ fn who_is_unheard_reads_and_prints_as_ever() {
         let mut command = logged.command(&program, cookie);
         command.env(wire::SESSION_VARIABLE, logged.tracer.session_with(flags, cookie, logged.log.path()));
         assert_eq!(run(&mut command), plain, "{flags}");
+        let shell = run(command.arg("echo $GGTRACE_SESSION"));
+        let passed: u32 = text(&shell.stdout).split(':').nth(1).unwrap().parse().unwrap();
+        assert_eq!(passed & wire::reply_flags::UNHEARD, 0, "what it starts is heard");
     }
 }
 
