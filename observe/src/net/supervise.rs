@@ -247,7 +247,7 @@ impl Supervise {
     }
 
     /// A process asks by itself: what it is told is written where its question stood.
-    fn tell(self: &Arc<Self>, call: &Notification, process: Pid) {
+    fn tell(&self, call: &Notification, process: Pid) {
         let [buffer, length, size, ..] = call.args;
         let asked = self.judge.as_deref().filter(|_| length <= size && size <= LONGEST_MESSAGE);
         let answer = asked.and_then(|judge| {
@@ -256,9 +256,8 @@ impl Supervise {
             if read != Some(message.len()) || !self.listener.is_valid(call.id) {
                 return None;
             }
-            let answer = || judge.answer(process, &message);
-            // Where there may be something to be forced first, that may take long.
-            if judge.may_hold_placeholders() { self.aside(answer) } else { answer() }
+            // If it takes long after all, there will be another receiver (`TICK`).
+            judge.answer(process, &message)
         });
         match answer {
             // Who was killed meanwhile may have left its id to another one.
