@@ -58,7 +58,7 @@ fn departs(flags: c_int) {
 }
 
 /// What a function returns when it fails with `errno`.
-trait Failed {
+pub(crate) trait Failed {
     const FAILED: Self;
 }
 
@@ -76,7 +76,7 @@ impl<T> Failed for *mut T {
 
 /// Gives a hook's result to its caller.
 #[inline]
-fn conclude<R: Failed>(result: Result<R, Errno>) -> R {
+pub(crate) fn conclude<R: Failed>(result: Result<R, Errno>) -> R {
     result.unwrap_or_else(|errno| {
         crate::libc::set_errno(errno);
         R::FAILED

@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch;
+use crate::hooks::conclude;
 use crate::libc::{self, Next, environ};
 use crate::log::{self, Log, What};
 use crate::open::is_surely_none;
@@ -66,11 +67,7 @@ fn is_set() -> bool {
 
 /// In place of glibc's: for its own calls only, in which no thread may be cancelled.
 unsafe extern "C" fn opens(path: *const c_char, flags: c_int, mode: u32) -> c_int {
-    let result = recorded(path, flags).unwrap_or_else(|| sys::open_unmarked(path, flags, mode));
-    result.unwrap_or_else(|errno| {
-        libc::set_errno(errno);
-        -1
-    })
+    conclude(recorded(path, flags).unwrap_or_else(|| sys::open_unmarked(path, flags, mode)))
 }
 
 /// Nothing where the kernel is to ask.

@@ -7,9 +7,10 @@
 use core::ffi::{c_int, c_void};
 
 use crate::arch::{self, nr};
+use crate::hooks::conclude;
 use crate::libc::{self, cancellable};
 use crate::session::Session;
-use crate::sys::{self, Errno};
+use crate::sys;
 
 type Transfer = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
 
@@ -42,12 +43,6 @@ unsafe extern "C" fn writes(fd: c_int, buffer: *mut c_void, count: usize) -> isi
 fn transfer(number: usize, fd: c_int, buffer: *mut c_void, count: usize, is_standard: bool) -> isize {
     // A program may have left the session.
     let is_marked = is_standard && Session::current().is_some();
-    let result: Result<usize, Errno> = cancellable(|| sys::transfer(number, fd, buffer, count, is_marked));
-    result.map_or_else(
-        |errno| {
-            libc::set_errno(errno);
-            -1
-        },
-        |count| count as isize,
-    )
+    let result = cancellable(|| sys::transfer(number, fd, buffer, count, is_marked));
+    conclude(result.map(|count| count as isize))
 }

@@ -15,6 +15,7 @@ pub(crate) type Buffer = [u8; PATH_MAX];
 /// As many as anybody needs at once.
 const MOST: usize = 6;
 
+/// Buffers, and whether somebody is using them: for good where a process was forked, or a thread ended, in the midst of that.
 struct Kept(UnsafeCell<[Buffer; MOST]>, AtomicBool);
 
 // SAFETY: only who has set the flag looks at what is beside it.
@@ -26,8 +27,7 @@ impl Kept {
     }
 }
 
-/// And whether somebody is using it: for good where a process was forked, or a thread ended, in the midst of that. Who asks holds what he
-/// asks about in one, and the question in another.
+/// Who asks holds what he asks about in one, and the question in another.
 static KEPT: [Kept; 2] = [Kept::free(), Kept::free()];
 
 /// Buffers for as long as it lives: those that are kept, or new memory where another thread has these.

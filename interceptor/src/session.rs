@@ -198,17 +198,18 @@ unsafe extern "C" fn at_load(_argc: c_int, _argv: Array, envp: Array) {
     if !ACTIVE.load(Ordering::Relaxed) && read(session, environment).is_some() {
         libc::prepare();
         // What stands in front of the C library's functions after us must see the calls. (The recorder's filter does, too.)
-        if !session.log().is_empty() && is_last(environment) {
+        let is_last = is_last(environment);
+        if !session.log().is_empty() && is_last {
             log::enable();
         }
         sys::set_mark(session.cookie);
         // What else is preloaded may be valgrind's, which looks at all calls.
-        if !is_alone(environment) {
+        if session.is_answered_at_once() && !is_alone(environment) {
             session.flags &= !reply_flags::AT_ONCE;
         }
         let is_active = session.flags & reply_flags::DETACH == 0;
         ACTIVE.store(is_active, Ordering::Release);
-        if is_active && is_last(environment) {
+        if is_active && is_last {
             inside::take_over(session);
         }
     }

@@ -167,6 +167,18 @@ pub(crate) const fn mark_of_streams(cookie: u64) -> u64 {
     cookie ^ 0x5354_5245_414d_5321
 }
 
+/// Ends with the one if the sixth argument is this mark, else with the other.
+fn by_mark(mark: u64, marked: u32, other: u32) -> [libc::sock_filter; 6] {
+    [
+        op(LOAD, OFFSET_COOKIE, 0, 0),
+        op(JUMP_EQUAL, mark as u32, 0, 3),
+        op(LOAD, OFFSET_COOKIE + 4, 0, 0),
+        op(JUMP_EQUAL, (mark >> 32) as u32, 0, 1),
+        op(RETURN, marked, 0, 0),
+        op(RETURN, other, 0, 0),
+    ]
+}
+
 /// The filter that asks whoever holds its listener, made before the fork. Calls of the table that have `cookie` in the
 /// sixth argument go by, if it is not 0, those that matter with some descriptors with a mark of their own, and the call that is none asks
 /// then; and questions about open files go by that are asked at one of these places.
@@ -184,7 +196,7 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
     code.extend(nameless(places));
     // First those that are refused, marked or not. Of the others, all lead to the same end: one instruction each, and
     // no look at the arguments before, so that the kernel can tell which numbers are always allowed.
-    let mut to_end = Vec::new();
+    let mut of_streams = Vec::new();
     for row in rows {
         if let Call::Refuse(errno) = row.call {
             code.push(op(JUMP_EQUAL, row.nr, 0, 1));
@@ -196,7 +208,7 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
                 |instruction: &libc::sock_filter| (instruction.code, instruction.k) == (RETURN, NOTIFY);
             let here = code.len();
             code.extend(&instructions[..length]);
-            to_end.extend((here..code.len()).filter(|&at| asks(&code[at])));
+            of_streams.extend((here..code.len()).filter(|&at| asks(&code[at])));
         }
     }
     let plain = |call: Call| {
@@ -205,42 +217,24 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
     };
     let asked: Vec<_> = rows.iter().filter(|row| plain(row.call)).collect();
     if cookie != 0 {
-        let [low, high] = [cookie as u32, (cookie >> 32) as u32];
-        code.extend([
-            op(JUMP_EQUAL, arch::REQUEST, 0, 6),
-            op(LOAD, OFFSET_COOKIE, 0, 0),
-            op(JUMP_EQUAL, low, 0, 3),
-            op(LOAD, OFFSET_COOKIE + 4, 0, 0),
-            op(JUMP_EQUAL, high, 0, 1),
-            op(RETURN, NOTIFY, 0, 0),
-            op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-        ]);
+        let request = by_mark(cookie, NOTIFY, libc::SECCOMP_RET_ALLOW);
+        code.push(op(JUMP_EQUAL, arch::REQUEST, 0, request.len() as u8));
+        code.extend(request);
     }
     for (i, row) in asked.iter().enumerate() {
         // Over the rows that follow, and over the "allow" after them.
         code.push(op(JUMP_EQUAL, row.nr, (asked.len() - i) as u8, 0));
     }
     code.push(op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
-    let stop_unless = |mark: u64| {
-        let [low, high] = [mark as u32, (mark >> 32) as u32];
-        [
-            op(LOAD, OFFSET_COOKIE, 0, 0),
-            op(JUMP_EQUAL, low, 0, 3),
-            op(LOAD, OFFSET_COOKIE + 4, 0, 0),
-            op(JUMP_EQUAL, high, 0, 1),
-            op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-            op(RETURN, NOTIFY, 0, 0),
-        ]
-    };
-    if cookie != 0 {
-        code.extend(stop_unless(cookie));
-        for &at in &to_end {
-            code[at] = op(JUMP, (code.len() - at - 1) as u32, 0, 0);
-        }
-        code.extend(stop_unless(mark_of_streams(cookie)));
+    if cookie == 0 {
+        code.push(op(RETURN, NOTIFY, 0, 0));
         return code;
     }
-    code.push(op(RETURN, NOTIFY, 0, 0));
+    code.extend(by_mark(cookie, libc::SECCOMP_RET_ALLOW, NOTIFY));
+    for at in of_streams {
+        code[at] = op(JUMP, (code.len() - at - 1) as u32, 0, 0);
+    }
+    code.extend(by_mark(mark_of_streams(cookie), libc::SECCOMP_RET_ALLOW, NOTIFY));
     code
 }
 
