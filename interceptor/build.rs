@@ -4,5 +4,6 @@
 mod link;
 
 fn main() {
-    link::preloaded("libgginterceptor.so", &[]);
+    // Before the libraries of the program, whose own initialisation makes calls that hooks stand before: libselinux's makes four.
+    link::preloaded("libgginterceptor.so", &["-Wl,-z,initfirst"]);
 }
