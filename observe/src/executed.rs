@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the kernel reads to execute a program: the program, the interpreters of scripts, the loader. Told after the fact,
-//! from what the process has become, or beforehand, from what the path leads to.
+//! from what the process has become, or beforehand, from what the path leads to; then also what the loader always looks for, of which the
+//! kernel is not told to ask (`net/loader.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use crate::event::{Access, Event, Kind, Place, Role, Sink};
 use crate::handle::Context;
 use crate::image::{self, Image};
+use crate::net::loader::{self, Loader};
 use crate::tracee::View;
 use crate::{Judge, Pid};
 
@@ -80,6 +82,8 @@ struct Chain {
     error: Option<i32>,
     /// An interpreter or loader is named from the directory on in which the process is.
     relative: bool,
+    /// It is begun by the loader of which nobody asks what it looks for.
+    is_loaded: bool,
 }
 
 /// Follows a program as the kernel will, from script to interpreter to loader.
@@ -95,6 +99,8 @@ fn chain(context: &Context, path: PathBuf) -> Chain {
         };
         let real = view.real_of(&file);
         chain.places.push((Place::new(path, real), role));
+        // It can be called like a program, too.
+        chain.is_loaded = loader::known().is_some_and(|loader| loader.is(&file));
         match image::read(&file) {
             Ok(Image::Script(interpreter)) => {
                 chain.relative |= interpreter.is_relative();
@@ -106,6 +112,7 @@ fn chain(context: &Context, path: PathBuf) -> Chain {
                 match view.open_regular(&loader) {
                     Ok(file) => {
                         let real = view.real_of(&file);
+                        chain.is_loaded = loader::known().is_some_and(|known| known.is(&file));
                         chain.places.push((Place::new(loader, real), Role::Loader));
                     }
                     Err(error) => chain.error = Some(error.raw_os_error().unwrap_or(libc::EACCES)),
@@ -139,6 +146,12 @@ fn tell(context: &mut Context, path: PathBuf, chain: Chain) {
         None => {
             for (place, role) in chain.places {
                 context.emit(Event::Executed(place, role));
+            }
+            if chain.is_loaded {
+                for mut request in loader::known().into_iter().flat_map(Loader::requests) {
+                    let outcome = request.foresee(context.view);
+                    request.finish(context, outcome);
+                }
             }
         }
         Some(errno) => report_failure(context, path, errno),

@@ -7,7 +7,7 @@ use std::{io, ptr};
 
 use crate::arch;
 use crate::calls::{Call, Descriptors, Row};
-use crate::net::{Nameless, WITHIN_PAGE};
+use crate::net::{Constant, WITHIN_PAGE};
 
 /// Offsets into `struct seccomp_data`.
 const OFFSET_NR: u32 = 0;
@@ -129,36 +129,44 @@ const fn program() -> [libc::sock_filter; LENGTH] {
     code
 }
 
-/// Lets questions about an open file go by that are asked at one of these places; after it the number of the call is loaded again.
-fn nameless(places: &[Nameless]) -> Vec<libc::sock_filter> {
-    /// Flags are ints: the low half.
-    const FLAGS: u32 = OFFSET_ARGS + 8 * 3;
-    const PATH: u32 = OFFSET_ARGS + 8;
-    let of_place = |place: &Nameless| {
-        [
-            op(LOAD, OFFSET_INSTRUCTION, 0, 0),
-            op(COPY, 0, 0, 0),
-            op(LOAD, PATH, 0, 0),
-            op(SUBTRACT, 0, 0, 0),
-            op(JUMP_EQUAL, place.distance, 0, 4),
-            op(LOAD, OFFSET_INSTRUCTION, 0, 0),
-            op(AND, WITHIN_PAGE, 0, 0),
-            op(JUMP_EQUAL, place.instruction, 0, 1),
-            op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-        ]
-    };
-    let by_place: Vec<_> = places.iter().flat_map(of_place).collect();
-    if by_place.is_empty() {
-        return Vec::new();
+/// Lets calls with these constants go by; after it the number of the call is loaded again.
+fn with_constants(constants: &[Constant]) -> Vec<libc::sock_filter> {
+    const PER_CONSTANT: usize = 9;
+    let mut calls: Vec<_> = constants.iter().map(|constant| constant.call).collect();
+    calls.dedup();
+    let mut code = Vec::new();
+    for call in calls {
+        // As many as can be jumped over.
+        let of_call = constants
+            .iter()
+            .filter(|constant| constant.call == call)
+            .take(u8::MAX as usize / PER_CONSTANT - 1);
+        // All that is looked at are addresses and ints: the low halves.
+        let argument = |number| op(LOAD, OFFSET_ARGS + 8 * number, 0, 0);
+        let known: Vec<_> = of_call
+            .flat_map(|constant| -> [_; PER_CONSTANT] {
+                [
+                    op(LOAD, OFFSET_INSTRUCTION, 0, 0),
+                    op(COPY, 0, 0, 0),
+                    argument(call.path),
+                    op(SUBTRACT, 0, 0, 0),
+                    op(JUMP_EQUAL, constant.distance, 0, 4),
+                    op(LOAD, OFFSET_INSTRUCTION, 0, 0),
+                    op(AND, WITHIN_PAGE, 0, 0),
+                    op(JUMP_EQUAL, constant.instruction, 0, 1),
+                    op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+                ]
+            })
+            .collect();
+        let given =
+            call.given.map(|(number, value)| [argument(number), op(JUMP_EQUAL, value, 0, known.len() as u8)]);
+        let given = given.as_ref().map_or(&[][..], |given| given);
+        // With the number loaded anew at the end.
+        code.push(op(JUMP_EQUAL, call.number, 0, (given.len() + known.len() + 1) as u8));
+        code.extend(given);
+        code.extend(known);
+        code.push(op(LOAD, OFFSET_NR, 0, 0));
     }
-    let length = by_place.len() as u8;
-    let mut code = vec![
-        op(JUMP_EQUAL, arch::STAT_AT, 0, length + 3),
-        op(LOAD, FLAGS, 0, 0),
-        op(JUMP_EQUAL, libc::AT_EMPTY_PATH as u32, 0, length),
-    ];
-    code.extend(by_place);
-    code.push(op(LOAD, OFFSET_NR, 0, 0));
     code
 }
 
@@ -181,8 +189,8 @@ fn by_mark(mark: u64, marked: u32, other: u32) -> [libc::sock_filter; 6] {
 
 /// The filter that asks whoever holds its listener, made before the fork. Calls of the table that have `cookie` in the
 /// sixth argument go by, if it is not 0, those that matter with some descriptors with a mark of their own, and the call that is none asks
-/// then; and questions about open files go by that are asked at one of these places.
-pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filter> {
+/// then; and calls with these constants go by.
+pub(crate) fn notifying(cookie: u64, constants: &[Constant]) -> Vec<libc::sock_filter> {
     const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
     let rows = arch::TABLE;
     let mut code = vec![
@@ -193,7 +201,7 @@ pub(crate) fn notifying(cookie: u64, places: &[Nameless]) -> Vec<libc::sock_filt
         op(JUMP_GREATER_EQUAL, arch::FOREIGN_FROM, 0, 1),
         op(RETURN, NOTIFY, 0, 0),
     ];
-    code.extend(nameless(places));
+    code.extend(with_constants(constants));
     // First those that are refused, marked or not. Of the others, all lead to the same end: one instruction each, and
     // no look at the arguments before, so that the kernel can tell which numbers are always allowed.
     let mut of_streams = Vec::new();
@@ -309,11 +317,16 @@ fn set(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<RawFd>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Asked;
 
     const COOKIE: u64 = 0x0123_4567_89ab_cdef;
-    const PLACES: [Nameless; 2] = [
-        Nameless { instruction: 0x86a, distance: 0x7_556b },
-        Nameless { instruction: 0x92a, distance: 0x3_4567u32.wrapping_neg() },
+    const ABOUT_OPEN: Asked =
+        Asked { number: arch::STAT_AT, path: 1, given: Some((3, libc::AT_EMPTY_PATH as u32)) };
+    const ACCESS: Asked = Asked { number: arch::ACCESS, path: 0, given: None };
+    const PLACES: [Constant; 3] = [
+        Constant { call: ABOUT_OPEN, instruction: 0x86a, distance: 0x7_556b },
+        Constant { call: ABOUT_OPEN, instruction: 0x92a, distance: 0x3_4567u32.wrapping_neg() },
+        Constant { call: ACCESS, instruction: 0x111, distance: 0x1_0000 },
     ];
 
     /// Runs a filter as the kernel does.
@@ -419,6 +432,22 @@ mod tests {
         let open =
             run_at(&program, arch::AUDIT_ARCH, libc::SYS_openat as u32, [3, 0x7_5dd5, 0, empty, 0, 0], 0x86a);
         assert_eq!(open, libc::SECCOMP_RET_USER_NOTIF);
+    }
+
+    #[test]
+    fn a_call_with_a_constant_goes_by_where_it_is_made_with_that() {
+        let program = notifying(COOKIE, &PLACES);
+        let asked = |nr: libc::c_long, instruction: u64, path: u64| {
+            let args = [path, path, path, 0, 0, 0];
+            run_at(&program, arch::AUDIT_ARCH, nr as u32, args, instruction) == libc::SECCOMP_RET_USER_NOTIF
+        };
+        for base in [0, 0x7f00_0000_0000, 0x7fff_ffff_f000u64] {
+            let instruction = base + 0x5111;
+            assert!(!asked(libc::SYS_access, instruction, instruction + 0x1_0000));
+            assert!(asked(libc::SYS_access, instruction, instruction + 0x1_0001), "another string");
+            assert!(asked(libc::SYS_access, instruction + 1, instruction + 0x1_0001), "another instruction");
+            assert!(asked(libc::SYS_openat, instruction, instruction + 0x1_0000), "another call");
+        }
     }
 
     #[test]

@@ -270,6 +270,21 @@ pub(crate) const REQUEST: u32 = 400;
 /// The call by which the C library asks about an open file, with an empty path in argument 1 and `AT_EMPTY_PATH` in argument 3.
 pub(crate) const STAT_AT: u32 = libc::SYS_newfstatat as u32;
 
+/// What the loader calls to see whether it may read a file, and to open one.
+pub(crate) const ACCESS: u32 = libc::SYS_access as u32;
+pub(crate) const OPEN_AT: u32 = libc::SYS_openat as u32;
+
+/// Where in this code the instruction after such a call is: `mov $number, %eax; syscall`, as glibc has it.
+pub(crate) fn calls(code: &[u8], number: u32) -> impl Iterator<Item = usize> {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let [a, b, c, d] = number.to_le_bytes();
+    let call = [0xb8, a, b, c, d, SYSCALL[0], SYSCALL[1]];
+    code.windows(call.len())
+        .enumerate()
+        .filter(move |(_, bytes)| **bytes == call)
+        .map(move |(at, _)| at + call.len())
+}
+
 /// What a thread was about to call that the filter has trapped: the address of the instruction after it, and the arguments. It
 /// is told that the call has failed with this error.
 pub(crate) fn trapped(context: &mut libc::ucontext_t, errno: i32) -> (u64, [u64; 6]) {

@@ -61,10 +61,11 @@ impl Executions {
     }
 }
 
-/// What was executed; nothing where it was not, of which it cannot be told how long that holds.
+/// What was executed, or looked for by the loader; nothing where it was denied, of which it cannot be told how long that holds.
 fn named(event: &Event) -> Option<&Path> {
     match event {
-        Event::Executed(place, _) => Some(&place.named),
+        Event::Executed(place, _) | Event::Opened(place, ..) => Some(&place.named),
+        Event::Found(path) | Event::Missing(path) => Some(path),
         _ => None,
     }
 }

@@ -8,15 +8,19 @@
 //! child                         Entrance::enter: filter, hand over ─ exec (asks already) ─ …
 //! ```
 //!
-//! Nor is asked what the C library does with a file that it has open, where the filter can know that (`nameless.rs`).
+//! Nor is asked what the C library does with a file that it has open, where the filter can know that (`nameless.rs`), nor what the
+//! loader does in each program (`loader.rs`).
 //!
 //! What comes of a call is not told, so it is foreseen (`foresee.rs`), just before the call is let go on.
 //!
 //! If we are killed, the calls of the table fail with `ENOSYS` in all processes that are left: they cannot go on, but
 //! nothing they do goes unseen. With a [`Guardian`] they wait for it instead, which ends them.
 
+mod constant;
 mod desk;
 mod listener;
+pub(crate) mod loader;
+mod maps;
 mod memory;
 mod nameless;
 mod redirect;
@@ -32,9 +36,12 @@ use crate::event::Event;
 use crate::guardian::Ward;
 use crate::{Error, Guardian, Judge, Pid, Sink, filter};
 
+#[cfg(test)]
+pub(crate) use constant::Asked;
+pub(crate) use constant::{Constant, WITHIN_PAGE};
 pub(crate) use desk::Desk;
 pub(crate) use listener::{Listener, Notification};
-pub(crate) use nameless::{Nameless, WITHIN_PAGE};
+use loader::Loader;
 use supervise::Supervise;
 
 /// What the child says: here is the listener; there is none, with the errno.
@@ -187,7 +194,9 @@ pub fn guarded_pair(cookie: u64, guardian: &Guardian) -> Result<(Entrance, Net),
 
 fn halves(cookie: u64, desk: Arc<Desk>, guardian: Option<Ward>) -> Result<(Entrance, Net), Error> {
     let (parent, child) = channel::pair().map_err(Error::Gate)?;
-    let program = filter::notifying(cookie, nameless::known());
+    let of_loader = loader::known().into_iter().flat_map(Loader::constants);
+    let constants: Vec<_> = nameless::known().iter().copied().chain(of_loader).collect();
+    let program = filter::notifying(cookie, &constants);
     let entrance = Entrance { program, child, parent: parent.as_raw_fd(), guardian };
     Ok((entrance, Net { parent, desk }))
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How this machine's C library and its loader ask what a file is that they have open: by `newfstatat` with an empty path. That
 //! names nothing, and is a third of the calls that a program makes before its `main`, but a filter cannot look at a path to see that it is
-//! empty. It can see that the path is the very one that this code always gives: the library's own constant, which is as far
-//! from the instruction as ever, wherever the library was loaded to.
+//! empty. It can see that the path is the very one that this code always gives: the library's own constant (`constant.rs`).
 //!
 //! Which instruction and how far is found out by having the library do it, in a thread in which that call is trapped. What is not
 //! known by this is asked about as ever: other C libraries, static programs, and a path that only happens to be empty.
@@ -14,23 +13,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{mem, ptr, thread};
 
+use super::constant::{Asked, Constant};
+use super::maps::mapping_at;
 use crate::{arch, filter};
 
-/// A place in a library that asks about an open file, as a filter can know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Nameless {
-    /// Where in its page the instruction after the call is.
-    pub instruction: u32,
-    /// From there to the empty string, modulo 2³².
-    pub distance: u32,
-}
-
-/// The bits of an address that do not depend on where a library was loaded to.
-pub(crate) const WITHIN_PAGE: u32 = 0xfff;
+/// The call by which it does.
+const ASKED: Asked = Asked { number: arch::STAT_AT, path: 1, given: Some((3, libc::AT_EMPTY_PATH as u32)) };
 
 /// The places that are known. Found out once; none where that cannot be done.
-pub(crate) fn known() -> &'static [Nameless] {
-    static KNOWN: OnceLock<Vec<Nameless>> = OnceLock::new();
+pub(super) fn known() -> &'static [Constant] {
+    static KNOWN: OnceLock<Vec<Constant>> = OnceLock::new();
     // What is not known costs time, and nothing else.
     KNOWN.get_or_init(|| find().unwrap_or_default())
 }
@@ -51,7 +43,7 @@ extern "C" fn trapped(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut lib
     }
 }
 
-fn find() -> io::Result<Vec<Nameless>> {
+fn find() -> io::Result<Vec<Constant>> {
     // The handler is the whole process's: one at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,10 +85,7 @@ fn find() -> io::Result<Vec<Nameless>> {
         if unsafe { *(path as *const u8) } != 0 {
             continue;
         }
-        let place = Nameless {
-            instruction: instruction as u32 & WITHIN_PAGE,
-            distance: (path as u32).wrapping_sub(instruction as u32),
-        };
+        let place = Constant::new(ASKED, instruction, path);
         if !found.contains(&place) {
             found.push(place);
         }
@@ -106,18 +95,8 @@ fn find() -> io::Result<Vec<Nameless>> {
 
 /// Is this address one of the same file as that code, and of what nobody writes to?
 fn is_constant_of(maps: &str, address: u64, code: u64) -> bool {
-    let file = |address: u64| {
-        maps.lines().find_map(|line| {
-            let mut fields = line.split_ascii_whitespace();
-            let (first, last) = fields.next()?.split_once('-')?;
-            let [first, last] = [first, last].map(|end| u64::from_str_radix(end, 16));
-            let access = fields.next()?;
-            let file = fields.nth(3)?;
-            (first.ok()? <= address && address < last.ok()?).then_some((access, file))
-        })
-    };
-    match (file(address), file(code)) {
-        (Some((access, constants)), Some((_, code))) => constants == code && access.starts_with("r-"),
+    match (mapping_at(maps, address), mapping_at(maps, code)) {
+        (Some(constants), Some(code)) => constants.file == code.file && constants.is_constant(),
         _ => false,
     }
 }

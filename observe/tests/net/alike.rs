@@ -141,6 +141,29 @@ fn file_tools_look_the_same() {
 }
 
 #[test]
+fn what_the_loader_looks_for_is_told_also_where_nobody_asks_about_it() {
+    let loader = "/lib64/ld-linux-x86-64.so.2";
+    if !Path::new(loader).exists() {
+        println!("skipped: there is no such loader");
+        return;
+    }
+    let prepare = |space: &Space| {
+        fs::copy(loader, space.at("ld.so")).unwrap();
+        space.compile("near", "int main(void) { return 3; }", &["-Wl,--dynamic-linker=./ld.so"]);
+    };
+    for script in [
+        "/bin/true",
+        &format!("{loader} /bin/true"),
+        "./ld.so /bin/true",
+        "./near",
+        "cp ld.so two; ./two /bin/true; rm two; LD_LIBRARY_PATH=$PWD /bin/true",
+    ] {
+        let caught = same(prepare, "/bin/sh", &["-c", script]);
+        assert!(caught.touches.get(Path::new("/etc/ld.so.cache")).is_some(), "{script}");
+    }
+}
+
+#[test]
 fn what_another_user_may_not_do() {
     if !is_root() {
         println!("skipped: only root can be somebody else");

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the dynamic loader looks for in each program that it starts, by names that are constants of its own: ld.so(8) has
+//! `/etc/ld.so.preload` and `/etc/ld.so.cache`. The kernel need not ask about these: that they are looked for is known once such a program is
+//! executed. Two questions of some five that a small program is asked before its first instruction.
+//!
+//! Whose loader is another one, or is made of other instructions, is asked as ever. Told too much is who finds all its libraries without the
+//! cache: it counts as having read that.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use memchr::memmem;
+
+use super::constant::{Asked, Constant};
+use super::maps::{Mapping, mapping_at, mappings};
+use crate::arch;
+use crate::handle::{Open, Request};
+
+/// The loader of this process, which is that of most.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    file: fs::Metadata,
+    content: Vec<u8>,
+    looks: Vec<Look>,
+}
+
+/// What it looks for.
+#[derive(Debug)]
+struct Look {
+    name: &'static str,
+    kind: Kind,
+    /// Where in it.
+    constants: Vec<Constant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Whether it may be read.
+    Access,
+    Open,
+}
+
+/// All that it looks for so, in this order.
+const NAMES: [(&str, Kind); 2] = [("/etc/ld.so.preload", Kind::Access), ("/etc/ld.so.cache", Kind::Open)];
+
+impl Kind {
+    const fn asked(self) -> Asked {
+        match self {
+            Self::Access => Asked { number: arch::ACCESS, path: 0, given: None },
+            Self::Open => Asked { number: arch::OPEN_AT, path: 1, given: None },
+        }
+    }
+}
+
+/// The one that is known. Found out once; none where that cannot be done.
+pub(crate) fn known() -> Option<&'static Loader> {
+    static KNOWN: OnceLock<Option<Loader>> = OnceLock::new();
+    // What is not known costs time, and nothing else.
+    KNOWN.get_or_init(|| find().ok().flatten()).as_ref()
+}
+
+impl Loader {
+    /// The calls that need not be asked about.
+    pub(super) fn constants(&self) -> impl Iterator<Item = Constant> {
+        self.looks.iter().flat_map(|look| look.constants.iter().copied())
+    }
+
+    /// Is this file the same?
+    pub(crate) fn is(&self, file: &File) -> bool {
+        let Ok(other) = file.metadata() else { return false };
+        if (other.dev(), other.ino()) == (self.file.dev(), self.file.ino()) {
+            return true;
+        }
+        // A copy of it makes the same calls.
+        other.len() == self.file.len() && content(file).is_ok_and(|content| content == self.content)
+    }
+
+    /// What it asks for in a process that nobody is asked about.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = Request> {
+        let unasked = self.looks.iter().filter(|look| !look.constants.is_empty());
+        unasked.map(|look| {
+            let path = PathBuf::from(look.name);
+            match look.kind {
+                Kind::Access => Request::LookUp { path, follow: true, mode: Some(libc::R_OK) },
+                Kind::Open => {
+                    Request::Open(Open { path, flags: libc::O_RDONLY | libc::O_CLOEXEC, created: false })
+                }
+            }
+        })
+    }
+}
+
+fn content(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn find() -> io::Result<Option<Loader>> {
+    // SAFETY: takes a number.
+    let base = unsafe { libc::getauxval(libc::AT_BASE) };
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    // A static program has none.
+    let Some(Mapping { file: path, .. }) = mapping_at(&maps, base) else { return Ok(None) };
+    let file = File::open(path)?;
+    let parts: Vec<_> = mappings(&maps).filter(|mapping| mapping.file == path).collect();
+    let content = content(&file)?;
+    let looks = NAMES.map(|(name, kind)| {
+        let calls: Vec<_> = parts
+            .iter()
+            .filter(|part| part.is_code())
+            .flat_map(|part| {
+                arch::calls(within(&content, part), kind.asked().number)
+                    .map(|at| part.addresses.start + at as u64)
+            })
+            .collect();
+        let string = [name.as_bytes(), b"\0"].concat();
+        let strings = parts.iter().filter(|part| part.is_constant()).flat_map(|part| {
+            memmem::find_iter(within(&content, part), &string)
+                .map(|at| part.addresses.start + at as u64)
+                .collect::<Vec<_>>()
+        });
+        let constants = strings
+            .flat_map(|string| calls.iter().map(move |&call| Constant::new(kind.asked(), call, string)))
+            .collect();
+        Look { name, kind, constants }
+    });
+    Ok(Some(Loader { file: file.metadata()?, content, looks: looks.into() }))
+}
+
+/// What of a file is in this part.
+fn within<'a>(content: &'a [u8], part: &Mapping<'_>) -> &'a [u8] {
+    let length = (part.addresses.end - part.addresses.start) as usize;
+    let content = content.get(part.offset as usize..).unwrap_or_default();
+    &content[..length.min(content.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_of_this_machine_is_known_also_by_a_copy() {
+        // There are C libraries that do without.
+        let Some(loader) = known() else { return };
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        // SAFETY: takes a number.
+        let path = mapping_at(&maps, unsafe { libc::getauxval(libc::AT_BASE) }).unwrap().file.to_owned();
+        assert!(loader.is(&File::open(&path).unwrap()));
+        if path.contains("ld-linux") {
+            assert!(loader.looks.iter().all(|look| !look.constants.is_empty()), "{:?}", loader.looks);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("ld.so");
+        fs::copy(&path, &copy).unwrap();
+        assert!(loader.is(&File::open(&copy).unwrap()));
+        let mut other = loader.content.clone();
+        other[100] ^= 1;
+        fs::remove_file(&copy).unwrap();
+        fs::write(&copy, other).unwrap();
+        assert!(!loader.is(&File::open(&copy).unwrap()));
+        assert!(!loader.is(&File::open("/proc/self/exe").unwrap()));
+    }
+}
