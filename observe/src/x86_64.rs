@@ -274,15 +274,21 @@ pub(crate) const STAT_AT: u32 = libc::SYS_newfstatat as u32;
 pub(crate) const ACCESS: u32 = libc::SYS_access as u32;
 pub(crate) const OPEN_AT: u32 = libc::SYS_openat as u32;
 
-/// Where in this code the instruction after such a call is: `mov $number, %eax; syscall`, as glibc has it.
+/// Where in this code the instruction after such a call is: `mov $number, %eax`, other registers, `syscall`, as glibc has it. What
+/// only looks like that is no call.
 pub(crate) fn calls(code: &[u8], number: u32) -> impl Iterator<Item = usize> {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    /// Room for two more moves.
+    const NEAR: usize = 16;
     let [a, b, c, d] = number.to_le_bytes();
-    let call = [0xb8, a, b, c, d, SYSCALL[0], SYSCALL[1]];
-    code.windows(call.len())
-        .enumerate()
-        .filter(move |(_, bytes)| **bytes == call)
-        .map(move |(at, _)| at + call.len())
+    let first = [0xb8, a, b, c, d];
+    let starts = code.windows(first.len()).enumerate().filter(move |(_, bytes)| **bytes == first);
+    starts.filter_map(move |(start, _)| {
+        let after = start + first.len();
+        let near = &code[after..code.len().min(after + NEAR)];
+        let at = near.windows(SYSCALL.len()).position(|bytes| bytes == SYSCALL)?;
+        Some(after + at + SYSCALL.len())
+    })
 }
 
 /// What a thread was about to call that the filter has trapped: the address of the instruction after it, and the arguments. It

@@ -76,7 +76,7 @@ pub fn open(recorder: &Recorder, open: &Open) -> Answer {
         return Answer::GO;
     }
     let mut found = recorder.placeholders([path].into_iter());
-    if found.is_empty() && !process::shares_files(open.pid) {
+    if found.is_empty() && !recorder.shares_files(open.pid) {
         // The same file under a name of ours.
         found = process::file_seen_by(open.pid, path)
             .map(|file| recorder.outputs_that_are(file))
@@ -273,7 +273,7 @@ fn carried(
     command: &Command,
     mut prints: Vec<u8>,
 ) -> Option<Answer> {
-    if !may_be_carried(facts) || !is_native(&facts.executable) || !process::is_ours(exec.pid) {
+    if !may_be_carried(facts) || !is_native(&facts.executable) || !recorder.is_ours(exec.pid) {
         return None;
     }
     let carry = Carry::of(recorder, exec, facts)?;
@@ -379,7 +379,7 @@ fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
         && !parent.inside_tool
         && matches!(parent.role, Role::Make | Role::Ninja)
         && parent.passes_on(exec.fds.as_ref())
-        && process::is_ours(exec.pid)
+        && recorder.is_ours(exec.pid)
 }
 
 /// Where it is kept what the command did before.

@@ -14,7 +14,6 @@ use foldhash::HashMap;
 use thunk::{FileFacts, ObjectName, Placeholder, is_made_up};
 
 use crate::context::Running;
-use crate::process;
 use crate::recorder::{Recorder, lock};
 
 /// Who changes files when they are forced, and not now.
@@ -71,7 +70,7 @@ impl Recorder {
             return;
         }
         // What is seen with another root, or other mounts, is another file.
-        if !process::shares_files(pid) {
+        if !self.shares_files(pid) {
             return;
         }
         let Ok(real) = fs::canonicalize(path) else { return };

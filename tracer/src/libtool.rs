@@ -26,7 +26,6 @@ use crate::context::{Role, Running};
 use crate::decide::{Answer, deferred, took_us};
 use crate::defer::{Deferred, gives_access};
 use crate::plans::{carry_out, planned};
-use crate::process;
 use crate::programs::Facts;
 use crate::recorder::{Recorder, lock};
 use crate::request::Exec;
@@ -260,7 +259,7 @@ pub fn compile(
     let Foretold { key, script, content, compile } = foretell(recorder, exec, facts)?;
     let Known::Does(Ways { generated, gives }) = recorder.libtool.known(key) else { return None };
     let prints = [prints, compile.prints.clone()].concat();
-    if !process::is_ours(exec.pid) || !(prints.is_empty() || exec.prints) || prints.len() > wire::PRINT_MAX {
+    if !recorder.is_ours(exec.pid) || !(prints.is_empty() || exec.prints) || prints.len() > wire::PRINT_MAX {
         return None;
     }
     let libtool = parent.start(Role::Libtool, exec.fds.as_ref());

@@ -22,7 +22,7 @@ pub fn planned(
 ) -> Option<(Kind, Result<Box<Plan>, String>)> {
     let (kind, planned) = plan(recorder, &exec.invocation, program)?;
     let allowed = planned.and_then(|plan| match () {
-        () if !process::shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
+        () if !recorder.shares_files(exec.pid) => Err("it has another root or other mounts".to_owned()),
         () if !process::shares_user(exec.pid) => Err("it is another user's".to_owned()),
         () if is_heard(parent, kind, exec) => Err(Observed::HEARD.to_owned()),
         () => Ok(plan),

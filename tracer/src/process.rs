@@ -31,11 +31,6 @@ pub fn shares_files(pid: u32) -> bool {
     ours.is_some() && seen_by(&pid.to_string()) == *ours
 }
 
-/// Does this process find the files that we find, and may it do what we may?
-pub fn is_ours(pid: u32) -> bool {
-    shares_files(pid) && shares_user(pid)
-}
-
 /// May this process do what we may, and do files that it makes belong to us? Not where it runs as another user or group; nor, for all
 /// that can be told, where it cannot be looked at.
 pub fn shares_user(pid: u32) -> bool {

@@ -19,7 +19,6 @@ use crate::learned;
 use crate::libtool;
 use crate::log::Ways as _;
 use crate::needed::{Needed, is_unseen, needed, pending};
-use crate::process;
 use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
@@ -191,7 +190,7 @@ fn begin(
         exec: Arc::clone(exec),
         drives,
         learn,
-        elsewhere: !drives && !process::shares_files(exec.pid),
+        elsewhere: !drives && !recorder.shares_files(exec.pid),
         obstacles,
         // One that is spawned, and the build itself, is looked at when it is there.
         descriptors: if exec.spawned || exec.pid == std::process::id() {

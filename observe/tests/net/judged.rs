@@ -198,6 +198,35 @@ fn an_open_waits_while_the_file_is_made() {
     }
 }
 
+/// Is told of all that is looked for.
+#[derive(Default)]
+struct Asked(Mutex<Vec<PathBuf>>);
+
+impl Judge for Asked {
+    fn way(&self, path: &Path) -> Option<observe::Way> {
+        self.0.lock().unwrap().push(path.to_owned());
+        None
+    }
+}
+
+#[test]
+fn nobody_is_asked_what_the_loader_always_looks_for() {
+    if !Path::new("/lib64/ld-linux-x86-64.so.2").exists() {
+        println!("skipped: there is no such loader");
+        return;
+    }
+    let (space, judge) = (Space::new(), Arc::new(Asked::default()));
+    let judged = Arc::clone(&judge) as Arc<dyn Judge>;
+    // That others ask about the same is noticed.
+    let command = space.command("/bin/cat", &["/etc/ld.so.cache", "/etc/ld.so.none"]);
+    space.catch_with(&command, 0, Some(judged));
+    let asked = judge.0.lock().unwrap();
+    let count = |path| asked.iter().filter(|asked| **asked == Path::new(path)).count();
+    assert_eq!(count("/etc/ld.so.preload"), 0, "{asked:?}");
+    assert_eq!(count("/etc/ld.so.cache"), 1, "{asked:?}");
+    assert_eq!(count("/etc/ld.so.none"), 1, "{asked:?}");
+}
+
 /// Answers some messages.
 struct Answering;
 

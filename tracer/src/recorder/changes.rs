@@ -17,6 +17,7 @@ use wire::log::Changed;
 use super::{Recorder, Sight, lock};
 use crate::log::Log;
 use crate::looks::{Steps, Way};
+use crate::process;
 use crate::programs::Facts;
 
 impl Recorder {
@@ -90,6 +91,16 @@ impl Recorder {
         let name = path.file_name().unwrap_or_default().as_bytes();
         self.scanner.changes(name);
         self.looks.changes(name);
+    }
+
+    /// Do paths lead this process where they lead us? As long as nobody has changed that for any, they do.
+    pub fn shares_files(&self, pid: u32) -> bool {
+        self.changed_names().is_some() || process::shares_files(pid)
+    }
+
+    /// Does this process find the files that we find, and may it do what we may?
+    pub fn is_ours(&self, pid: u32) -> bool {
+        self.shares_files(pid) && process::shares_user(pid)
     }
 
     /// Where an absolute path leads.
