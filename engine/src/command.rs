@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::schedule::Options;
 use crate::targets::Targets;
 use crate::worker::Manner;
-use crate::{follow, lambda, remote, replay, simulated, targets, turn, worker};
+use crate::{follow, lambda, remote, replay, simulated, targets, worker};
 
 /// Computes what ggtrace deferred: the given targets, or everything that the last build recorded here left to be computed.
 /// ggforce worker --help tells how to lend a machine to others, ggforce deploy --help how to have AWS Lambda compute.
@@ -142,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .build()
             .context("cannot start the engine")?;
         let tasks = tokio::task::LocalSet::new();
-        turn::soon();
+        thunk::turn::soon();
         let summary = tasks.block_on(&runtime, async {
             let engines = Engines::open(&store, &arguments.chosen, arguments.manner, &mut progress).await?;
             engines.force(&store, found, options, recorder, &mut progress).await

@@ -38,7 +38,6 @@ mod settled;
 mod sharing;
 mod simulated;
 mod targets;
-mod turn;
 mod worker;
 
 pub use command::main;

@@ -20,10 +20,10 @@ use sandbox::{Entry, Layer, Outcome, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
 use crate::backend::Answer;
+use crate::bare;
 use crate::escapes::{self, Completed};
 use crate::protocol::{self, Done, Failed, Job};
 use crate::room::Room;
-use crate::{bare, turn};
 
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
@@ -89,7 +89,7 @@ pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
     let mut stream = BufReader::new(stream);
     // SAFETY: prctl with integers only. An engine that is killed leaves no worker behind.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    turn::soon();
+    thunk::turn::soon();
     let store = Store::open(store_root)?;
     if manner == Manner::Bare {
         return bare::serve(stream, store);

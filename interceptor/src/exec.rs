@@ -292,8 +292,10 @@ const FEW: usize = 12;
 /// The descriptors that a program will have that is executed now, beside the standard ones; nothing where there are many.
 fn other_descriptors(room: &mut [Descriptor; FEW]) -> Option<&[Descriptor]> {
     let mut count = 0;
+    let open = sys::open_below::<{ MAX_DESCRIPTOR as usize }>();
     for number in 3..MAX_DESCRIPTOR {
-        if sys::stays_open(number as c_int)
+        if open >> number & 1 != 0
+            && sys::stays_open(number as c_int)
             && let Ok(stat) = sys::fstat(number as c_int)
         {
             *room.get_mut(count)? = Descriptor { number, reserved: 0, leads: stat.identity() };

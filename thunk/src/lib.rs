@@ -24,6 +24,7 @@ mod store;
 mod thunk;
 pub mod trace;
 mod tree;
+pub mod turn;
 
 pub use atomic::{AtomicFile, write_atomically};
 pub use closure::Closure;

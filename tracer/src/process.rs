@@ -98,21 +98,14 @@ fn numbers(text: &[u8]) -> impl Iterator<Item = Pid> {
 
 /// A file whose size is not known beforehand: each read of one in `/proc` makes its text anew, or looks into a process.
 fn read_at_once(path: &str) -> Option<Vec<u8>> {
-    // An environment may take several reads.
-    const MUCH: usize = 4 * 1024;
     let mut file = fs::File::open(path).ok()?;
-    let mut content = vec![0; MUCH];
-    let mut length = 0;
-    loop {
-        match file.read(&mut content[length..]).ok()? {
-            0 => break,
-            read => length += read,
-        }
-        if length == content.len() {
-            content.resize(length * 2, 0);
-        }
+    // Most are short. An environment may take several reads.
+    let mut first = [0; 4 * 1024];
+    let read = file.read(&mut first).ok()?;
+    let mut content = first[..read].to_vec();
+    if read > 0 {
+        file.read_to_end(&mut content).ok()?;
     }
-    content.truncate(length);
     Some(content)
 }
 

@@ -87,7 +87,10 @@ impl Watch {
     pub fn start(recorder: &Arc<Recorder>) -> io::Result<()> {
         let Some(received) = lock(&recorder.watch.received).take() else { return Ok(()) };
         let shared = Arc::clone(recorder);
-        let work = move || received.into_iter().for_each(|ended| finish::finish(&shared, ended));
+        let work = move || {
+            thunk::turn::late();
+            received.into_iter().for_each(|ended| finish::finish(&shared, ended));
+        };
         let worker = std::thread::Builder::new().name("records".into()).spawn(work)?;
         *lock(&recorder.watch.worker) = Some(worker);
         let ends = lock(&recorder.watch.table).ends.clone();
