@@ -10,14 +10,15 @@ use crate::event::{Access, Event, Kind, Place, Role, Sink};
 use crate::handle::Context;
 use crate::image::{self, Image};
 use crate::net::loader::{self, Loader};
-use crate::tracee::View;
+use crate::tracee::{self, View};
 use crate::{Judge, Pid};
 
 /// How many interpreters of interpreters the kernel follows.
 const MAX_INTERPRETERS: usize = 5;
 
 /// What the kernel does to the file system when a process of ours executes the program at this path, or tries to: for
-/// who does it without being watched. Without the directory in which it does that, nothing where it depends on that.
+/// who does it without being watched. Without the directory in which it does that, nothing where it depends on that; nor of what each
+/// process has of its own (`/proc/self/exe`).
 #[must_use]
 pub fn executed(path: &Path, directory: Option<&Path>) -> Vec<Event> {
     /// Takes the events of one process.
@@ -33,6 +34,9 @@ pub fn executed(path: &Path, directory: Option<&Path>) -> Vec<Event> {
     let mut events = Events(Vec::new());
     let mut context = Context { view, process: view.tid, directory, sink: &mut events };
     let path = context.absolute(path.to_owned());
+    if tracee::leads_to_own(&path) {
+        return Vec::new();
+    }
     let chain = chain(&context, path.clone());
     if chain.relative && directory.is_none() {
         return Vec::new();

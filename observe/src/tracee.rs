@@ -352,16 +352,27 @@ impl View {
 
     /// The path by which we reach what the thread reaches by `path`: what is the process's own has another name for us.
     fn translate(self, path: &Path) -> io::Result<CString> {
-        let bytes = path.as_os_str().as_bytes();
-        for (own, folder) in OWN {
-            let Some(rest) = bytes.strip_prefix(own) else { continue };
-            if rest.is_empty() || rest.starts_with(b"/") {
+        Ok(match own_in(path) {
+            Some((folder, rest)) => {
                 let folder = self.proc(folder);
-                return Ok(CString::new([folder.trim_end_matches('/').as_bytes(), rest].concat())?);
+                CString::new([folder.trim_end_matches('/').as_bytes(), rest].concat())?
             }
-        }
-        Ok(CString::new(bytes)?)
+            None => CString::new(path.as_os_str().as_bytes())?,
+        })
     }
+}
+
+/// Does this path lead each process to something of its own?
+pub(crate) fn leads_to_own(path: &Path) -> bool {
+    own_in(path).is_some()
+}
+
+/// Where that is in the process's folder in `/proc`, and what follows it in the path.
+fn own_in(path: &Path) -> Option<(&'static str, &[u8])> {
+    OWN.iter().find_map(|&(own, folder)| {
+        let rest = path.as_os_str().as_bytes().strip_prefix(own)?;
+        (rest.is_empty() || rest.starts_with(b"/")).then_some((folder, rest))
+    })
 }
 
 /// Paths that lead every process to something of its own, and where that is in its folder in `/proc`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel reads to execute a program, from the program over interpreters to the loader: looked at once for
+//! What the kernel reads to execute a program, from the program over interpreters to the loader, and what that always looks for: looked at once for
 //! each, as long as all of these are where they were. Rests on [`Way`]s for that; knows neither processes nor commands.
 
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub struct Executions(Mutex<HashMap<OsString, Known>>);
 #[derive(Debug)]
 struct Known {
     events: Arc<[Event]>,
-    /// Where the program, its interpreters and the loader are, if it can be told when they are elsewhere.
+    /// Where the program, its interpreters, the loader and what that looks for are, if it can be told when they are elsewhere.
     ways: Option<Vec<Arc<Way>>>,
 }
 
@@ -44,7 +44,9 @@ impl Executions {
         let events: Arc<[Event]> = observe::executed(program, None).into();
         let unchanged =
             before.is_some_and(|before| way(program).is_some_and(|now| Arc::ptr_eq(&before, &now)));
-        if !events.is_empty() && events.iter().all(|event| named(event).is_some()) {
+        // What is gone is not to be forgotten.
+        let is_program = matches!(events.first(), Some(Event::Executed(..)));
+        if is_program && events.iter().all(|event| named(event).is_some()) {
             let ways = if unchanged { ways(&events) } else { None };
             let mut known = lock(&self.0);
             if known.len() >= MANY {
