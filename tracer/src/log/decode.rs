@@ -121,7 +121,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn emit(&mut self, record: &Record, event: Event) {
-        let begins = (record.kind == kind::EXEC).then_some(record.value);
+        let begins = (record.kind == kind::EXEC && record.result >= 0).then_some(record.value);
         let process = Pid::try_from(record.process).unwrap_or(0);
         self.out.push(Entry { sequence: record.sequence, process, begins, event });
     }

@@ -343,8 +343,7 @@ impl Watch {
                 let mut writes = lock(&self.writes);
                 for entry in entries {
                     // How a command begins is in the record of who started it, and known anyway.
-                    let begins = entry.begins.filter(|_| matches!(entry.event, Event::Executed(..)));
-                    if begins.is_some_and(|begins| begins == id || table.group_of(begins) != id) {
+                    if entry.begins.is_some_and(|begins| begins == id || table.group_of(begins) != id) {
                         continue;
                     }
                     if let Some(change) = writes::change(&entry.event) {
