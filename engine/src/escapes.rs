@@ -18,7 +18,8 @@
 //! - The files are taken as they stand now, and not as they stood when the command was recorded.
 //! - A file that others may not read, outside of where the command works, is not put into a store, which may be shared; nor
 //!   can a placeholder be added whose thunk is not reduced. A run that looked for one of these fails, and says so.
-//! - What a command would have found by listing a directory, and never asks for, is not missed.
+//! - What a command would have found by listing a directory, and never asks for, is not added: a command whose inputs were learned fails
+//!   where it lists another directory than it did then, and not all of it is there ([`unlisted`]). Of others it is not missed.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -78,6 +79,33 @@ pub fn known(store: &Store, name: &ObjectName) -> Option<Known> {
 pub fn looked_for(touches: &Touches) -> impl Iterator<Item = PathBuf> {
     let denied = touches.with(Use::Denied).map(|(path, _)| path);
     touches.missing().chain(denied).map(Path::to_path_buf)
+}
+
+/// A directory that a command listed which it did not list when its inputs were learned, and what stands there on this machine that it
+/// has not found.
+///
+/// # Errors
+/// The store is damaged.
+pub fn unlisted(store: &Store, thunk: &Thunk, touches: &Touches) -> Result<Option<(PathBuf, PathBuf)>> {
+    let new: Vec<(&Path, PathBuf)> = touches
+        .with(Use::Listed)
+        // What a command has made itself is not there.
+        .filter_map(|(path, _)| Some((path, std::fs::canonicalize(path).ok()?)))
+        .filter(|(_, real)| !thunk.listed.contains(real))
+        .collect();
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let trees = thunk.trees.iter().map(|tree| store.tree(tree)).collect::<thunk::Result<Vec<_>>>()?;
+    let (place, present) = (Place::of(thunk, &trees, store.root()), Present::of(thunk, &trees));
+    for (directory, real) in new {
+        let Ok(entries) = std::fs::read_dir(&real) else { continue };
+        let mut names = entries.flatten().map(|entry| real.join(entry.file_name()));
+        if let Some(path) = names.find(|path| place.concerns(path) && !present.has(path)) {
+            return Ok(Some((directory.to_path_buf(), path)));
+        }
+    }
+    Ok(None)
 }
 
 /// Adds those of the paths that are escapes to the inputs, with the symbolic links on the way. What is gone by now is passed

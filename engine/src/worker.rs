@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
-use sandbox::{Entry, Layer, Outcome, Status};
+use observe::Touches;
+use sandbox::{ChangeKind, Entry, Layer, Outcome, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
 use crate::backend::Answer;
@@ -242,7 +243,7 @@ impl Worker {
                     Some(failed) if !matches!(outcome.status, Status::Exited(0)) => {
                         Ended::Failed { failed, lacking: false }
                     }
-                    _ => match beyond(&current.thunk, &layout, &wanted, &outcome)? {
+                    _ => match self.beyond(&current.thunk, &layout, &wanted, &outcome, &touches)? {
                         Some(how) => Ended::Failed {
                             failed: Failed { code: 1, how, ..Failed::default() },
                             lacking: false,
@@ -258,6 +259,51 @@ impl Worker {
         let how = format!("it looked for yet more files after its inputs had been completed {ROUNDS} times");
         let failed = Failed { code: 1, how, ..Failed::default() };
         self.finish(name, thunk, current, Ended::Failed { failed, lacking: false })
+    }
+
+    /// What a command whose effects were learned on other inputs did that it did not then, told as a failure: that would be lost, or
+    /// is not what it had done in the build. Only what changes where it works counts: caches elsewhere, or of what it read, are
+    /// written anew because times are others here.
+    fn beyond(
+        &self,
+        thunk: &Thunk,
+        layout: &Layout,
+        wanted: &BTreeMap<PathBuf, Entry>,
+        outcome: &Outcome,
+        touches: &Touches,
+    ) -> Result<Option<String>> {
+        if !thunk.learned || !matches!(outcome.status, Status::Exited(0)) {
+            return Ok(None);
+        }
+        let way_out = "ggtrace --run records it anew";
+        if let Some((directory, path)) = escapes::unlisted(&self.store, thunk, touches)? {
+            return Ok(Some(format!(
+                "it listed {}, where {} is, which it did not when it was recorded: {way_out}",
+                directory.display(),
+                path.display()
+            )));
+        }
+        let outputs: Vec<PathBuf> =
+            thunk.outputs.iter().chain(&thunk.optional_outputs).map(|path| layout.place(path)).collect();
+        let places: Vec<&Path> =
+            outputs.iter().filter_map(|path| path.parent()).chain([layout.workdir.as_path()]).collect();
+        let did = |change: &sandbox::Change| match change.kind {
+            ChangeKind::Written => (!wanted.contains_key(&change.path)).then_some("wrote"),
+            _ if thunk.does_more => None,
+            ChangeKind::Removed => wanted.contains_key(&change.path).then_some("removed"),
+            ChangeKind::Symlink(_) => Some("made a link of"),
+            ChangeKind::Directory { .. } => Some("made the directory"),
+            ChangeKind::Other => Some("made"),
+        };
+        let concerns = |change: &sandbox::Change| {
+            !outputs.contains(&change.path) && places.iter().any(|place| change.path.starts_with(place))
+        };
+        let changes = outcome.upper.changes()?;
+        let new =
+            changes.iter().filter(|change| concerns(change)).find_map(|change| Some((did(change)?, change)));
+        Ok(new.map(|(did, change)| {
+            format!("it {did} {}, which it did not when it was recorded: {way_out}", change.path.display())
+        }))
     }
 
     /// Stores what came of a thunk, under the name of the thunk that it came of.
@@ -424,36 +470,6 @@ fn sorted(mut wanted: Vec<(PathBuf, Entry)>) -> BTreeMap<PathBuf, Entry> {
     });
     wanted.retain(|(path, _)| path != Path::new("/"));
     wanted.into_iter().collect()
-}
-
-/// What a command whose effects were learned on other inputs wrote in addition, told as a failure: its place would stay empty.
-/// Only new files where it works count: caches elsewhere, or of what it read, are written anew because times are others here.
-fn beyond(
-    thunk: &Thunk,
-    layout: &Layout,
-    wanted: &BTreeMap<PathBuf, Entry>,
-    outcome: &Outcome,
-) -> Result<Option<String>> {
-    if !thunk.learned || !matches!(outcome.status, Status::Exited(0)) {
-        return Ok(None);
-    }
-    let outputs: Vec<PathBuf> =
-        thunk.outputs.iter().chain(&thunk.optional_outputs).map(|path| layout.place(path)).collect();
-    let places: Vec<&Path> =
-        outputs.iter().filter_map(|path| path.parent()).chain([layout.workdir.as_path()]).collect();
-    let is_new = |change: &sandbox::Change| {
-        change.kind == sandbox::ChangeKind::Written
-            && !wanted.contains_key(&change.path)
-            && !outputs.contains(&change.path)
-            && places.iter().any(|place| change.path.starts_with(place))
-    };
-    let new = outcome.upper.changes()?.into_iter().find(is_new);
-    Ok(new.map(|change| {
-        format!(
-            "it wrote {}, which it did not when it was recorded: ggtrace --run records it anew",
-            change.path.display()
-        )
-    }))
 }
 
 fn unchanged(thunk: &Thunk, path: &Path) -> Option<(ObjectName, bool)> {

@@ -121,6 +121,9 @@ fn thunk(arguments: &Arguments, out: &mut impl std::io::Write, thunk: &Thunk) ->
         ("directories", Json::List(thunk.directories.iter().map(|d| path(d)).collect())),
         ("optionalOutputs", Json::List(thunk.optional_outputs.iter().map(|o| path(o)).collect())),
     ];
+    if !thunk.listed.is_empty() {
+        fields.push(("listed", Json::List(thunk.listed.iter().map(|d| path(d)).collect())));
+    }
     if thunk.timeout_ms > 0 {
         fields.push(("timeout", Json::Number(thunk.timeout_ms.into())));
     }

@@ -35,6 +35,12 @@ impl<'a> FailedThunks<'a> {
         self.marked.is_empty()
     }
 
+    /// Those that are marked.
+    #[must_use]
+    pub fn marked(self) -> HashSet<ObjectName> {
+        self.marked
+    }
+
     /// Marks a thunk whose command failed.
     ///
     /// # Errors

@@ -10,6 +10,8 @@
 //! | 20 umask | file mode creation mask, plus one (0: not given) |
 //! | 21 optional_outputs | outputs that the command may or may not write |
 //! | 22 learned | the inputs are those that the command had when other contents were in them: it may need others |
+//! | 23 listed | directories that the command listed when it was recorded, where they really are |
+//! | 24 does_more | when it was recorded, the command did more than write files: it removed some, made directories or links |
 //!
 //! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
 //! they are `bytes` here.
@@ -78,6 +80,10 @@ mod wire {
         pub optional_outputs: Vec<Vec<u8>>,
         #[prost(bool, tag = "22")]
         pub learned: bool,
+        #[prost(bytes = "vec", repeated, tag = "23")]
+        pub listed: Vec<Vec<u8>>,
+        #[prost(bool, tag = "24")]
+        pub does_more: bool,
     }
 }
 
@@ -144,6 +150,10 @@ pub struct Thunk {
     pub umask: Option<u32>,
     /// Which inputs the command needs was learned from a run on others: whoever runs it sees whether these are enough.
     pub learned: bool,
+    /// Directories that the command listed when it was recorded, where they really are: of others it is not known which names it needs.
+    pub listed: Vec<PathBuf>,
+    /// Did it do more then than write files?
+    pub does_more: bool,
 }
 
 impl Thunk {
@@ -176,6 +186,8 @@ impl Thunk {
             directories: self.directories.iter().map(|p| bytes(p)).collect(),
             umask: self.umask.map_or(0, |m| m + 1),
             learned: self.learned,
+            listed: self.listed.iter().map(|p| bytes(p)).collect(),
+            does_more: self.does_more,
         };
         let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
         out.extend_from_slice(MAGIC);
@@ -221,6 +233,8 @@ impl Thunk {
             directories: each(&message.directories, |path| paths.directory(path))?,
             umask: parse_umask(message.umask)?,
             learned: message.learned,
+            listed: each(&message.listed, |path| paths.directory(path))?,
+            does_more: message.does_more,
         };
         if thunk.args.is_empty() {
             return Err("it has no argument, not even argv[0]".into());
@@ -243,6 +257,7 @@ impl Thunk {
         set(&mut self.links);
         set(&mut self.trees);
         set(&mut self.directories);
+        set(&mut self.listed);
         set(&mut self.env);
     }
 
@@ -443,6 +458,8 @@ mod tests {
             directories: vec!["/w/include".into()],
             umask: Some(0o22),
             learned: true,
+            listed: vec!["/w/parts".into()],
+            does_more: true,
             ..Thunk::default()
         }
     }

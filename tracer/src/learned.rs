@@ -270,6 +270,9 @@ fn again(
         if circumstances.go_by_age(is_own) {
             return Err("it may go by which of its files is older, and its inputs have changed".into());
         }
+        if recorder.failed.contains(&changed.name()) {
+            return Err("it was deferred with these inputs, and failed when it was forced".into());
+        }
         may_follow(&thunk, changed, &exec.invocation.argv)?;
         acts_on_inputs_alone(recorder, observed, changed)?;
     }

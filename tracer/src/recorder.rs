@@ -61,6 +61,8 @@ pub struct Recorder {
     pub toolchains: Toolchains,
     /// What is remembered of commands that no model knows.
     pub learned: Learned,
+    /// Thunks that failed when they were forced, before this recording.
+    pub failed: HashSet<ObjectName>,
     /// What libtool's scripts do.
     pub libtool: Scripts,
     /// What tools say of themselves.
@@ -161,6 +163,8 @@ pub struct Parts {
     pub trace: trace::Writer,
     /// Where placeholders stand before the build starts.
     pub left: Vec<PathBuf>,
+    /// Thunks that failed when they were forced.
+    pub failed: HashSet<ObjectName>,
     /// A directory of its own, for the socket and probes.
     pub directory: PathBuf,
     /// Where the build is started.
@@ -208,6 +212,7 @@ impl Recorder {
             store,
             trace,
             left,
+            failed,
             directory,
             project,
             root,
@@ -237,6 +242,7 @@ impl Recorder {
                 Arc::clone(&silent),
             ),
             learned: Learned::new(store.cache_dir("learned")?),
+            failed,
             libtool: Scripts::new(store.cache_dir("libtool")?),
             trees: Mutex::default(),
             questions: Questions::new(empty, store.cache_dir("places")?, answers, silent),

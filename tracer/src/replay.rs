@@ -54,6 +54,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
         store,
         trace: writer,
         left: trace.placed.clone(),
+        failed: HashSet::new(),
         directory: directory.path().to_path_buf(),
         project: trace.cwd.clone(),
         root: Running::root(&fds),

@@ -91,6 +91,8 @@ impl Session {
         let store = Store::open_default()?;
         store.sweep();
         let cwd = std::env::current_dir().context("cannot tell the current directory")?;
+        // Which these are is forgotten next.
+        let failed = FailedThunks::of(&store).marked();
         let mut left = left_before(&store, &cwd)?;
         // A file beside the build's that is not the build's, and none of the sources for which it looks.
         left.extend(arguments.output.as_deref().and_then(file_at));
@@ -105,6 +107,7 @@ impl Session {
             store,
             trace,
             left,
+            failed,
             directory: directory.path().to_path_buf(),
             project: cwd,
             root: Running::root(&fds),

@@ -284,6 +284,64 @@ fn to_write_other_files_than_before_is_no_success() {
     assert_eq!(space.read("out.a"), b"a\n");
 }
 
+/// What a script does with other contents may be more than to write what it wrote before.
+#[test]
+fn to_do_more_than_before_is_no_success_and_it_runs_the_next_time() {
+    let makefile = "tool: tool.in act.sh\n\tsh act.sh tool.in >tool\n";
+    for (does, says) in [
+        ("rm -f old", "it removed"),
+        ("ln -s tool link", "it made a link of"),
+        ("mkdir made", "it made the directory"),
+        ("echo x >more", "it wrote"),
+        ("for f in parts/*; do echo $f; done", "it listed"),
+    ] {
+        let script = format!("sed s/x/y/ $1\nif grep -q more $1; then {does}; fi\n");
+        let space = TestSpace::with(&[
+            ("Makefile", makefile),
+            ("act.sh", &script),
+            ("tool.in", "x\n"),
+            ("old", "\n"),
+            ("parts/one", "1\n"),
+        ]);
+        for _ in 0..2 {
+            space.sh("rm -f tool").ok();
+            space.ggtrace(&["make"]).ok();
+            space.ggforce(&[]).ok();
+        }
+        space.write("tool.in", "x more\n");
+        space.ggtrace(&["make"]).ok();
+        assert!(space.is_placeholder("tool"), "{does}: it is deferred");
+        space.ggforce(&[]).fails().says(says);
+        space.ggtrace(&["make"]).ok();
+        space.ggforce(&[]).ok();
+        let ours = Snapshot::of(&space.tree());
+        space.sh("rm -f tool more link; rm -rf made; echo >old; make").ok();
+        let deviations = Snapshot::of(&space.tree()).deviations_but(&ours, &["old"]);
+        assert!(
+            deviations.is_empty() && space.path("old").exists() == (does != "rm -f old"),
+            "{does}: {deviations}"
+        );
+    }
+}
+
+/// A directory that was listed before is found with the names that it had.
+#[test]
+fn a_directory_that_was_listed_before_is_listed_again() {
+    let space = TestSpace::with(&[
+        ("Makefile", "all.txt: gen.sh data\n\tsh gen.sh data >all.txt\n"),
+        ("gen.sh", "cat $1; for f in parts/*; do echo $f; done\n"),
+        ("data", "1\n"),
+        ("parts/one", "1\n"),
+        ("parts/two", "2\n"),
+    ]);
+    space.ggtrace(&["make"]).ok();
+    space.write("data", "2\n");
+    space.ggtrace(&["make"]).ok();
+    assert!(space.is_placeholder("all.txt"));
+    space.ggforce(&[]).ok();
+    assert_eq!(space.read("all.txt"), b"2\nparts/one\nparts/two\n");
+}
+
 /// No content tells of the times that these write down or go by.
 #[test]
 fn what_asks_how_old_a_source_is_runs_once_that_has_another_time() {

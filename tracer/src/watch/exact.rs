@@ -92,6 +92,8 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         outputs: look.outputs.keys().cloned().collect(),
         optional_outputs: look.gone.iter().filter(|path| !is_made_up(path)).cloned().collect(),
+        does_more: look.does_more,
+        listed: real(&listed).filter(|path| !is_made_up(path)).collect(),
         ..Thunk::default()
     };
     let given = |path: &PathBuf| !is_made_up(path) && !look.made.contains(path);
@@ -103,6 +105,11 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     add_login(look, &mut thunk);
     thunk.canonicalise();
     Ok(thunk)
+}
+
+/// Where these lead, as far as they still are there.
+fn real(directories: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
+    directories.iter().filter_map(|directory| std::fs::canonicalize(directory).ok())
 }
 
 /// Adds what the environment tells of the terminal, where the command may use it. What a compiler reads is no script.

@@ -61,6 +61,8 @@ pub struct Look<'a> {
     pub moved: BTreeMap<PathBuf, (ObjectName, bool)>,
     /// Why it cannot be deferred when it comes again.
     pub obstacles: Vec<String>,
+    /// Does it do more than write files?
+    pub does_more: bool,
     /// Is there something about it that no thunk can say, or that is not known?
     pub unknown: bool,
     /// The number of the last thing that it did.
@@ -96,6 +98,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         made: HashSet::new(),
         own: HashSet::new(),
         moved: BTreeMap::new(),
+        does_more: false,
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
         last,
@@ -160,6 +163,12 @@ fn remember(
 }
 
 impl Look<'_> {
+    /// It does this, which is not to write a file.
+    pub fn does_more(&mut self, what: String) {
+        self.does_more = true;
+        self.obstacle(what);
+    }
+
     /// Because of this it cannot be deferred when it comes again.
     pub fn obstacle(&mut self, why: String) {
         // One of a kind tells enough: a thousand removed files need no thousand lines.
