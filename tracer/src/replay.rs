@@ -16,6 +16,7 @@
 
 mod furnish;
 mod ran;
+mod rules;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write as _;

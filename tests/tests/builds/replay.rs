@@ -11,6 +11,7 @@ use crate::calculator::{DEFERRED, calculator};
 
 mod ages;
 mod names;
+mod rules;
 mod sandboxed;
 
 /// A build that was recorded and forced, and its trace.

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
-use thunk::{Placeholder, has_no_content};
+use thunk::{ObjectName, Placeholder, has_no_content};
 
-use super::Replay;
 use super::furnish::make_directory_of;
+use super::{Replay, rules};
 use crate::learned;
 
 impl Replay<'_> {
@@ -135,16 +135,31 @@ impl Replay<'_> {
     }
 
     /// A driver whose own input was made by a command that is another one now may start other commands. Dependency files, the work of
-    /// compilers, tell it only what to do again.
+    /// compilers, tell it only what to do again, also where the compiler is a part of a command.
     pub(super) fn driver(&self, command: &Command, stale: &[&trace::Touch]) -> Result<()> {
         let learned = self.trace.commands.iter().filter(|command| command.kind == learned::LEARNED);
         let observed = self.trace.observed.iter().map(|observed| observed.id);
         let ran: HashSet<u32> = observed.chain(learned.map(|command| command.id)).collect();
-        let by_ran = |path: &Path| {
+        let makers = |path: &Path| {
             let remade = self.commands.values().filter(|command| ran.contains(&command.id));
-            remade.into_iter().any(|command| command.outputs.iter().any(|output| output == path))
+            let makes = |command: &&Command| command.outputs.iter().any(|output| output == path);
+            remade.filter(makes).map(|command| command.id).collect::<Vec<_>>()
         };
-        match stale.iter().find(|touch| by_ran(&touch.path)) {
+        let holds_prerequisites = |value: ObjectName| {
+            self.recorder.store.read(&value).is_ok_and(|text| rules::only_prerequisites(&text))
+        };
+        // What it was when it was looked at may be gone; what was made of it then tells what kind of file it is.
+        let is_dependency_file = |touch: &trace::Touch, makers: &[u32]| {
+            let made = self.trace.observed.iter().filter(|observed| makers.contains(&observed.id));
+            let left = made.flat_map(|observed| &observed.touches).filter(|made| made.path == touch.path);
+            let mut known = touch.before.into_iter().chain(left.filter_map(|made| made.after)).peekable();
+            known.peek().is_some() && known.all(holds_prerequisites)
+        };
+        let may_change_commands = |touch: &&&trace::Touch| {
+            let makers = makers(&touch.path);
+            !makers.is_empty() && !is_dependency_file(touch, &makers)
+        };
+        match stale.iter().find(may_change_commands) {
             Some(touch) => bail!(
                 "{} is made anew, and {} looked at it: its commands may be others now; record the build again",
                 touch.path.display(),
