@@ -191,8 +191,9 @@ struct Polled {
 
 /// What is so of these now.
 fn poll(polled: &mut [Polled]) -> Result<usize, Errno> {
-    let at_once = [0i64; 2];
-    call!(nr::PPOLL, polled.as_mut_ptr(), polled.len(), at_once.as_ptr(), 0, 0)
+    // The kernel writes what is left of it.
+    let mut at_once = [0i64; 2];
+    call!(nr::PPOLL, polled.as_mut_ptr(), polled.len(), at_once.as_mut_ptr(), 0, 0)
 }
 
 /// Can something be written there without waiting, as far as can be said now?

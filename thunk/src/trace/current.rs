@@ -237,7 +237,7 @@ impl<'a> Current<'a> {
             return (gone && !self.is_excused(path)).then(|| change(path, "is gone"));
         }
         if uses.has(Uses::MISSING) && !uses.has(Uses::OUTPUT) && self.now(path) != Now::Missing {
-            return Some(change(path, "has appeared"));
+            return (!self.is_product(path)).then(|| change(path, "has appeared"));
         }
         // `test -x`, which asks for no content.
         if !uses.has(Uses::DENIED) || self.is_settled(path) || self.products.modes.contains_key(path) {
@@ -366,7 +366,16 @@ impl<'a> Current<'a> {
 
     /// May it be missing?
     fn is_excused(&self, path: &Path) -> bool {
-        self.trace.packed || self.products.written.contains(path)
+        self.trace.packed || self.is_product(path)
+    }
+
+    /// Has the build written it, by this way or another one, if a link leads there?
+    fn is_product(&self, path: &Path) -> bool {
+        let by_another_way = || {
+            let real = std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?);
+            Some(self.products.written.contains(&real))
+        };
+        self.products.written.contains(path) || by_another_way() == Some(true)
     }
 
     /// Was this content of a path that the build wrote recorded at some time?

@@ -124,3 +124,17 @@ fn what_a_static_driver_has_removed_is_there_for_a_replay() {
     assert_eq!(space.run(&["./prog"]).code(), 7);
     assert!(!space.path("prog.args").exists());
 }
+
+/// A command asked by a link's way for what others make and remove by another one.
+#[test]
+fn what_the_build_makes_behind_a_link_is_its_own() {
+    let makefile = "all:\n\tif test -f pre/b.c; then echo x >m; else echo y >m2; fi\n\tcp a.c q/b.c\n\
+        \tif test -f pre/t.c; then echo t >n; fi\n\trm q/t.c\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("a.c", "int a;\n"), ("q/t.c", "int t;\n")]);
+    space.sh("ln -s q pre").ok();
+    let trace = run_recorded(&space);
+    assert_eq!(replayed(&space, &trace).run, 0);
+    assert_eq!(space.read("m2"), b"y\n");
+    space.write("q/new.c", "");
+    assert_eq!(replayed(&space, &trace).run, 0);
+}
