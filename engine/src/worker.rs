@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader};
+use std::ops::Bound;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
@@ -289,10 +290,14 @@ impl Worker {
             outputs.iter().filter_map(|path| path.parent()).chain([layout.workdir.as_path()]).collect();
         let did = |change: &sandbox::Change| match change.kind {
             ChangeKind::Written => (!wanted.contains_key(&change.path)).then_some("wrote"),
-            _ if thunk.does_more => None,
-            ChangeKind::Removed => wanted.contains_key(&change.path).then_some("removed"),
+            // A directory of inputs is none itself.
+            ChangeKind::Removed => {
+                let mut from = wanted.range::<Path, _>((Bound::Included(&*change.path), Bound::Unbounded));
+                let held = from.next().is_some_and(|(path, _)| path.starts_with(&change.path));
+                (held && !thunk.moves).then_some("removed")
+            }
             ChangeKind::Symlink(_) => Some("made a link of"),
-            ChangeKind::Directory { .. } => Some("made the directory"),
+            ChangeKind::Directory { .. } => (!thunk.makes_directories).then_some("made the directory"),
             ChangeKind::Other => Some("made"),
         };
         let concerns = |change: &sandbox::Change| {

@@ -203,7 +203,8 @@ pub(crate) fn takes_more(fd: c_int) -> bool {
     poll(&mut polled).is_ok() && polled[0].found == OUT
 }
 
-/// Which of the descriptors below this number may be open, bit by bit: asked in one call, not one for each.
+/// Which of the descriptors below this number may be open, bit by bit: asked in one call, not one for each. Those that stand for a path only
+/// (`O_PATH`) count as closed.
 pub(crate) fn open_below<const END: usize>() -> u64 {
     const CLOSED: i16 = 0x20;
     const { assert!(END <= u64::BITS as usize) };

@@ -11,7 +11,8 @@
 //! | 21 optional_outputs | outputs that the command may or may not write |
 //! | 22 learned | the inputs are those that the command had when other contents were in them: it may need others |
 //! | 23 listed | directories that the command listed when it was recorded, where they really are |
-//! | 24 does_more | when it was recorded, the command did more than write files: it removed some, made directories or links |
+//! | 24 makes_directories | when it was recorded, the command made directories |
+//! | 25 moves | when it was recorded, it moved inputs |
 //!
 //! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
 //! they are `bytes` here.
@@ -83,7 +84,9 @@ mod wire {
         #[prost(bytes = "vec", repeated, tag = "23")]
         pub listed: Vec<Vec<u8>>,
         #[prost(bool, tag = "24")]
-        pub does_more: bool,
+        pub makes_directories: bool,
+        #[prost(bool, tag = "25")]
+        pub moves: bool,
     }
 }
 
@@ -152,8 +155,10 @@ pub struct Thunk {
     pub learned: bool,
     /// Directories that the command listed when it was recorded, where they really are: of others it is not known which names it needs.
     pub listed: Vec<PathBuf>,
-    /// Did it do more then than write files?
-    pub does_more: bool,
+    /// Did it make directories then?
+    pub makes_directories: bool,
+    /// Did it move inputs then?
+    pub moves: bool,
 }
 
 impl Thunk {
@@ -187,7 +192,8 @@ impl Thunk {
             umask: self.umask.map_or(0, |m| m + 1),
             learned: self.learned,
             listed: self.listed.iter().map(|p| bytes(p)).collect(),
-            does_more: self.does_more,
+            makes_directories: self.makes_directories,
+            moves: self.moves,
         };
         let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
         out.extend_from_slice(MAGIC);
@@ -234,7 +240,8 @@ impl Thunk {
             umask: parse_umask(message.umask)?,
             learned: message.learned,
             listed: each(&message.listed, |path| paths.directory(path))?,
-            does_more: message.does_more,
+            makes_directories: message.makes_directories,
+            moves: message.moves,
         };
         if thunk.args.is_empty() {
             return Err("it has no argument, not even argv[0]".into());
@@ -459,7 +466,8 @@ mod tests {
             umask: Some(0o22),
             learned: true,
             listed: vec!["/w/parts".into()],
-            does_more: true,
+            makes_directories: true,
+            moves: true,
             ..Thunk::default()
         }
     }

@@ -18,6 +18,7 @@
 //! Knows nothing of why a command may be deferred at all; that it prints nothing, and has no effect but its files, is what makes it one
 //! that can be: it has no obstacles.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{Hash as _, Hasher};
@@ -28,8 +29,8 @@ use std::time::SystemTime;
 
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{
-    FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Thunk, ThunkInput, TreeNode,
-    has_no_content,
+    FailedThunks, FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Store, Thunk,
+    ThunkInput, TreeNode, has_no_content,
 };
 use wire::{Descriptor, FdIdentity};
 
@@ -241,6 +242,17 @@ pub fn defer(recorder: &Recorder, exec: &Exec, place: &mut Place) -> Option<Resu
     reason
 }
 
+/// Commands by directory and arguments.
+pub type Failed = HashSet<(Option<PathBuf>, Vec<OsString>)>;
+
+/// Those that were learned and deferred with other inputs, and failed when they were forced. What is to be forced again has other inputs
+/// by then, most likely.
+pub fn failed(store: &Store) -> Failed {
+    let marked = FailedThunks::of(store).marked().into_iter();
+    let thunks = marked.filter_map(|name| store.thunk(&name).ok()).filter(|thunk| thunk.learned);
+    thunks.map(|thunk| (thunk.workdir, thunk.args)).collect()
+}
+
 /// `last`: is it what the command did last? How it did before that, with other inputs, does not tell what it does with these.
 fn again(
     recorder: &Recorder,
@@ -270,8 +282,8 @@ fn again(
         if circumstances.go_by_age(is_own) {
             return Err("it may go by which of its files is older, and its inputs have changed".into());
         }
-        if recorder.failed.contains(&changed.name()) {
-            return Err("it was deferred with these inputs, and failed when it was forced".into());
+        if recorder.failed.contains(&(changed.workdir.clone(), changed.args.clone())) {
+            return Err("it was deferred with other inputs, and failed when it was forced".into());
         }
         may_follow(&thunk, changed, &exec.invocation.argv)?;
         acts_on_inputs_alone(recorder, observed, changed)?;

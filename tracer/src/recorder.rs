@@ -31,7 +31,7 @@ use crate::includes;
 use crate::install::Install;
 use crate::kept::Kept;
 use crate::known_trees::KnownTrees;
-use crate::learned::Learned;
+use crate::learned::{Failed, Learned};
 use crate::libtool::Scripts;
 use crate::linked::Linked;
 use crate::log::Log;
@@ -61,8 +61,8 @@ pub struct Recorder {
     pub toolchains: Toolchains,
     /// What is remembered of commands that no model knows.
     pub learned: Learned,
-    /// Thunks that failed when they were forced, before this recording.
-    pub failed: HashSet<ObjectName>,
+    /// Commands that were learned, and failed with other inputs when they were forced.
+    pub failed: Failed,
     /// What libtool's scripts do.
     pub libtool: Scripts,
     /// What tools say of themselves.
@@ -163,8 +163,8 @@ pub struct Parts {
     pub trace: trace::Writer,
     /// Where placeholders stand before the build starts.
     pub left: Vec<PathBuf>,
-    /// Thunks that failed when they were forced.
-    pub failed: HashSet<ObjectName>,
+    /// Commands that were learned, and failed with other inputs when they were forced before.
+    pub failed: Failed,
     /// A directory of its own, for the socket and probes.
     pub directory: PathBuf,
     /// Where the build is started.

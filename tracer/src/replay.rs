@@ -33,6 +33,7 @@ use thunk::{ObjectName, OutputRef, Store, Thunk};
 use crate::context::Running;
 use crate::defer::{self, Deferred};
 use crate::install::Install;
+use crate::learned::Failed;
 use crate::originals::Originals;
 use crate::recorder::{Parts, Recorder, Sight};
 use crate::server::Server;
@@ -55,7 +56,7 @@ pub fn run(path: &Path) -> Result<ExitCode> {
         store,
         trace: writer,
         left: trace.placed.clone(),
-        failed: HashSet::new(),
+        failed: Failed::new(),
         directory: directory.path().to_path_buf(),
         project: trace.cwd.clone(),
         root: Running::root(&fds),

@@ -23,6 +23,7 @@ use crate::decide::{self, Answer};
 use crate::following::{self, Following};
 use crate::install::Install;
 use crate::judge::Kernel;
+use crate::learned;
 use crate::linked::Linked;
 use crate::log::Log;
 use crate::recorder::{Parts, Recorder, Sight};
@@ -92,7 +93,7 @@ impl Session {
         store.sweep();
         let cwd = std::env::current_dir().context("cannot tell the current directory")?;
         // Which these are is forgotten next.
-        let failed = FailedThunks::of(&store).marked();
+        let failed = learned::failed(&store);
         let mut left = left_before(&store, &cwd)?;
         // A file beside the build's that is not the build's, and none of the sources for which it looks.
         left.extend(arguments.output.as_deref().and_then(file_at));

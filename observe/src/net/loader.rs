@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -24,6 +25,8 @@ use crate::handle::{Open, Request};
 pub(crate) struct Loader {
     file: fs::Metadata,
     content: Vec<u8>,
+    /// Where in it code and constants are.
+    constant: Vec<Range<usize>>,
     looks: Vec<Look>,
 }
 
@@ -42,6 +45,9 @@ enum Kind {
     Access,
     Open,
 }
+
+/// No copy of it is longer than its code by that.
+const MUCH: u64 = 16 << 20;
 
 /// All that it looks for so, in this order.
 const NAMES: [(&str, Kind); 2] = [("/etc/ld.so.preload", Kind::Access), ("/etc/ld.so.cache", Kind::Open)];
@@ -74,8 +80,12 @@ impl Loader {
         if (other.dev(), other.ino()) == (self.file.dev(), self.file.ino()) {
             return true;
         }
-        // A copy of it makes the same calls.
-        other.len() == self.file.len() && content(file).is_ok_and(|content| content == self.content)
+        // A copy of its code makes the same calls, whatever else is in the file.
+        let end = self.constant.iter().map(|part| part.end as u64).max().unwrap_or(u64::MAX);
+        let is_same = |content: Vec<u8>| {
+            self.constant.iter().all(|part| content.get(part.clone()) == self.content.get(part.clone()))
+        };
+        (end..end + MUCH).contains(&other.len()) && content(file).is_ok_and(is_same)
     }
 
     /// What it asks for in a process that nobody is asked about.
@@ -129,7 +139,11 @@ fn find() -> io::Result<Option<Loader>> {
             .collect();
         Look { name, kind, constants }
     });
-    Ok(Some(Loader { file: file.metadata()?, content, looks: looks.into() }))
+    let constant = parts.iter().filter(|part| part.is_constant()).map(|part| {
+        let start = part.offset as usize;
+        start..(start + (part.addresses.end - part.addresses.start) as usize).min(content.len())
+    });
+    Ok(Some(Loader { file: file.metadata()?, constant: constant.collect(), content, looks: looks.into() }))
 }
 
 /// What of a file is in this part.
@@ -159,7 +173,11 @@ mod tests {
         fs::copy(&path, &copy).unwrap();
         assert!(loader.is(&File::open(&copy).unwrap()));
         let mut other = loader.content.clone();
-        other[100] ^= 1;
+        other.push(0);
+        fs::write(&copy, &other).unwrap();
+        assert!(loader.is(&File::open(&copy).unwrap()), "it has the same code");
+        let code = loader.constant.iter().max_by_key(|part| part.len()).unwrap().start;
+        other[code + 100] ^= 1;
         fs::remove_file(&copy).unwrap();
         fs::write(&copy, other).unwrap();
         assert!(!loader.is(&File::open(&copy).unwrap()));

@@ -145,19 +145,9 @@ impl Replay<'_> {
             let makes = |command: &&Command| command.outputs.iter().any(|output| output == path);
             remade.filter(makes).map(|command| command.id).collect::<Vec<_>>()
         };
-        let holds_prerequisites = |value: ObjectName| {
-            self.recorder.store.read(&value).is_ok_and(|text| rules::only_prerequisites(&text))
-        };
-        // What it was when it was looked at may be gone; what was made of it then tells what kind of file it is.
-        let is_dependency_file = |touch: &trace::Touch, makers: &[u32]| {
-            let made = self.trace.observed.iter().filter(|observed| makers.contains(&observed.id));
-            let left = made.flat_map(|observed| &observed.touches).filter(|made| made.path == touch.path);
-            let mut known = touch.before.into_iter().chain(left.filter_map(|made| made.after)).peekable();
-            known.peek().is_some() && known.all(holds_prerequisites)
-        };
         let may_change_commands = |touch: &&&trace::Touch| {
             let makers = makers(&touch.path);
-            !makers.is_empty() && !is_dependency_file(touch, &makers)
+            !makers.is_empty() && !makers.iter().all(|maker| self.is_dependency_file(command, touch, *maker))
         };
         match stale.iter().find(may_change_commands) {
             Some(touch) => bail!(
@@ -167,6 +157,32 @@ impl Replay<'_> {
             ),
             None => Ok(()),
         }
+    }
+
+    /// Did this command leave at that path nothing but rules by which what it made is of what it read? What it was when the driver looked
+    /// at it may be gone.
+    fn is_dependency_file(&self, driver: &Command, seen: &trace::Touch, maker: u32) -> bool {
+        let text = |value: ObjectName| String::from_utf8(self.recorder.store.read(&value).ok()?).ok();
+        let before = seen.before.map(text);
+        if before.is_some_and(|text| text.is_none_or(|text| rules::rules(&text).is_none())) {
+            return false;
+        }
+        let Some(observed) = self.trace.observed.iter().find(|observed| observed.id == maker) else {
+            return false;
+        };
+        let with = |uses| -> HashSet<&Path> { observed.with(uses).map(|touch| &*touch.path).collect() };
+        let (read, made) = (with(Uses::READ), with(Uses::OUTPUT));
+        let left = observed.touches.iter().find(|touch| touch.path == seen.path);
+        let Some(text) = left.and_then(|touch| touch.after).and_then(text) else { return false };
+        let Some(rules) = rules::rules(&text).filter(|rules| !rules.is_empty()) else { return false };
+        let all = |names: &[&str], among: &HashSet<&Path>| {
+            names.iter().all(|name| among.contains(&*observe::tidy(&driver.cwd.join(name))))
+        };
+        rules.iter().all(|rule| match rule.prerequisites.is_empty() {
+            // So that make goes on without a header that is gone.
+            true => all(&rule.targets, &read),
+            false => all(&rule.targets, &made) && all(&rule.prerequisites, &read),
+        })
     }
 
     /// Did the command only move outputs of deferred commands? They are followed by what stands at the build's end.

@@ -1,51 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Does a makefile's part tell make nothing but what to do again? Dependency files do, as compilers write them: rules without recipes. Knows
-//! of make no more than it takes to tell these from all else.
+//! Dependency files, as compilers write them: rules without recipes. Knows of make no more than it takes to tell these from all else that a
+//! makefile may hold.
 
-/// Are there only rules without recipes, and comments?
-pub fn only_prerequisites(text: &[u8]) -> bool {
-    logical_lines(text).iter().all(|line| {
-        let content = line.trim_ascii();
-        content.is_empty() || content.starts_with(b"#") || !line.starts_with(b"\t") && is_bare_rule(content)
-    })
+/// A rule without a recipe.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule<'a> {
+    pub targets: Vec<&'a str>,
+    pub prerequisites: Vec<&'a str>,
 }
 
-/// `names: names`, and nothing that has another meaning in a makefile.
-fn is_bare_rule(line: &[u8]) -> bool {
-    let mut colons = 0;
-    for (at, byte) in line.iter().enumerate() {
-        match byte {
-            // A variable's value, a recipe on the same line, what is expanded.
-            b'=' | b';' | b'|' => return false,
-            // `$$` stands for the sign itself.
-            b'$' if line.get(at + 1) != Some(&b'$') && (at == 0 || line[at - 1] != b'$') => return false,
-            b':' if line.get(at + 1).is_none_or(u8::is_ascii_whitespace) => colons += 1,
-            b':' => return false,
-            _ => {}
+/// The rules of a makefile's part that holds nothing else but comments; nothing where there is more, or a name that is not plain.
+pub fn rules(text: &str) -> Option<Vec<Rule<'_>>> {
+    let mut rules = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (line, after) = logical_line(rest);
+        rest = after;
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
         }
+        let (targets, prerequisites) = line.split_once(':')?;
+        let rule = Rule { targets: names(targets)?, prerequisites: names(prerequisites)? };
+        // A recipe begins so.
+        if line.starts_with('\t') || rule.targets.is_empty() {
+            return None;
+        }
+        rules.push(rule);
     }
-    colons == 1
+    Some(rules)
 }
 
-/// The lines, each with those that continue it.
-fn logical_lines(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<Vec<u8>> = Vec::new();
-    let mut continues = false;
-    for line in text.split(|&byte| byte == b'\n') {
-        let (content, goes_on) = match line.strip_suffix(b"\\") {
-            Some(content) => (content, true),
-            None => (line, false),
-        };
-        match lines.last_mut().filter(|_| continues) {
-            Some(last) => {
-                last.push(b' ');
-                last.extend_from_slice(content);
-            }
-            None => lines.push(content.to_vec()),
+/// A line with those that continue it, and what follows.
+fn logical_line(text: &str) -> (&str, &str) {
+    let mut from = 0;
+    loop {
+        let Some(end) = text[from..].find('\n').map(|at| from + at) else { return (text, "") };
+        if !text[..end].ends_with('\\') {
+            return (&text[..end], &text[end + 1..]);
         }
-        continues = goes_on;
+        from = end + 1;
     }
-    lines
+}
+
+/// Names that mean themselves; nothing where one may mean anything else to make.
+fn names(text: &str) -> Option<Vec<&str>> {
+    // A backslash at the end of a line is none of a name.
+    let words = text.split([' ', '\t', '\n']).filter(|word| !word.is_empty() && *word != "\\");
+    let is_plain = |word: &str| word.chars().all(|c| c.is_alphanumeric() || "/._-+,@^".contains(c));
+    words.map(|word| is_plain(word).then_some(word)).collect()
 }
 
 #[cfg(test)]
@@ -53,29 +55,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_compilers_write_is_prerequisites_and_a_makefile_is_more() {
-        for text in [
-            "",
-            "# dummy\n",
-            "a.o: a.c /usr/include/stdio.h \\\n  b.h\n\nb.h:\n",
-            "a.o b.o: \\\n a.c\n",
-            "x$$y.o: x$$y.c a\\ b.h\n",
+    fn what_compilers_write_is_rules_and_a_makefile_is_more() {
+        let rule = |targets: &[&'static str], prerequisites: &[&'static str]| Rule {
+            targets: targets.to_vec(),
+            prerequisites: prerequisites.to_vec(),
+        };
+        for (text, expected) in [
+            ("", vec![]),
+            ("# dummy\n", vec![]),
+            (
+                "a.o: a.c /usr/include/c++/12/x \\\n  b.h\n\nb.h:\n",
+                vec![rule(&["a.o"], &["a.c", "/usr/include/c++/12/x", "b.h"]), rule(&["b.h"], &[])],
+            ),
+            ("a.o b.o: \\\n a.c", vec![rule(&["a.o", "b.o"], &["a.c"])]),
         ] {
-            assert!(only_prerequisites(text.as_bytes()), "{text:?}");
+            assert_eq!(rules(text), Some(expected), "{text:?}");
         }
         for text in [
             "a.o: a.c\n\tcc -c a.c\n",
             "a.o: CFLAGS = -O2\n",
             "CFLAGS=-O2\n",
+            "X := 2\n",
             "include other.mk\n",
             "a.o: a.c; cc -c a.c\n",
             "a.o: $(wildcard *.h)\n",
+            "a.o: $$$(X)\n",
             "$(O): a.c\n",
             "a.o:: a.c\n",
-            "%.o: %.c | dir\n",
+            "a.o: a: b\n",
+            "%.o: %.c\n",
+            "a.o: a.c | dir\n",
+            "a\\ b.o: c\n",
+            ": a\n",
             "define x\n",
         ] {
-            assert!(!only_prerequisites(text.as_bytes()), "{text:?}");
+            assert_eq!(rules(text), None, "{text:?}");
         }
     }
 }

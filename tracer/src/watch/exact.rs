@@ -92,7 +92,8 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
         outputs: look.outputs.keys().cloned().collect(),
         optional_outputs: look.gone.iter().filter(|path| !is_made_up(path)).cloned().collect(),
-        does_more: look.does_more,
+        makes_directories: !look.made.is_empty(),
+        moves: !look.moved.is_empty(),
         listed: real(&listed).filter(|path| !is_made_up(path)).collect(),
         ..Thunk::default()
     };

@@ -61,8 +61,6 @@ pub struct Look<'a> {
     pub moved: BTreeMap<PathBuf, (ObjectName, bool)>,
     /// Why it cannot be deferred when it comes again.
     pub obstacles: Vec<String>,
-    /// Does it do more than write files?
-    pub does_more: bool,
     /// Is there something about it that no thunk can say, or that is not known?
     pub unknown: bool,
     /// The number of the last thing that it did.
@@ -98,7 +96,6 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         made: HashSet::new(),
         own: HashSet::new(),
         moved: BTreeMap::new(),
-        does_more: false,
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
         last,
@@ -163,17 +160,14 @@ fn remember(
 }
 
 impl Look<'_> {
-    /// It does this, which is not to write a file.
-    pub fn does_more(&mut self, what: String) {
-        self.does_more = true;
-        self.obstacle(what);
-    }
-
     /// Because of this it cannot be deferred when it comes again.
     pub fn obstacle(&mut self, why: String) {
-        // One of a kind tells enough: a thousand removed files need no thousand lines.
+        // Some of a kind tell enough: a thousand removed files need no thousand lines. But of no kind is there none.
         const MANY: usize = 8;
-        if self.obstacles.len() < MANY && !self.obstacles.contains(&why) {
+        // What it is, up to the path.
+        let kind = |why: &str| why.split('/').next().unwrap_or_default().to_owned();
+        let is_room = self.obstacles.len() < MANY && !self.obstacles.contains(&why);
+        if is_room || self.obstacles.iter().all(|known| kind(known) != kind(&why)) {
             self.obstacles.push(why);
         }
     }

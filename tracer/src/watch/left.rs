@@ -33,9 +33,9 @@ impl Look<'_> {
         let Ok(metadata) = std::fs::symlink_metadata(place) else {
             let is_moved = || self.real_place(place).is_some_and(|real| self.moved.contains_key(&real));
             if !own && touch.has(Use::MovedAway) && is_moved() {
-                self.does_more(Observed::MOVES.into());
+                self.obstacle(Observed::MOVES.into());
             } else if !own {
-                self.does_more(format!("removes {shown}"));
+                self.obstacle(format!("removes {shown}"));
             } else if made && !touch.has(Use::Removed) && !touch.has(Use::MovedAway) {
                 self.gone.push(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
             }
@@ -51,20 +51,20 @@ impl Look<'_> {
             if touch.has(Use::MovedHere) {
                 self.unknown(format!("renames a directory to {shown}"));
             } else {
-                self.does_more(format!("{}{shown}", Observed::MAKES_DIRECTORY));
+                self.obstacle(format!("{}{shown}", Observed::MAKES_DIRECTORY));
                 self.made.insert(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
             }
             *uses |= Uses::OUTPUT;
             return None;
         }
         if metadata.is_symlink() {
-            self.does_more(format!("makes the symbolic link {shown}"));
+            self.obstacle(format!("makes the symbolic link {shown}"));
             *uses |= Uses::OUTPUT | Uses::LINK;
             let target = std::fs::read_link(place).ok()?;
             return self.recorder.store.put(ObjectKind::Value, target.as_os_str().as_bytes()).ok();
         }
         if !metadata.is_file() {
-            self.does_more(format!("makes {shown}, which is no file"));
+            self.obstacle(format!("makes {shown}, which is no file"));
             return None;
         }
         *uses |= Uses::OUTPUT;

@@ -138,3 +138,14 @@ fn what_the_build_makes_behind_a_link_is_its_own() {
     space.write("q/new.c", "");
     assert_eq!(replayed(&space, &trace).run, 0);
 }
+
+/// Many of one kind hide none of another.
+#[test]
+fn of_many_things_that_a_command_does_none_is_forgotten() {
+    let makefile = "a.txt: in\n\tmkdir a1 a2 a3 a4 a5 a6 a7 a8 a9; rm -f old; cp in a.txt\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("in", "1\n"), ("old", "\n")]);
+    let trace = run_recorded(&space);
+    space.sh("rmdir a?; echo >old").ok();
+    space.write("in", "2\n");
+    replay(&space, &trace, &[]).fails().says("removes");
+}
