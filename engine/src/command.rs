@@ -159,12 +159,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     store.files().flush();
     let Summary { run, known, failed, .. } = summary;
-    let is_by_hand = arguments.trace.is_none() && !arguments.follow && !arguments.on_demand;
-    if failed > 0 && is_by_hand {
-        thunk::say!(
-            "ggforce: placeholders stay where nothing came of it, which plain make takes for made: mend it and record again"
-        );
-    }
     progress.end(&format!(
         "{} thunks: {run} run, {known} from reductions, {failed} failed in {:.1} s",
         run + known + failed,
