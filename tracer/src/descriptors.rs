@@ -49,19 +49,25 @@ impl Descriptors {
         let pid = exec.pid.cast_signed();
         let (Some(fds), Some(others)) = (&exec.fds, &exec.others) else { return process::descriptors(pid) };
         let standard = (0..).zip(fds.iter().copied());
-        let mut shown = Vec::new();
+        let mut shown: Vec<String> = Vec::new();
+        // Nearly all programs are given one file several times.
+        let mut before: Option<(FdIdentity, usize)> = None;
         for (number, leads) in standard.chain(others.iter().map(|other| (other.number, other.leads))) {
             if leads != FdIdentity::default() {
                 let at = number as usize;
                 shown.resize(shown.len().max(at + 1), String::new());
-                shown[at] = self.shown(pid, number, &leads);
+                shown[at] = match before.filter(|(other, _)| *other == leads && has_one_name(&leads)) {
+                    Some((_, other)) => shown[other].clone(),
+                    None => self.shown(pid, number, &leads),
+                };
+                before = Some((leads, at));
             }
         }
         shown
     }
 
     fn shown(&self, pid: Pid, number: u32, leads: &FdIdentity) -> String {
-        let FdIdentity { dev, ino, mode, nlink, .. } = *leads;
+        let FdIdentity { dev, ino, mode, .. } = *leads;
         match mode & libc::S_IFMT {
             libc::S_IFIFO if Some(dev) == self.pipes => return format!("pipe:[{ino}]"),
             libc::S_IFSOCK if Some(dev) == self.sockets => return format!("socket:[{ino}]"),
@@ -70,8 +76,7 @@ impl Descriptors {
         let stands = |path: &String| {
             fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (dev, ino))
         };
-        // Of several names it is not known which one was opened.
-        let is_sure = nlink == 1 || mode & libc::S_IFMT == libc::S_IFDIR;
+        let is_sure = has_one_name(leads);
         let known = if is_sure { lock(&self.paths).get(&(dev, ino)).cloned() } else { None };
         if let Some(path) = known.filter(stands) {
             return path;
@@ -86,6 +91,11 @@ impl Descriptors {
         }
         path
     }
+}
+
+/// Of several names it is not known which one was opened.
+fn has_one_name(leads: &FdIdentity) -> bool {
+    leads.nlink == 1 || leads.mode & libc::S_IFMT == libc::S_IFDIR
 }
 
 #[cfg(test)]

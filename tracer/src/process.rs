@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -81,6 +81,26 @@ pub fn living_children(pid: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// Which process, or thread, the kernel has made last.
+#[derive(Debug)]
+pub struct Newest(Option<fs::File>);
+
+impl Default for Newest {
+    fn default() -> Self {
+        // Not every kernel is built with it; nor does `/proc/loadavg` tell the same in every container.
+        Self(fs::File::open("/proc/sys/kernel/ns_last_pid").ok())
+    }
+}
+
+impl Newest {
+    /// Its id, if that can be told.
+    pub fn pid(&self) -> Option<Pid> {
+        let mut text = [0; 16];
+        let length = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(text.get(..length)?).ok()?.trim().parse().ok()
+    }
+}
+
 /// The threads of a process: nearly always one, which is told without a list of them.
 fn threads(pid: Pid) -> impl Iterator<Item = Pid> {
     /// Those of a directory with one directory in it.
@@ -100,12 +120,18 @@ fn numbers(text: &[u8]) -> impl Iterator<Item = Pid> {
 fn read_at_once(path: &str) -> Option<Vec<u8>> {
     let mut file = fs::File::open(path).ok()?;
     // Most are short. An environment may take several reads.
-    let mut first = [0; 4 * 1024];
-    let read = file.read(&mut first).ok()?;
-    let mut content = first[..read].to_vec();
-    if read > 0 {
-        file.read_to_end(&mut content).ok()?;
+    let mut content = vec![0; 4 * 1024];
+    let mut length = 0;
+    loop {
+        match file.read(content.get_mut(length..)?).ok()? {
+            0 => break,
+            read => length += read,
+        }
+        if length == content.len() {
+            content.resize(2 * length, 0);
+        }
     }
+    content.truncate(length);
     Some(content)
 }
 
@@ -243,5 +269,16 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(descriptors(child.id() as Pid), [""; 0]);
+    }
+
+    #[test]
+    fn the_newest_process_is_a_later_one_each_time() {
+        let Some(before) = Newest::default().pid() else { return };
+        let newest = Newest::default();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        // Others start processes, too, and the first ids follow the last.
+        assert_ne!(newest.pid(), Some(before));
+        assert_eq!(newest.pid().map(|newest| newest > 0), Some(true));
     }
 }

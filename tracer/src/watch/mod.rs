@@ -43,6 +43,7 @@ pub use writes::Writes;
 /// All commands and processes of a build.
 pub struct Watch {
     table: Mutex<Table>,
+    newest: process::Newest,
     log: Option<Arc<Log>>,
     /// The number of the next event, where there is no log.
     next: AtomicU64,
@@ -70,6 +71,7 @@ impl Watch {
         let ends = if sight == Sight::Tracer { None } else { Some(Arc::new(Ends::new()?)) };
         Ok(Self {
             table: Mutex::new(Table { socket, ends, ..Table::default() }),
+            newest: process::Newest::default(),
             log,
             next: AtomicU64::new(1),
             given,
@@ -395,6 +397,10 @@ impl Watch {
             if table.ends.is_none() || table.processes.get(&pid).is_some_and(|member| drives(member.id)) {
                 return;
             }
+            // To be told of its children takes far longer.
+            if self.newest.pid().is_some_and(|newest| table.knows_all_after(pid, newest)) {
+                return;
+            }
         }
         let children = process::living_children(pid);
         if children.is_empty() {
@@ -415,7 +421,7 @@ impl Watch {
         let Some(owners) = self.log.as_ref().and_then(|log| log.owners().ok()) else { return };
         for Owner { command, process } in owners {
             let mut table = lock(&self.table);
-            if table.groups_of.contains_key(&command) && !table.last.contains_key(&process) {
+            if table.groups_of.contains_key(&command) && !table.seen.contains_key(&process) {
                 let ended = table.enter(process, command);
                 self.finish(ended);
             }

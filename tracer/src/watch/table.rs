@@ -23,8 +23,10 @@ pub(super) struct Table {
     pub groups: HashMap<u32, Group>,
     /// What each process runs.
     pub processes: HashMap<Pid, Member>,
-    /// The last program of every process that there was.
-    pub last: HashMap<Pid, u32>,
+    /// Every process that there was.
+    pub seen: HashMap<Pid, Seen>,
+    /// How many that were.
+    pub count: u64,
     /// Commands that have ended, and those that started them.
     pub ended: HashMap<u32, u32>,
     /// Programs in which no hook is: those that they start have their number in the environment.
@@ -45,6 +47,14 @@ pub(super) struct Member {
     pub id: u32,
     /// How its end is noticed.
     pub process: Option<Process>,
+}
+
+/// A process that there was, and may be yet.
+pub(super) struct Seen {
+    /// The last program that it ran.
+    id: u32,
+    /// How many had been seen before.
+    before: u64,
 }
 
 impl Table {
@@ -104,7 +114,7 @@ impl Table {
     pub fn on_record_of(&self, owner: Owner) -> u32 {
         let named = owner.command;
         let id = if self.opaque.contains(&named) || !self.groups_of.contains_key(&named) {
-            self.last.get(&owner.process).copied().unwrap_or(named)
+            self.seen.get(&owner.process).map_or(named, |seen| seen.id)
         } else {
             named
         };
@@ -115,10 +125,30 @@ impl Table {
         group
     }
 
+    /// Is each process known that the kernel has made after this one, up to the one with this id? Then so are all its children. Only
+    /// what has just begun can be told of that way: ids are given away again.
+    pub fn knows_all_after(&self, pid: Pid, newest: Pid) -> bool {
+        /// As many are looked for.
+        const FEW: Pid = 16;
+        /// Before an id is given away again there are some 32,000 others.
+        const RECENT: u64 = 1024;
+        let Some(first) = self.processes.get(&pid).and(self.seen.get(&pid)) else { return false };
+        // What had the id before was seen before.
+        let is_later = |other: Pid| self.seen.get(&other).is_some_and(|seen| seen.before > first.before);
+        (pid..pid.saturating_add(FEW)).contains(&newest)
+            && self.count - first.before < RECENT
+            && (pid + 1..=newest).all(is_later)
+    }
+
     pub fn enter(&mut self, pid: Pid, id: u32) -> Option<Ended> {
         let to = self.group_of(id);
         let before = match self.processes.get_mut(&pid) {
-            Some(member) => Some(std::mem::replace(&mut member.id, id)),
+            Some(member) => {
+                if let Some(seen) = self.seen.get_mut(&pid) {
+                    seen.id = id;
+                }
+                Some(std::mem::replace(&mut member.id, id))
+            }
             None => {
                 let process = self.ends.as_ref().and_then(|ends| {
                     // One that has ended already is noticed at the build's end only.
@@ -127,10 +157,11 @@ impl Table {
                     Some(process)
                 });
                 self.processes.insert(pid, Member { id, process });
+                self.seen.insert(pid, Seen { id, before: self.count });
+                self.count += 1;
                 None
             }
         };
-        self.last.insert(pid, id);
         let from = before.map(|id| self.group_of(id));
         if let Some(group) = self.groups.get_mut(&to) {
             group.live.insert(pid);
