@@ -7,9 +7,9 @@
 //! cache: it counts as having read that.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -82,10 +82,9 @@ impl Loader {
         }
         // A copy of its code makes the same calls, whatever else is in the file.
         let end = self.constant.iter().map(|part| part.end as u64).max().unwrap_or(u64::MAX);
-        let is_same = |content: Vec<u8>| {
-            self.constant.iter().all(|part| content.get(part.clone()) == self.content.get(part.clone()))
-        };
-        (end..end + MUCH).contains(&other.len()) && content(file).is_ok_and(is_same)
+        let holds =
+            |part: &Range<usize>| self.content.get(part.clone()).is_some_and(|own| holds(file, part, own));
+        (end..end + MUCH).contains(&other.len()) && self.constant.iter().all(holds)
     }
 
     /// What it asks for in a process that nobody is asked about.
@@ -103,11 +102,13 @@ impl Loader {
     }
 }
 
-fn content(mut file: &File) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut content)?;
-    Ok(content)
+/// Is this what stands there in a file? Nearly all are others from the first bytes on.
+fn holds(file: &File, part: &Range<usize>, content: &[u8]) -> bool {
+    let mut read = [0; 4096];
+    content.chunks(read.len()).zip((part.start as u64..).step_by(read.len())).all(|(chunk, at)| {
+        let read = &mut read[..chunk.len()];
+        file.read_exact_at(read, at).is_ok() && read == chunk
+    })
 }
 
 fn find() -> io::Result<Option<Loader>> {
@@ -116,9 +117,10 @@ fn find() -> io::Result<Option<Loader>> {
     let maps = fs::read_to_string("/proc/self/maps")?;
     // A static program has none.
     let Some(Mapping { file: path, .. }) = mapping_at(&maps, base) else { return Ok(None) };
-    let file = File::open(path)?;
+    let mut file = File::open(path)?;
     let parts: Vec<_> = mappings(&maps).filter(|mapping| mapping.file == path).collect();
-    let content = content(&file)?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
     let looks = NAMES.map(|(name, kind)| {
         let calls: Vec<_> = parts
             .iter()
