@@ -3,9 +3,9 @@
 //! recorder's filter knows that they are our own, or recorded by us. Knows nothing of sessions and hooks.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::arch::{self, Stat, nr, syscall};
+use crate::arch::{Stat, nr, syscall};
 
 /// An error number.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,11 +33,6 @@ impl Errno {
     pub(crate) const STALE: Self = Self(116);
 }
 
-pub(crate) const SIGQUIT: c_int = 3;
-pub(crate) const SIGKILL: c_int = 9;
-const SIGTERM: c_int = 15;
-/// Size of the kernel's set of signals.
-const SET_SIZE: usize = 8;
 pub(crate) const AT_FDCWD: c_int = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 pub(crate) const AT_EACCESS: c_int = 0x200;
@@ -134,10 +129,19 @@ pub(crate) use five;
 /// A system call of up to five arguments, marked. Its pointers are only looked at by the kernel, which checks them.
 macro_rules! call {
     ($nr:expr $(, $arg:expr)*) => {
-        // SAFETY: every wrapper in this file passes buffers with their true length, and strings with their NUL.
+        // SAFETY: every wrapper here and in the two modules below passes buffers with their true length, and strings with their NUL.
         unsafe { marked($nr, five!($($arg),*)) }
     };
 }
+
+// By path: another library has this file, too, by its path.
+#[path = "sys/process.rs"]
+mod process;
+#[path = "sys/socket.rs"]
+mod socket;
+
+pub(crate) use process::*;
+pub(crate) use socket::*;
 
 /// A system call with the mark.
 ///
@@ -330,56 +334,6 @@ pub(crate) fn umask_by_reading() -> Option<u32> {
     Some(digits.fold(0, |mask, digit| mask << 3 | u32::from(digit & 7)))
 }
 
-pub(crate) fn exit_group(code: c_int) -> ! {
-    loop {
-        let _ = call!(nr::EXIT_GROUP, code);
-    }
-}
-
-/// Ends the process by `SIGKILL`.
-pub(crate) fn kill_self() -> ! {
-    end_by(SIGKILL)
-}
-
-/// Ends the process by a signal that has its default effect.
-pub(crate) fn end_by(signal: c_int) -> ! {
-    let _ = change_signal_mask(0);
-    let _ = call!(nr::KILL, getpid(), signal);
-    exit_group(128 + signal)
-}
-
-/// The signals that have come while they were blocked; none where that cannot be told.
-fn pending_signals() -> u64 {
-    let mut pending = 0u64;
-    match call!(nr::RT_SIGPENDING, &raw mut pending, SET_SIZE) {
-        Ok(_) => pending,
-        Err(_) => 0,
-    }
-}
-
-/// A signal that users and build drivers end processes by, and that has come while it was blocked: it would end this
-/// one, where signals have no handlers, if `mask` were the mask.
-pub(crate) fn pending_end(mask: u64) -> Option<c_int> {
-    const SIGHUP: c_int = 1;
-    const SIGINT: c_int = 2;
-    const IGNORED: u64 = 1;
-    let pending = pending_signals();
-    [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().find(|signal| {
-        let mut action = [0u64; 4];
-        (pending & !mask) >> (signal - 1) & 1 != 0
-            && call!(nr::RT_SIGACTION, *signal, 0, action.as_mut_ptr(), SET_SIZE).is_ok()
-            && action[0] != IGNORED
-    })
-}
-
-/// Ends the process as `abort` would.
-#[cfg(panic = "abort")]
-pub(crate) fn abort() -> ! {
-    const SIGABRT: c_int = 6;
-    let _ = call!(nr::KILL, getpid(), SIGABRT);
-    exit_group(134)
-}
-
 /// Zeroed private memory.
 pub(crate) fn map(size: usize) -> Option<*mut u8> {
     const READ_WRITE: usize = 3;
@@ -412,108 +366,6 @@ pub(crate) unsafe fn unmap(address: *mut u8, size: usize) {
     let _ = call!(nr::MUNMAP, address, size);
 }
 
-/// `execveat`: returns only when it fails. The arguments are looked at by the kernel only. Where it is not marked, the
-/// filter has it looked at.
-pub(crate) fn execveat(
-    dirfd: c_int,
-    path: *const c_char,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    flags: c_int,
-    is_marked: bool,
-) -> Errno {
-    let [a, b, c, d, e] = five!(dirfd, path, argv, envp, flags);
-    // SAFETY: the kernel checks all of it.
-    let failed = unsafe { syscall(nr::EXECVEAT, [a, b, c, d, e, if is_marked { mark() } else { 0 }]) };
-    check(failed).err().unwrap_or(Errno::NOSYS)
-}
-
-/// `execve`, marked: returns only when it fails. The arguments are looked at by the kernel only.
-pub(crate) fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> Errno {
-    call!(nr::EXECVE, path, argv, envp).err().unwrap_or(Errno::NOSYS)
-}
-
-/// How a child ends that does nothing else.
-#[derive(Clone, Copy)]
-pub(crate) enum End {
-    /// It exits with this code.
-    Exit(c_int),
-    /// By `SIGKILL`.
-    Killed,
-}
-
-/// A child that ends at once: its process id.
-pub(crate) fn spawn_end(end: End) -> Result<c_int, Errno> {
-    // The child shares our memory: no handler may run in it.
-    let mask = change_signal_mask(u64::MAX)?;
-    let child = check(match end {
-        End::Exit(code) => arch::child_that_ends(code, 0),
-        End::Killed => arch::child_that_ends(0, SIGKILL),
-    });
-    let _ = change_signal_mask(mask);
-    child.map(|pid| pid as c_int)
-}
-
-/// Sets the mask of signals of this thread and gives the old one.
-pub(crate) fn change_signal_mask(mask: u64) -> Result<u64, Errno> {
-    const SIG_SETMASK: c_int = 2;
-    let mut old = 0u64;
-    call!(nr::RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, &raw mut old, SET_SIZE)?;
-    Ok(old)
-}
-
-/// A child that shares our memory and runs `body(context)` on a stack of its own, while we go on: its process id. It
-/// has the default signal handlers and no descriptor in common with us. The kernel clears `busy` once the child uses
-/// our memory no more.
-///
-/// # Safety
-/// The stack has `size` bytes, which nobody else uses until then; nor may anything change that `body` uses. `body` makes no use of what is
-/// a thread's own, such as `errno`.
-pub(crate) unsafe fn child_on_stack(
-    stack: *mut u8,
-    size: usize,
-    busy: &'static AtomicU32,
-    body: unsafe extern "C" fn(*const c_void) -> !,
-    context: *const c_void,
-) -> Result<c_int, Errno> {
-    const CLONE_VM: u64 = 0x100;
-    const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
-    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-    const SIGCHLD: u64 = 17;
-    let arguments = arch::CloneArguments {
-        flags: CLONE_VM | CLONE_CHILD_CLEARTID | CLONE_CLEAR_SIGHAND,
-        child_tid: busy.as_ptr() as u64,
-        exit_signal: SIGCHLD,
-        stack: stack as u64,
-        stack_size: size as u64,
-        ..arch::CloneArguments::default()
-    };
-    // SAFETY: as the caller promises.
-    check(unsafe { arch::child_on_stack(&arguments, body, context) }).map(|pid| pid as c_int)
-}
-
-/// Puts a process, 0 for our own, into a process group, 0 for one of its own, if it may.
-pub(crate) fn set_process_group(process: c_int, group: c_int) {
-    let _ = call!(nr::SETPGID, process, group);
-}
-
-/// Makes the real user and group of this process, which has one thread, the effective ones.
-pub(crate) fn reset_ids() -> Result<(), Errno> {
-    const SAME: u32 = u32::MAX;
-    let (user, group) = (call!(nr::GETUID)?, call!(nr::GETGID)?);
-    call!(nr::SETRESUID, SAME, user, SAME)?;
-    call!(nr::SETRESGID, SAME, group, SAME).map(|_| ())
-}
-
-/// These signals have their default effect from now on.
-pub(crate) fn default_signals(signals: u64) {
-    /// The kernel's `struct sigaction`: no handler, no flags, no restorer, an empty mask.
-    const DEFAULT: [u64; 4] = [0; 4];
-    for signal in (1..=64).filter(|signal| signals >> (signal - 1) & 1 != 0) {
-        let _ = call!(nr::RT_SIGACTION, signal, DEFAULT.as_ptr(), 0, SET_SIZE);
-    }
-}
-
 /// `dup2`, which leaves it open in what is executed. The two are not the same.
 pub(crate) fn copy_descriptor(from: c_int, to: c_int) -> Result<(), Errno> {
     call!(nr::DUP3, from, to, 0).map(|_| ())
@@ -522,101 +374,4 @@ pub(crate) fn copy_descriptor(from: c_int, to: c_int) -> Result<(), Errno> {
 /// Closes this descriptor and all above it.
 pub(crate) fn close_from(first: c_int) -> Result<(), Errno> {
     call!(nr::CLOSE_RANGE, first, u32::MAX, 0).map(|_| ())
-}
-
-/// `struct sockaddr_un`.
-#[repr(C)]
-pub(crate) struct SocketAddress {
-    pub(crate) family: u16,
-    pub(crate) path: [u8; 108],
-}
-
-/// `struct iovec`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct IoSlice {
-    pub(crate) base: *const u8,
-    pub(crate) length: usize,
-}
-
-/// A stream connected to a Unix socket. Never descriptor 0, 1 or 2, which programs take for granted.
-pub(crate) fn connect(address: &SocketAddress) -> Result<c_int, Errno> {
-    const AF_UNIX: c_int = 1;
-    const STREAM_CLOEXEC: c_int = 1 | O_CLOEXEC;
-    const F_DUPFD_CLOEXEC: c_int = 1030;
-    let mut fd = call!(nr::SOCKET, AF_UNIX, STREAM_CLOEXEC, 0)? as c_int;
-    if fd <= 2 {
-        let high = call!(nr::FCNTL, fd, F_DUPFD_CLOEXEC, 3);
-        close(fd);
-        fd = high? as c_int;
-    }
-    loop {
-        match call!(nr::CONNECT, fd, core::ptr::from_ref(address), size_of::<SocketAddress>()) {
-            Ok(_) => return Ok(fd),
-            Err(Errno::INTR) => {}
-            Err(errno) => {
-                close(fd);
-                return Err(errno);
-            }
-        }
-    }
-}
-
-/// Sends what it can of `slices`; no SIGPIPE.
-///
-/// # Safety
-/// All slices must be readable.
-pub(crate) unsafe fn send(fd: c_int, slices: &[IoSlice]) -> Result<usize, Errno> {
-    #[repr(C)]
-    struct Message {
-        name: *const c_void,
-        name_length: usize,
-        slices: *const IoSlice,
-        count: usize,
-        control: *const c_void,
-        control_length: usize,
-        flags: c_int,
-    }
-    const MSG_NOSIGNAL: c_int = 0x4000;
-    let message = Message {
-        name: core::ptr::null(),
-        name_length: 0,
-        slices: slices.as_ptr(),
-        count: slices.len(),
-        control: core::ptr::null(),
-        control_length: 0,
-        flags: 0,
-    };
-    loop {
-        match call!(nr::SENDMSG, fd, &raw const message, MSG_NOSIGNAL) {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
-}
-
-/// Waits so many milliseconds, or until a signal was handled, or `SIGTERM` is there and may not be delivered.
-pub(crate) fn await_termination(milliseconds: u32) {
-    const STEP: u32 = 20;
-    const TERMINATION: u64 = 1 << (SIGTERM - 1);
-    let step = [0, i64::from(STEP) * 1_000_000];
-    for _ in 0..milliseconds / STEP {
-        if pending_signals() & TERMINATION != 0 || call!(nr::NANOSLEEP, step.as_ptr(), 0).is_err() {
-            return;
-        }
-    }
-}
-
-/// Receives up to a buffer full; 0 at the end of the stream.
-pub(crate) fn receive(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
-    loop {
-        // SAFETY: the buffer with its length; no address is wanted.
-        let received = unsafe {
-            syscall(nr::RECVFROM, [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0])
-        };
-        match check(received) {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
 }

@@ -9,7 +9,8 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::handle::{Args, Context, Open};
+use crate::context::{Args, Context};
+use crate::handle::Open;
 use crate::judge::{Exec, Judge};
 use crate::tracee::{self, View};
 use crate::{Pid, executed};

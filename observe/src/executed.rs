@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::context::Context;
 use crate::event::{Access, Event, Kind, Place, Role, Sink};
-use crate::handle::Context;
 use crate::image::{self, Image};
 use crate::net::loader::{self, Loader};
 use crate::tracee::{self, View};

@@ -11,8 +11,9 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::calls::{Call, Meaning};
+use crate::context::Context;
 use crate::event::{Event, Sink};
-use crate::handle::{self, Context, Done, Request};
+use crate::handle::{self, Done, Request};
 use crate::ptrace::Resume;
 use crate::stop::{Stop, decode};
 use crate::tracee::{self, View};

@@ -51,6 +51,7 @@ mod ask;
 mod calls;
 mod channel;
 mod command;
+mod context;
 mod end;
 mod event;
 mod executed;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::handle::Args;
+use crate::context::Args;
 use crate::{Pid, Verdict, arch};
 
 /// Let the kernel run the thread that an answer wakes on the same processor, at once: nearly halves the time.

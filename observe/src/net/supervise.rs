@@ -16,8 +16,9 @@ use super::listener::{Listener, Notification};
 use super::memory::Memory;
 use super::redirect::{self, Redirected};
 use crate::calls::{Call, Meaning};
+use crate::context::Context;
 use crate::event::Event;
-use crate::handle::{self, Context, Request};
+use crate::handle::{self, Request};
 use crate::tracee::{self, View};
 use crate::{Exec, Judge, Pid, Sink, Verdict, arch, ask, executed};
 

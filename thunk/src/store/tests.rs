@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One store, from objects to reductions, and what is wrong with it.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
+use crate::name::ObjectKind;
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
