@@ -226,11 +226,17 @@ impl Log {
         Ok(decode::events(records, ways))
     }
 
-    /// The same, of who goes on: all of it is there to be taken later.
+    /// What these, who go on, have changed, of the events with these numbers: all of it is there to be taken later. A build driver goes
+    /// on for as long as the build, and most of what it has recorded are looks.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn peek(&self, of: impl Fn(Owner) -> bool, ways: Option<&dyn Ways>) -> io::Result<Vec<Entry>> {
+    pub fn changes(
+        &self,
+        of: impl Fn(Owner) -> bool,
+        numbers: &Range<u64>,
+        ways: Option<&dyn Ways>,
+    ) -> io::Result<Vec<Entry>> {
         // Until it has been read nobody else takes it.
         let mut state = self.state();
         self.find_chunks(&mut state)?;
@@ -242,8 +248,11 @@ impl Log {
             contents.push((chunk.unit, memory));
         }
         drop(state);
-        let records = contents.iter().flat_map(|(unit, bytes)| wire::log::records(*unit, bytes)).collect();
-        Ok(decode::events(records, ways))
+        let records = contents.iter().flat_map(|(unit, bytes)| wire::log::records(*unit, bytes));
+        let changes = records.filter(|(record, ..)| {
+            decode::moves(record) || numbers.contains(&record.sequence) && decode::changes(record)
+        });
+        Ok(decode::events(changes.collect(), ways))
     }
 
     /// Reads the used part of a chunk to this place in memory; tells its length.

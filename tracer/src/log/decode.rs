@@ -32,6 +32,23 @@ pub(super) fn events(records: Vec<Raw<'_>>, ways: Option<&dyn Ways>) -> Vec<Entr
     Decoder { files, ..Decoder::default() }.decode(records)
 }
 
+/// Does this record say where its process is, from where on the paths in others begin?
+pub(super) fn moves(record: &Record) -> bool {
+    matches!(record.kind, kind::START | kind::CHDIR | kind::FCHDIR)
+}
+
+/// May this record be of a change of what stands somewhere?
+pub(super) fn changes(record: &Record) -> bool {
+    match record.kind {
+        kind::LOOKUP | kind::LIST | kind::REALPATH | kind::NETWORK | kind::EXEC => false,
+        kind::OPEN => {
+            let flags = record.value as i32;
+            flags & (libc::O_CREAT | libc::O_TRUNC) != 0 || flags & libc::O_ACCMODE != libc::O_RDONLY
+        }
+        _ => record.result >= 0,
+    }
+}
+
 /// Kind, result and bits of a record, and its strings.
 type Question<'a> = (u16, i32, u16, &'a [u8], &'a [u8]);
 

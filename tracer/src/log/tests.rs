@@ -347,4 +347,30 @@ proptest! {
             take(&log, command).unwrap();
         }
     }
+
+    /// What somebody who goes on has changed is what it will be known to have changed when it has ended.
+    #[test]
+    fn changes_are_the_same_before_the_end(
+        records in proptest::collection::vec((0..19_u16, -3..3_i32, any::<u32>(), 0..3_u32, "/?[ab/.]{0,4}", "/?[ab/.]{0,4}"), 0..60),
+        numbers in (0..60_u64, 0..60_u64),
+    ) {
+        let log = Log::create().unwrap();
+        let mut writer = Writer::new(&log, 1, 1);
+        for (kind, result, value, process, first, second) in records {
+            writer.process = process;
+            // `/w` is where a process is that says so.
+            let first = if kind == kind::START { "/w" } else { first.as_str() };
+            writer.record(Record { kind, result, value, ..Record::default() }, first, second);
+        }
+        writer.done();
+        let numbers = numbers.0..numbers.1;
+        let changes = |entries: Vec<Entry>| {
+            let is_one = |entry: &Entry| {
+                numbers.contains(&entry.sequence) && crate::watch::writes::change(&entry.event).is_some()
+            };
+            entries.into_iter().filter(is_one).collect::<Vec<_>>()
+        };
+        let before = changes(log.changes(|_| true, &numbers, None).unwrap());
+        prop_assert_eq!(before, changes(take(&log, 1).unwrap()));
+    }
 }

@@ -15,7 +15,7 @@ mod names;
 mod shown;
 mod table;
 mod ways_back;
-mod writes;
+pub mod writes;
 
 use std::ffi::OsString;
 use std::io;
@@ -379,7 +379,7 @@ impl Watch {
         let Some(log) = &self.log else { return false };
         let entries = {
             let table = lock(&self.table);
-            log.peek(|owner| table.on_record_of(owner) != group, Some(ways))
+            log.changes(|owner| table.on_record_of(owner) != group, events, Some(ways))
         };
         let is_it = |entry: &crate::log::Entry| {
             events.contains(&entry.sequence)
