@@ -126,18 +126,18 @@ impl Table {
     }
 
     /// Is each process known that the kernel has made after this one, up to the one with this id? Then so are all its children. Only
-    /// what has just begun can be told of that way: ids are given away again.
+    /// what has just begun can be told of that way: ids are given away again. So is what was never seen before it ends, which is seldom
+    /// anything else, a shell's child that has read a variable.
     pub fn knows_all_after(&self, pid: Pid, newest: Pid) -> bool {
         /// As many are looked for.
         const FEW: Pid = 16;
         /// Before an id is given away again there are some 32,000 others.
         const RECENT: u64 = 1024;
-        let Some(first) = self.processes.get(&pid).and(self.seen.get(&pid)) else { return false };
-        // What had the id before was seen before.
-        let is_later = |other: Pid| self.seen.get(&other).is_some_and(|seen| seen.before > first.before);
-        (pid..pid.saturating_add(FEW)).contains(&newest)
-            && self.count - first.before < RECENT
-            && (pid + 1..=newest).all(is_later)
+        let is_recent = |seen: &Seen| self.count - seen.before <= RECENT;
+        let has_just_begun = self.processes.get(&pid).and(self.seen.get(&pid)).is_none_or(is_recent);
+        has_just_begun
+            && (pid..pid.saturating_add(FEW)).contains(&newest)
+            && (pid + 1..=newest).all(|later| self.seen.get(&later).is_some_and(is_recent))
     }
 
     pub fn enter(&mut self, pid: Pid, id: u32) -> Option<Ended> {

@@ -113,25 +113,21 @@ fn streams_matter_where_they_would_be_written_down() {
 #[test]
 fn who_has_just_begun_has_no_unknown_child_if_all_that_came_after_it_are_known() {
     let mut table = Table::default();
-    assert!(!table.knows_all_after(100, 100), "it is not known itself");
-    // Of an earlier round of ids.
-    let _ = table.enter(102, 1);
-    let _ = table.leave(102, None);
-    let _ = table.enter(100, 1);
-    assert!(table.knows_all_after(100, 100));
+    assert!(table.knows_all_after(100, 100), "nothing was made after it");
     assert!(!table.knows_all_after(100, 101) && !table.knows_all_after(100, 99));
     let _ = table.enter(101, 1);
-    assert!(table.knows_all_after(100, 101));
-    assert!(!table.knows_all_after(100, 102), "its id is another's");
     let _ = table.enter(102, 1);
+    assert!(table.knows_all_after(100, 102), "nobody has seen it so far");
+    let _ = table.enter(100, 1);
+    assert!(table.knows_all_after(100, 102) && !table.knows_all_after(100, 103));
     let _ = table.leave(101, None);
     let _ = table.enter(100, 2);
     assert!(table.knows_all_after(100, 102));
-    assert!(!table.knows_all_after(101, 102), "it has ended");
     // Since then ids may have been given away again.
     for pid in 1000..3000 {
         let _ = table.enter(pid, 1);
     }
-    assert!(!table.knows_all_after(100, 102));
+    assert!(!table.knows_all_after(100, 100), "it has been there for long");
+    assert!(!table.knows_all_after(99, 102), "their ids may be others' by now");
     assert!(table.knows_all_after(2990, 2999) && !table.knows_all_after(2900, 2999));
 }
