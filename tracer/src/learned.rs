@@ -3,7 +3,8 @@
 //! store under its arguments, directory and environment.
 //!
 //! - All that it used is as it was, and what it looked for in vain is still missing: its thunk is the same, and is reduced.
-//! - Files of the project have other contents: a thunk with these and everything else as it was. Nobody knows that the command will
+//! - Files of the project have other contents: a thunk with these and everything else as it was, and with all that stands in what it
+//!   listed elsewhere (`listed`). Nobody knows that the command will
 //!   not want other files now: when the thunk is forced, its run is observed, and its inputs are completed. Nor that it will write
 //!   the same ones: so all that it wrote must be named among its arguments, the programs that it started must be as they were, and to write
 //!   other files makes the forced run fail.
@@ -44,6 +45,7 @@ use crate::watch::environment;
 use circumstances::{Before, Circumstances, Known, Process};
 
 mod circumstances;
+mod listed;
 
 /// The kind of a command that was deferred so.
 pub const LEARNED: &str = "learned";
@@ -498,8 +500,12 @@ fn changed(recorder: &Recorder, thunk: &Thunk) -> Result<Option<Thunk>, String> 
             }
         }
     }
+    if same {
+        return Ok(None);
+    }
+    listed::add(recorder, thunk, &mut changed)?;
     changed.canonicalise();
-    Ok((!same).then_some(changed))
+    Ok(Some(changed))
 }
 
 #[cfg(test)]

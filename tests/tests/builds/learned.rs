@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use tests::{Snapshot, TestSpace};
 use thunk::trace::{Disposition, Observed, Trace, Uses};
 
+mod listed;
+
 const MAKEFILE: &str = "\
 all: table.txt noise.txt
 table.txt: gen.sh data.txt

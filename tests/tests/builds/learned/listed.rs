@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where a learned command is forced with other inputs the directories that it lists have the names that they have.
+
+use tests::TestSpace;
+
+/// The sources of a build may stand beside it. All names there count, also of what the command has never looked at.
+#[test]
+fn a_directory_beside_the_build_is_listed_with_all_its_names() {
+    for lists in ["for f in ../src/*; do echo $f; done", "ls ../src", "find ../src | sort"] {
+        let space = TestSpace::with(&[
+            ("build/Makefile", "out: ../in ../gen.sh\n\tsh ../gen.sh ../in out\n"),
+            ("gen.sh", &format!("(cat $1; {lists}; for f in $(cat $1); do cat ../src/$f; done) >$2\n")),
+            ("in", "one\n"),
+            ("src/one", "1\n"),
+            ("src/two", "2\n"),
+            ("src/deep/file", ""),
+        ]);
+        space.sh("ln -s nowhere src/link; chmod +x src/two").ok();
+        let ggtrace = TestSpace::program("ggtrace").display().to_string();
+        let mut deferred = 0;
+        for change in [
+            ":",
+            ":",
+            "echo two >in",
+            "echo 3 >src/three; echo one >in",
+            "echo three >in",
+            "echo 33 >src/three; echo two three >in",
+        ] {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            space.sh(&format!("{change}; cd build; rm -f out; {ggtrace} make")).ok();
+            deferred += u32::from(space.is_placeholder("build/out"));
+            space.ggforce(&["build/out"]).ok();
+            let ours = space.read("build/out");
+            space.sh("cd build; rm out; make").ok();
+            assert_eq!(
+                String::from_utf8(ours),
+                String::from_utf8(space.read("build/out")),
+                "{lists}: {change}"
+            );
+        }
+        assert!(deferred > 2, "{lists}: {deferred}");
+    }
+}
