@@ -108,6 +108,20 @@ pub fn unlisted(store: &Store, thunk: &Thunk, touches: &Touches) -> Result<Optio
     Ok(None)
 }
 
+/// Of each of these paths: could a change there matter to others? Not where all leave what they need for a moment.
+///
+/// # Errors
+/// The store is damaged.
+pub fn concerns<'a>(
+    store: &Store,
+    thunk: &Thunk,
+    paths: impl Iterator<Item = &'a Path>,
+) -> Result<Vec<bool>> {
+    let trees = thunk.trees.iter().map(|tree| store.tree(tree)).collect::<thunk::Result<Vec<_>>>()?;
+    let place = Place::of(thunk, &trees, store.root());
+    Ok(paths.map(|path| place.concerns(path)).collect())
+}
+
 /// Adds those of the paths that are escapes to the inputs, with the symbolic links on the way. What is gone by now is passed
 /// over.
 ///

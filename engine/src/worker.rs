@@ -7,18 +7,16 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader};
-use std::ops::Bound;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
-use observe::Touches;
-use sandbox::{ChangeKind, Entry, Layer, Outcome, Status};
+use sandbox::{Entry, Layer, Outcome, Status};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk, Tree, TreeNode};
 
 use crate::backend::Answer;
@@ -26,6 +24,9 @@ use crate::bare;
 use crate::escapes::{self, Completed};
 use crate::protocol::{self, Done, Failed, Job};
 use crate::room::Room;
+use beyond::Run;
+
+mod beyond;
 
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
@@ -148,6 +149,13 @@ enum Ended {
     },
 }
 
+impl Ended {
+    /// What the command did does not count.
+    fn refused(how: String) -> Self {
+        Self::Failed { failed: Failed { code: 1, how, ..Failed::default() }, lacking: false }
+    }
+}
+
 struct Worker {
     store: Store,
     sandbox: Room,
@@ -216,6 +224,7 @@ impl Worker {
             let wanted = self.wanted(&current.thunk, &layout)?;
             self.sandbox.sync(&wanted)?;
             let job = self.job(&current.thunk, &layout, layer)?;
+            let began = SystemTime::now();
             let (outcome, touches) = match self.sandbox.run_observed(&job) {
                 Ok(seen) => seen,
                 // Where tracing is forbidden, commands that fail must still do so as ever.
@@ -244,13 +253,15 @@ impl Worker {
                     Some(failed) if !matches!(outcome.status, Status::Exited(0)) => {
                         Ended::Failed { failed, lacking: false }
                     }
-                    _ => match self.beyond(&current.thunk, &layout, &wanted, &outcome, &touches)? {
-                        Some(how) => Ended::Failed {
-                            failed: Failed { code: 1, how, ..Failed::default() },
-                            lacking: false,
-                        },
-                        None => self.judge(&current.thunk, &layout, outcome)?,
-                    },
+                    _ if thunk.learned && matches!(outcome.status, Status::Exited(0)) => {
+                        let (store, thunk, upper) = (&self.store, &*current.thunk, &outcome.upper);
+                        let run = Run { store, thunk, wanted: &wanted, began, upper, touches: &touches };
+                        match run.beyond()? {
+                            Some(how) => Ended::refused(how),
+                            None => self.judge(thunk, &layout, outcome)?,
+                        }
+                    }
+                    _ => self.judge(&current.thunk, &layout, outcome)?,
                 };
                 return self.finish(name, thunk, next, ended);
             }
@@ -258,57 +269,7 @@ impl Worker {
             current = next;
         }
         let how = format!("it looked for yet more files after its inputs had been completed {ROUNDS} times");
-        let failed = Failed { code: 1, how, ..Failed::default() };
-        self.finish(name, thunk, current, Ended::Failed { failed, lacking: false })
-    }
-
-    /// What a command whose effects were learned on other inputs did that it did not then, told as a failure: that would be lost, or
-    /// is not what it had done in the build. Only what changes where it works counts: caches elsewhere, or of what it read, are
-    /// written anew because times are others here.
-    fn beyond(
-        &self,
-        thunk: &Thunk,
-        layout: &Layout,
-        wanted: &BTreeMap<PathBuf, Entry>,
-        outcome: &Outcome,
-        touches: &Touches,
-    ) -> Result<Option<String>> {
-        if !thunk.learned || !matches!(outcome.status, Status::Exited(0)) {
-            return Ok(None);
-        }
-        let way_out = "ggtrace --run records it anew";
-        if let Some((directory, path)) = escapes::unlisted(&self.store, thunk, touches)? {
-            return Ok(Some(format!(
-                "it listed {}, where {} is, which it did not when it was recorded: {way_out}",
-                directory.display(),
-                path.display()
-            )));
-        }
-        let outputs: Vec<PathBuf> =
-            thunk.outputs.iter().chain(&thunk.optional_outputs).map(|path| layout.place(path)).collect();
-        let places: Vec<&Path> =
-            outputs.iter().filter_map(|path| path.parent()).chain([layout.workdir.as_path()]).collect();
-        let did = |change: &sandbox::Change| match change.kind {
-            ChangeKind::Written => (!wanted.contains_key(&change.path)).then_some("wrote"),
-            // A directory of inputs is none itself.
-            ChangeKind::Removed => {
-                let mut from = wanted.range::<Path, _>((Bound::Included(&*change.path), Bound::Unbounded));
-                let held = from.next().is_some_and(|(path, _)| path.starts_with(&change.path));
-                (held && !thunk.moves).then_some("removed")
-            }
-            ChangeKind::Symlink(_) => Some("made a link of"),
-            ChangeKind::Directory { .. } => (!thunk.makes_directories).then_some("made the directory"),
-            ChangeKind::Other => Some("made"),
-        };
-        let concerns = |change: &sandbox::Change| {
-            !outputs.contains(&change.path) && places.iter().any(|place| change.path.starts_with(place))
-        };
-        let changes = outcome.upper.changes()?;
-        let new =
-            changes.iter().filter(|change| concerns(change)).find_map(|change| Some((did(change)?, change)));
-        Ok(new.map(|(did, change)| {
-            format!("it {did} {}, which it did not when it was recorded: {way_out}", change.path.display())
-        }))
+        self.finish(name, thunk, current, Ended::refused(how))
     }
 
     /// Stores what came of a thunk, under the name of the thunk that it came of.

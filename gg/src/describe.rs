@@ -124,6 +124,10 @@ fn thunk(arguments: &Arguments, out: &mut impl std::io::Write, thunk: &Thunk) ->
     if !thunk.listed.is_empty() {
         fields.push(("listed", Json::List(thunk.listed.iter().map(|d| path(d)).collect())));
     }
+    if !thunk.executable_outputs.is_empty() {
+        let outputs = thunk.executable_outputs.iter().map(|o| path(o)).collect();
+        fields.push(("executableOutputs", Json::List(outputs)));
+    }
     if thunk.timeout_ms > 0 {
         fields.push(("timeout", Json::Number(thunk.timeout_ms.into())));
     }

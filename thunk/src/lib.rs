@@ -20,6 +20,7 @@ mod placeholder;
 mod records;
 mod reduction;
 mod say;
+pub mod shown;
 mod store;
 mod thunk;
 pub mod trace;

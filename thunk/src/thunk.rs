@@ -13,6 +13,7 @@
 //! | 23 listed | directories that the command listed when it was recorded, where they really are |
 //! | 24 makes_directories | when it was recorded, the command made directories |
 //! | 25 moves | when it was recorded, it moved inputs |
+//! | 26 executable_outputs | outputs that it left executable when it was recorded |
 //!
 //! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
 //! they are `bytes` here.
@@ -87,6 +88,8 @@ mod wire {
         pub makes_directories: bool,
         #[prost(bool, tag = "25")]
         pub moves: bool,
+        #[prost(bytes = "vec", repeated, tag = "26")]
+        pub executable_outputs: Vec<Vec<u8>>,
     }
 }
 
@@ -159,6 +162,8 @@ pub struct Thunk {
     pub makes_directories: bool,
     /// Did it move inputs then?
     pub moves: bool,
+    /// Outputs that could be executed then.
+    pub executable_outputs: Vec<PathBuf>,
 }
 
 impl Thunk {
@@ -194,6 +199,7 @@ impl Thunk {
             listed: self.listed.iter().map(|p| bytes(p)).collect(),
             makes_directories: self.makes_directories,
             moves: self.moves,
+            executable_outputs: self.executable_outputs.iter().map(|p| bytes(p)).collect(),
         };
         let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
         out.extend_from_slice(MAGIC);
@@ -242,6 +248,7 @@ impl Thunk {
             listed: each(&message.listed, |path| paths.directory(path))?,
             makes_directories: message.makes_directories,
             moves: message.moves,
+            executable_outputs: each(&message.executable_outputs, |path| paths.path("output", path))?,
         };
         if thunk.args.is_empty() {
             return Err("it has no argument, not even argv[0]".into());
@@ -265,6 +272,7 @@ impl Thunk {
         set(&mut self.trees);
         set(&mut self.directories);
         set(&mut self.listed);
+        set(&mut self.executable_outputs);
         set(&mut self.env);
     }
 
@@ -468,6 +476,7 @@ mod tests {
             listed: vec!["/w/parts".into()],
             makes_directories: true,
             moves: true,
+            executable_outputs: vec!["/w/a=b.o".into()],
             ..Thunk::default()
         }
     }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use tests::{Snapshot, TestSpace};
 use thunk::trace::{Disposition, Observed, Trace, Uses};
 
+mod beyond;
 mod listed;
 
 const MAKEFILE: &str = "\

@@ -83,6 +83,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     }
 
     let footprint = footprint.footprint;
+    let runnable = look.outputs.iter().filter(|(_, output)| output.mode & 0o111 != 0);
     let mut thunk = Thunk {
         args: invocation.argv.clone(),
         env: environment::kept(&invocation.env, look.recorder.install.interceptor.as_os_str()),
@@ -94,6 +95,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         optional_outputs: look.gone.iter().filter(|path| !is_made_up(path)).cloned().collect(),
         makes_directories: !look.made.is_empty(),
         moves: !look.moved.is_empty(),
+        executable_outputs: runnable.map(|(path, _)| path.clone()).collect(),
         listed: real(&listed).filter(|path| !is_made_up(path)).collect(),
         ..Thunk::default()
     };

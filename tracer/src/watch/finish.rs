@@ -17,11 +17,11 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use observe::{Event, Role, Sink as _, Touch, Touches, Transfer, Use};
 use thunk::trace::{self, Observed, Status, Uses, clean};
-use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, has_no_content};
+use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, has_no_content, shown};
 
 use super::command::LEAVES_PROCESSES;
 use super::ways_back::WaysBack;
-use super::{Ended, exact, shown};
+use super::{Ended, exact};
 use crate::context;
 use crate::kept::Version;
 use crate::learned;

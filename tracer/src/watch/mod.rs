@@ -12,7 +12,6 @@ mod exact;
 mod finish;
 mod left;
 mod names;
-mod shown;
 mod table;
 mod ways_back;
 pub mod writes;
