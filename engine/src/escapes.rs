@@ -46,6 +46,13 @@ pub struct Completed<'a> {
     pub withheld: Vec<String>,
 }
 
+impl<'a> Completed<'a> {
+    /// The thunk as it is.
+    pub fn none(thunk: &'a Thunk) -> Self {
+        Self { thunk: Cow::Borrowed(thunk), paths: BTreeSet::new(), withheld: Vec::new() }
+    }
+}
+
 /// A reduction that needs no run.
 #[derive(Debug)]
 pub struct Known {
@@ -128,8 +135,7 @@ pub fn concerns<'a>(
 /// # Errors
 /// The store is damaged or cannot be written to.
 pub fn complete<'a>(store: &Store, thunk: &'a Thunk, paths: &BTreeSet<PathBuf>) -> Result<Completed<'a>> {
-    let mut completed =
-        Completed { thunk: Cow::Borrowed(thunk), paths: BTreeSet::new(), withheld: Vec::new() };
+    let mut completed = Completed::none(thunk);
     if paths.is_empty() {
         return Ok(completed);
     }

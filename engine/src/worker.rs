@@ -24,7 +24,7 @@ use crate::bare;
 use crate::escapes::{self, Completed};
 use crate::protocol::{self, Done, Failed, Job};
 use crate::room::Room;
-use beyond::Run;
+use beyond::{Run, WAY_OUT};
 
 mod beyond;
 
@@ -156,6 +156,13 @@ impl Ended {
     }
 }
 
+/// Why nobody knows whether what a learned command did counts.
+fn unobserved() -> String {
+    format!(
+        "its inputs are others than when it was recorded, and whether it does more now cannot be observed here: {WAY_OUT}"
+    )
+}
+
 struct Worker {
     store: Store,
     sandbox: Room,
@@ -174,9 +181,12 @@ impl Worker {
         }
         // gg's own thunks name all they need without a directory: there is nothing to look for outside.
         let ours = thunk.workdir.is_some() && !self.far_away;
+        if thunk.learned && self.far_away {
+            return self.finish(&name, &thunk, Completed::none(&thunk), Ended::refused(unobserved()));
+        }
         let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
         let completed = escapes::complete(&self.store, &thunk, &known)?;
-        if (thunk.learned && !self.far_away) || !completed.paths.is_empty() {
+        if thunk.learned || !completed.paths.is_empty() {
             return self.run_completed(&name, &thunk, completed, None);
         }
         match self.run_once(&thunk)? {
@@ -232,6 +242,7 @@ impl Worker {
                     let why = format!("whether it lacked a file could not be found out: {error}");
                     let ended = match first {
                         Some(failed) => Ended::Failed { failed: failed.and(&why), lacking: false },
+                        None if thunk.learned => Ended::refused(unobserved()),
                         None => self.run_once(&current.thunk)?,
                     };
                     return self.finish(name, thunk, current, ended);

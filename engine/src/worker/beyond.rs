@@ -23,7 +23,7 @@ use thunk::{FileFacts, Store, TICK, Thunk, shown};
 use crate::escapes;
 
 /// What may be done about it.
-const WAY_OUT: &str = "ggtrace --run records it anew";
+pub const WAY_OUT: &str = "ggtrace --run records it anew";
 
 /// A run of a learned command that ended well.
 pub struct Run<'a> {

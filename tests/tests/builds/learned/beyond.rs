@@ -143,3 +143,17 @@ fn what_only_keeps_what_it_has_compiled_is_no_more_than_before() {
         assert_eq!(space.read("work/out"), b"X MORE\n");
     }
 }
+
+/// Where nobody sees what it does nobody knows whether it does more.
+#[test]
+fn what_cannot_be_observed_where_it_is_forced() {
+    let does = "echo x >more";
+    let mut space = project(does);
+    defer_with_other_inputs(&space, does);
+    space.set("GG_MANNER", "translated");
+    space.ggforce(&["work/out"]).fails().says("cannot be observed");
+    space.unset("GG_MANNER");
+    record(&space);
+    assert_eq!(space.read("work/more"), b"x\n");
+    assert_eq!(space.read("work/out"), b"y more\nlog\n");
+}
