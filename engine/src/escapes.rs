@@ -224,6 +224,7 @@ struct Place<'a> {
     homes: BTreeSet<&'a Path>,
     workdir: &'a Path,
     outputs: BTreeSet<&'a Path>,
+    made: &'a [PathBuf],
     store: &'a Path,
 }
 
@@ -235,7 +236,7 @@ impl<'a> Place<'a> {
         let homes = inputs.filter_map(Path::parent).chain(thunk.workdir.as_deref()).collect();
         let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).map(PathBuf::as_path).collect();
         let workdir = thunk.workdir.as_deref().unwrap_or(Path::new("/nowhere"));
-        Self { homes, workdir, outputs, store }
+        Self { homes, workdir, outputs, made: &thunk.made, store }
     }
 
     /// Does something stand there on this machine that the command would have found, had it not been in the sandbox?
@@ -247,9 +248,10 @@ impl<'a> Place<'a> {
     }
 
     /// Could what stands at this path matter to the command? Not its own outputs: what is there now is what it left, or
-    /// shall leave. Not the store, which it does not know of.
+    /// shall leave; nor what is below a directory that it makes itself. Not the store, which it does not know of.
     fn concerns(&self, path: &Path) -> bool {
-        if self.outputs.contains(path) || path.starts_with(self.store) {
+        let is_made = self.made.iter().any(|directory| path.starts_with(directory));
+        if is_made || self.outputs.contains(path) || path.starts_with(self.store) {
             return false;
         }
         // Made for each sandbox.

@@ -14,6 +14,7 @@
 //! | 24 makes_directories | when it was recorded, the command made directories |
 //! | 25 moves | when it was recorded, it moved inputs |
 //! | 26 executable_outputs | outputs that it left executable when it was recorded |
+//! | 27 made | directories that it made where nothing was: they are not there before it, whatever is to be left in them |
 //!
 //! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
 //! they are `bytes` here.
@@ -90,6 +91,8 @@ mod wire {
         pub moves: bool,
         #[prost(bytes = "vec", repeated, tag = "26")]
         pub executable_outputs: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", repeated, tag = "27")]
+        pub made: Vec<Vec<u8>>,
     }
 }
 
@@ -164,6 +167,8 @@ pub struct Thunk {
     pub moves: bool,
     /// Outputs that could be executed then.
     pub executable_outputs: Vec<PathBuf>,
+    /// Directories that it made then where nothing was.
+    pub made: Vec<PathBuf>,
 }
 
 impl Thunk {
@@ -200,6 +205,7 @@ impl Thunk {
             makes_directories: self.makes_directories,
             moves: self.moves,
             executable_outputs: self.executable_outputs.iter().map(|p| bytes(p)).collect(),
+            made: self.made.iter().map(|p| bytes(p)).collect(),
         };
         let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
         out.extend_from_slice(MAGIC);
@@ -249,6 +255,7 @@ impl Thunk {
             makes_directories: message.makes_directories,
             moves: message.moves,
             executable_outputs: each(&message.executable_outputs, |path| paths.path("output", path))?,
+            made: each(&message.made, |path| paths.directory(path))?,
         };
         if thunk.args.is_empty() {
             return Err("it has no argument, not even argv[0]".into());
@@ -273,6 +280,7 @@ impl Thunk {
         set(&mut self.directories);
         set(&mut self.listed);
         set(&mut self.executable_outputs);
+        set(&mut self.made);
         set(&mut self.env);
     }
 
@@ -477,6 +485,7 @@ mod tests {
             makes_directories: true,
             moves: true,
             executable_outputs: vec!["/w/a=b.o".into()],
+            made: vec!["/w/made".into()],
             ..Thunk::default()
         }
     }

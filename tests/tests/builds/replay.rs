@@ -10,6 +10,7 @@ use tests::{Forced, Ran, Snapshot, TestSpace};
 use crate::calculator::{DEFERRED, calculator};
 
 mod ages;
+mod directories;
 mod names;
 mod rules;
 mod sandboxed;

@@ -96,6 +96,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         makes_directories: !look.made.is_empty(),
         moves: !look.moved.is_empty(),
         executable_outputs: runnable.map(|(path, _)| path.clone()).collect(),
+        made: look.new.iter().filter(|path| !is_made_up(path)).cloned().collect(),
         listed: real(&listed).filter(|path| !is_made_up(path)).collect(),
         ..Thunk::default()
     };

@@ -8,7 +8,7 @@
 //! events alone.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,8 @@ pub struct Look<'a> {
     pub gone: Vec<PathBuf>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
+    /// Those of them where nothing was.
+    pub new: BTreeSet<PathBuf>,
     /// What it has put into directories that it listed, real paths.
     pub own: HashSet<PathBuf>,
     /// What it found where nothing is any more, because it was moved on: the content, and whether that may be executed.
@@ -94,6 +96,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         outputs: BTreeMap::new(),
         gone: Vec::new(),
         made: HashSet::new(),
+        new: BTreeSet::new(),
         own: HashSet::new(),
         moved: BTreeMap::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),

@@ -52,7 +52,11 @@ impl Look<'_> {
                 self.unknown(format!("renames a directory to {shown}"));
             } else {
                 self.obstacle(format!("{}{shown}", Observed::MAKES_DIRECTORY));
-                self.made.insert(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
+                let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
+                if own {
+                    self.new.insert(real.clone());
+                }
+                self.made.insert(real);
             }
             *uses |= Uses::OUTPUT;
             return None;

@@ -5,7 +5,7 @@ use tests::TestSpace;
 
 use super::{is_as_made, replay, replayed};
 
-fn run_recorded(space: &TestSpace) -> std::path::PathBuf {
+pub fn run_recorded(space: &TestSpace) -> std::path::PathBuf {
     let trace = space.outside().join("trace");
     space.ggtrace(&["--run", "-o", trace.to_str().unwrap(), "make"]).ok();
     trace

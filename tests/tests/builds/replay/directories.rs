@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Replays of builds that make directories: those that a command makes itself are not there before it.
+
+use tests::TestSpace;
+
+use super::names::run_recorded;
+use super::{is_as_made, replayed};
+
+/// Each way to make a directory tells whether it is there.
+#[test]
+fn what_a_command_makes_is_not_there_before_it() {
+    const RECIPES: [&str; 6] = [
+        "mkdir out && cp in out/a",
+        "if mkdir out; then cp in out/a; else echo was there >out/a; fi",
+        "if test -d out; then echo was there >out/a; else mkdir -p out/b/c && cat in >out/b/c/x && ls out >out/a; fi",
+        "test -d none || mkdir none; mkdir none/b; cat in >x",
+        "mkdir out; cd out; mkdir z; test -e a || cp ../in a; cp ../in z/y",
+        "cp in x; mkdir -m 755 out && mkdir out/empty; cp in y",
+    ];
+    for recipe in RECIPES {
+        let makefile = format!("all:\n\t{recipe}\n");
+        let space = TestSpace::with(&[("Makefile", &makefile), ("in", "1\n")]);
+        space.keep();
+        let trace = run_recorded(&space);
+        let edit = || space.write("in", "2\n");
+        edit();
+        assert_eq!(replayed(&space, &trace).run, 1, "{recipe}");
+        is_as_made(&space, edit);
+    }
+}
+
+/// What one command makes is there for the others, whichever of them is done again.
+#[test]
+fn what_another_command_makes_is_there() {
+    const MAKEFILE: &str = "all: out/b\n\
+        out/a: in\n\tmkdir -p out && cp in out/a\n\
+        out/b: out/a more\n\tmkdir -p out; test -d out && cat out/a more >out/b; ls out >names\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("in", "1\n"), ("more", "more\n")]);
+    space.keep();
+    let trace = run_recorded(&space);
+    for name in ["in", "more"] {
+        space.write(name, "2\n");
+        assert_eq!(replayed(&space, &trace).run, 1, "the last of them, {name}");
+    }
+    is_as_made(&space, || ["in", "more"].iter().for_each(|name| space.write(name, "2\n")));
+}
+
+/// A directory that was there before goes and comes again.
+#[test]
+fn what_a_command_removes_and_makes_is_there_before_it() {
+    let makefile = "out/a: in\n\trmdir out && mkdir out && cp in out/a\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("in", "1\n")]);
+    space.sh("mkdir out").ok();
+    space.keep();
+    let trace = run_recorded(&space);
+    let edit = || space.write("in", "2\n");
+    edit();
+    assert_eq!(replayed(&space, &trace).run, 1);
+    is_as_made(&space, edit);
+}
