@@ -113,11 +113,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut targets = Targets::new(&store);
     let mut replayed = None;
+    let mut failure = None;
     if let Some(trace) = &arguments.trace {
         let options =
             replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
         let mut plan = replay::plan(&store, &options)?;
         targets.found = std::mem::take(&mut plan.targets);
+        failure = plan.failure.take();
         replayed = Some(plan);
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
@@ -158,6 +160,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         plan.renew();
     }
     store.files().flush();
+    if let Some(failure) = &failure {
+        thunk::say!("ggforce: the recorded build {failure}; what was to come after that is not on record");
+    }
     let Summary { run, known, failed, .. } = summary;
     progress.end(&format!(
         "{} thunks: {run} run, {known} from reductions, {failed} failed in {:.1} s",
@@ -166,7 +171,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     ));
     Ok(match summary {
         Summary { interrupted: true, .. } => ExitCode::from(130),
-        Summary { failed: 0, unplaced: 0, .. } => ExitCode::SUCCESS,
+        Summary { failed: 0, unplaced: 0, .. } if failure.is_none() => ExitCode::SUCCESS,
         Summary { code: 1..=255, .. } => ExitCode::from(summary.code as u8),
         _ => ExitCode::FAILURE,
     })

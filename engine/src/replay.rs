@@ -63,7 +63,7 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
             );
         }
         let plan = wanted(store, (&trace, &current), None, options)?;
-        if let Some(settled) = settled.filter(|_| plan.targets.is_empty()) {
+        if let Some(settled) = settled.filter(|_| plan.targets.is_empty() && plan.failure.is_none()) {
             let looked = current.looked_at();
             settled.note(looked.iter().map(|(path, how)| (path.as_path(), *how)));
         }
@@ -91,6 +91,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Files that are right, and too old for make once all else is.
     renewed: HashMap<PathBuf, SystemTime>,
+    /// How the recorded build failed, if it did: what it would have done after that is in no trace.
+    pub failure: Option<String>,
 }
 
 impl Plan {
@@ -205,7 +207,7 @@ fn wanted(
     if !options.targets.is_empty() || options.as_recorded {
         times.clear();
     }
-    Ok(Plan { targets, renewed: times })
+    Ok(Plan { targets, renewed: times, failure: trace.failure() })
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {

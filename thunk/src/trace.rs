@@ -5,6 +5,7 @@
 
 mod ages;
 mod current;
+mod failure;
 mod observed;
 mod products;
 mod wire;

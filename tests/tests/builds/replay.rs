@@ -11,6 +11,7 @@ use crate::calculator::{DEFERRED, calculator};
 
 mod ages;
 mod directories;
+mod failed;
 mod names;
 mod rules;
 mod sandboxed;
