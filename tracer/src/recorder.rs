@@ -258,7 +258,7 @@ impl Recorder {
             socket: socket_in(&directory),
             project,
             mentions: Mentions::default(),
-            started: Instant::now(),
+            started: trace.started(),
             defers,
             sight,
             watch: Watch::new(sight, socket_in(&directory), log.clone(), given)?,

@@ -13,6 +13,7 @@ mod ages;
 mod directories;
 mod failed;
 mod names;
+mod outside;
 mod rules;
 mod sandboxed;
 

@@ -204,7 +204,7 @@ impl<'a> Current<'a> {
     fn touch(&self, touch: &Touch, ended: i128) -> Option<Change> {
         let path: &Path = &touch.path;
         let uses = touch.uses;
-        if has_no_content(path) || path.starts_with(self.store.root()) {
+        if has_no_content(path) || path.starts_with(self.store.root()) || self.products.kept.contains(path) {
             return None;
         }
         if let (true, Some(before)) = (uses.has(Uses::INPUT), &touch.before) {

@@ -2,7 +2,7 @@
 //! What a build left: which path holds which output of which command when it is over. Follows the trace in the order in
 //! which files came to be. Knows neither the store nor what stands there now.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{Command, Disposition, Observed, Trace, Uses};
@@ -34,6 +34,9 @@ pub struct Products {
     pub written: BTreeSet<PathBuf>,
     /// The permissions of what stands there in the end, where a command that ran has decided about them.
     pub modes: BTreeMap<PathBuf, u32>,
+    /// What programs keep for themselves from one run to the next, such as the statistics of a cache: files outside of where the build
+    /// works that were there before it, and that nobody has read who did not change them. No inputs, and nothing that the build left.
+    pub kept: BTreeSet<PathBuf>,
 }
 
 /// What happened, in its order.
@@ -87,7 +90,42 @@ impl Trace {
                 products.last.insert(path.clone(), Product::Output(output.clone()));
             }
         }
+        products.kept = self.kept();
+        products.last.retain(|path, _| !products.kept.contains(path));
         products
+    }
+
+    fn kept(&self) -> BTreeSet<PathBuf> {
+        let mut places = vec![self.cwd.as_path()];
+        let others = self.commands.iter().map(|command| command.cwd.as_path());
+        places.extend(others.filter(|cwd| !cwd.starts_with(&self.cwd) && *cwd != Path::new("/")));
+        places.sort_unstable();
+        places.dedup();
+        // Whether that is so of all that was seen of a path so far.
+        let mut kept: HashMap<&Path, bool> = HashMap::new();
+        for step in self.steps() {
+            let observed = match step {
+                Step::Deferred(command, _) => {
+                    kept.extend(command.outputs.iter().map(|path| (path.as_path(), false)));
+                    continue;
+                }
+                Step::Observed(observed) => observed,
+            };
+            let used = [Uses::INPUT, Uses::OUTPUT, Uses::REMOVED, Uses::MOVED_AWAY];
+            for touch in observed.touches.iter().filter(|touch| used.iter().any(|how| touch.uses.has(*how))) {
+                // Who has opened it for writing may have changed its times only.
+                let is_other = match (touch.before, touch.after) {
+                    (Some(before), Some(after)) => before != after,
+                    _ => touch.uses.has(Uses::MOVED_HERE),
+                };
+                let is_one = is_other && touch.uses.has(Uses::INPUT | Uses::OUTPUT);
+                let so_far = kept
+                    .entry(&touch.path)
+                    .or_insert_with(|| is_one && !places.iter().any(|place| touch.path.starts_with(place)));
+                *so_far &= is_one;
+            }
+        }
+        kept.into_iter().filter(|(_, is_one)| *is_one).map(|(path, _)| path.to_path_buf()).collect()
     }
 
     /// The command of this thunk: the one that was deferred as it, or was seen to do what it says.

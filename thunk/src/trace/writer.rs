@@ -8,7 +8,7 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Command, Observed, Trace, observed, prefix, wire};
 use crate::atomic::AtomicFile;
@@ -21,6 +21,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
+    started: Instant,
     file: Mutex<Tail>,
 }
 
@@ -48,6 +49,7 @@ impl Writer {
         left: &[PathBuf],
     ) -> Result<Self> {
         let copy = copy_to.map(Copy::begin).transpose()?;
+        let started = Instant::now();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begin = Trace {
             cwd: cwd.to_path_buf(),
@@ -66,7 +68,13 @@ impl Writer {
         let file = begun.file().try_clone().map_err(Error::io("write the trace", &path))?;
         begun.commit(&path)?;
         let tail = Tail { file, length: bytes.len() as u64, copy, numbers: observed::Numbers::default() };
-        Ok(Self { path, file: Mutex::new(tail) })
+        Ok(Self { path, started, file: Mutex::new(tail) })
+    }
+
+    /// When it begins: all times in it count from there.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Where the trace is.

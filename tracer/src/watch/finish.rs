@@ -272,7 +272,8 @@ impl Look<'_> {
                 }
                 let facts = *self.footprint.footprint.files.get(&real)?;
                 self.in_sandbox(&real);
-                match self.content_before(&real, &facts, rewrites(touch)) {
+                let content = self.content_before(&real, &facts, rewrites(touch));
+                match content.or_else(|why| self.content_aged(&real, &facts, touch).ok_or(why)) {
                     Ok(value) => {
                         if rewrites(touch) {
                             self.obstacle(Observed::REWRITES.into());
@@ -290,6 +291,18 @@ impl Look<'_> {
             },
         }
         None
+    }
+
+    /// The content of a file of which the command has changed no more than the times. Whether somebody else has changed it, who is no command
+    /// of the build, nobody could tell: so only outside of where the build works, as with what a cache has, since nobody edits that.
+    fn content_aged(&self, real: &Path, facts: &FileFacts, touch: &Touch) -> Option<ObjectName> {
+        let invocation = &self.ended.begun.exec.invocation;
+        let is_outside = !real.starts_with(&self.recorder.project) && !real.starts_with(&invocation.cwd);
+        let is_aged = touch.has(Use::Attributes) && !rewrites(touch) && is_outside;
+        if !is_aged || self.changed_by_others(real, &facts.id, self.ended.begun.began) {
+            return None;
+        }
+        self.recorder.store.put_seen(real, facts).ok()
     }
 
     /// What it found at a path that it, or somebody later, has renamed to something else.
