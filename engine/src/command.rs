@@ -94,7 +94,9 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        thunk::say!("ggforce: {error:#}");
+        if !error.is::<replay::Told>() {
+            thunk::say!("ggforce: {error:#}");
+        }
         ExitCode::FAILURE
     })
 }

@@ -11,14 +11,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use thunk::trace::{Current, Disposition, Now, Product, Trace, ages, clean};
+use thunk::trace::{Command, Current, Disposition, Now, Product, Trace, ages, clean};
 use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, real_place};
 
 use crate::escapes;
@@ -48,16 +49,17 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
     let trace = targets::trace(store, Some(options.trace))?;
     let current = Current::new(store, &trace);
     let verdict = current.verdict()?;
-    if let Some(change) = verdict.stale.filter(|_| !options.as_recorded) {
+    if let Some((id, change)) = verdict.stale.filter(|_| !options.as_recorded) {
+        let driver = title(&trace, id);
         bail!(
-            "{change}; the build itself looked at it when {} was recorded, and its commands may be others now: record it \
+            "{change}; {driver} looked at it when {} was recorded, and what it runs may be other commands now: record the build \
              again, or take them as they were with --as-recorded",
             options.trace.display()
         );
     }
     let Some((_, change)) = verdict.changed.first() else {
         if let Some((id, why)) = verdict.unseen.filter(|_| !options.as_recorded && !trace.packed) {
-            let title = trace.command(id).map_or_else(|| format!("command {id}"), |command| command.title());
+            let title = title(&trace, id);
             bail!(
                 "nobody knows what {title} used: it {why}; run the build, or take what it left as it is with --as-recorded"
             );
@@ -84,6 +86,10 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
     wanted(store, (&now, &Current::new(store, &now)), Some(&trace), options)
 }
 
+fn title(trace: &Trace, id: u32) -> String {
+    trace.command(id).map_or_else(|| format!("command {id}"), Command::title)
+}
+
 /// What a replay comes to.
 #[derive(Default)]
 pub struct Plan {
@@ -106,6 +112,18 @@ impl Plan {
     }
 }
 
+/// Why there is no replay has been told.
+#[derive(Debug)]
+pub struct Told;
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it has been told why not")
+    }
+}
+
+impl std::error::Error for Told {}
+
 /// What tells this replay from others.
 fn question(store: &Store, options: &Options<'_>) -> Option<Settled> {
     let trace = std::fs::canonicalize(options.trace).ok()?;
@@ -119,12 +137,15 @@ fn question(store: &Store, options: &Options<'_>) -> Option<Settled> {
 
 /// Has the recorder go through the trace; tells the path of the new one.
 fn again(store: &Store, recorder: &Path, trace: &Path) -> Result<PathBuf> {
-    let mut command = Command::new(recorder);
+    let mut command = process::Command::new(recorder);
     command.arg("--replay").arg(trace).env("GG_DIR", store.root()).stdin(Stdio::null());
     let cannot = || format!("cannot run {}", recorder.display());
     let output = command.stderr(Stdio::inherit()).output().with_context(cannot)?;
-    if !output.status.success() {
-        bail!("{} cannot be replayed", trace.display());
+    match output.status.code() {
+        Some(0) => {}
+        // It has said why not.
+        Some(_) => return Err(Told.into()),
+        None => bail!("{} ended by a signal", recorder.display()),
     }
     let line = output.stdout.strip_suffix(b"\n").unwrap_or(&output.stdout);
     Ok(OsStr::from_bytes(line).into())

@@ -80,7 +80,8 @@ impl Command {
     pub fn title(&self) -> String {
         const LONG: usize = 80;
         let words: Vec<_> = self.argv.iter().map(|word| word.to_string_lossy()).collect();
-        let line = words.join(" ");
+        // A recipe of several lines is no message of several.
+        let line = words.join(" ").replace(char::is_control, " ");
         match line.char_indices().nth(LONG) {
             Some((end, _)) => format!("command {} ({} …)", self.id, &line[..end]),
             None => format!("command {} ({line})", self.id),

@@ -14,6 +14,7 @@ mod directories;
 mod failed;
 mod names;
 mod outside;
+mod refusals;
 mod rules;
 mod sandboxed;
 

@@ -477,8 +477,8 @@ fn change(path: &Path, how: &'static str) -> Change {
 /// What is wrong with a trace as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// What a build driver looked at itself is not as it was: it might run other commands.
-    pub stale: Option<Change>,
+    /// What a build driver, this one, looked at itself is not as it was: it might run other commands.
+    pub stale: Option<(u32, Change)>,
     /// Inputs of commands that changed: an example of each command's.
     pub changed: Vec<(u32, Change)>,
     /// The first command of which nobody knows what it used, and why not.
@@ -500,8 +500,9 @@ impl Current<'_> {
                     verdict.unseen = verdict.unseen.or_else(unseen);
                     if observed.drives() {
                         // A file tells more than the directory that it was removed from.
-                        let changes = verdict.stale.take().into_iter().chain(self.changes_since(observed));
-                        verdict.stale = changes.min_by_key(|change| change.how == OTHER_FILES);
+                        let changes = self.changes_since(observed).map(|change| (observed.id, change));
+                        let changes = verdict.stale.take().into_iter().chain(changes);
+                        verdict.stale = changes.min_by_key(|(_, change)| change.how == OTHER_FILES);
                         continue;
                     }
                     (observed.id, self.changes_since(observed).next())

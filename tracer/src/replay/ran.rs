@@ -106,12 +106,33 @@ impl Replay<'_> {
         }
         self.recorder
             .force(&self.recorder.placeholders(used.iter().map(|touch| &*touch.path)))
-            .map_err(|why| anyhow!("what {} uses cannot be forced: {why}", command.title()))?;
+            .map_err(|why| self.unforced(command, used, &why))?;
         let changes = used.iter().filter_map(|touch| {
             self.current.forget(&touch.path);
             self.current.compare(&touch.path, touch.before.as_ref())
         });
         Ok(changes.collect())
+    }
+
+    /// Why what a command used is not to be had: who makes it, where that is known, is concerned, and no less who waits for it.
+    fn unforced(&self, command: &Command, used: &[&trace::Touch], why: &str) -> anyhow::Error {
+        let pending = used.iter().find_map(|touch| {
+            self.current.forget(&touch.path);
+            let Now::Placeholder(output) = self.current.now(&touch.path) else { return None };
+            let is_reduced = self.recorder.store.reduction(&output.thunk).is_some();
+            let makes = |command: &&Command| command.thunk == Some(output.thunk);
+            let maker = self.commands.values().chain(&self.trace.commands).find(makes);
+            (!is_reduced).then_some((touch, maker?))
+        });
+        match pending {
+            Some((touch, maker)) => anyhow!(
+                "{}, which {} uses, cannot be made by {}: {why}",
+                touch.path.display(),
+                command.title(),
+                maker.title()
+            ),
+            None => anyhow!("what {} uses cannot be forced: {why}", command.title()),
+        }
     }
 
     /// The paths whose placeholders a command passed on, without a look at what these stand for.

@@ -104,7 +104,7 @@ impl Project {
     fn verdict(&self) -> (Option<String>, Vec<u32>) {
         let verdict = Current::new(&self.store, &self.trace).verdict().unwrap();
         let root = format!("{}/", self.at("").display());
-        let stale = verdict.stale.map(|change| change.to_string().replace(&root, ""));
+        let stale = verdict.stale.map(|(_, change)| change.to_string().replace(&root, ""));
         (stale, verdict.changed.iter().map(|(id, _)| *id).collect())
     }
 }
