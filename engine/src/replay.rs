@@ -12,15 +12,17 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use thunk::trace::{Command, Current, Disposition, Now, Product, Trace, ages, clean};
-use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, real_place};
+use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, is_below, real_place};
 
 use crate::escapes;
 use crate::materialise::{Mode, Place, Target, place_link, place_value};
@@ -64,13 +66,14 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
                 "nobody knows what {title} used: it {why}; run the build, or take what it left as it is with --as-recorded"
             );
         }
-        let plan = wanted(store, (&trace, &current), None, options)?;
+        let plan = wanted(store, (&trace, &current), None, missing(&current), options)?;
         if let Some(settled) = settled.filter(|_| plan.targets.is_empty() && plan.failure.is_none()) {
             let looked = current.looked_at();
             settled.note(looked.iter().map(|(path, how)| (path.as_path(), *how)));
         }
         return Ok(plan);
     };
+    let missing = missing(&current);
     let ran = trace.commands.iter().any(|command| command.disposition != Disposition::Deferred);
     if ran && trace.observed.is_empty() && !trace.packed {
         thunk::say!(
@@ -83,7 +86,7 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
     };
     let path = again(store, &recorder, options.trace)?;
     let now = targets::trace(store, Some(&path))?;
-    wanted(store, (&now, &Current::new(store, &now)), Some(&trace), options)
+    wanted(store, (&now, &Current::new(store, &now)), Some(&trace), missing, options)
 }
 
 fn title(trace: &Trace, id: u32) -> String {
@@ -95,6 +98,8 @@ fn title(trace: &Trace, id: u32) -> String {
 pub struct Plan {
     /// What is to be forced and put in place.
     pub targets: Vec<Target>,
+    /// Those that were missing.
+    directories: Directories,
     /// Files that are right, and too old for make once all else is.
     renewed: HashMap<PathBuf, SystemTime>,
     /// How the recorded build failed, if it did: what it would have done after that is in no trace.
@@ -108,6 +113,10 @@ impl Plan {
         for (path, modified) in &self.renewed {
             // What is somebody else's stays as old as it is: make may then do more than it must.
             let _ = File::open(path).and_then(|file| file.set_modified(*modified));
+        }
+        // What is in them is there by now. Those below first: who is not root may not come to them any more.
+        for (path, mode) in self.directories.iter().rev() {
+            let _ = mode.map(|mode| std::fs::set_permissions(path, Permissions::from_mode(mode)));
         }
     }
 }
@@ -151,15 +160,45 @@ fn again(store: &Store, recorder: &Path, trace: &Path) -> Result<PathBuf> {
     Ok(OsStr::from_bytes(line).into())
 }
 
+/// Directories that the build left, in the order of their paths, with the modes that it gave them.
+type Directories = Vec<(PathBuf, Option<u32>)>;
+
+/// Those that are not there.
+fn missing(current: &Current<'_>) -> Directories {
+    let products = current.products();
+    let missing = products.directories.iter().filter(|path| current.now(path) == Now::Missing);
+    missing.map(|path| (path.clone(), products.modes.get(path).copied())).collect()
+}
+
+/// Makes those of these directories that were asked for and, as far as nothing is in them, that are where the build was started; tells
+/// those that will be there.
+fn make(trace: &Trace, missing: Directories, chosen: &BTreeSet<&Path>, all: bool) -> Result<Directories> {
+    let mut made = Vec::new();
+    for (path, mode) in missing {
+        let holds = chosen.range::<Path, _>((Bound::Included(path.as_path()), Bound::Unbounded)).next();
+        if holds.is_none_or(|first| !first.starts_with(&path)) {
+            if !all || !is_below(&path, &trace.cwd) {
+                continue;
+            }
+            std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        made.push((path, mode));
+    }
+    Ok(made)
+}
+
 /// The products that do not stand where they should. Nothing that the build left is to be older than what it is made from.
-/// `first`: the trace of the build, where this one is what became of it.
+/// `first`: the trace of the build, where this one is what became of it. `missing`: what was not there of the directories.
 fn wanted(
     store: &Store,
     (trace, current): (&Trace, &Current<'_>),
     first: Option<&Trace>,
+    missing: Directories,
     options: &Options<'_>,
 ) -> Result<Plan> {
     let chosen = choose(current, options.targets)?;
+    let paths = chosen.iter().map(|(path, _)| path.as_path()).collect();
+    let directories = make(trace, missing, &paths, options.targets.is_empty())?;
     let mut reductions: HashMap<ObjectName, Option<Reduction>> = HashMap::new();
     let mut found = Vec::new();
     let mut put = HashSet::new();
@@ -228,7 +267,7 @@ fn wanted(
     if !options.targets.is_empty() || options.as_recorded {
         times.clear();
     }
-    Ok(Plan { targets, renewed: times, failure: trace.failure() })
+    Ok(Plan { targets, directories, renewed: times, failure: trace.failure() })
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {

@@ -155,6 +155,8 @@ uses! {
     AGAIN = 17, "again";
     /// What it left there is a symbolic link.
     LINK = 18, "link";
+    /// What it left there is a directory.
+    DIRECTORY = 19, "directory";
 }
 
 impl Uses {
@@ -514,7 +516,7 @@ mod tests {
             ..Default::default()
         };
         assert!(known.decode(observed(1, 1, 0)).is_ok());
-        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 19, 0), observed(1, 1, 1)] {
+        for bad in [observed(2, 1, 0), observed(-1, 1, 0), observed(1, 1 << 20, 0), observed(1, 1, 1)] {
             assert!(known.decode(bad).is_err());
         }
     }

@@ -34,6 +34,8 @@ pub struct Products {
     pub written: BTreeSet<PathBuf>,
     /// The permissions of what stands there in the end, where a command that ran has decided about them.
     pub modes: BTreeMap<PathBuf, u32>,
+    /// The directories that the build made and left.
+    pub directories: BTreeSet<PathBuf>,
     /// What programs keep for themselves from one run to the next, such as the statistics of a cache: files outside of where the build
     /// works that were there before it, and that nobody has read who did not change them. No inputs, and nothing that the build left.
     pub kept: BTreeSet<PathBuf>,
@@ -71,6 +73,7 @@ impl Trace {
                 Step::Deferred(command, thunk) => {
                     for path in &command.outputs {
                         products.written.insert(path.clone());
+                        products.directories.remove(path);
                         let output = OutputRef { thunk, output: Some(path.clone()) };
                         products.last.insert(path.clone(), Product::Output(output));
                     }
@@ -154,6 +157,14 @@ impl Products {
                 self.modes.insert(path.to_path_buf(), mode);
             } else if touch.uses.has(Uses::OUTPUT) {
                 self.modes.remove(path);
+            }
+            let is_changed =
+                [Uses::OUTPUT, Uses::REMOVED, Uses::MOVED_AWAY].iter().any(|how| touch.uses.has(*how));
+            if touch.uses.has(Uses::OUTPUT | Uses::DIRECTORY) {
+                self.directories.insert(path.to_path_buf());
+            } else if is_changed && self.directories.remove(path) {
+                // What is below one that was renamed is elsewhere, too.
+                self.directories.retain(|below| !below.starts_with(path));
             }
             if touch.uses.has(Uses::OUTPUT) {
                 self.written.insert(path.to_path_buf());

@@ -58,7 +58,7 @@ impl Look<'_> {
                 }
                 self.made.insert(real);
             }
-            *uses |= Uses::OUTPUT;
+            *uses |= Uses::OUTPUT | Uses::DIRECTORY;
             return None;
         }
         if metadata.is_symlink() {
@@ -114,8 +114,8 @@ impl Look<'_> {
         if let Some(output) = self.real_place(place).and_then(|real| self.outputs.get(&real)) {
             return Some(output.mode);
         }
-        let file = std::fs::symlink_metadata(place).ok().filter(std::fs::Metadata::is_file);
-        file.map(|file| file.permissions().mode() & 0o7777)
+        let there = std::fs::symlink_metadata(place).ok().filter(|there| there.is_file() || there.is_dir());
+        there.map(|there| there.permissions().mode() & 0o7777)
     }
 
     /// No thunk has what no sandbox can hold.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Replays of builds that make directories: those that a command makes itself are not there before it.
 
-use tests::TestSpace;
+use tests::{Snapshot, TestSpace};
 
 use super::names::run_recorded;
-use super::{is_as_made, replayed};
+use super::{is_as_made, replay, replayed};
 
 /// Each way to make a directory tells whether it is there.
 #[test]
@@ -57,4 +57,38 @@ fn what_a_command_removes_and_makes_is_there_before_it() {
     edit();
     assert_eq!(replayed(&space, &trace).run, 1);
     is_as_made(&space, edit);
+}
+
+/// In a fresh copy of the sources.
+#[test]
+fn directories_are_left_as_the_build_left_them() {
+    const MAKEFILE: &str = "all: ro/y is\nis:\n\tmkdir was; mv was is\n\
+        private/x: in\n\tmkdir -p obj/empty gone; mkdir -m 700 private; cp in private/x; rmdir gone\n\
+        ro/y: private/x\n\tmkdir ro\n\tcp in ro/y\n\tchmod 555 ro\n\tinstall -d -m 750 inst/in\n\tmkdir left; mv left kept; touch left\n";
+    for how in ["--run", "-v"] {
+        let space = TestSpace::with(&[("Makefile", MAKEFILE), ("in", "1\n")]);
+        space.keep();
+        let trace = space.outside().join("trace");
+        space.ggtrace(&[how, "-o", trace.to_str().unwrap(), "make"]).ok();
+        let built = Snapshot::of(&space.tree());
+        let is_idle = || assert_eq!(replayed(&space, &trace).run, 0, "{how}");
+        is_idle();
+        space.restore();
+        is_idle();
+        assert_eq!(built.deviations(&Snapshot::of(&space.tree())), "", "{how}");
+        // One that somebody has given another mode keeps it; one that is gone comes again, though nothing was in it.
+        space.sh("chmod 711 private; rm -r obj").ok();
+        is_idle();
+        space.sh("test `stat -c %a private` = 711; test -d obj/empty").ok();
+        // With another input.
+        space.restore();
+        let edit = || space.write("in", "2\n");
+        edit();
+        assert!(replay(&space, &trace, &[]).ok().code() == 0);
+        is_as_made(&space, edit);
+        // Of one file that was asked for all above it is made.
+        space.restore();
+        replay(&space, &trace, &["ro/y"]).ok();
+        space.sh("test `stat -c %a ro` = 555; test ! -e obj; test ! -e private").ok();
+    }
 }
