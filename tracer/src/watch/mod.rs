@@ -14,7 +14,7 @@ mod left;
 mod names;
 mod table;
 mod ways_back;
-pub mod writes;
+mod writes;
 
 use std::ffi::OsString;
 use std::io;

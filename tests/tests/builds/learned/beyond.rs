@@ -157,3 +157,21 @@ fn what_cannot_be_observed_where_it_is_forced() {
     assert_eq!(space.read("work/more"), b"x\n");
     assert_eq!(space.read("work/out"), b"y more\nlog\n");
 }
+
+/// On another machine it is seen, too; only that it lacks a file of this one is not.
+#[test]
+fn what_is_forced_elsewhere_is_observed_there() {
+    for (does, says) in [("echo z >>$2", None), ("echo x >more", Some("it wrote"))] {
+        let mut space = project(does);
+        defer_with_other_inputs(&space, does);
+        space.set("GG_MANNER", "far-away");
+        let forced = space.ggforce(&["work/out"]);
+        match says {
+            Some(says) => drop(forced.fails().says(says)),
+            None => {
+                forced.ok();
+                assert_eq!(space.read("work/out"), b"y more\nlog\nz\n");
+            }
+        }
+    }
+}
