@@ -3,11 +3,11 @@
 //! so. Puts nothing in place itself.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
-use thunk::{ObjectName, Placeholder, has_no_content};
+use thunk::{ObjectName, Placeholder, has_no_content, real_place};
 
 use super::furnish::make_directory_of;
 use super::{Replay, rules};
@@ -196,14 +196,30 @@ impl Replay<'_> {
         let left = observed.touches.iter().find(|touch| touch.path == seen.path);
         let Some(text) = left.and_then(|touch| touch.after).and_then(text) else { return false };
         let Some(rules) = rules::rules(&text).filter(|rules| !rules.is_empty()) else { return false };
+        let directory = self.directory_of(driver, maker);
         let all = |names: &[&str], among: &HashSet<&Path>| {
-            names.iter().all(|name| among.contains(&*observe::tidy(&driver.cwd.join(name))))
+            names
+                .iter()
+                .all(|name| as_recorded(&directory.join(name)).is_some_and(|path| among.contains(&*path)))
         };
         rules.iter().all(|rule| match rule.prerequisites.is_empty() {
             // So that make goes on without a header that is gone.
             true => all(&rule.targets, &read),
             false => all(&rule.targets, &made) && all(&rule.prerequisites, &read),
         })
+    }
+
+    /// Where a driver was when it started what became this command: it may have gone there itself (`make -C`).
+    fn directory_of<'b>(&'b self, driver: &'b Command, command: u32) -> &'b Path {
+        let mut started = self.trace.command(command);
+        while let Some(command) = started {
+            if command.parent == driver.id {
+                return &command.cwd;
+            }
+            // One that is its own parent is in no trace of ours.
+            started = self.trace.command(command.parent).filter(|parent| parent.id < command.id);
+        }
+        &driver.cwd
     }
 
     /// Did the command only move outputs of deferred commands? They are followed by what stands at the build's end.
@@ -220,4 +236,10 @@ impl Replay<'_> {
         }
         outputs.all(|touch| touch.after.is_none() && carried(&touch.path))
     }
+}
+
+/// The path that a trace has for what is named so: where `..` is in it, in the directory that this leads to.
+fn as_recorded(path: &Path) -> Option<PathBuf> {
+    let has_ways_back = path.components().any(|component| component == Component::ParentDir);
+    trace::clean(&if has_ways_back { real_place(path).ok()? } else { path.to_path_buf() })
 }

@@ -32,6 +32,27 @@ fn a_dependency_file_that_a_recipe_made_anew_changes_no_command() {
     }
 }
 
+/// Automake's makefiles go where they work themselves, and have headers beside that.
+#[test]
+fn a_dependency_file_of_where_make_has_gone_itself_with_names_that_lead_back() {
+    let compile = COMPILE.replace("gcc", "gcc -I../inc -I$(CURDIR)/../inc/more");
+    let space = TestSpace::with(&[
+        ("Makefile", "all:\n\t$(MAKE) -C sub\n"),
+        ("sub/Makefile", &format!("a.o: a.c\n\t{compile}\ninclude .deps/a.Po\n")),
+        ("sub/.deps/a.Po", "# dummy\n"),
+        ("inc/a.h", "#define A 1\n"),
+        ("inc/more/b.h", "#define B 1\n"),
+        ("sub/a.c", "#include <a.h>\n#include <b.h>\nint a(void) { return A + B; }\n"),
+    ]);
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+    space.keep();
+    let edit = || space.replace("sub/a.c", "return A", "return 1 + A");
+    edit();
+    replay(&space, &trace, &[]).ok();
+    is_as_made(&space, edit);
+}
+
 /// What is not of the maker's own outputs and inputs, is empty, or is read by a script, may mean anything.
 #[test]
 fn a_part_that_a_recipe_made_anew_may_change_commands() {
