@@ -277,6 +277,11 @@ impl<'a> Replay<'a> {
             last.insert(path.as_path());
             standing.push((path, output));
         }
+        // What programs keep for themselves is nothing that the build left, but where one of them is to run again.
+        for path in &self.current.products().kept {
+            last.insert(path.as_path());
+            standing.extend(self.standing.get(path).map(|output| (path, output.clone())));
+        }
         writer.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         // What the build had moved on or removed.
         for path in self.placed.iter().filter(|path| !last.contains(path.as_path())) {

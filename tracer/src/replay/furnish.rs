@@ -155,7 +155,9 @@ impl Replay<'_> {
                 }
                 Now::Other => false,
             };
-            if is_other && !self.stale.contains(path) {
+            // What others go on with is as it is.
+            let is_kept = self.current.products().kept.contains(path);
+            if is_other && !is_kept && !self.stale.contains(path) {
                 self.restore(path, &input.value, executable)?;
             }
         }
