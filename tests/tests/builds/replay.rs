@@ -12,6 +12,7 @@ use crate::calculator::{DEFERRED, calculator};
 mod ages;
 mod directories;
 mod failed;
+mod modes;
 mod names;
 mod outside;
 mod refusals;
@@ -373,64 +374,6 @@ fn what_ran_left_what_a_deferred_command_was_to_change_at_once() {
     edit();
     replay(&space, &trace, &[]).ok();
     is_as_made(&space, edit);
-}
-
-#[test]
-fn modes_and_links_are_put_back() {
-    let space = TestSpace::with(&[
-        ("script.in", "#!/bin/sh\necho one\n"),
-        ("a.c", "int main(void) { return 0; }\n"),
-        (
-            "Makefile",
-            "all: script out to/prog to/link to/text\nscript: script.in\n\tsed -e s/x/y/ script.in >$@\n\tchmod 750 $@\n\
-             out: script\n\t./script >$@\nprog: a.c\n\tgcc -g -o $@ a.c\nto/prog: prog\n\tmkdir -p to\n\
-             \tinstall -m 711 prog $@\n\tstrip $@\nto/link: to/prog\n\tln -sf prog $@\nto/text: script.in\n\tinstall -m 640 script.in $@\n",
-        ),
-    ]);
-    let trace = built(&space);
-    let before = Snapshot::of(&space.tree());
-    space.sh("rm -rf to script prog").ok();
-    replay(&space, &trace, &[]).ok();
-    assert_eq!(before.deviations(&Snapshot::of(&space.tree())), "");
-    space.keep();
-    let edit = || space.replace("a.c", "0", "1");
-    edit();
-    replay(&space, &trace, &[]).ok();
-    is_as_made(&space, edit);
-}
-
-/// Whether an input may be executed decides what `test -x` finds, and which mode `cp` gives.
-#[test]
-fn whether_inputs_may_be_executed_counts() {
-    const ASKS: &str = "if test -x in; then echo yes; fi";
-    for recipe in ["cp in out; :", "if test -x in; then echo yes > out; else echo no > out; fi", ASKS] {
-        for (before, after) in [("644", "755"), ("755", "644")] {
-            for how in ["--run", "-v"] {
-                let space = TestSpace::with(&[("in", ""), ("Makefile", &format!("out:\n\t{recipe}\n"))]);
-                space.sh(&format!("chmod {before} in")).ok();
-                let trace = space.outside().join("trace");
-                space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
-                space.force_all();
-                replay(&space, &trace, &[]).ok();
-                space.sh(&format!("chmod {after} in")).ok();
-                let again = replay(&space, &trace, &[]);
-                // What leaves no file and was allowed to ask has no thunk that would tell.
-                if recipe != ASKS || after == "755" {
-                    again.fails().says("in may");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn what_the_build_itself_makes_executable_is_no_change() {
-    let makefile = "all:\n\tcat run.sh > copy\n\ttest -x run.sh || chmod +x run.sh\n\t./run.sh > out\n";
-    let space = TestSpace::with(&[("run.sh", "#!/bin/sh\necho 1\n"), ("Makefile", makefile)]);
-    space.sh("chmod 644 run.sh").ok();
-    let trace = space.outside().join("trace");
-    space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
-    replay(&space, &trace, &[]).ok();
 }
 
 /// How large a file is decides what `test -s` finds, which does not open it.
