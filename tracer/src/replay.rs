@@ -28,7 +28,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use models::Invocation;
 use thunk::trace::{self, Command, Current, Disposition, Product, Step, Trace, Uses};
-use thunk::{ObjectName, OutputRef, Store, Thunk};
+use thunk::{ObjectName, OutputRef, Store, Thunk, real_place};
 
 use crate::context::Running;
 use crate::defer::{self, Deferred};
@@ -209,6 +209,16 @@ impl<'a> Replay<'a> {
             self.stale.extend(again.outputs.iter().cloned());
         }
         again.outputs.iter().for_each(|path| self.current.forget(path));
+        // Whoever used them may have named them by a way over links, as this one did.
+        let left = self.trace.observed.iter().find(|observed| observed.id == command.id);
+        let left = left.into_iter().flat_map(|observed| observed.with(Uses::OUTPUT));
+        let named = left.map(|touch| &*touch.path).chain(command.outputs.iter().map(PathBuf::as_path));
+        for path in named.filter(|path| real_place(path).is_ok_and(|real| real != **path)) {
+            self.current.forget(path);
+            if again.thunk != name {
+                self.stale.insert(path.to_path_buf());
+            }
+        }
         self.placed.extend(again.outputs.iter().cloned());
         self.carry(name, again);
         let outputs = again.outputs.clone();
@@ -253,38 +263,37 @@ impl<'a> Replay<'a> {
         for observed in self.trace.observed.iter().filter(|o| !self.commands.contains_key(&o.id)) {
             writer.observed(observed)?;
         }
+        // A trace has paths as they were named, a thunk those without links.
+        let place = |path: &Path| real_place(path).unwrap_or_else(|_| path.to_path_buf());
         let mut last = HashSet::new();
         let mut standing = Vec::new();
         for (path, product) in &self.current.products().last {
+            last.insert(place(path));
             let output = match product {
                 Product::Output(output) => {
                     let thunk = self.remade.get(&output.thunk).copied().unwrap_or(output.thunk);
                     OutputRef { thunk, output: output.output.clone() }
                 }
-                Product::Link(_) => {
-                    last.insert(path.as_path());
-                    continue;
-                }
+                Product::Link(_) => continue,
                 // A command that ran may be deferred by now, or what it moved is.
-                Product::Value { .. } => match self.standing.get(path).or_else(|| self.moved.get(path)) {
-                    Some(output) => output.clone(),
-                    None => {
-                        last.insert(path.as_path());
-                        continue;
+                Product::Value { .. } => {
+                    let at = |path: &Path| self.standing.get(path).or_else(|| self.moved.get(path));
+                    match at(path).or_else(|| at(&place(path))) {
+                        Some(output) => output.clone(),
+                        None => continue,
                     }
-                },
+                }
             };
-            last.insert(path.as_path());
             standing.push((path, output));
         }
         // What programs keep for themselves is nothing that the build left, but where one of them is to run again.
         for path in &self.current.products().kept {
-            last.insert(path.as_path());
+            last.insert(place(path));
             standing.extend(self.standing.get(path).map(|output| (path, output.clone())));
         }
         writer.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         // What the build had moved on or removed.
-        for path in self.placed.iter().filter(|path| !last.contains(path.as_path())) {
+        for path in self.placed.iter().filter(|path| !last.contains(&place(path))) {
             if path.symlink_metadata().is_ok_and(|file| file.is_file()) {
                 std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
             }

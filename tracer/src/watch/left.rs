@@ -73,6 +73,12 @@ impl Look<'_> {
         }
         *uses |= Uses::OUTPUT;
         let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
+        if real != named
+            && let Some(directory) = named.parent()
+        {
+            // It comes there again by the links on the way only. Those that it made itself are none that it found.
+            let _ = self.footprint.add(directory);
+        }
         self.in_sandbox(&real);
         match self.content_after(&real, &metadata) {
             Ok((facts, value)) => {

@@ -92,3 +92,23 @@ fn directories_are_left_as_the_build_left_them() {
         space.sh("test `stat -c %a ro` = 555; test ! -e obj; test ! -e private").ok();
     }
 }
+
+/// A trace has paths as they were named, a thunk where that leads.
+#[test]
+fn what_stands_behind_a_link_to_a_directory() {
+    for makefile in [
+        "all: y\ns/x: in\n\tcp in s/x\ny: s/x\n\tcat s/x s/x >y\n",
+        "all: y\ns/x: in\n\tcp in s/x\ny: s/x\n\tcat real/x real/x >y\n",
+        "D = $(CURDIR)/s\nall: y\n$D/x: in\n\tcp in $D/x\ny: $D/x\n\tcat $D/x s/x >y\n",
+    ] {
+        let space = TestSpace::with(&[("Makefile", makefile), ("in", "1\n"), ("real/keep", "")]);
+        space.sh("ln -s real s").ok();
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+        space.keep();
+        let edit = || space.write("in", "2\n");
+        edit();
+        replay(&space, &trace, &[]).ok();
+        is_as_made(&space, edit);
+    }
+}
