@@ -3,6 +3,7 @@
 //! which files came to be. Knows neither the store nor what stands there now.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Command, Disposition, Observed, Trace, Uses};
@@ -37,7 +38,8 @@ pub struct Products {
     /// The directories that the build made and left.
     pub directories: BTreeSet<PathBuf>,
     /// What programs keep for themselves from one run to the next, such as the statistics of a cache: files outside of where the build
-    /// works that were there before it, and that nobody has read who did not change them. No inputs, and nothing that the build left.
+    /// works that were there before it, that nobody has read who did not give them another content, and of which no command line speaks. No
+    /// inputs, and nothing that the build left.
     pub kept: BTreeSet<PathBuf>,
 }
 
@@ -128,7 +130,17 @@ impl Trace {
                 *so_far &= is_one;
             }
         }
-        kept.into_iter().filter(|(_, is_one)| *is_one).map(|(path, _)| path.to_path_buf()).collect()
+        kept.retain(|path, is_one| *is_one && !self.names(path));
+        kept.into_keys().map(Path::to_path_buf).collect()
+    }
+
+    /// Is it named by who runs something, or does a build driver look at it? What a program keeps for itself nobody else speaks of.
+    fn names(&self, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let mut words = self.commands.iter().flat_map(|command| &command.argv);
+        let drivers = self.observed.iter().filter(|observed| observed.drives());
+        words.any(|word| word.as_bytes().windows(name.len().max(1)).any(|part| part == name))
+            || drivers.flat_map(|driver| &driver.touches).any(|touch| *touch.path == *path)
     }
 
     /// The command of this thunk: the one that was deferred as it, or was seen to do what it says.

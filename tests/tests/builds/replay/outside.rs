@@ -14,7 +14,14 @@ fn what_commands_keep_for_themselves_is_neither_input_nor_product() {
     let space = TestSpace::with(&[("in", "1\n"), ("in2", "1\n")]);
     let state = space.outside().join("state");
     let shown = state.display();
-    let recipe = format!("read n <{shown}; echo $$((n + 1)) >{shown}.new; mv {shown}.new {shown}; cp $< $@");
+    let keeps = format!(
+        "#include <stdio.h>\nint main(void) {{\n    int n = 0;\n    FILE *old = fopen(\"{shown}\", \"r\");\n    \
+         fscanf(old, \"%d\", &n);\n    FILE *new = fopen(\"{shown}.new\", \"w\");\n    fprintf(new, \"%d\\n\", n + 1);\n    \
+         fclose(new);\n    return rename(\"{shown}.new\", \"{shown}\");\n}}\n"
+    );
+    space.write("keeps.c", keeps);
+    space.sh("cc -w -o keeps keeps.c").ok();
+    let recipe = "./keeps; cp $< $@";
     space.write("Makefile", format!("all: out out2\nout: in\n\t{recipe}\nout2: in2\n\t{recipe}\n"));
     fs::write(&state, "1\n").unwrap();
     let trace = run_recorded(&space);
@@ -31,6 +38,35 @@ fn what_commands_keep_for_themselves_is_neither_input_nor_product() {
     space.write("in", "2\n");
     replay(&space, &trace, &[]).fails().says("on which it depends; run the build");
     assert_eq!((fs::read(&state).unwrap(), space.read("out")), (b"18\n".to_vec(), b"1\n".to_vec()));
+}
+
+/// What is named on a command line is the build's, however it is replaced.
+#[test]
+fn what_the_build_replaces_outside_of_where_it_works_is_its_own() {
+    for recipe in [
+        "cmp -s in ../gen/out || { cp in t; mv t ../gen/out; }",
+        "sed -i s/1/2/ ../gen/out; cp ../gen/out out",
+    ] {
+        let space = TestSpace::with(&[
+            ("build/Makefile", &format!("all:\n\t{recipe}\n")),
+            ("build/in", "2\n"),
+            ("gen/out", "1\n"),
+        ]);
+        let trace = space.outside().join("trace");
+        let record = format!(
+            "cd build; exec {} --run -o {} make",
+            TestSpace::program("ggtrace").display(),
+            trace.display()
+        );
+        space.sh(&record).ok();
+        assert_eq!(space.read("gen/out"), b"2\n");
+        space.sh("rm gen/out").ok();
+        replayed(&space, &trace);
+        assert_eq!(space.read("gen/out"), b"2\n", "{recipe}");
+        space.write("gen/out", "3\n");
+        let again = replay(&space, &trace, &[]);
+        assert!(again.code() != 0 || space.read("gen/out") == b"2\n", "{recipe}: {again}");
+    }
 }
 
 /// What somebody else reads, or the build has made, is no less than any other file.
