@@ -156,10 +156,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         runtime.shutdown_background();
         summary?
     };
-    if let Some(plan) =
-        replayed.filter(|_| matches!(summary, Summary { interrupted: false, failed: 0, unplaced: 0, .. }))
-    {
-        plan.renew();
+    if let Some(plan) = replayed {
+        if matches!(summary, Summary { interrupted: false, failed: 0, unplaced: 0, .. }) {
+            plan.renew();
+        }
+        plan.give_modes();
     }
     store.files().flush();
     if let Some(failure) = &failure {

@@ -66,14 +66,14 @@ pub fn plan(store: &Store, options: &Options<'_>) -> Result<Plan> {
                 "nobody knows what {title} used: it {why}; run the build, or take what it left as it is with --as-recorded"
             );
         }
-        let plan = wanted(store, (&trace, &current), None, missing(&current), options)?;
+        let plan = wanted(store, (&trace, &current), None, missing(&current)?, options)?;
         if let Some(settled) = settled.filter(|_| plan.targets.is_empty() && plan.failure.is_none()) {
             let looked = current.looked_at();
             settled.note(looked.iter().map(|(path, how)| (path.as_path(), *how)));
         }
         return Ok(plan);
     };
-    let missing = missing(&current);
+    let missing = missing(&current)?;
     let ran = trace.commands.iter().any(|command| command.disposition != Disposition::Deferred);
     if ran && trace.observed.is_empty() && !trace.packed {
         thunk::say!(
@@ -114,7 +114,11 @@ impl Plan {
             // What is somebody else's stays as old as it is: make may then do more than it must.
             let _ = File::open(path).and_then(|file| file.set_modified(*modified));
         }
-        // What is in them is there by now. Those below first: who is not root may not come to them any more.
+    }
+
+    /// Nothing more is put in place, whatever has ended it: the directories that were missing get the modes that the build gave them.
+    pub fn give_modes(&self) {
+        // Those below first: who is not root may not come to them any more.
         for (path, mode) in self.directories.iter().rev() {
             let _ = mode.map(|mode| std::fs::set_permissions(path, Permissions::from_mode(mode)));
         }
@@ -164,15 +168,32 @@ fn again(store: &Store, recorder: &Path, trace: &Path) -> Result<PathBuf> {
 type Directories = Vec<(PathBuf, Option<u32>)>;
 
 /// Those that are not there.
-fn missing(current: &Current<'_>) -> Directories {
+///
+/// # Errors
+/// Something else is there.
+fn missing(current: &Current<'_>) -> Result<Directories> {
     let products = current.products();
-    let missing = products.directories.iter().filter(|path| current.now(path) == Now::Missing);
-    missing.map(|path| (path.clone(), products.modes.get(path).copied())).collect()
+    let mut missing = Directories::new();
+    for path in &products.directories {
+        match current.now(path) {
+            Now::Missing => missing.push((path.clone(), products.modes.get(path).copied())),
+            Now::Other => {}
+            Now::File(..) | Now::Placeholder(_) => {
+                bail!("{} is a file; the build left a directory there", path.display())
+            }
+        }
+    }
+    Ok(missing)
 }
 
 /// Makes those of these directories that were asked for and, as far as nothing is in them, that are where the build was started; tells
 /// those that will be there.
-fn make(trace: &Trace, missing: Directories, chosen: &BTreeSet<&Path>, all: bool) -> Result<Directories> {
+fn make_directories(
+    trace: &Trace,
+    missing: Directories,
+    chosen: &BTreeSet<&Path>,
+    all: bool,
+) -> Result<Directories> {
     let mut made = Vec::new();
     for (path, mode) in missing {
         let holds = chosen.range::<Path, _>((Bound::Included(path.as_path()), Bound::Unbounded)).next();
@@ -198,7 +219,7 @@ fn wanted(
 ) -> Result<Plan> {
     let chosen = choose(current, options.targets)?;
     let paths = chosen.iter().map(|(path, _)| path.as_path()).collect();
-    let directories = make(trace, missing, &paths, options.targets.is_empty())?;
+    let directories = make_directories(trace, missing, &paths, options.targets.is_empty())?;
     let mut reductions: HashMap<ObjectName, Option<Reduction>> = HashMap::new();
     let mut found = Vec::new();
     let mut put = HashSet::new();
