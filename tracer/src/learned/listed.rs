@@ -7,12 +7,12 @@ use std::fs::{self, DirEntry};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use thunk::{Input, Link, Thunk, ThunkInput};
+use thunk::{Input, Link, Thunk};
 
 use super::{Now, now};
 use crate::recorder::Recorder;
 
-/// A directory with more names than this is not given to a command, nor are more bytes than this.
+/// A directory with more names than this is not given to a command, nor are more bytes than this in all of them.
 const MANY: usize = 4096;
 const MUCH: u64 = 64 << 20;
 
@@ -32,9 +32,14 @@ pub fn add(recorder: &Recorder, thunk: &Thunk, changed: &mut Thunk) -> Result<()
         .chain(thunk.links.iter().map(|link| &*link.path))
         .chain(trees.iter().flat_map(|tree| tree.entries()).map(|entry| &*entry.path))
         .collect();
+    let mut room = MUCH;
     for directory in outside {
         let shown = directory.display();
-        let mut room = MUCH;
+        // What is private to the project, too, is no more so.
+        let mut ways = directory.ancestors().filter(|way| !recorder.project.starts_with(way));
+        if !ways.all(is_for_everybody) {
+            return Err(format!("it lists {shown}, which is not for everybody to look into"));
+        }
         let entries = fs::read_dir(directory).map_err(|error| format!("{shown}: {error}"))?;
         for (number, entry) in entries.enumerate() {
             let entry = entry.map_err(|error| format!("{shown}: {error}"))?;
@@ -78,7 +83,13 @@ fn one(recorder: &Recorder, entry: &DirEntry, changed: &mut Thunk, room: &mut u6
     match now(recorder, &path)? {
         Now::Value(value, true) => changed.executables.push(Input { path, value }),
         Now::Value(value, false) => changed.values.push(Input { path, value }),
-        Now::Pending(from, _) => changed.thunks.push(ThunkInput { path, from }),
+        // It may be nothing to the command, and fail.
+        Now::Pending(..) => return Err("is to be made yet".into()),
     }
     Ok(())
+}
+
+/// Can anybody come to what is in this directory? What is in a private one is its owner's, whatever modes it has itself.
+fn is_for_everybody(directory: &Path) -> bool {
+    fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
 }

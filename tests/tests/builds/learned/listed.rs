@@ -41,3 +41,22 @@ fn a_directory_beside_the_build_is_listed_with_all_its_names() {
         assert!(deferred > 2, "{lists}: {deferred}");
     }
 }
+
+/// What is in a private directory is for nobody else, whatever modes it has itself: a store may be shared.
+#[test]
+fn what_is_in_a_private_directory_is_not_stored() {
+    let space = TestSpace::with(&[
+        ("build/Makefile", "out: ../in\n\t(ls ../own | wc -l; cat ../in) >out\n"),
+        ("in", "one\n"),
+        ("own/credentials", "hunter2\n"),
+    ]);
+    space.sh("chmod 700 own").ok();
+    let ggtrace = TestSpace::program("ggtrace").display().to_string();
+    for change in [":", ":", "echo two >in", "echo three >in"] {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        space.sh(&format!("{change}; cd build; rm -f out; {ggtrace} make")).ok();
+        space.ggforce(&["build/out"]).ok();
+    }
+    assert_eq!(space.read("build/out"), b"1\nthree\n");
+    assert_ne!(space.sh("grep -rq hunter2 \"$GG_DIR\"").code(), 0);
+}
