@@ -181,6 +181,10 @@ impl Worker {
         }
         // gg's own thunks name all they need without a directory: there is nothing to look for outside.
         let ours = thunk.workdir.is_some() && !self.far_away;
+        // What is looked for in vain there says nothing: only the machine that recorded has what the command might want now.
+        if thunk.learned && self.far_away {
+            return self.finish(&name, &thunk, Completed::none(&thunk), Ended::refused(unobserved()));
+        }
         let known = if ours { self.store.completion(&name) } else { BTreeSet::new() };
         let completed = escapes::complete(&self.store, &thunk, &known)?;
         if thunk.learned || !completed.paths.is_empty() {
@@ -245,14 +249,9 @@ impl Worker {
                     return self.finish(name, thunk, current, ended);
                 }
             };
-            let next = if self.far_away {
-                // What is looked for in vain here says nothing.
-                Completed::none(thunk)
-            } else {
-                let mut paths = current.paths.clone();
-                paths.extend(escapes::looked_for(&touches));
-                escapes::complete(&self.store, thunk, &paths)?
-            };
+            let mut paths = current.paths.clone();
+            paths.extend(escapes::looked_for(&touches));
+            let next = escapes::complete(&self.store, thunk, &paths)?;
             if next.thunk == current.thunk {
                 let is_final =
                     matches!(outcome.status, Status::Exited(0) | Status::TimedOut | Status::OutputLimit);

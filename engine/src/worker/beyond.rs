@@ -3,8 +3,9 @@
 //! done in the build, so it is told as a failure. Looks at what changed in the sandbox and at what was touched; knows nothing of how the
 //! command ended or what becomes of its outputs.
 //!
-//! What it keeps for itself beside its outputs, such as what Python has compiled, is written anew because files have other times here: to put
-//! another file in the place of an input that shows such a time, or that is elsewhere than where it works, is let be.
+//! What it has kept for itself before, such as what Python has compiled, is written anew because files have other times here: to put
+//! another file in the place of an input that shows such a time, or that is elsewhere than where it works, is let be. What it keeps in a new
+//! file is told like any other.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -95,9 +96,15 @@ impl Run<'_> {
             },
             ChangeKind::Removed => (self.held(&change.path) && !self.thunk.moves).then_some("removed"),
             ChangeKind::Symlink(_) => Some("made a link of"),
-            ChangeKind::Directory { .. } => (!self.thunk.makes_directories).then_some("made the directory"),
+            ChangeKind::Directory { .. } => (!self.made_then(&change.path)).then_some("made the directory"),
             ChangeKind::Other => Some("made"),
         })
+    }
+
+    /// Did it make this directory when it was recorded? Of those that it made where something had been before nobody knows which they were.
+    fn made_then(&self, path: &Path) -> bool {
+        let Thunk { made, makes_directories, .. } = self.thunk;
+        if made.is_empty() { *makes_directories } else { made.iter().any(|directory| directory == path) }
     }
 
     /// Is this an input, or has it any below?

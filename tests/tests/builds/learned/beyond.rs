@@ -126,9 +126,15 @@ fn what_it_changes_outside_of_where_it_works() {
 /// Python lists the directories of its modules, and writes again what it has compiled of one once that has another time.
 #[test]
 fn what_only_keeps_what_it_has_compiled_is_no_more_than_before() {
+    // One of somebody's own may be in a private directory, which is listed for nobody else.
+    let python = "/usr/bin/python3";
+    if !std::path::Path::new(python).exists() {
+        println!("there is no {python} here");
+        return;
+    }
     for place in ["..", "."] {
         let space = TestSpace::with(&[
-            ("work/Makefile", &format!("out: ../in\n\tpython3 {place}/gen.py ../in out\n")),
+            ("work/Makefile", &format!("out: ../in\n\t{python} {place}/gen.py ../in out\n")),
             (
                 &format!("work/{place}/gen.py"),
                 "import sys, part\nopen(sys.argv[2], 'w').write(part.of(open(sys.argv[1]).read()))\n",
@@ -144,34 +150,18 @@ fn what_only_keeps_what_it_has_compiled_is_no_more_than_before() {
     }
 }
 
-/// Where nobody sees what it does nobody knows whether it does more.
+/// Where nobody sees what it does, or what it looks for in vain is nowhere, nobody knows whether it does more.
 #[test]
 fn what_cannot_be_observed_where_it_is_forced() {
     let does = "echo x >more";
-    let mut space = project(does);
-    defer_with_other_inputs(&space, does);
-    space.set("GG_MANNER", "translated");
-    space.ggforce(&["work/out"]).fails().says("cannot be observed");
-    space.unset("GG_MANNER");
-    record(&space);
-    assert_eq!(space.read("work/more"), b"x\n");
-    assert_eq!(space.read("work/out"), b"y more\nlog\n");
-}
-
-/// On another machine it is seen, too; only that it lacks a file of this one is not.
-#[test]
-fn what_is_forced_elsewhere_is_observed_there() {
-    for (does, says) in [("echo z >>$2", None), ("echo x >more", Some("it wrote"))] {
+    for manner in ["translated", "far-away"] {
         let mut space = project(does);
         defer_with_other_inputs(&space, does);
-        space.set("GG_MANNER", "far-away");
-        let forced = space.ggforce(&["work/out"]);
-        match says {
-            Some(says) => drop(forced.fails().says(says)),
-            None => {
-                forced.ok();
-                assert_eq!(space.read("work/out"), b"y more\nlog\nz\n");
-            }
-        }
+        space.set("GG_MANNER", manner);
+        space.ggforce(&["work/out"]).fails().says("cannot be observed");
+        space.unset("GG_MANNER");
+        record(&space);
+        assert_eq!(space.read("work/more"), b"x\n");
+        assert_eq!(space.read("work/out"), b"y more\nlog\n");
     }
 }
