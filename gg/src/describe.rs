@@ -121,12 +121,10 @@ fn thunk(arguments: &Arguments, out: &mut impl std::io::Write, thunk: &Thunk) ->
         ("directories", Json::List(thunk.directories.iter().map(|d| path(d)).collect())),
         ("optionalOutputs", Json::List(thunk.optional_outputs.iter().map(|o| path(o)).collect())),
     ];
-    if !thunk.listed.is_empty() {
-        fields.push(("listed", Json::List(thunk.listed.iter().map(|d| path(d)).collect())));
-    }
-    if !thunk.executable_outputs.is_empty() {
-        let outputs = thunk.executable_outputs.iter().map(|o| path(o)).collect();
-        fields.push(("executableOutputs", Json::List(outputs)));
+    let of_records =
+        [("listed", &thunk.listed), ("executableOutputs", &thunk.executable_outputs), ("made", &thunk.made)];
+    for (name, paths) in of_records.into_iter().filter(|(_, paths)| !paths.is_empty()) {
+        fields.push((name, Json::List(paths.iter().map(|p| path(p)).collect())));
     }
     if thunk.timeout_ms > 0 {
         fields.push(("timeout", Json::Number(thunk.timeout_ms.into())));

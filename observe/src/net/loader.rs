@@ -82,9 +82,9 @@ impl Loader {
         }
         // A copy of its code makes the same calls, whatever else is in the file.
         let end = self.constant.iter().map(|part| part.end as u64).max().unwrap_or(u64::MAX);
-        let holds =
+        let is_same =
             |part: &Range<usize>| self.content.get(part.clone()).is_some_and(|own| holds(file, part, own));
-        (end..end + MUCH).contains(&other.len()) && self.constant.iter().all(holds)
+        (end..end + MUCH).contains(&other.len()) && self.constant.iter().all(is_same)
     }
 
     /// What it asks for in a process that nobody is asked about.

@@ -127,11 +127,12 @@ impl Table {
 
     /// Is each process known that the kernel has made after this one, up to the one with this id? Then so are all its children. Only
     /// what has just begun can be told of that way: ids are given away again. So is what was never seen before it ends, which is seldom
-    /// anything else, a shell's child that has read a variable.
+    /// anything else, a shell's child that has read a variable. Wrong is that only if, of a process that is older than a whole round of
+    /// ids, the next few happen to belong to what has been seen lately.
     pub fn knows_all_after(&self, pid: Pid, newest: Pid) -> bool {
         /// As many are looked for.
         const FEW: Pid = 16;
-        /// Before an id is given away again there are some 32,000 others.
+        /// So many processes of the build are seen in less than a round of ids, of which there are 32,000 at least by default.
         const RECENT: u64 = 1024;
         let is_recent = |seen: &Seen| self.count - seen.before <= RECENT;
         let has_just_begun = self.processes.get(&pid).and(self.seen.get(&pid)).is_none_or(is_recent);
