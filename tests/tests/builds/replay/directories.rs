@@ -112,3 +112,48 @@ fn what_stands_behind_a_link_to_a_directory() {
         is_as_made(&space, edit);
     }
 }
+
+/// It made one when it was recorded, and makes another now.
+#[test]
+fn a_directory_that_a_command_did_not_make_then_is_told() {
+    let space = TestSpace::with(&[
+        ("Makefile", "d/out: in\n\tmkdir d; cp in d/out; ! grep -q two in || mkdir extra\n"),
+        ("in", "one\n"),
+    ]);
+    let trace = run_recorded(&space);
+    space.write("in", "three\n");
+    replayed(&space, &trace);
+    assert_eq!(space.read("d/out"), b"three\n");
+    space.write("in", "two\n");
+    replay(&space, &trace, &[]).fails().says("it made the directory").says("extra");
+}
+
+#[test]
+fn a_file_in_the_way_of_a_directory_that_the_build_left() {
+    let space = TestSpace::with(&[("Makefile", "out: in\n\tmkdir empty; cp in out\n"), ("in", "1\n")]);
+    let trace = run_recorded(&space);
+    space.sh("rmdir empty; echo mine >empty").ok();
+    replay(&space, &trace, &[]).fails().says("the build left a directory there");
+    assert_eq!(space.read("empty"), b"mine\n");
+}
+
+/// Whatever ends the replay.
+#[test]
+fn a_private_directory_is_private_also_where_something_else_fails() {
+    let space = TestSpace::with(&[
+        (
+            "Makefile",
+            "all: priv/x out\npriv/x: in\n\tmkdir -m 700 priv; cp in priv/x\nout: other\n\tgrep 1 other >out\n",
+        ),
+        ("in", "1\n"),
+        ("other", "1\n"),
+    ]);
+    let trace = run_recorded(&space);
+    space.sh("rm -r priv").ok();
+    space.write("other", "2\n");
+    replay(&space, &trace, &["-k"]).fails();
+    space.sh("test ! -e priv || test $(stat -c %a priv) = 700").ok();
+    space.write("other", "1\n");
+    replayed(&space, &trace);
+    space.sh("test $(stat -c %a priv) = 700").ok();
+}
