@@ -17,10 +17,8 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsiz
 use crate::own;
 use crate::room::Room;
 use crate::session::Session;
-use crate::sys::{
-    self, AT_FDCWD, Errno, O_ACCMODE, O_CLOEXEC, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC,
-};
-use wire::log::{Chunk, Header, MAGIC, MAX_STRING, MAX_UNITS, PAGE, Record, UNIT, kind};
+use crate::sys::{self, AT_FDCWD, Errno, O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR};
+use wire::log::{Chunk, Header, MAGIC, MAX_STRING, MAX_UNITS, PAGE, Record, UNIT, kind, opens_to_change};
 
 /// What there is to say of a call besides its paths.
 #[derive(Clone, Copy)]
@@ -282,7 +280,7 @@ impl Log {
         match what.kind {
             kind::GAP | kind::NETWORK => changed.note_all(),
             _ if what.result < 0 => {}
-            kind::OPEN if changes(what.value as c_int) => changed.note(first),
+            kind::OPEN if opens_to_change(what.value) => changed.note(first),
             kind::TRUNCATE | kind::MAKE | kind::SYMLINK | kind::REMOVE | kind::ATTRIBUTES => {
                 changed.note(first)
             }
@@ -381,11 +379,6 @@ impl Log {
             seal.store(wire::log::record_seal(unit, offset as u32, size as u32), Ordering::Release);
         }
     }
-}
-
-/// Does an open with these flags change what stands there?
-pub(crate) fn changes(flags: c_int) -> bool {
-    flags & (O_CREAT | O_TRUNC) != 0 || flags & O_ACCMODE != O_RDONLY
 }
 
 fn is_relative(path: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::arch::nr;
 use crate::libc;
-use crate::log::{Log, What, changes};
+use crate::log::{Log, What};
 use crate::open::prepare;
 use crate::path::descriptor_link;
 use crate::place::At;
@@ -125,7 +125,7 @@ pub(crate) fn note(session: &Session, log: &Log, what: What, at: At) {
     let exists = if what.result == NOTDIR && is_there(at) { bits::FIRST_EXISTS } else { 0 };
     let what = What { bits: what.bits | exists, ..what };
     let may_go_elsewhere = match what.kind {
-        kind::OPEN => changes(what.value as c_int),
+        kind::OPEN => wire::log::opens_to_change(what.value),
         kind::TRUNCATE | kind::ATTRIBUTES => true,
         _ => false,
     };

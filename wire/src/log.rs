@@ -248,6 +248,15 @@ pub mod bits {
     pub const SECOND_EXISTS: u16 = 32;
 }
 
+/// Does an open with these flags, as Linux numbers them, change what stands there?
+#[must_use]
+pub const fn opens_to_change(flags: u32) -> bool {
+    const ACCESS: u32 = 3;
+    const CREATE: u32 = 0o100;
+    const TRUNCATE: u32 = 0o1000;
+    flags & (ACCESS | CREATE | TRUNCATE) != 0
+}
+
 /// What [`Chunk::seal`] is in a chunk that begins with this unit.
 #[must_use]
 pub const fn chunk_seal(unit: u64) -> u32 {

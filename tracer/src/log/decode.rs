@@ -16,7 +16,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 use observe::{Access, Event, Kind, Pid, Place, Role, Transfer, is_about_paths, tidy};
 use thunk::{Led, is_below};
-use wire::log::{Record, bits, kind};
+use wire::log::{Record, bits, kind, opens_to_change};
 
 use super::{Entry, Ways};
 
@@ -41,10 +41,7 @@ pub(super) fn moves(record: &Record) -> bool {
 pub(super) fn changes(record: &Record) -> bool {
     match record.kind {
         kind::LOOKUP | kind::LIST | kind::REALPATH | kind::NETWORK | kind::EXEC => false,
-        kind::OPEN => {
-            let flags = record.value as i32;
-            flags & (libc::O_CREAT | libc::O_TRUNC) != 0 || flags & libc::O_ACCMODE != libc::O_RDONLY
-        }
+        kind::OPEN => opens_to_change(record.value),
         _ => record.result >= 0,
     }
 }
