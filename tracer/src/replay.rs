@@ -268,23 +268,21 @@ impl<'a> Replay<'a> {
         let mut last = HashSet::new();
         let mut standing = Vec::new();
         for (path, product) in &self.current.products().last {
-            last.insert(place(path));
+            let real = place(path);
             let output = match product {
                 Product::Output(output) => {
                     let thunk = self.remade.get(&output.thunk).copied().unwrap_or(output.thunk);
-                    OutputRef { thunk, output: output.output.clone() }
+                    Some(OutputRef { thunk, output: output.output.clone() })
                 }
-                Product::Link(_) => continue,
+                Product::Link(_) => None,
                 // A command that ran may be deferred by now, or what it moved is.
                 Product::Value { .. } => {
                     let at = |path: &Path| self.standing.get(path).or_else(|| self.moved.get(path));
-                    match at(path).or_else(|| at(&place(path))) {
-                        Some(output) => output.clone(),
-                        None => continue,
-                    }
+                    at(path).or_else(|| at(&real)).cloned()
                 }
             };
-            standing.push((path, output));
+            standing.extend(output.map(|output| (path, output)));
+            last.insert(real);
         }
         // What programs keep for themselves is nothing that the build left, but where one of them is to run again.
         for path in &self.current.products().kept {

@@ -169,6 +169,12 @@ impl Uses {
         self.0 & uses.0 == uses.0
     }
 
+    /// All of one of these?
+    #[must_use]
+    pub fn has_one_of(self, all: &[Self]) -> bool {
+        all.iter().any(|uses| self.has(*uses))
+    }
+
     /// The words for what is in the set.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         Self::ALL.iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, word)| *word)

@@ -70,8 +70,9 @@ impl Trace {
     pub fn products(&self) -> Products {
         let mut products = Products::default();
         products.written.extend(self.placed.iter().cloned());
-        for step in self.steps() {
-            match step {
+        let steps = self.steps();
+        for step in &steps {
+            match *step {
                 Step::Deferred(command, thunk) => {
                     for path in &command.outputs {
                         products.written.insert(path.clone());
@@ -95,12 +96,12 @@ impl Trace {
                 products.last.insert(path.clone(), Product::Output(output.clone()));
             }
         }
-        products.kept = self.kept();
+        products.kept = self.kept(&steps);
         products.last.retain(|path, _| !products.kept.contains(path));
         products
     }
 
-    fn kept(&self) -> BTreeSet<PathBuf> {
+    fn kept(&self, steps: &[Step<'_>]) -> BTreeSet<PathBuf> {
         let mut places = vec![self.cwd.as_path()];
         let others = self.commands.iter().map(|command| command.cwd.as_path());
         places.extend(others.filter(|cwd| !cwd.starts_with(&self.cwd) && *cwd != Path::new("/")));
@@ -108,8 +109,8 @@ impl Trace {
         places.dedup();
         // Whether that is so of all that was seen of a path so far.
         let mut kept: HashMap<&Path, bool> = HashMap::new();
-        for step in self.steps() {
-            let observed = match step {
+        for step in steps {
+            let observed = match *step {
                 Step::Deferred(command, _) => {
                     kept.extend(command.outputs.iter().map(|path| (path.as_path(), false)));
                     continue;
@@ -117,7 +118,7 @@ impl Trace {
                 Step::Observed(observed) => observed,
             };
             let used = [Uses::INPUT, Uses::OUTPUT, Uses::REMOVED, Uses::MOVED_AWAY];
-            for touch in observed.touches.iter().filter(|touch| used.iter().any(|how| touch.uses.has(*how))) {
+            for touch in observed.touches.iter().filter(|touch| touch.uses.has_one_of(&used)) {
                 // Who has opened it for writing may have changed its times only.
                 let is_other = match (touch.before, touch.after) {
                     (Some(before), Some(after)) => before != after,
@@ -170,8 +171,7 @@ impl Products {
             } else if touch.uses.has(Uses::OUTPUT) {
                 self.modes.remove(path);
             }
-            let is_changed =
-                [Uses::OUTPUT, Uses::REMOVED, Uses::MOVED_AWAY].iter().any(|how| touch.uses.has(*how));
+            let is_changed = touch.uses.has_one_of(&[Uses::OUTPUT, Uses::REMOVED, Uses::MOVED_AWAY]);
             if touch.uses.has(Uses::OUTPUT | Uses::DIRECTORY) {
                 self.directories.insert(path.to_path_buf());
             } else if is_changed && self.directories.remove(path) {

@@ -95,7 +95,7 @@ impl Replay<'_> {
 
     /// What a command used in one of these ways, of what holds something else than it did.
     pub(super) fn stale_among<'b>(&self, observed: &'b Observed, uses: &[Uses]) -> Vec<&'b trace::Touch> {
-        let used = observed.touches.iter().filter(|touch| uses.iter().any(|how| touch.uses.has(*how)));
+        let used = observed.touches.iter().filter(|touch| touch.uses.has_one_of(uses));
         used.filter(|touch| self.stale.contains(&*touch.path)).collect()
     }
 
