@@ -115,13 +115,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut targets = Targets::new(&store);
     let mut replayed = None;
-    let mut failure = None;
     if let Some(trace) = &arguments.trace {
         let options =
             replay::Options { trace, targets: &arguments.targets, as_recorded: arguments.as_recorded };
         let mut plan = replay::plan(&store, &options)?;
         targets.found = std::mem::take(&mut plan.targets);
-        failure = plan.failure.take();
         replayed = Some(plan);
     } else if arguments.paths_from.is_some() {
         targets.add_list()?;
@@ -156,13 +154,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         runtime.shutdown_background();
         summary?
     };
-    if let Some(plan) = replayed {
+    if let Some(plan) = &replayed {
         if matches!(summary, Summary { interrupted: false, failed: 0, unplaced: 0, .. }) {
             plan.renew();
         }
         plan.give_modes();
     }
     store.files().flush();
+    let failure = replayed.and_then(|plan| plan.failure);
     if let Some(failure) = &failure {
         thunk::say!("ggforce: the recorded build {failure}; what was to come after that is not on record");
     }

@@ -4,7 +4,7 @@
 //! it can enter namespaces and fork freely. Unaware of the graph, of other workers and of the tree in which results end up.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader};
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -384,13 +384,13 @@ impl Worker {
         }
         job.umask = thunk.umask.unwrap_or(0o022);
         job.timeout = (thunk.timeout_ms > 0).then(|| Duration::from_millis(thunk.timeout_ms.into()));
-        let made: HashSet<&Path> = thunk.made.iter().map(PathBuf::as_path).collect();
         job.directories = thunk
             .outputs
             .iter()
             .chain(&thunk.optional_outputs)
             .filter_map(|o| {
-                layout.place(o).ancestors().skip(1).find(|d| !made.contains(d)).map(Path::to_path_buf)
+                let is_made = |d: &Path| thunk.made.iter().any(|made| made == d);
+                layout.place(o).ancestors().skip(1).find(|d| !is_made(d)).map(Path::to_path_buf)
             })
             .filter(|d| d != Path::new("/"))
             .collect();
