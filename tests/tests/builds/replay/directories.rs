@@ -103,8 +103,7 @@ fn what_stands_behind_a_link_to_a_directory() {
     ] {
         let space = TestSpace::with(&[("Makefile", makefile), ("in", "1\n"), ("real/keep", "")]);
         space.sh("ln -s real s").ok();
-        let trace = space.outside().join("trace");
-        space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+        let trace = run_recorded(&space);
         space.keep();
         let edit = || space.write("in", "2\n");
         edit();

@@ -3,6 +3,7 @@
 
 use tests::{Snapshot, TestSpace};
 
+use super::names::run_recorded;
 use super::{built, is_as_made, replay};
 
 #[test]
@@ -58,7 +59,6 @@ fn what_the_build_itself_makes_executable_is_no_change() {
     let makefile = "all:\n\tcat run.sh > copy\n\ttest -x run.sh || chmod +x run.sh\n\t./run.sh > out\n";
     let space = TestSpace::with(&[("run.sh", "#!/bin/sh\necho 1\n"), ("Makefile", makefile)]);
     space.sh("chmod 644 run.sh").ok();
-    let trace = space.outside().join("trace");
-    space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+    let trace = run_recorded(&space);
     replay(&space, &trace, &[]).ok();
 }

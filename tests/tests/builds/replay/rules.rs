@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What make read and the build makes anew: dependency files tell it only what to do again, all else may be other commands.
 
+use super::names::run_recorded;
 use super::{is_as_made, replay};
 use tests::TestSpace;
 
@@ -18,8 +19,7 @@ fn a_dependency_file_that_a_recipe_made_anew_changes_no_command() {
         ("b.h", "#define B 2\n"),
         ("a.c", "#include \"a.h\"\nint a(void) { return A; }\n"),
     ]);
-    let trace = space.outside().join("trace");
-    space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+    let trace = run_recorded(&space);
     space.keep();
     for (old, new) in
         [("return A", "return A + 1"), ("#include \"a.h\"", "#include \"a.h\"\n#include \"b.h\"")]
@@ -44,8 +44,7 @@ fn a_dependency_file_of_where_make_has_gone_itself_with_names_that_lead_back() {
         ("inc/more/b.h", "#define B 1\n"),
         ("sub/a.c", "#include <a.h>\n#include <b.h>\nint a(void) { return A + B; }\n"),
     ]);
-    let trace = space.outside().join("trace");
-    space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+    let trace = run_recorded(&space);
     space.keep();
     let edit = || space.replace("sub/a.c", "return A", "return 1 + A");
     edit();
@@ -66,8 +65,7 @@ fn a_part_that_a_recipe_made_anew_may_change_commands() {
         [(prerequisites, "a\n", "a\nb\n"), (empty, "1\n", "X=2\n"), (variable, "1\n", "2\n")]
     {
         let space = TestSpace::with(&[("Makefile", makefile), ("list", before), ("a", "A\n"), ("b", "B\n")]);
-        let trace = space.outside().join("trace");
-        space.ggtrace(&["--run", "-o", trace.to_str().expect("our own path"), "make"]).ok();
+        let trace = run_recorded(&space);
         space.write("list", after);
         replay(&space, &trace, &[]).fails().says("record the build again");
     }
