@@ -36,12 +36,19 @@ impl From<anyhow::Result<Self>> for Answer {
 /// An answer to come.
 pub type Forcing<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
 
+/// An answer to come, if the thunk begins.
+pub type ForcingBehind<'a> = Pin<Box<dyn Future<Output = Option<Answer>> + 'a>>;
+
 /// Something that runs thunks.
 pub trait Backend {
     /// For messages.
     fn label(&self) -> &str;
     /// How many thunks it takes at once.
     fn job_count(&self) -> usize;
+    /// How many more it takes to begin each as soon as another ends, so that nobody needs to be asked then.
+    fn room_behind(&self) -> usize {
+        0
+    }
     /// May a second copy of a running thunk be faster than the first? Not where both would share the same processors.
     fn copies_may_help(&self) -> bool {
         false
@@ -69,6 +76,11 @@ pub trait Backend {
     }
     /// Runs a thunk whose inputs are all values. At most `job_count` at once.
     fn force(&self, thunk: ObjectName) -> Forcing<'_>;
+    /// The same, where `job_count` run already, for at most `room_behind` more. Nothing, if it has not begun and will not: perhaps
+    /// what ran before it has failed, or there is a free slot by now.
+    fn force_behind(&self, thunk: ObjectName) -> ForcingBehind<'_> {
+        Box::pin(async move { Some(self.force(thunk).await) })
+    }
 }
 
 /// What is done around each thunk that a back end runs.

@@ -4,32 +4,31 @@
 //! there is no such directory: they are refused.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::FromRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk};
 
-use crate::protocol::{self, Done, Failed, Job};
+use crate::protocol::{self, Failed, Job};
+use crate::worker::link::Link;
 
-/// Serves on this stream until it is closed.
+/// Answers what comes over this link until it is closed.
 ///
 /// # Errors
 /// The store is not to be had.
-pub fn serve(mut stream: BufReader<UnixStream>, store: Store) -> Result<()> {
+pub fn serve(link: Link, store: Store) -> Result<()> {
     let directory = store.root().join(format!("sandbox/bare-{}", std::process::id()));
     std::fs::create_dir(&directory).context("cannot make a directory to run in")?;
-    let worker = Worker { said: [nameless(c"stdout")?, nameless(c"stderr")?], store, directory };
-    while let Some(job) = protocol::read::<Job>(&mut stream)? {
-        let result = worker.run(&job).unwrap_or_else(|why| protocol::Result::Broken(format!("{why:#}")));
-        protocol::write(stream.get_mut(), &Done::from(result))?;
-    }
-    Ok(())
+    let said = [nameless(c"stdout")?, nameless(c"stderr")?];
+    let worker = Worker { said, nothing: File::open("/dev/null")?, store, directory };
+    link.serve(|job| {
+        worker.run(job).unwrap_or_else(|why| protocol::Result::Broken(format!("{why:#}"))).into()
+    })
 }
 
 struct Worker {
@@ -37,6 +36,8 @@ struct Worker {
     directory: PathBuf,
     /// What commands write to standard output and error goes here; it is wiped after each.
     said: [File; 2],
+    /// Their standard input.
+    nothing: File,
 }
 
 impl Worker {
@@ -62,7 +63,7 @@ impl Worker {
             let (key, value) = thunk::split_variable(&thunk::substitute(variable, &mut blob)?);
             command.env(key, value);
         }
-        command.current_dir(&self.directory).stdin(Stdio::null());
+        command.current_dir(&self.directory).stdin(self.nothing.try_clone()?);
         command.stdout(self.said[0].try_clone()?).stderr(self.said[1].try_clone()?);
         let start = Instant::now();
         let status = command.status().context("it cannot be started")?;

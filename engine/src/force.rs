@@ -8,10 +8,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use thunk::following::{self, Order};
 use thunk::{FailedThunks, ObjectName, Placeholder, Reduction, Store, Thunk};
+use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::durations::Durations;
@@ -50,8 +52,10 @@ struct Engine<'a> {
     placer: Placer<'a>,
     /// Targets by the thunk they wait for.
     waiting: HashMap<ObjectName, Vec<Target>>,
-    /// Thunks that are reduced, whose outputs are to be put in place when the workers have something to do.
+    /// Thunks that are reduced, whose outputs are to be put in place when the workers have something to do,
     due: Vec<ObjectName>,
+    /// and by then at the latest.
+    due_by: Option<Instant>,
     /// Reductions of this run, which others' inputs come from.
     reductions: HashMap<ObjectName, Reduction>,
     /// Those of them that depend on more than the thunk says, by a completion somewhere below. They are not stored.
@@ -105,6 +109,7 @@ pub async fn force(
         placer: Placer::new(store),
         waiting: HashMap::new(),
         due: Vec::new(),
+        due_by: None,
         reductions: HashMap::new(),
         passing: HashSet::new(),
         unfinished: HashSet::new(),
@@ -131,6 +136,11 @@ pub async fn force(
     engine.tell_completed();
     Ok(engine.summary)
 }
+
+/// Outputs of so many thunks are put in place together, which takes half the time of one after the other between answers of workers,
+const TOGETHER: usize = 16;
+/// unless that means to wait for longer than this: nobody is to see it.
+const SOON: Duration = Duration::from_millis(10);
 
 /// So many files that cannot be put in place are named: on a full disk it is all of them.
 const SHOWN: usize = 10;
@@ -225,6 +235,7 @@ impl Engine<'_> {
         self.failures.clear(&name)?;
         self.reductions.insert(name, reduction);
         self.due.push(name);
+        self.due_by.get_or_insert_with(|| Instant::now() + SOON);
         Ok(End::Reduced)
     }
 
@@ -328,6 +339,7 @@ impl Engine<'_> {
     /// Puts in place what waits for that.
     fn place_due(&mut self) {
         let due = std::mem::take(&mut self.due);
+        self.due_by = None;
         self.place(&due);
     }
 
@@ -473,12 +485,16 @@ impl Work for Engine<'_> {
         self.follower.as_ref().is_some_and(Follower::is_asked)
     }
 
-    fn show(&mut self, graph: &Graph, running: usize) {
-        self.place_due();
+    fn show(&mut self, graph: &Graph, running: usize) -> Option<Instant> {
+        let is_time = self.due_by.is_some_and(|by| by <= Instant::now());
+        if is_time || self.due.len() >= TOGETHER || running == 0 || self.follower.is_some() {
+            self.place_due();
+        }
         self.follower.iter_mut().for_each(|follower| follower.answer(graph));
         let counts = graph.counts();
         let done = counts.reduced + counts.failed + counts.blocked;
         self.progress.update(Numbers { done, running, total: counts.total, dollars: self.backend.dollars() });
+        self.due_by
     }
 }
 

@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The back end on this machine: one worker process per job slot, started when it is first needed, and again after it
-//! died. Knows how to talk to workers, not what they do.
+//! died. While jobs are short, each worker is given a second one before it has answered the first: it goes on with that at
+//! once, and the engine takes the answer meanwhile. Knows who has which worker, not how a worker is talked to or what it does.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
-use prost::Message as _;
+use anyhow::{Context as _, Result};
 use thunk::ObjectName;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use crate::backend::{Answer, Backend, Forcing};
-use crate::protocol::{self, Done, Job};
-use crate::worker::Manner;
-use crate::{own, worker};
+use self::worker::{Queue, Worker};
+use crate::backend::{Answer, Backend, Forcing, ForcingBehind};
+use crate::own;
+use crate::protocol::{self, Done};
+use crate::worker::{Manner, read_answer};
+
+mod worker;
+
+/// Where jobs take longer than this, the time between two of them is nothing, and a job behind one might wait for long.
+const SHORT: Duration = Duration::from_millis(20);
 
 /// Local workers.
 pub struct Local {
@@ -30,60 +33,48 @@ pub struct Local {
     store: PathBuf,
     manner: Manner,
     idle: RefCell<Vec<Worker>>,
+    /// Of the workers that have something to do.
+    busy: RefCell<Vec<Weak<Queue>>>,
+    /// How long jobs take: an average in which the last ones count most. Nothing before the first.
+    pace: Cell<Option<Duration>>,
     /// What workers have refused: they would again.
     refused: RefCell<HashSet<ObjectName>>,
     /// One has said that it can run nothing.
     unable: Cell<bool>,
 }
 
-struct Worker {
-    stream: UnixStream,
-    /// It ends, and ends its command, when the stream is closed: were it killed, what the command has started would go
-    /// on where there are no namespaces.
-    process: Child,
-}
-
 impl Local {
     /// A back end that runs `jobs` commands at once.
     pub fn new(jobs: usize, store: &Path, manner: Manner) -> Self {
-        let (idle, refused, unable) = (RefCell::default(), RefCell::default(), Cell::default());
-        Self { jobs, store: store.into(), manner, idle, refused, unable }
+        Self {
+            jobs,
+            store: store.into(),
+            manner,
+            idle: RefCell::default(),
+            busy: RefCell::default(),
+            pace: Cell::default(),
+            refused: RefCell::default(),
+            unable: Cell::default(),
+        }
     }
 
     fn start(&self) -> Result<Worker> {
-        let (ours, theirs) = StdUnixStream::pair().context("cannot make a socket")?;
-        ours.set_nonblocking(true).context("cannot make a socket")?;
-        let program = own::program()?;
         // Which says nothing there. /dev/null need not exist.
         let nowhere = io::stderr().as_fd().try_clone_to_owned().context("cannot start a worker")?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(own::program()?);
         if !self.completes() {
             // What runs there is somebody else's. It must not find this machine's secrets in /proc.
             command.env_clear();
         }
-        let process = command
-            .arg("--worker")
-            .arg(&self.store)
-            .arg("--manner")
-            .arg(self.manner.name())
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(nowhere))
-            // Ctrl-C is for the engine, which then ends its workers.
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Worker { stream: UnixStream::from_std(ours).context("cannot make a socket")?, process })
+        command.arg("--worker").arg(&self.store).arg("--manner").arg(self.manner.name());
+        Worker::start(command.stderr(Stdio::from(nowhere)))
     }
 
-    /// Ends the workers and waits for them: what they used is counted as this process's.
+    /// Ends the workers and waits for them.
     pub async fn finish(&self) {
         let workers = std::mem::take(&mut *self.idle.borrow_mut());
-        for Worker { stream, mut process } in workers {
-            drop(stream);
-            if tokio::time::timeout(Duration::from_secs(5), process.wait()).await.is_err() {
-                // It may have ended in this moment.
-                let _ = process.start_kill();
-            }
+        for worker in workers {
+            worker.finish().await;
         }
     }
 
@@ -97,68 +88,102 @@ impl Local {
     /// # Errors
     /// That cannot be found out.
     pub async fn ready(&self) -> Result<Done> {
-        self.converse(String::new()).await
+        self.converse("").await
     }
 
     async fn ask(&self, name: &ObjectName) -> Result<Answer> {
-        let done = self.converse(name.to_string()).await?;
+        let done = self.converse(&name.to_string()).await?;
+        self.read(name, done)
+    }
+
+    /// As [`Self::ask`], by a worker that is to end something else before.
+    async fn ask_behind(&self, name: &ObjectName) -> Result<Option<Answer>> {
+        let queue = self
+            .busy
+            .borrow()
+            .iter()
+            .find(|queue| queue.upgrade().is_some_and(|queue| queue.has_room()))
+            .cloned();
+        let queue = queue.filter(|_| self.idle.borrow().is_empty()).unwrap_or_default();
+        // If it has died, another one is started.
+        let Some(Ok(mut turn)) = queue.upgrade().map(|queue| queue.push_behind(&name.to_string())) else {
+            return self.ask(name).await.map(Some);
+        };
+        let worker = loop {
+            match tokio::time::timeout(SHORT, &mut turn).await {
+                Ok(Ok(worker)) => break worker,
+                Ok(Err(_)) => return Ok(None),
+                Err(_) => self.relieve(),
+            }
+        };
+        let done = self.hear(worker).await?;
+        if done.not_begun { Ok(None) } else { self.read(name, done).map(Some) }
+    }
+
+    /// If a worker has nothing to do and something waits behind what another one does, it need not. A worker that has not taken the
+    /// job before it cannot be relieved yet.
+    fn relieve(&self) {
+        if !self.idle.borrow().is_empty() {
+            let mut relieved = false;
+            self.each_queue(|queue| relieved = relieved || queue.withdraw());
+        }
+    }
+
+    fn read(&self, name: &ObjectName, done: Done) -> Result<Answer> {
         if done.refused {
             self.refused.borrow_mut().insert(*name);
         }
-        worker::read_answer(name, done)
+        read_answer(name, done)
     }
 
-    async fn converse(&self, thunk: String) -> Result<Done> {
+    async fn converse(&self, thunk: &str) -> Result<Done> {
         let idle = self.idle.borrow_mut().pop();
-        let mut worker = match idle {
+        let worker = match idle {
             Some(worker) => worker,
             None => self.start()?,
         };
-        let job = protocol::frame(&Job { thunk });
-        let done = match worker.answer(&job).await {
+        if let Err(error) = worker.queue.push(thunk) {
+            return Err(worker.died(&error).await);
+        }
+        self.busy.borrow_mut().push(Rc::downgrade(&worker.queue));
+        self.hear(worker).await
+    }
+
+    /// What the worker answers; then it goes to the next.
+    async fn hear(&self, mut worker: Worker) -> Result<Done> {
+        let began = Instant::now();
+        let done = match worker.answer().await {
             Ok(done) => done,
             Err(error) => return Err(worker.died(&error).await),
         };
-        let done = Done::decode(done.as_slice())?;
+        let took = began.elapsed();
+        self.pace.set(Some(self.pace.get().map_or(took, |pace| (pace * 3 + took) / 4)));
         if done.unable {
             self.unable.set(true);
         }
-        self.idle.borrow_mut().push(worker);
+        if !matches!(done.result, Some(protocol::Result::Reduced(_))) {
+            // After a failure nothing may be wanted.
+            self.each_queue(|queue| {
+                queue.withdraw();
+            });
+        }
+        if let Some(worker) = worker.pass_on() {
+            self.rest(worker);
+        }
         Ok(done)
     }
-}
 
-/// A worker that says no more has ended, or is about to.
-const PARTING: Duration = Duration::from_secs(1);
-
-impl Worker {
-    /// How it ended.
-    async fn died(&mut self, error: &io::Error) -> anyhow::Error {
-        let status = tokio::time::timeout(PARTING, self.process.wait()).await;
-        match status {
-            Ok(Ok(status)) if status.signal() == Some(libc::SIGKILL) => {
-                anyhow!("the worker was killed (for want of memory, perhaps)")
-            }
-            Ok(Ok(status)) => anyhow!("the worker has died ({status})"),
-            _ => anyhow!("the worker says no more ({error})"),
-        }
+    /// The worker has nothing to do.
+    fn rest(&self, worker: Worker) {
+        let is_other = |queue: &Weak<Queue>| queue.as_ptr() != Rc::as_ptr(&worker.queue);
+        // Those that were dropped are gone too.
+        self.busy.borrow_mut().retain(|queue| is_other(queue) && queue.strong_count() > 0);
+        self.idle.borrow_mut().push(worker);
+        self.relieve();
     }
 
-    /// What it answers to this message. Head and body come together, nearly always.
-    async fn answer(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
-        self.stream.write_all(message).await?;
-        let mut got = Vec::with_capacity(4096);
-        loop {
-            if self.stream.read_buf(&mut got).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if let Some((head, body)) = got.split_first_chunk()
-                && body.len() >= protocol::body_len(*head)?
-            {
-                let head = head.len();
-                return Ok(got.split_off(head));
-            }
-        }
+    fn each_queue(&self, mut act: impl FnMut(&Queue)) {
+        self.busy.borrow().iter().filter_map(Weak::upgrade).for_each(|queue| act(&queue));
     }
 }
 
@@ -171,6 +196,10 @@ impl Backend for Local {
         self.jobs
     }
 
+    fn room_behind(&self) -> usize {
+        if self.pace.get().is_some_and(|pace| pace < SHORT) { self.jobs } else { 0 }
+    }
+
     fn can_execute(&self, thunk: &ObjectName) -> bool {
         !self.unable.get() && !self.refused.borrow().contains(thunk)
     }
@@ -181,5 +210,9 @@ impl Backend for Local {
 
     fn force(&self, thunk: ObjectName) -> Forcing<'_> {
         Box::pin(async move { self.ask(&thunk).await.into() })
+    }
+
+    fn force_behind(&self, thunk: ObjectName) -> ForcingBehind<'_> {
+        Box::pin(async move { self.ask_behind(&thunk).await.transpose().map(Answer::from) })
     }
 }

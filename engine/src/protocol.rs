@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What engine and worker say to each other over a stream: a length, then a protobuf message. The thunk travels by
+//! What engine and worker say to each other: protobuf messages, over a stream with a length before each. The thunk travels by
 //! name: both sides have the store. Knows nothing of sockets or processes.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use prost::Message;
 
 /// Larger messages are damage.
 const MAX: u32 = 1 << 30;
+
+/// Longer than any [`Job`].
+pub const LONGEST: usize = 1024;
 
 /// What a worker is asked to do.
 #[derive(Clone, PartialEq, Message)]
@@ -15,6 +18,9 @@ pub struct Job {
     /// Name of a thunk whose inputs are all values. Nothing, to hear whether the worker is ready for some: it has no result to tell then.
     #[prost(string, tag = "1")]
     pub thunk: String,
+    /// There was another one before which had no answer yet. If that failed, this one is not to begin.
+    #[prost(bool, tag = "2")]
+    pub behind: bool,
 }
 
 /// What came of it.
@@ -32,6 +38,9 @@ pub struct Done {
     /// With [`Result::Broken`]: it can never run anything.
     #[prost(bool, tag = "6")]
     pub unable: bool,
+    /// Without a result: the job before it failed.
+    #[prost(bool, tag = "7")]
+    pub not_begun: bool,
 }
 
 impl From<Result> for Done {
@@ -99,44 +108,10 @@ pub fn body_len(head: [u8; 4]) -> io::Result<usize> {
     }
 }
 
-/// Reads one message; `None` at the end of the stream, which is reset where the other side has ended without a look at the last
-/// answer.
-///
-/// # Errors
-/// The stream ends within a message, or holds something else.
-pub fn read<M: Message + Default>(stream: &mut impl Read) -> io::Result<Option<M>> {
-    let mut head = [0u8; 4];
-    match stream.read_exact(&mut head) {
-        Ok(()) => {}
-        Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
-            return Ok(None);
-        }
-        Err(e) => return Err(e),
-    }
-    let mut body = vec![0u8; body_len(head)?];
-    stream.read_exact(&mut body)?;
-    M::decode(body.as_slice()).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-}
-
 /// Writes one message.
 ///
 /// # Errors
 /// The stream is closed.
 pub fn write(stream: &mut impl Write, message: &impl Message) -> io::Result<()> {
     stream.write_all(&frame(message))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-
-    #[test]
-    fn an_engine_that_ends_without_a_look_at_the_answer_is_the_end() {
-        let (engine, mut worker) = UnixStream::pair().unwrap();
-        write(&mut worker, &Done::default()).unwrap();
-        drop(engine);
-        assert_eq!(read::<Job>(&mut worker).unwrap(), None);
-    }
 }

@@ -56,8 +56,9 @@ pub trait Work {
     fn is_awaited(&self) -> bool {
         false
     }
-    /// All that can be started is: time to put in place what has ended, and to tell where things stand.
-    fn show(&mut self, graph: &Graph, running: usize);
+    /// All that can be started is: time to put in place what has ended, and to tell where things stand. Tells when this is to be called again
+    /// at the latest, if it matters.
+    fn show(&mut self, graph: &Graph, running: usize) -> Option<Instant>;
 }
 
 /// What a thunk gave.
@@ -116,7 +117,7 @@ const SHORT: Duration = Duration::from_millis(500);
 /// What has at least this share of the longest path left holds all others up: a copy is started before it is late.
 const CRITICAL: f64 = 0.8;
 
-type Tasks = JoinSet<(NodeId, Answer)>;
+type Tasks = JoinSet<(NodeId, Option<Answer>)>;
 
 /// Why a second copy is started.
 #[derive(Clone, Copy)]
@@ -189,7 +190,11 @@ impl Schedule {
             while !self.stopping {
                 let Some(id) = self.next(tasks.len(), slots, work) else { break };
                 match work.start(&mut self.graph, id)? {
-                    Start::Run(resolved) => self.dispatch(&mut tasks, id, resolved),
+                    Start::Run(resolved) => {
+                        // What is urgent begins at once, though all slots are taken.
+                        let behind = tasks.len() >= slots && !self.options.on_demand;
+                        self.dispatch(&mut tasks, id, resolved, behind);
+                    }
                     Start::Ends(end) => self.end(id, end),
                 }
             }
@@ -200,7 +205,7 @@ impl Schedule {
                 // The back end begins before what is done is put in place.
                 tokio::task::yield_now().await;
             }
-            work.show(&self.graph, self.running.len());
+            let by = work.show(&self.graph, self.running.len().min(slots));
             if self.running.is_empty() && (self.stopping || orders.is_none()) {
                 return Ok(());
             }
@@ -225,16 +230,18 @@ impl Schedule {
                     return Ok(());
                 }
                 _ = tick.tick() => {}
+                () = until(by) => {}
             }
         }
     }
 
     /// The thunk that is to be started now, with so many tasks running.
     fn next(&mut self, tasks: usize, slots: usize, work: &mut dyn Work) -> Option<NodeId> {
-        let free = tasks < slots;
         if !self.options.on_demand {
-            return if free { self.graph.next_ready() } else { None };
+            let more = tasks < slots + self.backend.room_behind();
+            return if more { self.graph.next_ready() } else { None };
         }
+        let free = tasks < slots;
         loop {
             match self.graph.next_is_urgent() {
                 // What was begun aside holds up nobody.
@@ -252,9 +259,15 @@ impl Schedule {
         }
     }
 
-    fn dispatch(&mut self, tasks: &mut Tasks, id: NodeId, resolved: ObjectName) {
+    fn dispatch(&mut self, tasks: &mut Tasks, id: NodeId, resolved: ObjectName, behind: bool) {
         let backend = Rc::clone(&self.backend);
-        let handle = tasks.spawn_local(async move { (id, backend.force(resolved).await) });
+        let handle = tasks.spawn_local(async move {
+            let answer = match behind {
+                true => backend.force_behind(resolved).await,
+                false => Some(backend.force(resolved).await),
+            };
+            (id, answer)
+        });
         let run = self.running.entry(id).or_insert_with(|| Run {
             resolved,
             started: Instant::now(),
@@ -288,13 +301,13 @@ impl Schedule {
         chosen.sort_unstable_by_key(|(id, _)| (std::cmp::Reverse(self.graph.remaining(*id)), *id));
         for (id, resolved) in chosen.into_iter().take(free) {
             self.tally.copies += 1;
-            self.dispatch(tasks, id, resolved);
+            self.dispatch(tasks, id, resolved, false);
         }
     }
 
     fn joined(
         &mut self,
-        joined: std::result::Result<(NodeId, Answer), JoinError>,
+        joined: std::result::Result<(NodeId, Option<Answer>), JoinError>,
         work: &mut dyn Work,
     ) -> Result<()> {
         let (id, answer) = match joined {
@@ -303,41 +316,55 @@ impl Schedule {
             Err(error) => return Err(error).context("a task of the engine ended early"),
         };
         // Another copy was faster.
-        let Some(run) = self.running.get_mut(&id) else { return Ok(()) };
+        let Some(run) = self.running.get(&id) else { return Ok(()) };
         let resolved = run.resolved;
-        if let Answer::Broken(why) = &answer {
-            self.tally.lost += 1;
-            // Each copy counts: where two take turns, one is always under way.
-            let tries = self.tries.entry(id).or_default();
-            *tries += 1;
-            run.copies.retain(|copy| !copy.is_finished());
-            if !run.copies.is_empty() {
-                return Ok(());
+        match answer {
+            Some(Answer::Reduced { reduction, completed }) => {
+                self.ran(id);
+                let end = work.reduced(&mut self.graph, id, resolved, Given { reduction, completed })?;
+                self.end(id, end);
             }
-            self.running.remove(&id);
-            if *tries < TRIES && !self.stopping {
-                self.graph.retry(id);
-            } else {
-                let why = format!("({}): {why}", self.backend.label());
-                work.broken(&self.graph, id, resolved, &why)?;
+            Some(Answer::Failed(failed)) => {
+                self.ran(id);
+                work.failed(&self.graph, id, resolved, failed)?;
                 self.fail(id);
             }
-            return Ok(());
+            Some(Answer::Broken(why)) => self.came_back(id, Some(why), work)?,
+            None => self.came_back(id, None, work)?,
         }
+        Ok(())
+    }
+
+    /// It has run: other copies are not needed.
+    fn ran(&mut self, id: NodeId) {
         if let Some(run) = self.running.remove(&id) {
             self.longest = self.longest.max(run.started.elapsed());
             run.copies.iter().for_each(AbortHandle::abort);
         }
-        match answer {
-            Answer::Reduced { reduction, completed } => {
-                let end = work.reduced(&mut self.graph, id, resolved, Given { reduction, completed })?;
-                self.end(id, end);
-            }
-            Answer::Failed(failed) => {
-                work.failed(&self.graph, id, resolved, failed)?;
+    }
+
+    /// There is no result: for this reason, or because it was not begun.
+    fn came_back(&mut self, id: NodeId, why: Option<String>, work: &mut dyn Work) -> Result<()> {
+        // Each copy counts: where two take turns, one is always under way.
+        let tries = self.tries.entry(id).or_default();
+        if why.is_some() {
+            self.tally.lost += 1;
+            *tries += 1;
+        }
+        let Some(run) = self.running.get_mut(&id) else { return Ok(()) };
+        run.copies.retain(|copy| !copy.is_finished());
+        if !run.copies.is_empty() {
+            return Ok(());
+        }
+        let resolved = run.resolved;
+        self.running.remove(&id);
+        match why {
+            Some(why) if *tries >= TRIES || self.stopping => {
+                let why = format!("({}): {why}", self.backend.label());
+                work.broken(&self.graph, id, resolved, &why)?;
                 self.fail(id);
             }
-            Answer::Broken(_) => {}
+            _ => self.graph.retry(id),
         }
         Ok(())
     }
@@ -353,6 +380,14 @@ impl Schedule {
     fn fail(&mut self, id: NodeId) {
         self.graph.failed(id);
         self.stopping |= !self.options.keep_going;
+    }
+}
+
+/// Waits until then; for ever, where there is no time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -183,7 +183,9 @@ impl Work for Nothing {
         Ok(())
     }
 
-    fn show(&mut self, _: &Graph, _: usize) {}
+    fn show(&mut self, _: &Graph, _: usize) -> Option<Instant> {
+        None
+    }
 }
 
 /// What a simulation showed.

@@ -6,10 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufReader};
-use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -25,8 +22,10 @@ use crate::escapes::{self, Completed};
 use crate::protocol::{self, Done, Failed, Job};
 use crate::room::Room;
 use beyond::{Run, WAY_OUT};
+use link::Link;
 
 mod beyond;
+pub mod link;
 
 /// Where commands see the files of gg's own thunks, which name them without a directory.
 const GG_WORKDIR: &str = "/gg";
@@ -81,55 +80,40 @@ pub fn serve_if_asked() -> Option<Result<()>> {
     }
 }
 
-/// Serves on file descriptor 0, a socket, until it is closed. `far_away`: commands that lack a file are not given this
-/// machine's.
+/// Serves on standard input and output, sockets, until they are closed.
 ///
 /// # Errors
-/// The store or the sandbox is not to be had.
+/// The store is not to be had.
 pub fn serve(store_root: &Path, manner: Manner) -> Result<()> {
-    // SAFETY: the engine that started this process put a socket there, and nothing else here uses it.
-    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
-    let mut stream = BufReader::new(stream);
+    let link = Link::inherited();
     // SAFETY: prctl with integers only. An engine that is killed leaves no worker behind.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     thunk::turn::soon();
     let store = Store::open(store_root)?;
     if manner == Manner::Bare {
-        return bare::serve(stream, store);
+        return bare::serve(link, store);
     }
-    let sandbox = Room::enter(&store.root().join("sandbox"), manner).context("the sandbox cannot be made");
-    let far_away = matches!(manner, Manner::Translated | Manner::FarAway);
-    let mut worker = match sandbox {
-        Ok(mut sandbox) => {
-            sandbox.tie(stream.get_ref().try_clone().context("cannot watch over the engine")?.into());
-            Worker { store, sandbox, trees: HashMap::new(), far_away }
-        }
+    let mut sandbox = match Room::enter(&store.root().join("sandbox"), manner) {
+        Ok(sandbox) => sandbox,
         Err(error) => {
+            let unable = matches!(error.downcast_ref(), Some(sandbox::Error::Unsupported(_)));
+            let why = format!("{:#}", error.context("the sandbox cannot be made"));
             // The first job's answer is the place where somebody listens.
-            while protocol::read::<Job>(&mut stream)?.is_some() {
-                let unable = matches!(error.downcast_ref(), Some(sandbox::Error::Unsupported(_)));
-                let result = protocol::Result::Broken(format!("{error:#}"));
-                protocol::write(stream.get_mut(), &Done { unable, ..result.into() })?;
-            }
-            return Ok(());
+            return link.serve(|_| Done { unable, ..protocol::Result::Broken(why.clone()).into() });
         }
     };
-    while let Some(job) = protocol::read::<Job>(&mut stream)? {
+    sandbox.tie(link.leash()?);
+    let far_away = matches!(manner, Manner::Translated | Manner::FarAway);
+    let mut worker = Worker { store, sandbox, trees: HashMap::new(), far_away };
+    link.serve(|job| {
         if job.thunk.is_empty() {
-            protocol::write(stream.get_mut(), &Done::default())?;
-            continue;
+            return Done::default();
         }
-        let done = worker.run(&job).unwrap_or_else(|error| Done {
+        worker.run(job).unwrap_or_else(|error| Done {
             refused: matches!(error.downcast_ref(), Some(sandbox::Error::Refused(_))),
             ..protocol::Result::Broken(format!("{error:#}")).into()
-        });
-        match protocol::write(stream.get_mut(), &done) {
-            // Whoever wanted it is gone.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            written => written?,
-        }
-    }
-    Ok(())
+        })
+    })
 }
 
 /// How often inputs are completed for one thunk. Each time at least one file is added; the dynamic loader asks for one library

@@ -99,3 +99,31 @@ fn a_returned_thunk_that_fails_blocks_what_needs_it() {
     maker.place("malformed", &maker.gives(b"##GGTHUNK##\xff\xff"));
     maker.space.ggforce(&["malformed"]).fails().says("its output out is no value");
 }
+
+/// Workers are given the next of short ones before they have answered.
+#[test]
+fn nothing_begins_after_a_failure_but_what_another_worker_runs_already() {
+    let failing = 60usize;
+    for (jobs, keep_going) in [("-j1", false), ("-j1", true), ("-j3", true)] {
+        let maker = Maker::new();
+        let names: Vec<String> = (0..100).map(|number| format!("short{number}")).collect();
+        for (number, name) in names.iter().enumerate() {
+            let gives = maker.gives(name.as_bytes());
+            let values = if number == failing { Vec::new() } else { gives.values.clone() };
+            maker.place(name, &Thunk { values, ..gives });
+        }
+        let options = if keep_going { vec![jobs, "-k"] } else { vec![jobs] };
+        let words: Vec<&str> = options.into_iter().chain(names.iter().map(String::as_str)).collect();
+        let ran = maker.space.ggforce(&words).fails();
+        let forced = Forced::of(&ran);
+        let expected = if keep_going { names.len() - 1 } else { failing };
+        assert_eq!((forced.run as usize, forced.failed), (expected, 1), "{ran}");
+        for (number, name) in names.iter().enumerate() {
+            if number == failing || number > failing && !keep_going {
+                assert!(maker.space.is_placeholder(name));
+            } else {
+                assert_eq!(maker.space.read(name), name.as_bytes());
+            }
+        }
+    }
+}
