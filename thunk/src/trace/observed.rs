@@ -217,14 +217,19 @@ pub struct Touch {
 }
 
 impl Touch {
-    /// In the order of the paths, each once: of what was done in several steps the first that is known counts.
+    /// In the order of the paths, each once: of what was done in several steps the first that is known counts. What a file held that was
+    /// read counts more than where the link leads by which it was: that was looked at under another spelling of the same name.
     pub fn join(touches: &mut Vec<Self>) {
         touches.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
         touches.dedup_by(|again, touch| {
             let same = touch.path == again.path;
             if same {
+                touch.before = match [&touch, &again].map(|touch| touch.uses.has(Uses::INPUT)) {
+                    [true, false] => touch.before,
+                    [false, true] => again.before,
+                    _ => touch.before.or(again.before),
+                };
                 touch.uses |= again.uses;
-                touch.before = touch.before.or(again.before);
                 touch.after = touch.after.or(again.after);
                 touch.mode = touch.mode.or(again.mode);
             }
@@ -485,6 +490,17 @@ mod tests {
             assert_eq!(tables.is_some(), id == 1, "nothing new the second time");
             known.extend(&tables.unwrap_or_default()).unwrap();
             assert_eq!(known.decode(message).unwrap(), observed);
+        }
+    }
+
+    #[test]
+    fn of_what_was_done_in_several_steps_the_content_counts() {
+        let value = |text: &[u8]| Some(ObjectName::of(ObjectKind::Value, text));
+        let touch = |uses, before| Touch { uses, before, ..sample(1).touches[1].clone() };
+        let (found, read) = (touch(Uses::FOUND, value(b"target")), touch(Uses::INPUT, value(b"content")));
+        for mut touches in [vec![found.clone(), read.clone()], vec![read, found]] {
+            Touch::join(&mut touches);
+            assert_eq!(touches, [touch(Uses::FOUND | Uses::INPUT, value(b"content"))]);
         }
     }
 
