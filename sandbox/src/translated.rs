@@ -117,11 +117,12 @@ impl Translated {
     pub fn run(&mut self, job: &Job) -> Result<Outcome> {
         let start = Instant::now();
         self.count += 1;
-        let upper = Upper::create(
+        let mut upper = Upper::create(
             &self.directory.join("disk"),
             &self.count.to_string(),
             Arc::clone(self.tree.shape()),
         )?;
+        upper.links_lead_below(self.tree.path());
         self.prepare(job)?;
         let refused = with(self.tree.path(), REFUSED);
         fs::remove_file(&refused).ok();

@@ -26,6 +26,8 @@ pub struct Upper {
     root: OwnedFd,
     shape: Arc<Shape>,
     prepared: BTreeSet<PathBuf>,
+    /// What stands before the target of an absolute link, and was not seen by the command.
+    outside: Option<PathBuf>,
 }
 
 /// One thing that a command did.
@@ -69,7 +71,12 @@ impl Upper {
         sys::mkdir(layer.as_fd(), c"work", 0o700).map_err(failed)?;
         let root = sys::openat(layer.as_fd(), c"upper", libc::O_PATH | libc::O_DIRECTORY).map_err(failed)?;
         let path = path.join("upper");
-        Ok(Upper { base, name: c_name, path, root, shape, prepared: BTreeSet::new() })
+        Ok(Upper { base, name: c_name, path, root, shape, prepared: BTreeSet::new(), outside: None })
+    }
+
+    /// The targets of absolute links begin with this, where the command has seen nothing of it.
+    pub(crate) fn links_lead_below(&mut self, outside: &Path) {
+        self.outside = Some(outside.to_owned());
     }
 
     /// The layer itself.
@@ -158,6 +165,20 @@ impl Upper {
         Ok(regular.then(|| self.path.join(at.strip_prefix("/").unwrap_or(&at))))
     }
 
+    /// Where the symbolic link leads that the command left at this absolute path. `None`: there is none, or it is an input.
+    ///
+    /// # Errors
+    /// As [`Upper::file`].
+    pub fn link(&self, path: &Path) -> Result<Option<PathBuf>> {
+        validate(path)?;
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let Some(found) = self.open(&self.resolve(parent)?.join(name))? else { return Ok(None) };
+        match self.kind(&found).map_err(|e| Error::file("cannot look at output", path, e))? {
+            ChangeKind::Symlink(target) => Ok(Some(target)),
+            _ => Ok(None),
+        }
+    }
+
     /// An `O_PATH` descriptor of what is at `path` in the layer: nothing is followed.
     fn open(&self, path: &Path) -> Result<Option<OwnedFd>> {
         match sys::open_beneath(self.root.as_fd(), &relative(path)?, libc::O_PATH | libc::O_NOFOLLOW) {
@@ -197,7 +218,7 @@ impl Upper {
                 } else {
                     let flags = libc::O_PATH | libc::O_NOFOLLOW;
                     let kind = sys::openat(open.as_fd(), &entry.name, flags)
-                        .and_then(|f| kind(&f))
+                        .and_then(|f| self.kind(&f))
                         .map_err(failed)?;
                     changes.push(Change { path, kind });
                 }
@@ -206,6 +227,24 @@ impl Upper {
         changes.sort_unstable();
         Ok(changes)
     }
+
+    /// What something in the layer is that is no directory.
+    fn kind(&self, file: &OwnedFd) -> io::Result<ChangeKind> {
+        let stat = sys::fstat(file)?;
+        Ok(match sys::file_type(&stat) {
+            libc::S_IFREG => ChangeKind::Written,
+            libc::S_IFLNK => ChangeKind::Symlink(self.seen(sys::read_link(file.as_fd())?)),
+            libc::S_IFCHR if stat.st_rdev == 0 => ChangeKind::Removed,
+            _ => ChangeKind::Other,
+        })
+    }
+
+    /// The target of a link as the command has seen it.
+    fn seen(&self, target: Vec<u8>) -> PathBuf {
+        let root = self.outside.as_deref().map(|outside| outside.as_os_str().as_bytes());
+        let inside = root.and_then(|root| translation::strip(root, &target)).map(<[u8]>::to_vec);
+        OsString::from_vec(inside.unwrap_or(target)).into()
+    }
 }
 
 impl Drop for Upper {
@@ -213,19 +252,6 @@ impl Drop for Upper {
         // There is nobody to tell; the sandbox's own end, or a later `sweep`, removes the rest.
         remove::remove_dir(self.base.as_fd(), &self.name).ok();
     }
-}
-
-/// What something in a layer is that is no directory.
-fn kind(file: &OwnedFd) -> io::Result<ChangeKind> {
-    let stat = sys::fstat(file)?;
-    Ok(match sys::file_type(&stat) {
-        libc::S_IFREG => ChangeKind::Written,
-        libc::S_IFLNK => {
-            ChangeKind::Symlink(PathBuf::from(OsString::from_vec(sys::read_link(file.as_fd())?)))
-        }
-        libc::S_IFCHR if stat.st_rdev == 0 => ChangeKind::Removed,
-        _ => ChangeKind::Other,
-    })
 }
 
 /// The names in a path, last one first; `..` among them.

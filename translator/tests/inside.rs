@@ -151,6 +151,9 @@ fn outputs_are_taken_away(world: &World) {
     assert_eq!(read("/data/changed").as_deref(), Some("CHANGED\n"));
     assert_eq!(read("/etc/link/elsewhere").as_deref(), Some("moved\n"));
     assert_eq!(read("/data/file"), None);
+    // What the program has seen of a link that it made.
+    let link = outcome.upper.link(Path::new("/tmp/made")).expect("it can be looked at");
+    assert_eq!(link.as_deref(), Some(Path::new("/data/file")));
     // The sources are as they were, and share nothing with what the command has.
     for (name, content) in [("changed", "changed\n"), ("moved", "moved\n")] {
         let source = world.space.join(name);

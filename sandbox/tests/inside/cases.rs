@@ -176,7 +176,10 @@ fn links_lead_nowhere_outside() {
     // Links that the command makes where an output is expected, or a directory of one.
     let outcome = space.run(&["symlink", secret.to_str().expect("UTF-8"), "/work/out"]);
     assert_eq!(outcome.upper.file(Path::new("/work/out")).expect("upper"), None);
+    assert_eq!(outcome.upper.link(Path::new("/work/out")).expect("upper"), Some(secret.clone()));
+    assert_eq!(outcome.upper.link(Path::new("/work/link")).expect("upper"), None, "an input");
     let outcome = space.run(&["symlink", &outside, "/work/out"]);
+    assert_eq!(outcome.upper.link(Path::new("/work/out/secret")).expect("upper"), None);
     assert_eq!(outcome.upper.file(Path::new("/work/out/secret")).expect("upper"), None);
     let outcome = space.run(&["symlink", "/", "/work/out"]);
     assert_eq!(
