@@ -154,12 +154,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         runtime.shutdown_background();
         summary?
     };
+    let mut linked = Ok(());
     if let Some(plan) = &replayed {
+        linked = plan.put_links(&store);
         if matches!(summary, Summary { interrupted: false, failed: 0, unplaced: 0, .. }) {
             plan.renew();
         }
         plan.give_modes();
     }
+    linked?;
     store.files().flush();
     let failure = replayed.and_then(|plan| plan.failure);
     if let Some(failure) = &failure {

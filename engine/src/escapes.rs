@@ -158,7 +158,8 @@ pub fn complete<'a>(store: &Store, thunk: &'a Thunk, paths: &BTreeSet<PathBuf>) 
         if files.len() < new.len() {
             continue;
         }
-        let links: Vec<_> = footprint.links.into_iter().filter(|(path, _)| !present.has(path)).collect();
+        let is_new = |path: &Path| !present.has(path) && thunk.made_link(path).is_none();
+        let links: Vec<_> = footprint.links.into_iter().filter(|(path, _)| is_new(path)).collect();
         let directories: Vec<_> = footprint.directories.into_iter().filter(|d| !present.has(d)).collect();
         if files.is_empty() && links.is_empty() && directories.is_empty() {
             continue;
@@ -234,7 +235,8 @@ impl<'a> Place<'a> {
         let inputs = inputs.chain(thunk.thunks.iter().map(|t| t.path.as_path()));
         let inputs = inputs.chain(trees.iter().flat_map(Tree::entries).map(|e| e.path.as_path()));
         let homes = inputs.filter_map(Path::parent).chain(thunk.workdir.as_deref()).collect();
-        let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).map(PathBuf::as_path).collect();
+        let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).map(PathBuf::as_path);
+        let outputs = outputs.chain(thunk.made_links.iter().map(|link| link.path.as_path())).collect();
         let workdir = thunk.workdir.as_deref().unwrap_or(Path::new("/nowhere"));
         Self { homes, workdir, outputs, made: &thunk.made, store }
     }
@@ -281,6 +283,7 @@ impl Present {
         all.extend(thunk.directories.iter().cloned());
         all.extend(thunk.workdir.clone());
         let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs);
+        let outputs = outputs.chain(thunk.made_links.iter().map(|link| &link.path));
         all.extend(outputs.filter_map(|o| o.parent()).map(Path::to_path_buf));
         Self(all)
     }

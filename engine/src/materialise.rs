@@ -9,7 +9,7 @@ use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
@@ -284,25 +284,6 @@ pub fn place_value(
     file.file().set_permissions(Permissions::from_mode(mode.of(output)))?;
     file.file().set_times(FileTimes::new().set_accessed(modified).set_modified(modified))?;
     Ok(file.commit(path)?)
-}
-
-/// Puts a symbolic link in place, if it is not there.
-///
-/// # Errors
-/// It cannot be made, or a directory stands there.
-pub fn place_link(path: &Path, target: &Path) -> Result<()> {
-    if std::fs::read_link(path).is_ok_and(|there| there == target) {
-        return Ok(());
-    }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let beside = directory.join(format!(".gg-link-{}", std::process::id()));
-    let put = symlink(target, &beside).and_then(|()| std::fs::rename(&beside, path));
-    if put.is_err() {
-        // It may never have been made.
-        let _ = std::fs::remove_file(&beside);
-    }
-    put.with_context(|| format!("cannot make the link {}", path.display()))
 }
 
 /// Copies and checks: what is not as its name says is not used.

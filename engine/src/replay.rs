@@ -9,7 +9,9 @@
 //!
 //! Knows no models: whose inputs changed, it leaves to the recorder.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod links;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -18,6 +20,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
@@ -25,9 +28,10 @@ use thunk::trace::{Command, Current, Disposition, Now, Product, Trace, ages, cle
 use thunk::{FileId, ObjectName, OutputRef, ReducedOutput, Reduction, Store, is_below, real_place};
 
 use crate::escapes;
-use crate::materialise::{Mode, Place, Target, place_link, place_value};
+use crate::materialise::{Mode, Place, Target, place_value};
 use crate::settled::Settled;
 use crate::{own, targets};
+use links::Links;
 
 /// How to replay.
 pub struct Options<'a> {
@@ -102,11 +106,21 @@ pub struct Plan {
     directories: Directories,
     /// Files that are right, and too old for make once all else is.
     renewed: HashMap<PathBuf, SystemTime>,
+    /// Those that come after the commands that make them.
+    links: Links,
     /// How the recorded build failed, if it did: what it would have done after that is in no trace.
     pub failure: Option<String>,
 }
 
 impl Plan {
+    /// What can be forced is: now the links are put in place for which something else had to go.
+    ///
+    /// # Errors
+    /// One cannot be made.
+    pub fn put_links(&self, store: &Store) -> Result<()> {
+        self.links.put_made(store)
+    }
+
     /// All targets are in place: now that what they were made from is right, files that came out as they were get new times. Before, make
     /// would take them to be made from what is not there yet.
     pub fn renew(&self) {
@@ -220,16 +234,22 @@ fn wanted(
     let chosen = choose(current, options.targets)?;
     let paths = chosen.iter().map(|(path, _)| path.as_path()).collect();
     let directories = make_directories(trace, missing, &paths, options.targets.is_empty())?;
-    let mut reductions: HashMap<ObjectName, Option<Reduction>> = HashMap::new();
+    let mut reductions: HashMap<ObjectName, Option<Rc<Reduction>>> = HashMap::new();
+    let mut reduction_of = |thunk: &ObjectName| {
+        let known = || escapes::known(store, thunk).map(|known| Rc::new(known.reduction));
+        reductions.entry(*thunk).or_insert_with(known).clone()
+    };
     let mut found = Vec::new();
     let mut put = HashSet::new();
     let mut values = Vec::new();
+    let mut links = Links::default();
+    let leads_on = |path: &Path| is_above_another(&current.products().last, path);
     for (path, product) in &chosen {
         let output = match product {
             Product::Output(output) => output,
             Product::Link(target) => {
                 let target = PathBuf::from(OsStr::from_bytes(&store.read(target)?));
-                place_link(path, &target)?;
+                links.put(path, &target, None, leads_on(path))?;
                 continue;
             }
             Product::Value { value, executable } => {
@@ -243,19 +263,26 @@ fn wanted(
         };
         match current.now(path) {
             Now::Placeholder(standing) if standing == *output => {}
-            Now::File(value, executable) => {
-                let reduction = reductions
-                    .entry(output.thunk)
-                    .or_insert_with(|| escapes::known(store, &output.thunk).map(|known| known.reduction));
-                if holds(reduction.as_ref(), output, value, executable) {
+            Now::File(value, executable)
+                if holds(reduction_of(&output.thunk).as_deref(), output, value, executable) =>
+            {
+                continue;
+            }
+            now => {
+                let thunk = store.thunk(&output.thunk)?;
+                if let Some(link) = output.output.as_deref().and_then(|path| thunk.made_link(path)) {
+                    let by = reduction_of(&output.thunk).is_none().then_some(output.thunk);
+                    links.put(path, &link.target, by, leads_on(path))?;
+                    // A link is no result: its command runs for a file that it leaves.
+                    let main = thunk.outputs.first().filter(|_| by.is_some());
+                    let result =
+                        |main: &PathBuf| OutputRef { thunk: output.thunk, output: Some(main.clone()) };
+                    found.extend(main.map(|main| (main.clone(), result(main))));
                     continue;
                 }
-                put.insert(path.clone());
-            }
-            Now::Other if path.is_dir() => {
-                bail!("{} is a directory; the build left a file there", path.display())
-            }
-            _ => {
+                if now == Now::Other && path.is_dir() {
+                    bail!("{} is a directory; the build left a file there", path.display())
+                }
                 put.insert(path.clone());
             }
         }
@@ -288,7 +315,13 @@ fn wanted(
     if !options.targets.is_empty() || options.as_recorded {
         times.clear();
     }
-    Ok(Plan { targets, directories, renewed: times, failure: trace.failure() })
+    Ok(Plan { targets, directories, renewed: times, links, failure: trace.failure() })
+}
+
+/// Is something else that the build left behind this path?
+fn is_above_another(last: &BTreeMap<PathBuf, Product>, path: &Path) -> bool {
+    let mut after = last.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
+    after.next().is_some_and(|(next, _)| next.starts_with(path))
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {

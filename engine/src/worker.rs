@@ -368,10 +368,8 @@ impl Worker {
         }
         job.umask = thunk.umask.unwrap_or(0o022);
         job.timeout = (thunk.timeout_ms > 0).then(|| Duration::from_millis(thunk.timeout_ms.into()));
-        job.directories = thunk
-            .outputs
-            .iter()
-            .chain(&thunk.optional_outputs)
+        let links = thunk.made_links.iter().map(|link| &link.path);
+        job.directories = (thunk.outputs.iter().chain(&thunk.optional_outputs).chain(links))
             .filter_map(|o| {
                 let is_made = |d: &Path| thunk.made.iter().any(|made| made == d);
                 layout.place(o).ancestors().skip(1).find(|d| !is_made(d)).map(Path::to_path_buf)
@@ -410,6 +408,14 @@ impl Worker {
                     return Ok(Ended::Failed { failed, lacking: true });
                 }
             }
+        }
+        for link in &thunk.made_links {
+            let how = match outcome.upper.link(&link.path)? {
+                Some(target) if target == link.target => continue,
+                Some(_) => beyond::told(&format!("it made another link of {}", link.path.display())),
+                None => format!("it ended well, but did not make the link {}", link.path.display()),
+            };
+            return Ok(Ended::Failed { failed: Failed { code: 1, how, ..failure(outcome) }, lacking: true });
         }
         let usage = outcome.usage;
         Ok(Ended::Reduced(Reduction {

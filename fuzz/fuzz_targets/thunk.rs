@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
         let inputs = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
         let made = thunk.thunks.iter().map(|i| &i.path);
         let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).chain(&thunk.directories);
-        let links = thunk.links.iter().map(|l| &l.path);
+        let links = thunk.links.iter().chain(&thunk.made_links).map(|l| &l.path);
         for path in inputs.chain(made).chain(outputs).chain(links).chain(&thunk.program).chain(&thunk.workdir)
         {
             assert!(is_clean(path), "{path:?}");

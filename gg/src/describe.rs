@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use thunk::{Input, ObjectKind, ObjectName, Placeholder, Store, Thunk, Tree, TreeNode, encode_path};
+use thunk::{Input, Link, ObjectKind, ObjectName, Placeholder, Store, Thunk, Tree, TreeNode, encode_path};
 
 use crate::json::Json;
 
@@ -108,15 +108,19 @@ fn thunk(arguments: &Arguments, out: &mut impl std::io::Write, thunk: &Thunk) ->
         ("envars", Json::List(thunk.env.iter().map(|e| text(e)).collect())),
     ]);
     let made = thunk.thunks.iter().map(|t| Json::Text(format!("{}={}", t.from, encode_path(&t.path))));
-    let links =
-        thunk.links.iter().map(|l| Json::Object(vec![("name", path(&l.path)), ("target", path(&l.target))]));
+    let links = |list: &[Link]| {
+        let items = list.iter();
+        Json::List(
+            items.map(|l| Json::Object(vec![("name", path(&l.path)), ("target", path(&l.target))])).collect(),
+        )
+    };
     let mut fields = vec![
         ("function", function),
         ("values", inputs(&thunk.values)),
         ("thunks", Json::List(made.collect())),
         ("executables", inputs(&thunk.executables)),
         ("outputs", Json::List(thunk.outputs.iter().map(|o| path(o)).collect())),
-        ("links", Json::List(links.collect())),
+        ("links", links(&thunk.links)),
         ("trees", Json::List(thunk.trees.iter().map(|t| Json::Text(t.to_string())).collect())),
         ("directories", Json::List(thunk.directories.iter().map(|d| path(d)).collect())),
         ("optionalOutputs", Json::List(thunk.optional_outputs.iter().map(|o| path(o)).collect())),
@@ -125,6 +129,9 @@ fn thunk(arguments: &Arguments, out: &mut impl std::io::Write, thunk: &Thunk) ->
         [("listed", &thunk.listed), ("executableOutputs", &thunk.executable_outputs), ("made", &thunk.made)];
     for (name, paths) in of_records.into_iter().filter(|(_, paths)| !paths.is_empty()) {
         fields.push((name, Json::List(paths.iter().map(|p| path(p)).collect())));
+    }
+    if !thunk.made_links.is_empty() {
+        fields.push(("madeLinks", links(&thunk.made_links)));
     }
     if thunk.timeout_ms > 0 {
         fields.push(("timeout", Json::Number(thunk.timeout_ms.into())));

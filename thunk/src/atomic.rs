@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -289,10 +289,46 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     file.commit(path)
 }
 
+/// Makes a symbolic link at `path`, replacing what is there, if that is no directory.
+///
+/// # Errors
+/// Anything in the way: what was there is still there then.
+pub fn link_atomically(path: &Path, target: &Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let beside = loop {
+        let beside = temporary_name(directory);
+        match symlink(target, &beside) {
+            Ok(()) => break beside,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io("make the link", path)(error)),
+        }
+    };
+    std::fs::rename(&beside, path).map_err(|error| {
+        let _ = std::fs::remove_file(&beside);
+        Error::io("make the link", path)(error)
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_link_takes_the_place_of_what_is_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("l");
+        for before in [None, Some("a file")] {
+            before.iter().for_each(|text| fs::write(&at, text).unwrap());
+            link_atomically(&at, Path::new("nowhere")).unwrap();
+            assert_eq!(fs::read_link(&at).unwrap(), Path::new("nowhere"));
+            fs::remove_file(&at).unwrap();
+        }
+        fs::create_dir(&at).unwrap();
+        assert!(link_atomically(&at, Path::new("nowhere")).is_err() && at.is_dir());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 
     #[test]
     fn a_file_takes_the_place_of_the_right_thing_only() {
@@ -303,15 +339,14 @@ mod tests {
             file.write_all(content.as_bytes()).unwrap();
             file
         };
-        let is =
-            |text: &'static str| move |path: &Path, _: &File| std::fs::read(path).unwrap() == text.as_bytes();
+        let is = |text: &'static str| move |path: &Path, _: &File| fs::read(path).unwrap() == text.as_bytes();
         assert!(!file("new").exchange(&at, is("old")).unwrap(), "nothing is there");
-        std::fs::write(&at, "old").unwrap();
+        fs::write(&at, "old").unwrap();
         assert!(!file("new").exchange(&at, is("other")).unwrap());
-        assert_eq!(std::fs::read(&at).unwrap(), b"old");
+        assert_eq!(fs::read(&at).unwrap(), b"old");
         assert!(file("new").exchange(&at, is("old")).unwrap());
-        assert_eq!(std::fs::read(&at).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&at).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -323,10 +358,10 @@ mod tests {
                 let mut file = make(dir.path(), 0o600).unwrap();
                 file.write_all(content.as_bytes()).unwrap();
                 assert_eq!(file.commit_new(&at).unwrap(), is_new, "{number}");
-                assert_eq!(std::fs::read(&at).unwrap(), b"first");
-                assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+                assert_eq!(fs::read(&at).unwrap(), b"first");
+                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             }
-            std::fs::remove_file(&at).unwrap();
+            fs::remove_file(&at).unwrap();
         }
     }
 
@@ -338,7 +373,7 @@ mod tests {
         let live = AtomicFile::create_in(dir.path(), 0o600).unwrap();
         age(live.file());
         let young = dir.path().join(".gg-tmp-1-1");
-        std::fs::write(&young, "x").unwrap();
+        fs::write(&young, "x").unwrap();
         let foreign = dir.path().join("notes");
         age(&File::create(&foreign).unwrap());
         let dead = dir.path().join(".gg-tmp-1-2");
@@ -354,7 +389,7 @@ mod tests {
     #[test]
     fn a_nameless_file_is_seen_only_when_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, names) = (dir.path().join("f"), || std::fs::read_dir(dir.path()).unwrap().count());
+        let (path, names) = (dir.path().join("f"), || fs::read_dir(dir.path()).unwrap().count());
         drop(AtomicFile::nameless_in(dir.path(), 0o600).unwrap());
         assert_eq!(names(), 0);
         for content in ["first", "second, which replaces it"] {
@@ -365,11 +400,11 @@ mod tests {
                 assert_eq!(names(), before);
             }
             file.commit(&path).unwrap();
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
-            assert_eq!((names(), std::fs::metadata(&path).unwrap().mode() & 0o777), (1, 0o600));
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!((names(), fs::metadata(&path).unwrap().mode() & 0o777), (1, 0o600));
         }
         // Where it cannot be put, nothing is left.
-        std::fs::create_dir(dir.path().join("d")).unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
         assert!(AtomicFile::nameless_in(dir.path(), 0o600).unwrap().commit(&dir.path().join("d")).is_err());
         assert_eq!(names(), 2);
         // File systems without nameless files: /proc is one that refuses both.

@@ -27,7 +27,7 @@ pub mod trace;
 mod tree;
 pub mod turn;
 
-pub use atomic::{AtomicFile, write_atomically};
+pub use atomic::{AtomicFile, link_atomically, write_atomically};
 pub use closure::Closure;
 pub use collect::{Collected, Count, Policy, collect};
 pub use digest::Hasher;

@@ -15,6 +15,7 @@
 //! | 25 moves | when it was recorded, it moved inputs |
 //! | 26 executable_outputs | outputs that it left executable when it was recorded |
 //! | 27 made | directories that it made where nothing was: they are not there before it, whatever is to be left in them |
+//! | 28 made_links | symbolic links that it left: it makes the same again, or has failed |
 //!
 //! gg declares its strings as protobuf `string`; paths and arguments are bytes, which the wire does not tell apart, so
 //! they are `bytes` here.
@@ -93,6 +94,8 @@ mod wire {
         pub executable_outputs: Vec<Vec<u8>>,
         #[prost(bytes = "vec", repeated, tag = "27")]
         pub made: Vec<Vec<u8>>,
+        #[prost(message, repeated, tag = "28")]
+        pub made_links: Vec<Link>,
     }
 }
 
@@ -115,7 +118,7 @@ pub struct ThunkInput {
     pub from: OutputRef,
 }
 
-/// A symbolic link that is there before the command runs.
+/// A symbolic link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
     /// Where it stands.
@@ -169,6 +172,8 @@ pub struct Thunk {
     pub executable_outputs: Vec<PathBuf>,
     /// Directories that it made then where nothing was.
     pub made: Vec<PathBuf>,
+    /// Symbolic links that it left then. They are not there before it.
+    pub made_links: Vec<Link>,
 }
 
 impl Thunk {
@@ -178,6 +183,9 @@ impl Thunk {
         let bytes = |p: &Path| p.as_os_str().as_bytes().to_vec();
         let inputs =
             |list: &[Input]| list.iter().map(|i| item(&i.value.to_string(), &i.path)).collect::<Vec<_>>();
+        let links = |list: &[Link]| {
+            list.iter().map(|l| wire::Link { name: bytes(&l.path), target: bytes(&l.target) }).collect()
+        };
         let message = wire::Thunk {
             function: self.function.map(|hash| wire::Function {
                 hash: hash.to_string().into_bytes(),
@@ -190,11 +198,7 @@ impl Thunk {
             outputs: self.outputs.iter().map(|p| bytes(p)).collect(),
             optional_outputs: self.optional_outputs.iter().map(|p| bytes(p)).collect(),
             timeout: self.timeout_ms,
-            links: self
-                .links
-                .iter()
-                .map(|l| wire::Link { name: bytes(&l.path), target: bytes(&l.target) })
-                .collect(),
+            links: links(&self.links),
             workdir: self.workdir.as_deref().map(bytes).unwrap_or_default(),
             trees: self.trees.iter().map(|t| t.to_string().into_bytes()).collect(),
             program: self.program.as_deref().map(bytes).unwrap_or_default(),
@@ -206,6 +210,7 @@ impl Thunk {
             moves: self.moves,
             executable_outputs: self.executable_outputs.iter().map(|p| bytes(p)).collect(),
             made: self.made.iter().map(|p| bytes(p)).collect(),
+            made_links: links(&self.made_links),
         };
         let mut out = Vec::with_capacity(MAGIC.len() + message.encoded_len());
         out.extend_from_slice(MAGIC);
@@ -256,6 +261,7 @@ impl Thunk {
             moves: message.moves,
             executable_outputs: each(&message.executable_outputs, |path| paths.path("output", path))?,
             made: each(&message.made, |path| paths.directory(path))?,
+            made_links: each(&message.made_links, |link| paths.link(link))?,
         };
         if thunk.args.is_empty() {
             return Err("it has no argument, not even argv[0]".into());
@@ -281,7 +287,14 @@ impl Thunk {
         set(&mut self.listed);
         set(&mut self.executable_outputs);
         set(&mut self.made);
+        set(&mut self.made_links);
         set(&mut self.env);
+    }
+
+    /// The symbolic link that it leaves there, if it does.
+    #[must_use]
+    pub fn made_link(&self, path: &Path) -> Option<&Link> {
+        self.made_links.iter().find(|link| link.path == path)
     }
 
     /// Name and stored form.
@@ -486,6 +499,7 @@ mod tests {
             moves: true,
             executable_outputs: vec!["/w/a=b.o".into()],
             made: vec!["/w/made".into()],
+            made_links: vec![Link { path: "/w/liba.so".into(), target: "liba.so.1".into() }],
             ..Thunk::default()
         }
     }
@@ -494,6 +508,13 @@ mod tests {
     fn a_thunk_survives_its_encoding() {
         let thunk = sample();
         assert_eq!(Thunk::decode("t", &thunk.encode()).unwrap(), thunk);
+    }
+
+    /// Reductions are known by the names of thunks.
+    #[test]
+    fn a_thunk_that_does_not_use_a_newer_field_keeps_its_name() {
+        let before = Thunk { made_links: Vec::new(), ..sample() };
+        assert_eq!(before.name().to_string(), "TGUYpHi9gwke.cFIEXMheZWRFpVDqgyK5NxUPCvsAQg0000001d3");
     }
 
     #[test]
@@ -519,7 +540,7 @@ mod tests {
     #[test]
     fn hostile_thunks_are_refused() {
         type Change = fn(&mut Thunk);
-        let changes: [Change; 10] = [
+        let changes: [Change; 11] = [
             |t| t.outputs = vec!["/w/../../etc/passwd".into()],
             |t| t.outputs = vec!["relative".into()],
             |t| t.outputs = vec![],
@@ -530,6 +551,7 @@ mod tests {
             |t| t.program = None,
             |t| t.function = None,
             |t| t.directories = vec!["/a//b".into()],
+            |t| t.made_links[0].target = "".into(),
         ];
         for change in changes {
             let mut thunk = sample();

@@ -5,13 +5,13 @@
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use thunk::{AtomicFile, FileFacts, FileId, ObjectName, Store};
+use thunk::{AtomicFile, FileFacts, FileId, ObjectName, Store, link_atomically};
 
 use crate::looks::is_gone;
 use crate::recorder::lock;
@@ -63,6 +63,21 @@ impl Originals {
         Ok(Original::File { id: facts.id, value, mode: metadata.permissions().mode() & 0o7777 })
     }
 
+    /// Puts back what stood at this path, if anything did.
+    ///
+    /// # Errors
+    /// It cannot be put back.
+    pub fn put_back_what_was_there(&self, store: &Store, path: &Path) -> Result<()> {
+        let kept = lock(&self.0);
+        let original = kept.all.iter().find(|(of, _)| of == path).map(|(_, original)| original);
+        match original {
+            None | Some(Original::Nothing) => Ok(()),
+            Some(original) => {
+                original.put_back(store, path).with_context(|| format!("cannot put {} back", path.display()))
+            }
+        }
+    }
+
     /// Puts everything back as it was.
     ///
     /// # Errors
@@ -82,10 +97,7 @@ impl Original {
     fn put_back(&self, store: &Store, path: &Path) -> Result<()> {
         match self {
             Original::Nothing => Ok(remove(path)?),
-            Original::Link(target) => {
-                remove(path)?;
-                Ok(symlink(target, path)?)
-            }
+            Original::Link(target) => Ok(link_atomically(path, target)?),
             Original::File { id, .. } if is_still(path, id) => Ok(()),
             Original::File { id, value, mode } => {
                 let content = store.read(value)?;

@@ -15,6 +15,7 @@
 //! What build drivers looked at is not asked about here; `ggforce` has done that.
 
 mod furnish;
+mod links;
 mod ran;
 mod rules;
 
@@ -116,6 +117,8 @@ struct Replay<'a> {
     modes: HashMap<PathBuf, u32>,
     /// Outputs of this replay that are the last, up to this point of the build, to have been put at these paths.
     standing: HashMap<PathBuf, OutputRef>,
+    /// Symbolic links of commands that are deferred anew, by where they are, that are the last up to this point to stand there.
+    links: HashMap<PathBuf, OutputRef>,
 }
 
 impl<'a> Replay<'a> {
@@ -147,6 +150,7 @@ impl<'a> Replay<'a> {
             placed_then: trace.outputs().into_iter().collect(),
             modes: HashMap::new(),
             standing: HashMap::new(),
+            links: HashMap::new(),
         }
     }
 
@@ -159,6 +163,9 @@ impl<'a> Replay<'a> {
                 }
                 Step::Observed(observed) => {
                     self.observed(observed)?;
+                    if !self.commands.contains_key(&observed.id) {
+                        self.leave_links(observed)?;
+                    }
                     self.give_modes(observed)?;
                     let modes = observed
                         .touches
@@ -180,13 +187,12 @@ impl<'a> Replay<'a> {
             || used.into_iter().any(|path| self.stale.contains(path));
         if !needs_remade && self.current.change_for(&thunk)?.is_none() {
             command.outputs.iter().for_each(|path| self.leave(path));
-            return Ok(());
+            return self.leave_links_of(&thunk);
         }
         self.furnish(&thunk)?;
         let again = self.again(command, name, &thunk);
         let again = again.map_err(|why| anyhow!("{} cannot be replayed: {why}", command.title()))?;
-        self.note(command, name, &again);
-        Ok(())
+        self.note(command, name, &again)
     }
 
     /// What stands here now, at this point of the build, is as it was recorded.
@@ -195,7 +201,7 @@ impl<'a> Replay<'a> {
         self.standing.remove(path);
     }
 
-    fn note(&mut self, command: &Command, name: ObjectName, again: &Deferred) {
+    fn note(&mut self, command: &Command, name: ObjectName, again: &Deferred) -> Result<()> {
         for path in &again.outputs {
             let output = OutputRef { thunk: again.thunk, output: Some(path.clone()) };
             self.standing.insert(path.clone(), output);
@@ -230,6 +236,7 @@ impl<'a> Replay<'a> {
             ..command.clone()
         };
         self.commands.insert(command.id, now);
+        self.put_links(again.thunk)
     }
 
     /// Defers a command anew.
@@ -274,7 +281,7 @@ impl<'a> Replay<'a> {
                     let thunk = self.remade.get(&output.thunk).copied().unwrap_or(output.thunk);
                     Some(OutputRef { thunk, output: output.output.clone() })
                 }
-                Product::Link(_) => None,
+                Product::Link(_) => self.links.get(path).or_else(|| self.links.get(&real)).cloned(),
                 // A command that ran may be deferred by now, or what it moved is.
                 Product::Value { .. } => {
                     let at = |path: &Path| self.standing.get(path).or_else(|| self.moved.get(path));
@@ -292,10 +299,11 @@ impl<'a> Replay<'a> {
         writer.standing(standing.iter().map(|(path, output)| (path.as_path(), output)))?;
         // What the build had moved on or removed.
         for path in self.placed.iter().filter(|path| !last.contains(&place(path))) {
-            if path.symlink_metadata().is_ok_and(|file| file.is_file()) {
+            if path.symlink_metadata().is_ok_and(|file| file.is_file() || file.is_symlink()) {
                 std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
+        self.settle_links()?;
         let (code, _) = self.trace.end.unwrap_or_default();
         self.recorder.on_demand.end();
         Ok(writer.end(code, self.recorder.started.elapsed().as_micros() as u64)?)

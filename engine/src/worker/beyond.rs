@@ -26,6 +26,11 @@ use crate::escapes;
 /// What may be done about it.
 pub const WAY_OUT: &str = "ggtrace --run records it anew";
 
+/// What is said of such a thing.
+pub fn told(what: &str) -> String {
+    format!("{what}, which it did not when it was recorded: {WAY_OUT}")
+}
+
 /// A run of a learned command that ended well.
 pub struct Run<'a> {
     /// The store.
@@ -48,8 +53,7 @@ impl Run<'_> {
     /// # Errors
     /// The store is damaged, or what it left cannot be read.
     pub fn beyond(&self) -> Result<Option<String>> {
-        let told =
-            |what: String| Ok(Some(format!("{what}, which it did not when it was recorded: {WAY_OUT}")));
+        let told = |what: String| Ok(Some(told(&what)));
         let Self { store, thunk, touches, .. } = self;
         if let Some((directory, path)) = escapes::unlisted(store, thunk, touches)? {
             return told(format!("it listed {}, where {} is", directory.display(), path.display()));
@@ -89,13 +93,17 @@ impl Run<'_> {
 
     /// What it did there, if that is more than it did then, or may be.
     fn did(&self, change: &Change) -> Result<Option<&'static str>> {
-        Ok(match change.kind {
+        Ok(match &change.kind {
             ChangeKind::Written => match self.wanted.get(&change.path) {
                 None => Some("wrote"),
                 Some(input) => self.did_to_input(&change.path, input)?,
             },
             ChangeKind::Removed => (self.held(&change.path) && !self.thunk.moves).then_some("removed"),
-            ChangeKind::Symlink(_) => Some("made a link of"),
+            ChangeKind::Symlink(target) => match self.thunk.made_link(&change.path) {
+                Some(link) if link.target == *target => None,
+                Some(_) => Some("made another link of"),
+                None => Some("made a link of"),
+            },
             ChangeKind::Directory { .. } => (!self.made_then(&change.path)).then_some("made the directory"),
             ChangeKind::Other => Some("made"),
         })

@@ -12,6 +12,7 @@ use crate::calculator::{DEFERRED, calculator};
 mod ages;
 mod directories;
 mod failed;
+mod links;
 mod modes;
 mod names;
 mod outside;

@@ -33,6 +33,8 @@ struct Ages<'a> {
     times: HashMap<PathBuf, SystemTime>,
     /// When what stands somewhere was changed, if that was after the build.
     changed: HashMap<PathBuf, Option<SystemTime>>,
+    /// Where paths lead that are, or pass, links.
+    led: HashMap<PathBuf, Option<PathBuf>>,
     /// The files that the build wrote of those in a tree.
     trees: HashMap<ObjectName, Vec<PathBuf>>,
     /// The newest of what commands below one that ran have used and left; of those that used any of the build's files.
@@ -76,6 +78,7 @@ pub fn ages(
         first: SystemTime::now() - Duration::from_nanos(steps.len() as u64),
         times: HashMap::new(),
         changed: HashMap::new(),
+        led: HashMap::new(),
         trees: HashMap::new(),
         below: HashMap::new(),
         driven: HashMap::new(),
@@ -177,6 +180,9 @@ impl<'a> Ages<'a> {
         if let Some(time) = self.times.get(path) {
             return Some(*time);
         }
+        if let Some(time) = self.led(path).and_then(|real| self.times.get(&real)) {
+            return Some(*time);
+        }
         if let Some(known) = self.changed.get(path) {
             return *known;
         }
@@ -184,6 +190,18 @@ impl<'a> Ages<'a> {
         let changed = file.and_then(|file| file.modified().ok()).filter(|time| *time > self.since);
         self.changed.insert(path.to_path_buf(), changed);
         changed
+    }
+
+    /// Where one of the build's own paths leads, if that is elsewhere: a library is used by the name of a link to it.
+    fn led(&mut self, path: &Path) -> Option<PathBuf> {
+        if let Some(known) = self.led.get(path) {
+            return known.clone();
+        }
+        let is_own = is_below(path, &self.trace.cwd) || self.products.written.contains(path);
+        let real = if is_own { std::fs::canonicalize(path).ok() } else { None };
+        let led = real.filter(|real| real != path);
+        self.led.insert(path.to_path_buf(), led.clone());
+        led
     }
 }
 

@@ -439,6 +439,11 @@ impl<'a> Current<'a> {
     pub fn forget(&self, path: &Path) {
         self.seen.borrow_mut().remove(path);
     }
+
+    /// The same of all that is found by way of this path.
+    pub fn forget_below(&self, path: &Path) {
+        self.seen.borrow_mut().retain(|seen, _| !seen.starts_with(path));
+    }
 }
 
 fn look(store: &Store, path: &Path) -> Now {
@@ -527,6 +532,8 @@ impl Observed {
     pub const MOVES: &'static str = "moves what others made";
     /// How the obstacle of a command begins that makes a directory. Where it runs again in a sandbox it makes it there.
     pub const MAKES_DIRECTORY: &'static str = "makes the directory ";
+    /// How the obstacle of a command begins that leaves a symbolic link. Its thunk says which.
+    pub const MAKES_LINK: &'static str = "makes the symbolic link ";
     /// The obstacle of a command of which something that it starts is a thunk of its own.
     pub const PART_DEFERRED: &'static str = "a part of it was deferred";
 

@@ -29,7 +29,7 @@ pub fn add(recorder: &Recorder, thunk: &Thunk, changed: &mut Thunk) -> Result<()
     let outputs = thunk.outputs.iter().chain(&thunk.optional_outputs).map(|path| &**path);
     let known: HashSet<&Path> = inputs
         .chain(outputs)
-        .chain(thunk.links.iter().map(|link| &*link.path))
+        .chain(thunk.links.iter().chain(&thunk.made_links).map(|link| &*link.path))
         .chain(trees.iter().flat_map(|tree| tree.entries()).map(|entry| &*entry.path))
         .collect();
     let mut room = MUCH;

@@ -143,6 +143,7 @@ impl Replay<'_> {
 
     /// Puts back what commands before it had made, where that is gone, or is what commands after it have made of it.
     pub(super) fn bring_back(&mut self, thunk: &Thunk) -> Result<()> {
+        self.bring_links_back(thunk)?;
         let values = thunk.values.iter().map(|input| (input, false));
         for (input, executable) in values.chain(thunk.executables.iter().map(|input| (input, true))) {
             let path = &input.path;

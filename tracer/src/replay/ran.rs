@@ -67,8 +67,9 @@ impl Replay<'_> {
         };
         // What it prints is shown when it is forced.
         let known = [Observed::PRINTS, Observed::REWRITES, Observed::MOVES];
+        let made = [Observed::MAKES_DIRECTORY, Observed::MAKES_LINK];
         let harmless =
-            |why: &String| known.contains(&why.as_str()) || why.starts_with(Observed::MAKES_DIRECTORY);
+            |why: &String| known.contains(&why.as_str()) || made.iter().any(|made| why.starts_with(made));
         if let Some(obstacle) = observed.obstacles.iter().find(|why| !harmless(why)) {
             return Err(cannot(obstacle));
         }
@@ -80,12 +81,21 @@ impl Replay<'_> {
         }
         let name = observed.thunk.ok_or_else(|| cannot("it has no thunk"))?;
         let thunk = self.recorder.store.thunk(&name)?;
+        if thunk.made_links.is_empty()
+            && let Some(touch) = observed.with(Uses::OUTPUT | Uses::LINK).next()
+        {
+            return Err(cannot(&format!(
+                "{}{}, of which its thunk does not tell",
+                Observed::MAKES_LINK,
+                touch.path.display()
+            )));
+        }
         self.bring_back(&thunk)?;
         self.clear(&thunk)?;
         // It may be the one that makes them.
         thunk.outputs.iter().try_for_each(|output| make_directory_of(output))?;
         let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
-        self.note(command, name, &again);
+        self.note(command, name, &again)?;
         if let Some(now) = self.commands.get_mut(&command.id) {
             // Its outputs come to be where they came to be before: when it ended.
             now.at_us = observed.ended_us;

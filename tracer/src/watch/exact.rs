@@ -71,7 +71,7 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     for directory in &listed {
         add_names(look, &mut footprint, directory)?;
     }
-    for path in look.outputs.keys() {
+    for path in look.outputs.keys().chain(look.links.keys()) {
         let parent = path.parent().unwrap_or(Path::new("/"));
         if !look.made.contains(parent) {
             footprint.add_place(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -90,13 +90,14 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
         workdir: Some(invocation.cwd.clone()),
         program: Some(called),
         umask: Some(begun.exec.umask),
-        links: footprint.links.into_iter().map(|(path, target)| Link { path, target }).collect(),
+        links: links(footprint.links.into_iter().filter(|(path, _)| !look.links.contains_key(path))),
         outputs: look.outputs.keys().cloned().collect(),
         optional_outputs: look.gone.iter().filter(|path| !is_made_up(path)).cloned().collect(),
         makes_directories: !look.made.is_empty(),
         moves: !look.moved.is_empty(),
         executable_outputs: runnable.map(|(path, _)| path.clone()).collect(),
         made: look.new.iter().filter(|path| !is_made_up(path)).cloned().collect(),
+        made_links: links(look.links.iter().map(|(path, target)| (path.clone(), target.clone()))),
         listed: real(&listed).filter(|path| !is_made_up(path)).collect(),
         ..Thunk::default()
     };
@@ -109,6 +110,10 @@ fn thunk(look: &mut Look<'_>) -> Result<Thunk, String> {
     add_login(look, &mut thunk);
     thunk.canonicalise();
     Ok(thunk)
+}
+
+fn links(all: impl Iterator<Item = (PathBuf, PathBuf)>) -> Vec<Link> {
+    all.map(|(path, target)| Link { path, target }).collect()
 }
 
 /// Where these lead, as far as they still are there.

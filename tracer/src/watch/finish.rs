@@ -57,6 +57,8 @@ pub struct Look<'a> {
     pub made: HashSet<PathBuf>,
     /// Those of them where nothing was.
     pub new: BTreeSet<PathBuf>,
+    /// The symbolic links that it left, and where they lead.
+    pub links: BTreeMap<PathBuf, PathBuf>,
     /// What it has put into directories that it listed, real paths.
     pub own: HashSet<PathBuf>,
     /// What it found where nothing is any more, because it was moved on: the content, and whether that may be executed.
@@ -97,6 +99,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         gone: Vec::new(),
         made: HashSet::new(),
         new: BTreeSet::new(),
+        links: BTreeMap::new(),
         own: HashSet::new(),
         moved: BTreeMap::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),

@@ -2,6 +2,7 @@
 //! What a command left: the contents and modes of what it made or changed, and what keeps that from being given again. Where others have
 //! changed it since, what was kept before they did counts. Knows nothing of what the command found.
 
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use thunk::trace::{Observed, Uses};
 use thunk::{FileFacts, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
 
 use super::exact;
-use super::finish::{Look, Output};
+use super::finish::{Look, Output, changes};
 use crate::kept::Version;
 
 impl Look<'_> {
@@ -62,10 +63,9 @@ impl Look<'_> {
             return None;
         }
         if metadata.is_symlink() {
-            self.obstacle(format!("makes the symbolic link {shown}"));
+            self.obstacle(format!("{}{shown}", Observed::MAKES_LINK));
             *uses |= Uses::OUTPUT | Uses::LINK;
-            let target = std::fs::read_link(place).ok()?;
-            return self.recorder.store.put(ObjectKind::Value, target.as_os_str().as_bytes()).ok();
+            return self.link_left(named, touch, own, &metadata);
         }
         if !metadata.is_file() {
             self.obstacle(format!("makes {shown}, which is no file"));
@@ -96,6 +96,41 @@ impl Look<'_> {
                 }
             },
         }
+    }
+
+    /// A symbolic link that it left: its target. `own`: there was nothing before.
+    fn link_left(
+        &mut self,
+        named: &Path,
+        touch: &Touch,
+        own: bool,
+        metadata: &Metadata,
+    ) -> Option<ObjectName> {
+        let place = touch.real.as_deref().unwrap_or(named);
+        let shown = named.display();
+        let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
+        self.in_sandbox(&real);
+        // What was behind one that was there before is looked for now behind this one; what is behind this one has its own name.
+        let is_read = |touch: &Touch| {
+            [Use::Read, Use::Executed, Use::Listed].iter().any(|&what| touch.has(what)) || touch.input
+        };
+        let is_behind = |(path, touch): (&Path, &Touch)| {
+            (is_read(touch) || touch.has(Use::Found) || changes(touch))
+                && path != named
+                && path.starts_with(named)
+        };
+        if !own && (is_read(touch) || self.touches.iter().any(is_behind)) {
+            self.unknown(format!("makes the link {shown}, where it has used another one"));
+        }
+        let target = std::fs::read_link(place).ok()?;
+        let facts = FileFacts::of(metadata);
+        if facts.changed_at() > self.ended.ended || self.changed_by_others(&real, &facts.id, self.ended.ended)
+        {
+            self.unknown(format!("{shown} was changed by others"));
+        }
+        let value = self.recorder.store.put(ObjectKind::Value, target.as_os_str().as_bytes()).ok();
+        self.links.insert(real, target);
+        value
     }
 
     /// What it left, if others were seen to be about to change that.
@@ -165,11 +200,7 @@ impl Look<'_> {
         self.touches.get(old).is_some_and(|touch| touch.input)
     }
 
-    fn content_after(
-        &self,
-        real: &Path,
-        metadata: &std::fs::Metadata,
-    ) -> Result<(FileFacts, ObjectName), String> {
+    fn content_after(&self, real: &Path, metadata: &Metadata) -> Result<(FileFacts, ObjectName), String> {
         let shown = real.display().to_string();
         let facts = FileFacts::of(metadata);
         if wire::size_may_be_placeholder(facts.id.size) && !matches!(Placeholder::read(real), Ok(None)) {
