@@ -101,11 +101,24 @@ pub fn frame(message: &impl Message) -> Vec<u8> {
 ///
 /// # Errors
 /// It is not.
-pub fn body_len(head: [u8; 4]) -> io::Result<usize> {
+fn body_len(head: [u8; 4]) -> io::Result<usize> {
     match u32::from_le_bytes(head) {
         len if len <= MAX => Ok(len as usize),
         len => Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {len} bytes"))),
     }
+}
+
+/// Takes the first message off what has come, if all of it is there.
+///
+/// # Errors
+/// Something else is there.
+pub fn take<M: Message + Default>(come: &mut Vec<u8>) -> io::Result<Option<M>> {
+    let Some((head, body)) = come.split_first_chunk() else { return Ok(None) };
+    let len = body_len(*head)?;
+    let Some(body) = body.get(..len) else { return Ok(None) };
+    let message = M::decode(body);
+    come.drain(..head.len() + len);
+    message.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Writes one message.

@@ -7,17 +7,17 @@
 mod protocol;
 
 use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
 use protocol::{Done, Job};
 
 fuzz_target!(|data: &[u8]| {
-    let _ = protocol::read::<Done>(&mut &*data);
-    let whole = [&(data.len() as u32).to_le_bytes(), data].concat();
-    if let Ok(Some(done)) = protocol::read::<Done>(&mut &*whole) {
-        let frame = protocol::frame(&done);
-        assert_eq!(protocol::read::<Done>(&mut &*frame).ok().flatten(), Some(done));
+    let mut come = data.to_vec();
+    while let Ok(Some(done)) = protocol::take::<Done>(&mut come) {
+        let mut frame = protocol::frame(&done);
+        assert_eq!(protocol::take(&mut frame).ok().flatten(), Some(done));
+        assert_eq!(frame, []);
     }
-    if let Ok(Some(job)) = protocol::read::<Job>(&mut &*whole) {
-        let frame = protocol::frame(&job);
-        assert_eq!(protocol::read::<Job>(&mut &*frame).ok().flatten(), Some(job));
+    if let Ok(job) = Job::decode(data) {
+        assert_eq!(Job::decode(job.encode_to_vec().as_slice()).ok(), Some(job));
     }
 });

@@ -76,13 +76,8 @@ impl Worker {
     /// the next job.
     pub async fn answer(&mut self) -> io::Result<Done> {
         loop {
-            if let Some((head, body)) = self.said.split_first_chunk() {
-                let len = protocol::body_len(*head)?;
-                if let Some(body) = body.get(..len) {
-                    let done = Done::decode(body);
-                    self.said.drain(..head.len() + len);
-                    return done.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+            if let Some(done) = protocol::take(&mut self.said)? {
+                return Ok(done);
             }
             if self.answers.read_buf(&mut self.said).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

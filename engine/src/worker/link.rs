@@ -89,14 +89,7 @@ mod tests {
             .unwrap();
         let mut said = Vec::new();
         listens.read_to_end(&mut said).unwrap();
-        let mut rest = said.as_slice();
-        std::iter::from_fn(|| {
-            let (head, body) = rest.split_first_chunk()?;
-            let (message, after) = body.split_at(protocol::body_len(*head).unwrap());
-            rest = after;
-            Some(Done::decode(message).unwrap())
-        })
-        .collect()
+        std::iter::from_fn(|| protocol::take(&mut said).unwrap()).collect()
     }
 
     #[test]
