@@ -5,14 +5,14 @@ use core::ffi::{c_char, c_int, c_void};
 
 use crate::arch::nr;
 use crate::log::{Log, What};
-use crate::open::keep;
+use crate::open::{keep, keep_attributes};
 use crate::place::At;
 use crate::record::{note, one_int, told};
 use crate::session::Session;
 use crate::sys::{self, AT_FDCWD, Errno, five};
 use wire::log::kind;
 
-/// `fchmodat`: the kernel's call has no flags; with some the C library goes its own ways.
+/// `chmod` and `fchmodat`: the kernel's call has no flags; with some the C library goes its own ways.
 ///
 /// # Safety
 /// The arguments are the program's.
@@ -26,6 +26,7 @@ pub(crate) unsafe fn changes_mode(
     if flags != 0 {
         return told(session, next, kind::ATTRIBUTES, at);
     }
+    keep_attributes(session, at, 0);
     let args = five!(at.0, at.1, mode);
     // SAFETY: as the caller promises.
     unsafe { one_int(session, next, kind::ATTRIBUTES, at, nr::FCHMODAT, args) }
@@ -47,9 +48,29 @@ pub(crate) unsafe fn sets_times(
     if is_descriptor != at.1.is_null() || is_descriptor && at.0 < 0 {
         return Ok(next());
     }
+    if !is_descriptor {
+        keep_attributes(session, at, flags);
+    }
     let args = five!(at.0, at.1, times, flags);
     // SAFETY: as the caller promises.
     unsafe { one_int(session, next, kind::ATTRIBUTES, at, nr::UTIMENSAT, args) }
+}
+
+/// `utime` and `utimes`, by the number of the call.
+///
+/// # Safety
+/// The arguments are the program's.
+pub(crate) unsafe fn sets_times_of(
+    session: &Session,
+    next: &dyn Fn() -> c_int,
+    path: *const c_char,
+    times: *const c_void,
+    call: usize,
+) -> Result<c_int, Errno> {
+    let at = At(AT_FDCWD, path);
+    keep_attributes(session, at, 0);
+    // SAFETY: as the caller promises.
+    unsafe { one_int(session, next, kind::ATTRIBUTES, at, call, five!(path, times)) }
 }
 
 /// `truncate`.

@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use crate::arch::nr;
 use crate::arguments::by_list;
-use crate::attributes::{changes_mode, sets_times, truncates};
+use crate::attributes::{changes_mode, sets_times, sets_times_of, truncates};
 use crate::directory::{self, list, walks};
 use crate::exec::{by_descriptor, by_path, by_search};
 use crate::filter;
@@ -365,7 +365,7 @@ hooks! {
     fn symlink(target: Path, path: Path) -> c_int => |session, call| symlinks(session, &call, target, At(AT_FDCWD, path));
     fn symlinkat(target: Path, dirfd: c_int, path: Path) -> c_int => |session, call| symlinks(session, &call, target, At(dirfd, path));
 
-    call fn chmod(path: Path, mode: Mode) -> c_int => ATTRIBUTES at(AT_FDCWD, path) by FCHMODAT(AT_FDCWD, path, mode);
+    fn chmod(path: Path, mode: Mode) -> c_int => |session, call| changes_mode(session, &call, At(AT_FDCWD, path), mode, 0);
     call fn fchmod(fd: c_int, mode: Mode) -> c_int => ATTRIBUTES at(fd, core::ptr::null()) by FCHMOD(fd, mode);
     fn fchmodat(dirfd: c_int, path: Path, mode: Mode, flags: c_int) -> c_int
         => |session, call| changes_mode(session, &call, At(dirfd, path), mode, flags);
@@ -377,8 +377,8 @@ hooks! {
     call fn fchown(fd: c_int, user: c_uint, group: c_uint) -> c_int => ATTRIBUTES at(fd, core::ptr::null()) by FCHOWN(fd, user, group);
     call fn fchownat(dirfd: c_int, path: Path, user: c_uint, group: c_uint, flags: c_int) -> c_int
         => ATTRIBUTES at(dirfd, path) by FCHOWNAT(dirfd, path, user, group, flags);
-    call fn utime(path: Path, times: Buffer) -> c_int => ATTRIBUTES at(AT_FDCWD, path) by UTIME(path, times);
-    call fn utimes(path: Path, times: Buffer) -> c_int => ATTRIBUTES at(AT_FDCWD, path) by UTIMES(path, times);
+    fn utime(path: Path, times: Buffer) -> c_int => |session, call| sets_times_of(session, &call, path, times, nr::UTIME);
+    fn utimes(path: Path, times: Buffer) -> c_int => |session, call| sets_times_of(session, &call, path, times, nr::UTIMES);
     fn lutimes(path: Path, times: Buffer) -> c_int => |session, call| told(session, &call, kind::ATTRIBUTES, At(AT_FDCWD, path));
     fn futimesat(dirfd: c_int, path: Path, times: Buffer) -> c_int => |session, call| told(session, &call, kind::ATTRIBUTES, At(dirfd, path));
     fn futimes(fd: c_int, times: Buffer) -> c_int => |session, call| told(session, &call, kind::ATTRIBUTES, At(fd, core::ptr::null()));

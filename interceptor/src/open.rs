@@ -237,22 +237,27 @@ pub(crate) fn placeholder_at(dirfd: c_int, path: *const c_char, flags: c_int) ->
 /// written it before, the recorder has a look at it first: nobody could tell later what the command that wrote it had
 /// left, nor what this one found. Where only hooks see anything, nobody wants to know.
 pub(crate) fn keep(session: &Session, at: At, flags: c_int) {
-    keep_for(session, at, flags, 0);
+    keep_for(session, at, flags, 0, false);
+}
+
+/// The same where it gets another mode or time, which an empty file has, too.
+pub(crate) fn keep_attributes(session: &Session, at: At, flags: c_int) {
+    keep_for(session, at, flags, 0, true);
 }
 
 /// The same where a build driver removes it.
 pub(crate) fn keep_removed(session: &Session, at: At) {
     if session.drives() {
-        keep_for(session, at, AT_SYMLINK_NOFOLLOW, request_flags::REMOVES);
+        keep_for(session, at, AT_SYMLINK_NOFOLLOW, request_flags::REMOVES, false);
     }
 }
 
-fn keep_for(session: &Session, at: At, flags: c_int, why: u32) {
+fn keep_for(session: &Session, at: At, flags: c_int, why: u32, empty_too: bool) {
     if session.cookie == 0 {
         return;
     }
     let Some(log) = Log::ready(session) else { return };
-    if !sys::stat_at(at.0, at.1, flags).is_ok_and(|stat| stat.is_file() && stat.size > 0) {
+    if !sys::stat_at(at.0, at.1, flags).is_ok_and(|stat| stat.is_file() && (empty_too || stat.size > 0)) {
         return;
     }
     // SAFETY: the kernel has just found a file by this name, so it is a string.

@@ -145,8 +145,8 @@ impl Kernel {
         verdict(decide::open(recorder, &open))
     }
 
-    /// A call is about to do this for which a hook would have asked: of what it renames, and of what a driver removes, nobody else
-    /// could tell afterwards what it was. A tracer is told when it is done.
+    /// A call is about to do this for which a hook would have asked: of what it renames or gives another mode, and of what a driver
+    /// removes, nobody else could tell afterwards what it was. A tracer is told when it is done.
     fn keep_before(&self, pid: Pid, event: &Event) {
         let recorder = &*self.0;
         let (paths, removes) = match event {
@@ -154,6 +154,7 @@ impl Kernel {
             Event::Transferred(how, from, to) if *how != Transfer::Link => {
                 ([Some(from.real()), Some(to.real())], false)
             }
+            Event::Attributes(path) => ([Some(&**path), None], false),
             _ => return,
         };
         if recorder.sight != Sight::Net {

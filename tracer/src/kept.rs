@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What files held that one command had written and another was about to change, or to rename: `ranlib` after `ar`, `strip` after a link,
-//! `>>` after `>`; and what a build driver removes that commands of its have used: ninja's files with arguments, make's
+//! What files held that one command had written and another was about to change, to rename, or to give another mode: `ranlib` after `ar`,
+//! `strip` after a link, `>>` after `>`, `chmod`; and what a build driver removes that commands of its have used: ninja's files with arguments, make's
 //! intermediate ones. Looked at before the call is made, because afterwards nobody can tell what the first had left,
 //! nor what the second found. Knows nothing of what commands are.
 
@@ -62,7 +62,8 @@ impl Kept {
 }
 
 impl Recorder {
-    /// A process of this program is about to change what stands at this path, to rename it, or, if it drives a build, to remove it.
+    /// A process of this program is about to change what stands at this path, to rename it, to give it another mode or time, or, if it
+    /// drives a build, to remove it.
     pub fn keep(&self, pid: u32, program: u32, path: &Path) {
         let Running { group: by, drives, .. } = self.command(program);
         let began = self.watch.began(by);

@@ -62,3 +62,24 @@ fn what_the_build_itself_makes_executable_is_no_change() {
     let trace = run_recorded(&space);
     replay(&space, &trace, &[]).ok();
 }
+
+/// The next line of a recipe changes it before anybody has looked at what the one before has left.
+#[test]
+fn modes_and_times_that_another_command_changes_at_once() {
+    let space = TestSpace::with(&[
+        ("a.c", "int main(void) { return 0; }\n"),
+        (
+            "Makefile",
+            "all: lib.so script empty aged\nlib.so: a.c\n\tgcc -shared -fPIC -o $@ a.c\n\tchmod a-x $@\n\
+             script: a.c\n\tsed -e s/main/other/ a.c >$@\n\tchmod +x $@\n\
+             empty: a.c\n\tsed -e d a.c >$@\n\tchmod 700 $@\n\
+             aged: a.c\n\tcat a.c >$@\n\tperl -e 'utime undef, undef, \"$@\"'\n",
+        ),
+    ]);
+    space.keep();
+    let trace = run_recorded(&space);
+    let edit = || space.replace("a.c", "0", "1");
+    edit();
+    replay(&space, &trace, &[]).ok();
+    is_as_made(&space, edit);
+}
