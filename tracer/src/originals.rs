@@ -24,6 +24,8 @@ pub struct Originals(Mutex<Kept>);
 struct Kept {
     known: HashSet<PathBuf>,
     all: Vec<(PathBuf, Original)>,
+    /// Directories that were not there, those above first.
+    directories: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -78,17 +80,38 @@ impl Originals {
         }
     }
 
+    /// Makes a directory, and those above it.
+    ///
+    /// # Errors
+    /// One of them cannot be made.
+    pub fn make_directory(&self, path: &Path) -> io::Result<()> {
+        let mut kept = lock(&self.0);
+        let missing: Vec<_> = path.ancestors().take_while(|above| is_missing(above)).collect();
+        fs::create_dir_all(path)?;
+        kept.directories.extend(missing.into_iter().rev().map(Path::to_path_buf));
+        Ok(())
+    }
+
+    /// Removes the directories that it has made and that nothing is in, but for those that are to stay.
+    pub fn remove_directories(&self, stays: impl Fn(&Path) -> bool) {
+        // One in which something is cannot be removed.
+        for path in lock(&self.0).directories.iter().rev().filter(|path| !stays(path)) {
+            let _ = fs::remove_dir(path);
+        }
+    }
+
     /// Puts everything back as it was.
     ///
     /// # Errors
     /// One of them cannot be put back: the others are.
     pub fn put_back(&self, store: &Store) -> Result<()> {
-        let all = std::mem::take(&mut *lock(&self.0)).all;
+        let all = std::mem::take(&mut lock(&self.0).all);
         let back = |(path, original): &(PathBuf, Original)| {
             original.put_back(store, path).with_context(|| format!("cannot put {} back", path.display()))
         };
         // All of them, whatever comes of one.
         let results: Vec<_> = all.iter().map(back).collect();
+        self.remove_directories(|_| false);
         results.into_iter().collect()
     }
 }
@@ -110,6 +133,10 @@ impl Original {
             }
         }
     }
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| is_gone(&error))
 }
 
 fn is_still(path: &Path, id: &FileId) -> bool {

@@ -304,6 +304,9 @@ impl<'a> Replay<'a> {
             }
         }
         self.settle_links()?;
+        let left = &self.current.products().directories;
+        let stays = |directory: &Path| left.contains(directory);
+        self.recorder.originals.get().into_iter().for_each(|originals| originals.remove_directories(stays));
         let (code, _) = self.trace.end.unwrap_or_default();
         self.recorder.on_demand.end();
         Ok(writer.end(code, self.recorder.started.elapsed().as_micros() as u64)?)

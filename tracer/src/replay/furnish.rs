@@ -12,6 +12,7 @@ use thunk::{AtomicFile, ObjectName, OutputRef, Thunk};
 
 use super::Replay;
 use crate::defer::{self, Deferred};
+use crate::originals::Originals;
 
 impl Replay<'_> {
     /// Something else is about to stand here.
@@ -66,7 +67,7 @@ impl Replay<'_> {
             self.leave(&touch.path);
         }
         for (from, to, output) in moves {
-            make_directory_of(&to)?;
+            self.make_directory_of(&to)?;
             self.keep(&from)?;
             self.recorder.note_outputs([to.clone()])?;
             std::fs::rename(&from, &to).with_context(|| format!("cannot move {}", from.display()))?;
@@ -166,7 +167,7 @@ impl Replay<'_> {
     }
 
     pub(super) fn put(&mut self, path: &Path, output: OutputRef, mode: u32) -> Result<()> {
-        make_directory_of(path)?;
+        self.make_directory_of(path)?;
         self.recorder.note_outputs([path.to_path_buf()])?;
         let file = defer::placeholder(self.recorder, path, output, mode)?;
         file.commit(path)?;
@@ -177,7 +178,7 @@ impl Replay<'_> {
 
     /// Puts an intermediate file back that the build had made by a command that ran.
     pub(super) fn restore(&mut self, path: &Path, value: &ObjectName, executable: bool) -> Result<()> {
-        make_directory_of(path)?;
+        self.make_directory_of(path)?;
         self.keep(path)?;
         let content = self.recorder.store.read(value)?;
         let mode = if executable { 0o777 } else { 0o666 };
@@ -202,9 +203,12 @@ impl Replay<'_> {
         }
         Ok(())
     }
-}
 
-pub(super) fn make_directory_of(path: &Path) -> Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
+    /// Something is about to stand here.
+    pub(super) fn make_directory_of(&self, path: &Path) -> Result<()> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let make = |originals: &Originals| originals.make_directory(directory);
+        let made = self.recorder.originals.get().map_or_else(|| std::fs::create_dir_all(directory), make);
+        made.with_context(|| format!("cannot make {}", directory.display()))
+    }
 }

@@ -13,7 +13,6 @@ use thunk::trace::{Observed, Product, Uses};
 use thunk::{Link, ObjectName, OutputRef, Thunk, link_atomically, real_place};
 
 use super::Replay;
-use super::furnish::make_directory_of;
 
 impl Replay<'_> {
     /// This thunk has become of a command: what it leaves is there from now on.
@@ -39,7 +38,7 @@ impl Replay<'_> {
             };
             let Ok(target) = self.recorder.store.read(&value) else { continue };
             let target = PathBuf::from(OsStr::from_bytes(&target));
-            make_directory_of(&touch.path)?;
+            self.make_directory_of(&touch.path)?;
             let path = real_place(&touch.path).with_context(|| format!("{}", touch.path.display()))?;
             self.links.remove(&path);
             if self.leave_link(&Link { path, target })? {
@@ -82,7 +81,7 @@ impl Replay<'_> {
         if std::fs::read_link(path).is_ok_and(|there| there == *target) {
             return Ok(false);
         }
-        make_directory_of(path)?;
+        self.make_directory_of(path)?;
         self.keep(path)?;
         link_atomically(path, target)?;
         self.placed.insert(path.clone());

@@ -9,7 +9,6 @@ use anyhow::{Result, anyhow, bail};
 use thunk::trace::{self, Change, Command, Now, Observed, Product, Uses};
 use thunk::{ObjectName, Placeholder, has_no_content, real_place};
 
-use super::furnish::make_directory_of;
 use super::{Replay, rules};
 use crate::learned;
 
@@ -93,7 +92,7 @@ impl Replay<'_> {
         self.bring_back(&thunk)?;
         self.clear(&thunk)?;
         // It may be the one that makes them.
-        thunk.outputs.iter().try_for_each(|output| make_directory_of(output))?;
+        thunk.outputs.iter().try_for_each(|output| self.make_directory_of(output))?;
         let again = learned::anew(self.recorder, name).map_err(|why| cannot(&why))?;
         self.note(command, name, &again)?;
         if let Some(now) = self.commands.get_mut(&command.id) {

@@ -93,6 +93,27 @@ fn directories_are_left_as_the_build_left_them() {
     }
 }
 
+/// libtool takes archives to pieces in directories that it removes again.
+#[test]
+fn what_the_build_had_removed_again_is_not_left() {
+    const MAKEFILE: &str = "all.a: lib.a other\n\trm -rf all.lax\n\tmkdir all.lax\n\tmkdir all.lax/lib\n\
+        \t(cd all.lax/lib && ar x $$OLDPWD/lib.a)\n\tar cr $@ `find all.lax -name '*.o'`\n\trm -rf all.lax\n\tgrep one other\n\
+        lib.a: a.o\n\tar cr $@ a.o\na.o: a.c\n\tgcc -c a.c\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("a.c", "int a;\n"), ("other", "one\n")]);
+    space.keep();
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["-o", trace.to_str().unwrap(), "make"]).ok();
+    space.force_all();
+    let edit = || space.replace("a.c", "a;", "a = 4;");
+    edit();
+    replay(&space, &trace, &[]).ok();
+    is_as_made(&space, edit);
+    // Nor where the replay ends before.
+    space.replace("other", "one", "one more");
+    replay(&space, &trace, &[]).fails().says("leaves no file");
+    space.sh("test ! -e all.lax").ok();
+}
+
 /// A trace has paths as they were named, a thunk where that leads.
 #[test]
 fn what_stands_behind_a_link_to_a_directory() {
