@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether how old a file was shows in what a command made of it: `gzip -c` writes it down, and so does who compiles Python. It may
 //! have been asked for by a descriptor, which nobody sees. Looks for seconds as they are written mostly: four bytes in either
-//! order, decimal, octal. Knows nothing of formats.
+//! order, decimal, octal, and dates with times of day, in UTC where no other zone is named. Knows nothing of formats.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -72,13 +72,68 @@ fn numbers(content: &[u8], range: &RangeInclusive<u32>, mut found: impl FnMut(u3
             let text = std::str::from_utf8(digits).unwrap_or_default();
             u32::from_str_radix(text, radix).into_iter().for_each(&mut found);
         }
+        joined_date(digits).into_iter().for_each(&mut found);
     }
+    dates(content).for_each(&mut found);
 }
 
-/// Digits that stand together, as many as seconds have.
+/// `20200101000000`.
+fn joined_date(digits: &[u8]) -> Option<u32> {
+    let digits = digits.first_chunk::<14>().filter(|all| all.len() == digits.len())?;
+    let part = |at: usize, length: usize| number(&digits[at..at + length]);
+    seconds([part(0, 4)?, part(4, 2)?, part(6, 2)?, part(8, 2)?, part(10, 2)?, part(12, 2)?], 0)
+}
+
+/// `2020-01-01 00:00:00`, and with fractions and zones: `2020-01-01T01:00:00.5+01:00`.
+fn dates(content: &[u8]) -> impl Iterator<Item = u32> {
+    const COLON: usize = b"2020-01-01 00".len();
+    let colons = content.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    colons.filter_map(|(colon, _)| {
+        let (date, rest) = content.get(colon.checked_sub(COLON)?..)?.split_first_chunk::<19>()?;
+        let [.., b'-', _, _, b'-', _, _, b' ' | b'T', _, _, b':', _, _, b':', _, _] = date else {
+            return None;
+        };
+        let part = |at: usize, length: usize| number(&date[at..at + length]);
+        let parts = [part(0, 4)?, part(5, 2)?, part(8, 2)?, part(11, 2)?, part(14, 2)?, part(17, 2)?];
+        seconds(parts, zone(rest).unwrap_or_default())
+    })
+}
+
+/// How many seconds a zone, of which this is told behind a time, is before UTC.
+fn zone(text: &[u8]) -> Option<i64> {
+    let text =
+        text.iter().position(|byte| !matches!(byte, b'.' | b',' | b'0'..=b'9')).map(|end| &text[end..])?;
+    let (sign, text) = match text.strip_prefix(b" ").unwrap_or(text) {
+        [b'+', text @ ..] => (1, text),
+        [b'-', text @ ..] => (-1, text),
+        _ => return None,
+    };
+    let (hours, rest) = text.split_first_chunk::<2>()?;
+    let minutes = rest.strip_prefix(b":").unwrap_or(rest).first_chunk::<2>()?;
+    Some(sign * (number(hours)? * 3600 + number(minutes)? * 60))
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    digits.iter().try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))
+}
+
+/// Since 1970, in UTC.
+fn seconds([year, month, day, hour, minute, second]: [i64; 6], zone: i64) -> Option<u32> {
+    if !(1..=12).contains(&month) {
+        return None;
+    }
+    // Years begin in March, so that the day by which some are longer is their last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468;
+    u32::try_from(days * 86_400 + hour * 3600 + minute * 60 + second - zone).ok()
+}
+
+/// Digits that stand together, as many as seconds have, or a date.
 fn digits(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     const FEWEST: usize = 9;
-    const MOST: usize = 12;
+    const MOST: usize = 14;
     // So many cannot stand together without being met on the way.
     let mut at = FEWEST - 1;
     std::iter::from_fn(move || {
@@ -119,10 +174,24 @@ mod tests {
             [&TIME.to_be_bytes()[..], b"x"].concat(),
             format!("it is from {TIME}.").into_bytes(),
             format!("{TIME:011o}\0").into_bytes(),
+            b"D util.ads\t\t20200101000000 3ae71041".to_vec(),
+            b"2020-01-01 00:00:00".to_vec(),
+            b"from 2020-01-01T00:00:00Z on".to_vec(),
+            b" 2020-01-01 01:30:00.123456789 +0130".to_vec(),
+            b" 2019-12-31T16:00:00,5-08:00\n".to_vec(),
         ] {
             assert_eq!(shown(&content), [Path::new("/in")]);
         }
-        for content in [&b""[..], b"7 text", format!("{TIME}1 1{TIME}").as_bytes()] {
+        let longer = format!("{TIME}1 1{TIME}");
+        let others = [
+            "",
+            "7 text",
+            &longer,
+            "120200101000000 20201301000000",
+            "2020-01-01 00:00",
+            ":2020-01-01 00:00:00 -0100",
+        ];
+        for content in others.map(str::as_bytes) {
             assert!(shown(content).is_empty());
         }
     }

@@ -503,6 +503,25 @@ fn what_writes_down_how_old_its_input_is_runs_with_another_one_and_is_not_replay
     assert_eq!(recorded, space.read("out"));
 }
 
+/// Who only asks how old a file is can write that down, too, and as a date.
+#[test]
+fn what_writes_down_how_old_a_file_is_that_it_does_not_read_is_not_replayed() {
+    for asks in [
+        "stat -c %Y in",
+        "stat -c %y in",
+        "date -u -r in +%Y%m%d%H%M%S",
+        "TZ=Asia/Kolkata ls -l --full-time in",
+    ] {
+        let makefile = format!("out: in other\n\t({asks}; cat other) > $@\n");
+        let space = TestSpace::with(&[("Makefile", &makefile), ("in", "text\n"), ("other", "one\n")]);
+        let trace = space.outside().join("trace");
+        space.sh("touch -d '2020-01-01 12:34:56' in").ok();
+        space.ggtrace(&["--run", "-o", trace.to_str().unwrap(), "make"]).ok();
+        space.write("other", "two\n");
+        space.ggforce(&["--trace", trace.to_str().unwrap()]).fails().says("writes down how old a file is");
+    }
+}
+
 /// What a command does may depend on whether there is something where it writes, and what comes of it then on what that is.
 #[test]
 fn what_acts_on_what_it_made_before_is_not_taken_to_find_nothing() {

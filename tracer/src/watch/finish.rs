@@ -413,11 +413,10 @@ impl Look<'_> {
         }
     }
 
-    /// The files whose times show in what it left. Where it runs on other ones, they have no times of their own.
+    /// The files, read or only looked at, whose times show in what it left. Where it runs on other ones, they have no times of their own.
     fn shown(&mut self) -> Vec<PathBuf> {
-        let files = &self.footprint.footprint.files;
-        let inputs = self.before.keys().map(Path::new);
-        let inputs = inputs.filter_map(|path| Some((path, files.get(path)?.id.mtime)));
+        let files = self.footprint.footprint.files.iter();
+        let inputs = files.map(|(path, facts)| (path, facts.id.mtime));
         let shown = shown::in_outputs(inputs, self.outputs.keys().map(PathBuf::as_path));
         if !shown.is_empty() {
             self.obstacle(learned::SHOWS_TIMES.into());
