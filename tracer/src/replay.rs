@@ -189,6 +189,7 @@ impl<'a> Replay<'a> {
             command.outputs.iter().for_each(|path| self.leave(path));
             return self.leave_links_of(&thunk);
         }
+        self.make_directories_for(&thunk)?;
         self.furnish(&thunk)?;
         let again = self.again(command, name, &thunk);
         let again = again.map_err(|why| anyhow!("{} cannot be replayed: {why}", command.title()))?;

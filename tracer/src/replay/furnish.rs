@@ -204,9 +204,21 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Directories that the build had made for this command, as ninja does by itself for outputs.
+    pub(super) fn make_directories_for(&self, thunk: &Thunk) -> Result<()> {
+        let made = &self.current.products().directories;
+        for directory in thunk.workdir.iter().chain(&thunk.directories).filter(|path| made.contains(*path)) {
+            self.make_directory(directory)?;
+        }
+        thunk.outputs.iter().try_for_each(|output| self.make_directory_of(output))
+    }
+
     /// Something is about to stand here.
     pub(super) fn make_directory_of(&self, path: &Path) -> Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        self.make_directory(path.parent().unwrap_or(Path::new("/")))
+    }
+
+    fn make_directory(&self, directory: &Path) -> Result<()> {
         let make = |originals: &Originals| originals.make_directory(directory);
         let made = self.recorder.originals.get().map_or_else(|| std::fs::create_dir_all(directory), make);
         made.with_context(|| format!("cannot make {}", directory.display()))

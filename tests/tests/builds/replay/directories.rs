@@ -93,6 +93,23 @@ fn directories_are_left_as_the_build_left_them() {
     }
 }
 
+/// In a fresh copy of the sources, where something is to be made anew.
+#[test]
+fn a_deferred_command_finds_the_directories_that_the_build_had_made_for_it() {
+    const MAKEFILE: &str = "all: b/o/a.o b/c.o d/e.o\nb/o/a.o: a.c\n\tmkdir -p b/o b/inc\n\tgcc -Ib/inc -c a.c -o $@\n\
+        b/c.o: b/o/a.o\n\tcd b && gcc -c ../a.c -o c.o\nd/e.o: a.c\n\tmkdir d\n\tcp a.c d\n\tcd d && gcc -c a.c -o e.o\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("a.c", "int a;\n")]);
+    space.keep();
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["-o", trace.to_str().unwrap(), "make"]).ok();
+    space.force_all();
+    space.restore();
+    let edit = || space.replace("a.c", "a;", "a = 4;");
+    edit();
+    replay(&space, &trace, &[]).ok();
+    is_as_made(&space, edit);
+}
+
 /// libtool takes archives to pieces in directories that it removes again.
 #[test]
 fn what_the_build_had_removed_again_is_not_left() {
