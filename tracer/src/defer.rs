@@ -138,15 +138,19 @@ impl Outputs<'_> {
             plan.outputs.iter().partition(|output| output.role == Role::Main);
         for output in beside.into_iter().chain(main) {
             let place = &places[&output.path];
+            let reference = OutputRef { thunk, output: Some(place.clone()) };
             if output.role == Role::Dependencies && now {
                 recorder.puts(place);
                 let search = plan.includes.as_ref().filter(|s| !s.write_dependencies.is_empty());
                 let search = search.ok_or_else(|| Decline("its dependency file is read at once".into()))?;
-                placing
-                    .add(includes::dependencies(recorder, invocation, search, place, umask)?, place.clone());
+                let file = includes::dependencies(recorder, invocation, search, place, umask)?;
+                // Whoever keeps it has what the command would leave.
+                if let Ok(metadata) = file.file().metadata() {
+                    recorder.standing.give(place, &metadata, reference);
+                }
+                placing.add(file, place.clone());
                 continue;
             }
-            let reference = OutputRef { thunk, output: Some(place.clone()) };
             if now
                 && let Some(linked) = plan.linked.as_ref().filter(|linked| linked.file == output.path)
                 && let Some(rule) = linked::rule(linked, &invocation.cwd, toolchains)

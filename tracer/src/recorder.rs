@@ -126,7 +126,7 @@ pub struct Recorder {
     /// Paths at which this recording put placeholders, saw them put or found them: those that the trace names.
     outputs: Mutex<BTreeSet<PathBuf>>,
     /// What stands there.
-    standing: Standing,
+    pub standing: Standing,
     /// The programs that make calls which are not understood, for which all that was pending is there.
     foreign: Mutex<HashSet<u32>>,
     /// Dependency files that can be had without their compiles.

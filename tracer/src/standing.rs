@@ -2,7 +2,9 @@
 //! Where outputs of deferred commands stand when the build is over. A deferred command's own word for it is not enough: its
 //! outputs are renamed, copied and removed later. Replays and `gg show --why` follow what is written here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -16,9 +18,24 @@ use crate::recorder::lock;
 pub struct Standing {
     /// The output that came to a path last, by a deferred command or by a rename.
     known: Mutex<HashMap<PathBuf, OutputRef>>,
+    /// Outputs that were there at once, and what the files were.
+    given: Mutex<HashMap<PathBuf, (Same, OutputRef)>>,
+}
+
+/// What tells a file from one that is put in its place, or written anew, but no name and no change of names.
+type Same = (u64, u64, u64, i64, i64);
+
+fn same(file: &Metadata) -> Same {
+    (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec())
 }
 
 impl Standing {
+    /// This file, which is about to stand at this path, is the output itself: a dependency file for ninja, which reads it at once, and
+    /// removes it or not.
+    pub fn give(&self, path: &Path, file: &Metadata, output: OutputRef) {
+        lock(&self.given).insert(path.to_path_buf(), (same(file), output));
+    }
+
     /// A placeholder was put at this path.
     pub fn put(&self, path: &Path, output: OutputRef) {
         lock(&self.known).insert(path.to_path_buf(), output);
@@ -44,7 +61,16 @@ impl Standing {
             };
             Some((path, output))
         };
-        paths.into_iter().filter_map(stands).collect()
+        let given = lock(&self.given);
+        let is_there = |path: &Path, what: &Same| {
+            std::fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && same(&there) == *what)
+        };
+        let given = given.iter().filter(|(path, (what, _))| is_there(path, what));
+        let mut found: Vec<_> = paths.into_iter().filter_map(stands).collect();
+        let paths: HashSet<_> = found.iter().map(|(path, _)| path.clone()).collect();
+        let given = given.filter(|(path, _)| !paths.contains(*path));
+        found.extend(given.map(|(path, (_, output))| (path.clone(), output.clone())));
+        found
     }
 }
 

@@ -495,6 +495,45 @@ fn what_was_run_is_replayed() {
     }
 }
 
+/// Ninja reads a dependency file at once, so that it is no placeholder; where the build file does not say `deps`, it stays.
+#[test]
+fn a_dependency_file_that_ninja_keeps_is_the_command_s() {
+    if !space_has("ninja") {
+        return;
+    }
+    let space = TestSpace::with(&[
+        (
+            "build.ninja",
+            "rule cc\n command = gcc -MMD -MF $out.d -c $in -o $out\n depfile = $out.d\nbuild o/a.o: cc a.c\nbuild b.o: cc b.c\n",
+        ),
+        ("a.c", "#include \"one.h\"\nint a = ONE;\n"),
+        ("b.c", "int b;\n"),
+        ("one.h", "#define ONE 1\n"),
+        ("two.h", "#define ONE 2\n"),
+    ]);
+    space.keep();
+    let trace = space.outside().join("trace");
+    space.ggtrace(&["-o", trace.to_str().expect("our own path"), "ninja"]).ok();
+    let deviations = |edit: &dyn Fn()| {
+        let found = Snapshot::of(&space.tree());
+        space.restore();
+        edit();
+        space.run(&["ninja"]).ok();
+        found.deviations_but(&Snapshot::of(&space.tree()), &[".ninja_log"])
+    };
+    // Before anything is forced, then with all in place.
+    assert_eq!(replayed(&space, &trace).run, 2);
+    assert_eq!(replayed(&space, &trace).run, 0);
+    assert_eq!(deviations(&|| {}), "");
+    space.restore();
+    let edit = || space.replace("a.c", "one.h", "two.h");
+    edit();
+    // The directory `o` is ninja's work.
+    assert_eq!(replayed(&space, &trace).run, 1);
+    space.sh(": >>.ninja_log").ok();
+    assert_eq!(deviations(&edit), "");
+}
+
 /// What a build driver itself has removed, a command that is replayed finds again: ninja's files with arguments, make's intermediate ones.
 #[test]
 fn what_a_driver_has_removed_is_there_for_a_replay() {
