@@ -11,7 +11,7 @@
 
 mod links;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -243,7 +243,7 @@ fn wanted(
     let mut put = HashSet::new();
     let mut values = Vec::new();
     let mut links = Links::default();
-    let leads_on = |path: &Path| is_above_another(&current.products().last, path);
+    let leads_on = |path: &Path| current.products().is_above_another(path);
     for (path, product) in &chosen {
         let output = match product {
             Product::Output(output) => output,
@@ -316,12 +316,6 @@ fn wanted(
         times.clear();
     }
     Ok(Plan { targets, directories, renewed: times, links, failure: trace.failure() })
-}
-
-/// Is something else that the build left behind this path?
-fn is_above_another(last: &BTreeMap<PathBuf, Product>, path: &Path) -> bool {
-    let mut after = last.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-    after.next().is_some_and(|(next, _)| next.starts_with(path))
 }
 
 fn holds(reduction: Option<&Reduction>, output: &OutputRef, value: ObjectName, executable: bool) -> bool {

@@ -3,6 +3,7 @@
 //! which files came to be. Knows neither the store nor what stands there now.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -163,6 +164,12 @@ impl Trace {
 }
 
 impl Products {
+    /// Is something else that the build left behind this path?
+    pub fn is_above_another(&self, path: &Path) -> bool {
+        let mut after = self.last.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
+        after.next().is_some_and(|(next, _)| next.starts_with(path))
+    }
+
     fn observe(&mut self, observed: &Observed) {
         for touch in &observed.touches {
             let path: &Path = &touch.path;

@@ -4,9 +4,8 @@
 //! command that runs again it makes again, or has failed. Knows nothing of what is behind links.
 
 use std::ffi::OsStr;
-use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use thunk::trace::{Observed, Product, Uses};
@@ -92,19 +91,15 @@ impl Replay<'_> {
     /// Takes away links that the build had removed or replaced in the end; and those that wait for the commands that make them, where there was
     /// something else: it would be lost if one of these fails. But what others have left behind a link they are to find there.
     pub(super) fn settle_links(&self) -> Result<()> {
-        let last = &self.current.products().last;
-        let leads_on = |path: &Path| {
-            let mut after = last.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
-            after.next().is_some_and(|(next, _)| next.starts_with(path))
-        };
+        let products = self.current.products();
         for path in self.placed.iter().filter(|path| path.is_symlink()) {
-            if let Some(Product::Value { .. }) = last.get(path) {
+            if let Some(Product::Value { .. }) = products.last.get(path) {
                 std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
                 continue;
             }
             let waits = self.links.get(path).filter(|by| self.recorder.store.reduction(&by.thunk).is_none());
             if waits.is_some()
-                && !leads_on(path)
+                && !products.is_above_another(path)
                 && let Some(originals) = self.recorder.originals.get()
             {
                 originals.put_back_what_was_there(&self.recorder.store, path)?;
