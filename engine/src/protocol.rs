@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What engine and worker say to each other: protobuf messages, over a stream with a length before each. The thunk travels by
+//! What engine and worker say to each other: protobuf messages with a length before each, so that none is empty. The thunk travels by
 //! name: both sides have the store. Knows nothing of sockets or processes.
 
 use std::io::{self, Write};

@@ -7,7 +7,6 @@
 mod protocol;
 
 use libfuzzer_sys::fuzz_target;
-use prost::Message as _;
 use protocol::{Done, Job};
 
 fuzz_target!(|data: &[u8]| {
@@ -17,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(protocol::take(&mut frame).ok().flatten(), Some(done));
         assert_eq!(frame, []);
     }
-    if let Ok(job) = Job::decode(data) {
-        assert_eq!(Job::decode(job.encode_to_vec().as_slice()).ok(), Some(job));
+    if let Ok(Some(job)) = protocol::take::<Job>(&mut data.to_vec()) {
+        assert_eq!(protocol::take(&mut protocol::frame(&job)).ok().flatten(), Some(job));
     }
 });

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::socket::{MsgFlags, recv};
-use prost::Message as _;
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
@@ -135,7 +134,7 @@ impl Queue {
     }
 
     fn send(&self, thunk: &str, behind: bool) -> io::Result<Vec<u8>> {
-        let job = Job { thunk: thunk.into(), behind }.encode_to_vec();
+        let job = protocol::frame(&Job { thunk: thunk.into(), behind });
         self.jobs.send(&job)?;
         Ok(job)
     }
@@ -188,7 +187,7 @@ mod tests {
     fn take(queue: &Queue) -> Job {
         let mut packet = [0; LONGEST];
         let len = (&queue.taken).read(&mut packet).unwrap();
-        Job::decode(&packet[..len]).unwrap()
+        protocol::take(&mut packet[..len].to_vec()).unwrap().unwrap()
     }
 
     #[test]

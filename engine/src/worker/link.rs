@@ -7,7 +7,6 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, Result};
-use prost::Message as _;
 use socket2::Socket;
 
 use crate::protocol::{self, Done, Job, LONGEST};
@@ -54,10 +53,11 @@ impl Link {
     }
 
     fn next(&mut self) -> Result<Option<Job>> {
-        let mut packet = [0u8; LONGEST];
+        let mut packet = vec![0; LONGEST];
         let len = self.jobs.read(&mut packet)?;
-        // A job is never empty: it would be the end.
-        Ok(if len == 0 { None } else { Some(Job::decode(&packet[..len])?) })
+        packet.truncate(len);
+        // Nothing, at the end.
+        Ok(protocol::take(&mut packet)?)
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     fn answers(jobs: &[(&str, bool)]) -> Vec<Done> {
         let (engine, worker) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
         for &(thunk, behind) in jobs {
-            engine.send(&Job { thunk: thunk.into(), behind }.encode_to_vec()).unwrap();
+            engine.send(&protocol::frame(&Job { thunk: thunk.into(), behind })).unwrap();
         }
         drop(engine);
         let (mut listens, answers) = UnixStream::pair().unwrap();
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn nothing_begins_behind_a_failure_unless_it_is_asked_for_anew() {
         let done =
-            answers(&[("a", false), ("fail", true), ("b", true), ("c", true), ("fail", true), ("d", false)]);
+            answers(&[("", false), ("fail", true), ("b", true), ("c", true), ("fail", true), ("d", false)]);
         assert_eq!(
             done.iter().map(|done| done.not_begun).collect::<Vec<_>>(),
             [false, false, true, false, false, false]
@@ -109,7 +109,7 @@ mod tests {
         let (engine, worker) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
         let (listens, answers) = UnixStream::pair().unwrap();
         drop(listens);
-        engine.send(&Job { thunk: "a".into(), behind: false }.encode_to_vec()).unwrap();
+        engine.send(&protocol::frame(&Job { thunk: "a".into(), behind: false })).unwrap();
         Link { jobs: worker, answers }.serve(|_| Done::default()).unwrap();
     }
 }
