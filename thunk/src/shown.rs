@@ -87,8 +87,7 @@ fn joined_date(digits: &[u8]) -> Option<u32> {
 /// `2020-01-01 00:00:00`, and with fractions and zones: `2020-01-01T01:00:00.5+01:00`.
 fn dates(content: &[u8]) -> impl Iterator<Item = u32> {
     const COLON: usize = b"2020-01-01 00".len();
-    let colons = content.iter().enumerate().filter(|(_, byte)| **byte == b':');
-    colons.filter_map(|(colon, _)| {
+    memchr::memchr_iter(b':', content).filter_map(|colon| {
         let (date, rest) = content.get(colon.checked_sub(COLON)?..)?.split_first_chunk::<19>()?;
         let [.., b'-', _, _, b'-', _, _, b' ' | b'T', _, _, b':', _, _, b':', _, _] = date else {
             return None;
