@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tests::{Forced, Ran, Snapshot, TestSpace};
 
@@ -12,11 +11,13 @@ use crate::calculator::{DEFERRED, calculator};
 mod ages;
 mod directories;
 mod failed;
+mod in_place;
 mod links;
 mod modes;
 mod names;
 mod outside;
 mod refusals;
+mod renames;
 mod rules;
 mod sandboxed;
 
@@ -167,14 +168,6 @@ second:; : >left; sleep 1; echo >done
 }
 
 #[test]
-fn a_source_that_is_gone_is_told() {
-    let space = calculator();
-    let trace = built(&space);
-    fs::remove_file(space.path("add.c")).expect("our own file");
-    replay(&space, &trace, &[]).fails().says("add.c");
-}
-
-#[test]
 fn what_is_missing_is_put_back() {
     let space = calculator();
     let trace = built(&space);
@@ -223,54 +216,6 @@ fn a_generator_runs_again_only_if_it_must() {
     replayed(&space, &trace);
     assert_eq!(space.run(&["./main"]).code(), 8);
     is_as_made(&space, edit);
-}
-
-#[test]
-fn outputs_are_followed_through_renames() {
-    let space = TestSpace::with(&[
-        ("a.c", "int main(void) { return 1; }\n"),
-        (
-            "Makefile",
-            "prog: a.o\n\t$(CC) -o $@ a.o\na.o: a.c\n\t$(CC) -MD -MF a.Td -c -o a.tmp a.c && mv a.tmp $@ && mv a.Td a.d\n",
-        ),
-    ]);
-    let trace = built(&space);
-    space.keep();
-    let edit = || space.replace("a.c", "1", "2");
-    edit();
-    assert_eq!(replayed(&space, &trace).run, 2);
-    assert!(!space.path("a.tmp").exists() && !space.path("a.Td").exists(), "they were renamed");
-    assert_eq!(space.run(&["./prog"]).code(), 2);
-    is_as_made(&space, edit);
-    // The same for who asks.
-    let why = space.gg(&["show", "--why", "a.o"]).ok().out();
-    assert!(why.contains("as a.tmp, and renamed or copied since") && why.contains("a.c"), "{why}");
-}
-
-/// A command that was recorded after its input was forced, or that ran, knows the content and not where it comes from.
-#[test]
-fn contents_are_followed_through_renames() {
-    for how in ["--force", "--run"] {
-        for moves in
-            ["\n\tmv -f a.tmp a.o", "\n\tmv a.tmp a.o", "\n\tsleep 0.5; mv a.tmp a.o", " && mv a.tmp a.o"]
-        {
-            let space = TestSpace::with(&[("a.c", "int main(void) { return 1; }\n")]);
-            space.write(
-                "Makefile",
-                format!(
-                    "prog: a.o\n\tsleep 0.5\n\t$(CC) -o $@ a.o\na.o: a.c\n\t$(CC) -c -o a.tmp a.c{moves}\n"
-                ),
-            );
-            let trace = space.outside().join("trace");
-            space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
-            space.keep();
-            let edit = || space.replace("a.c", "1", "2");
-            edit();
-            let replayed = replay(&space, &trace, &[]).ok();
-            assert_eq!(space.run(&["./prog"]).code(), 2, "{how}, {moves}: {replayed}");
-            is_as_made(&space, edit);
-        }
-    }
 }
 
 #[test]
@@ -323,60 +268,6 @@ fn what_tells_a_command_what_to_do_counts() {
     }
 }
 
-/// Commands that change what the one before them has made, or give it another name, however fast they follow.
-#[test]
-fn changes_in_place_are_done_again() {
-    const MAKEFILE: &str = "all: lib.a prog text moved made\n\
-        lib.a: a.o b.o\n\tar cr $@ a.o\n\tar r $@ b.o\n\tranlib $@\n\
-        prog: main.o lib.a\n\tgcc -g -o $@ main.o lib.a\n\tstrip $@\n\
-        text: words tail\n\tcat words >$@\n\tsed -i -e s/one/two/ $@\n\tcat tail >>$@\n\techo end >>$@\n\
-        moved: words\n\tcat words >new\n\techo more >>new\n\tmv new $@\n\
-        made: tail\n\tcat tail >$@.tmp\n\tcmp -s $@.tmp $@ || mv $@.tmp $@\n";
-    for how in ["--run", "-v"] {
-        let space = TestSpace::with(&[
-            ("a.c", "int a(void) { return 1; }\n"),
-            ("b.c", "int b(void) { return 2; }\n"),
-            ("main.c", "int a(void);\nint b(void);\nint main(void) { return a() + b(); }\n"),
-            ("words", "one\n"),
-            ("tail", "tail\n"),
-            ("Makefile", MAKEFILE),
-        ]);
-        let trace = space.outside().join("trace");
-        space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
-        space.force_all();
-        space.keep();
-        let edits =
-            [("a.c", "1", "5"), ("b.c", "2", "6"), ("words", "one", "one one"), ("tail", "tail", "rest")];
-        for edit in edits {
-            let edit = || space.replace(edit.0, edit.1, edit.2);
-            edit();
-            replay(&space, &trace, &[]).ok();
-            is_as_made(&space, edit);
-            space.restore();
-        }
-    }
-}
-
-#[test]
-fn what_ran_left_what_a_deferred_command_was_to_change_at_once() {
-    // Before it is on record what `ar` has left, for it takes long to name what that command read. The first archive has ranlib looked at.
-    let space = TestSpace::with(&[
-        ("a.c", "int a(void) { return 1; }\n"),
-        (
-            "Makefile",
-            "all: first.a lib.a\nfirst.a: a.o\n\tar rc $@ a.o\n\tranlib $@\n\
-             lib.a: a.o\n\tcat 0 >/dev/null; ar rv $@ a.o\n\tranlib $@\n",
-        ),
-    ]);
-    space.sh("head -c 50000000 /dev/zero >0").ok();
-    let trace = built(&space);
-    space.keep();
-    let edit = || space.replace("a.c", "1", "5");
-    edit();
-    replay(&space, &trace, &[]).ok();
-    is_as_made(&space, edit);
-}
-
 /// How large a file is decides what `test -s` finds, which does not open it.
 #[test]
 fn how_large_inputs_are_counts() {
@@ -390,24 +281,6 @@ fn how_large_inputs_are_counts() {
             let found = space.read("out");
             space.sh("rm out; make").ok();
             assert_eq!(found, space.read("out"), "{recipe} {how}");
-        }
-    }
-}
-
-/// What it was before is not known then, and a replay must not undo what somebody has written since.
-#[test]
-fn a_source_that_a_command_changes_and_somebody_edits_stays_as_it_is() {
-    for recipe in ["sed -i s/1/3/ in; cat in > out", "mv in in2; cat in2 > out; mv in2 in", "echo 2 >> in"] {
-        for how in ["--run", "-v"] {
-            let space = TestSpace::with(&[("in", "1\n"), ("Makefile", &format!("out:\n\t{recipe}\n"))]);
-            let trace = space.outside().join("trace");
-            space.ggtrace(&[how, "-o", trace.to_str().expect("our own path"), "make"]).ok();
-            let left = space.read("in");
-            replay(&space, &trace, &[]).ok();
-            assert_eq!(space.read("in"), left, "{recipe} {how}");
-            space.write("in", "other\n");
-            replay(&space, &trace, &[]).fails().says("in has changed");
-            assert_eq!(space.read("in"), b"other\n", "{recipe} {how}");
         }
     }
 }
@@ -591,39 +464,6 @@ fn a_link_that_leads_nowhere_counts() {
     replay(&space, &trace, &[]).fails().says("link now leads elsewhere");
 }
 
-#[test]
-fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
-    const MAKEFILE: &str = "all: s\ninclude gen.mk\n\
-        gen.mk: list\n\tawk '{ print \"all: g\" NR \"\\ng\" NR \":\\n\\tcp s \" $$1 }' list > $@\n";
-    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("s", "s\n"), ("list", "g1\ng2\n")]);
-    built(&space);
-    space.sh("rm gen.mk g1 g2").ok();
-    let trace = built(&space);
-    assert!(space.shown().deferred > 0, "it is learned");
-    std::thread::sleep(Duration::from_millis(20));
-    space.write("list", "g1\n");
-    replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
-}
-
-/// A shell that starts a compile, writes a file of its own, and then moves both that and what the compile gave, as libtool below Automake does.
-#[test]
-fn outputs_are_followed_through_one_of_several_renames() {
-    const MAKEFILE: &str = "all: prog\n\
-        a.lo: a.c\n\tif gcc -MD -MF a.Tpo -c a.c; then echo object >a.loT; mv -f a.loT a.lo; mv -f a.Tpo a.Po; else exit 1; fi\n\
-        prog: a.lo\n\tgcc -o prog a.o\n";
-    let space = TestSpace::with(&[
-        ("Makefile", MAKEFILE),
-        ("a.c", "int main(void) { return 0; }\n"),
-        ("a.h", "#define A 7\n"),
-    ]);
-    let trace = built(&space);
-    let edit = || space.write("a.c", "#include \"a.h\"\nint main(void) { return A; }\n");
-    space.keep();
-    edit();
-    assert_eq!(replayed(&space, &trace).run, 2);
-    is_as_made(&space, edit);
-}
-
 /// The linker reads a library by the name of a link that leads to it.
 #[test]
 fn a_library_is_made_anew_and_is_read_through_links() {
@@ -649,26 +489,6 @@ fn a_library_is_made_anew_and_is_read_through_links() {
         space.run(&["./prog"]).ok();
         is_as_made(&space, edit);
     }
-}
-
-/// What a command read is not known where somebody edits it meanwhile.
-#[test]
-fn what_was_edited_while_it_was_read_and_once_more_is_told() {
-    let space = TestSpace::with(&[("in.txt", "1\n")]);
-    let edited = space.outside().join("edited");
-    let wait = format!("until test -e {}; do sleep 0.02; done", edited.display());
-    space.write("Makefile", format!("out: in.txt\n\tcat in.txt >out.new; {wait}; mv out.new out\n"));
-    let trace = space.outside().join("trace");
-    let build = space.start_program("ggtrace", &["-o".as_ref(), trace.as_os_str(), "make".as_ref()]);
-    while !fs::read(space.path("out.new")).is_ok_and(|text| text == b"1\n") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    space.write("in.txt", "2\n");
-    fs::write(&edited, "").unwrap();
-    build.wait().ok();
-    assert_eq!(replayed(&space, &trace).run, 0, "make has nothing to do either");
-    space.write("in.txt", "3\n");
-    replay(&space, &trace, &[]).fails().says("in.txt has changed");
 }
 
 /// As Automake's `ylwrap` does: it works in a directory of its own, finds what it needs and leaves what it makes by

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A replay that cannot be done says why in one line, and names the command that is concerned.
 
+use std::fs;
+use std::time::Duration;
+
 use tests::TestSpace;
 
 use super::names::run_recorded;
-use super::replay;
+use super::{built, replay, replayed};
+use crate::calculator::calculator;
 
 fn refused(space: &TestSpace, trace: &std::path::Path) -> String {
     let again = replay(space, trace, &[]).fails();
@@ -42,4 +46,46 @@ fn who_fails_again_is_named() {
     let again = replay(&space, &trace, &[]).fails();
     let last = again.err().lines().last().unwrap_or_default().to_owned();
     assert!(last.contains("cannot be made by command ") && last.contains("grep 1 in"), "{again}");
+}
+
+/// What a command read is not known where somebody edits it meanwhile.
+#[test]
+fn what_was_edited_while_it_was_read_and_once_more_is_told() {
+    let space = TestSpace::with(&[("in.txt", "1\n")]);
+    let edited = space.outside().join("edited");
+    let wait = format!("until test -e {}; do sleep 0.02; done", edited.display());
+    space.write("Makefile", format!("out: in.txt\n\tcat in.txt >out.new; {wait}; mv out.new out\n"));
+    let trace = space.outside().join("trace");
+    let build = space.start_program("ggtrace", &["-o".as_ref(), trace.as_os_str(), "make".as_ref()]);
+    while !fs::read(space.path("out.new")).is_ok_and(|text| text == b"1\n") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    space.write("in.txt", "2\n");
+    fs::write(&edited, "").unwrap();
+    build.wait().ok();
+    assert_eq!(replayed(&space, &trace).run, 0, "make has nothing to do either");
+    space.write("in.txt", "3\n");
+    replay(&space, &trace, &[]).fails().says("in.txt has changed");
+}
+
+#[test]
+fn a_makefile_that_is_made_anew_is_told_whoever_makes_it() {
+    const MAKEFILE: &str = "all: s\ninclude gen.mk\n\
+        gen.mk: list\n\tawk '{ print \"all: g\" NR \"\\ng\" NR \":\\n\\tcp s \" $$1 }' list > $@\n";
+    let space = TestSpace::with(&[("Makefile", MAKEFILE), ("s", "s\n"), ("list", "g1\ng2\n")]);
+    built(&space);
+    space.sh("rm gen.mk g1 g2").ok();
+    let trace = built(&space);
+    assert!(space.shown().deferred > 0, "it is learned");
+    std::thread::sleep(Duration::from_millis(20));
+    space.write("list", "g1\n");
+    replay(&space, &trace, &[]).fails().says("gen.mk is made anew");
+}
+
+#[test]
+fn a_source_that_is_gone_is_told() {
+    let space = calculator();
+    let trace = built(&space);
+    fs::remove_file(space.path("add.c")).expect("our own file");
+    replay(&space, &trace, &[]).fails().says("add.c");
 }
