@@ -210,7 +210,13 @@ impl Schedule {
                 return Ok(());
             }
             tokio::select! {
-                Some(joined) = tasks.join_next() => self.joined(joined, work)?,
+                Some(joined) = tasks.join_next() => {
+                    self.joined(joined, work)?;
+                    // All that is known counts: what was not begun because something failed is not to begin now.
+                    while let Some(joined) = tasks.try_join_next() {
+                        self.joined(joined, work)?;
+                    }
+                }
                 order = next(&mut orders) => match order {
                     Some(order) => {
                         if order.last {
