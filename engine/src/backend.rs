@@ -89,7 +89,7 @@ pub trait Around {
     fn force<'a>(&'a self, inner: &'a dyn Backend, thunk: ObjectName) -> Forcing<'a>;
 }
 
-/// A back end with something around it. It is the one within in all but that.
+/// A back end with something around it. It is the one within in all but that, and that nothing is put behind what runs.
 pub struct With<A> {
     /// The one within.
     pub inner: Rc<dyn Backend>,

@@ -27,6 +27,10 @@ mod worker;
 /// Where jobs take longer than this, the time between two of them is nothing, and a job behind one might wait for long.
 const SHORT: Duration = Duration::from_millis(20);
 
+/// With more workers than these, answers come often enough for none to wait long for the next job, and each has one more file open
+/// in the engine that can have two.
+const FEW: usize = 128;
+
 /// Local workers.
 pub struct Local {
     jobs: usize,
@@ -67,7 +71,7 @@ impl Local {
             command.env_clear();
         }
         command.arg("--worker").arg(&self.store).arg("--manner").arg(self.manner.name());
-        Worker::start(command.stderr(Stdio::from(nowhere)))
+        Worker::start(command.stderr(Stdio::from(nowhere)), self.jobs <= FEW)
     }
 
     /// Ends the workers and waits for them.
@@ -96,36 +100,34 @@ impl Local {
         self.read(name, done)
     }
 
-    /// As [`Self::ask`], by a worker that is to end something else before.
+    /// As [`Self::ask`], by a worker that is to end something else before. Nothing, if that takes longer than it seemed: others may
+    /// have nothing to do, or only what is less urgent.
     async fn ask_behind(&self, name: &ObjectName) -> Result<Option<Answer>> {
-        let queue = self
-            .busy
-            .borrow()
-            .iter()
-            .find(|queue| queue.upgrade().is_some_and(|queue| queue.has_room()))
-            .cloned();
-        let queue = queue.filter(|_| self.idle.borrow().is_empty()).unwrap_or_default();
-        // If it has died, another one is started.
-        let Some(Ok(mut turn)) = queue.upgrade().map(|queue| queue.push_behind(&name.to_string())) else {
+        if !self.idle.borrow().is_empty() {
             return self.ask(name).await.map(Some);
-        };
+        }
+        let has_room = |queue: &Rc<Queue>| queue.ends_within(SHORT) && queue.has_room();
+        // No more than a weak reference: whoever waits here hears that the worker is gone by the end of its queue.
+        let queue = self.busy.borrow().iter().filter_map(Weak::upgrade).find(has_room);
+        let queue = queue.as_ref().map(Rc::downgrade).unwrap_or_default();
+        let turn = queue.upgrade().and_then(|queue| queue.push_behind(&name.to_string()).ok());
+        let Some(mut turn) = turn else { return Ok(None) };
         let worker = loop {
             match tokio::time::timeout(SHORT, &mut turn).await {
                 Ok(Ok(worker)) => break worker,
                 Ok(Err(_)) => return Ok(None),
-                Err(_) => self.relieve(),
+                // It may have begun just now; or not even what is before it, by a worker that is slow to start.
+                Err(_) => self.withdraw(|other| other.as_ptr() == queue.as_ptr()),
             }
         };
         let done = self.hear(worker).await?;
         if done.not_begun { Ok(None) } else { self.read(name, done).map(Some) }
     }
 
-    /// If a worker has nothing to do and something waits behind what another one does, it need not. A worker that has not taken the
-    /// job before it cannot be relieved yet.
-    fn relieve(&self) {
-        if !self.idle.borrow().is_empty() {
-            let mut relieved = false;
-            self.each_queue(|queue| relieved = relieved || queue.withdraw());
+    /// Takes back what is behind what workers do, of these queues.
+    fn withdraw(&self, which: impl Fn(&Weak<Queue>) -> bool) {
+        for queue in self.busy.borrow().iter().filter(|queue| which(queue)).filter_map(Weak::upgrade) {
+            queue.withdraw();
         }
     }
 
@@ -156,16 +158,16 @@ impl Local {
             Ok(done) => done,
             Err(error) => return Err(worker.died(&error).await),
         };
-        let took = began.elapsed();
-        self.pace.set(Some(self.pace.get().map_or(took, |pace| (pace * 3 + took) / 4)));
+        if !done.not_begun {
+            let took = began.elapsed();
+            self.pace.set(Some(self.pace.get().map_or(took, |pace| (pace * 3 + took) / 4)));
+        }
         if done.unable {
             self.unable.set(true);
         }
-        if !matches!(done.result, Some(protocol::Result::Reduced(_))) {
+        if let Some(protocol::Result::Failed(_) | protocol::Result::Broken(_)) = done.result {
             // After a failure nothing may be wanted.
-            self.each_queue(|queue| {
-                queue.withdraw();
-            });
+            self.withdraw(|_| true);
         }
         if let Some(worker) = worker.pass_on() {
             self.rest(worker);
@@ -179,11 +181,14 @@ impl Local {
         // Those that were dropped are gone too.
         self.busy.borrow_mut().retain(|queue| is_other(queue) && queue.strong_count() > 0);
         self.idle.borrow_mut().push(worker);
-        self.relieve();
-    }
-
-    fn each_queue(&self, mut act: impl FnMut(&Queue)) {
-        self.busy.borrow().iter().filter_map(Weak::upgrade).for_each(|queue| act(&queue));
+        // It need not wait for the one before it.
+        let waits = self
+            .busy
+            .borrow()
+            .iter()
+            .find(|queue| queue.upgrade().is_some_and(|queue| queue.is_waited_for()))
+            .cloned();
+        self.withdraw(|queue| waits.as_ref().is_some_and(|waits| waits.ptr_eq(queue)));
     }
 }
 
@@ -197,7 +202,11 @@ impl Backend for Local {
     }
 
     fn room_behind(&self) -> usize {
-        if self.pace.get().is_some_and(|pace| pace < SHORT) { self.jobs } else { 0 }
+        if self.pace.get().is_none_or(|pace| pace >= SHORT) {
+            return 0;
+        }
+        let busy = self.busy.borrow();
+        busy.iter().filter(|queue| queue.upgrade().is_some_and(|queue| queue.ends_within(SHORT))).count()
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {

@@ -205,7 +205,9 @@ impl Schedule {
                 // The back end begins before what is done is put in place.
                 tokio::task::yield_now().await;
             }
-            let by = work.show(&self.graph, self.running.len().min(slots));
+            // What is behind others has not begun. On demand all have.
+            let begun = if self.options.on_demand { usize::MAX } else { slots };
+            let by = work.show(&self.graph, self.running.len().min(begun));
             if self.running.is_empty() && (self.stopping || orders.is_none()) {
                 return Ok(());
             }

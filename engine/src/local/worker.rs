@@ -3,14 +3,14 @@
 //! awaits its answer; one more may wait for it in its [`Queue`], with a job that the worker takes as soon as it has answered. Knows
 //! nothing of who is to get which worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::sys::socket::{MsgFlags, recv};
@@ -40,8 +40,10 @@ pub struct Worker {
 /// Jobs on their way to a worker.
 pub struct Queue {
     jobs: Socket,
-    /// The worker's own end: what is taken from here it never sees.
-    taken: Socket,
+    /// The worker's own end: what is taken from here it never sees. None, where nothing is put behind what it does.
+    taken: Option<Socket>,
+    /// Since when it has what it does now, as far as the engine knows.
+    began: Cell<Instant>,
     /// The job behind the one that runs.
     next: RefCell<Option<Next>>,
 }
@@ -54,14 +56,16 @@ struct Next {
 }
 
 impl Worker {
-    /// Starts one; the command is all but what it reads and writes.
-    pub fn start(command: &mut Command) -> Result<Self> {
+    /// Starts one; the command is all but what it reads and writes. `takes_two`: one more job may be put behind what it does.
+    pub fn start(command: &mut Command, takes_two: bool) -> Result<Self> {
         let (ours, theirs) = StdUnixStream::pair().context(NO_SOCKET)?;
         ours.set_nonblocking(true).context(NO_SOCKET)?;
-        let queue = Queue::new().context(NO_SOCKET)?;
-        let stdin = queue.taken.try_clone().context(NO_SOCKET)?;
+        let (mut queue, theirs_too) = Queue::new().context(NO_SOCKET)?;
+        if takes_two {
+            queue.taken = Some(theirs_too.try_clone().context(NO_SOCKET)?);
+        }
         let process = command
-            .stdin(Stdio::from(OwnedFd::from(stdin)))
+            .stdin(Stdio::from(OwnedFd::from(theirs_too)))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             // Ctrl-C is for the engine, which then ends its workers.
             .process_group(0)
@@ -108,6 +112,7 @@ impl Worker {
 
     /// Gives it to whoever waits for it, if anybody does: else it has nothing to do, and comes back.
     pub fn pass_on(self) -> Option<Self> {
+        self.queue.began.set(Instant::now());
         let next = self.queue.next.take();
         match next {
             None => Some(self),
@@ -121,15 +126,17 @@ impl Worker {
 }
 
 impl Queue {
-    fn new() -> io::Result<Self> {
-        let (jobs, taken) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None)?;
+    /// And the worker's end of it.
+    fn new() -> io::Result<(Self, Socket)> {
+        let (jobs, theirs) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None)?;
         // It never holds more than two.
         jobs.set_nonblocking(true)?;
-        Ok(Self { jobs, taken, next: RefCell::default() })
+        Ok((Self { jobs, taken: None, began: Cell::new(Instant::now()), next: RefCell::default() }, theirs))
     }
 
     /// Gives the worker, which has none, a job.
     pub fn push(&self, thunk: &str) -> io::Result<()> {
+        self.began.set(Instant::now());
         self.send(thunk, false).map(drop)
     }
 
@@ -139,7 +146,17 @@ impl Queue {
         Ok(job)
     }
 
-    /// May a job be put behind the one that runs?
+    /// May something be behind what runs, if that takes no longer than this?
+    pub fn ends_within(&self, time: Duration) -> bool {
+        self.taken.is_some() && self.began.get().elapsed() < time
+    }
+
+    /// Is something behind what runs?
+    pub fn is_waited_for(&self) -> bool {
+        self.next.borrow().is_some()
+    }
+
+    /// Is nothing behind what runs, or can be taken back since nobody waits for it?
     pub fn has_room(&self) -> bool {
         let given_up = self.next.borrow().as_ref().map(|next| next.turn.is_closed());
         match given_up {
@@ -168,9 +185,10 @@ impl Queue {
 
     /// Takes this job back from the worker, if it is the next that it would take.
     fn take_back(&self, job: &[u8]) -> bool {
+        let Some(taken) = &self.taken else { return false };
         let mut packet = [0; LONGEST];
         let mut received = |flags| {
-            let len = recv(self.taken.as_raw_fd(), &mut packet, flags | MsgFlags::MSG_DONTWAIT).unwrap_or(0);
+            let len = recv(taken.as_raw_fd(), &mut packet, flags | MsgFlags::MSG_DONTWAIT).unwrap_or(0);
             packet[..len] == *job
         };
         // The worker may be slow to take even the one before, and then that would be gone. Jobs only ever get fewer here.
@@ -184,15 +202,21 @@ mod tests {
 
     use super::*;
 
+    fn queue() -> Queue {
+        let (queue, taken) = Queue::new().unwrap();
+        Queue { taken: Some(taken), ..queue }
+    }
+
     fn take(queue: &Queue) -> Job {
         let mut packet = [0; LONGEST];
-        let len = (&queue.taken).read(&mut packet).unwrap();
+        let mut taken = queue.taken.as_ref().unwrap();
+        let len = taken.read(&mut packet).unwrap();
         protocol::take(&mut packet[..len].to_vec()).unwrap().unwrap()
     }
 
     #[test]
     fn what_is_behind_can_be_taken_back_until_it_begins() {
-        let queue = Queue::new().unwrap();
+        let queue = queue();
         queue.push("a").unwrap();
         assert!(queue.has_room());
         let mut turn = queue.push_behind("b").unwrap();
@@ -215,7 +239,7 @@ mod tests {
 
     #[test]
     fn there_is_room_where_somebody_has_given_up() {
-        let queue = Queue::new().unwrap();
+        let queue = queue();
         queue.push("a").unwrap();
         take(&queue);
         drop(queue.push_behind("b").unwrap());

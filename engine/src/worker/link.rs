@@ -54,7 +54,12 @@ impl Link {
 
     fn next(&mut self) -> Result<Option<Job>> {
         let mut packet = vec![0; LONGEST];
-        let len = self.jobs.read(&mut packet)?;
+        let len = loop {
+            match self.jobs.read(&mut packet) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         packet.truncate(len);
         // Nothing, at the end.
         Ok(protocol::take(&mut packet)?)

@@ -7,11 +7,14 @@ use std::process::Command;
 use tests::{Forced, TestSpace};
 use thunk::{Input, ObjectKind, ObjectName, OutputRef, Placeholder, Store, Thunk, ThunkInput};
 
-/// Copies its first argument to its second: a thunk can give any file that is among its inputs, also another thunk.
+/// Copies its first argument to its second: a thunk can give any file that is among its inputs, also another thunk. The third is how many
+/// seconds it takes.
 const COPY: &str = r"
     #include <fcntl.h>
+    #include <stdlib.h>
     #include <unistd.h>
     int main(int argc, char **argv) {
+        if (argc > 3) sleep(atoi(argv[3]));
         char buffer[4096];
         int from = open(argv[1], O_RDONLY), to = creat(argv[2], 0644);
         if (from < 0) return 3;
@@ -125,5 +128,31 @@ fn nothing_begins_after_a_failure_but_what_another_worker_runs_already() {
                 assert_eq!(maker.space.read(name), name.as_bytes());
             }
         }
+    }
+}
+
+/// Nor do they keep it, where what they do takes longer than it seemed.
+#[test]
+fn what_was_put_behind_a_long_one_does_not_wait_for_it() {
+    let (maker, long) = (Maker::new(), 100usize);
+    let mut thunks = Vec::new();
+    for number in 0..300 {
+        let mut thunk = maker.gives(format!("short{number}").as_bytes());
+        if number == long {
+            thunk.args.push("3".into());
+        }
+        maker.place(&format!("short{number}"), &thunk);
+        thunks.push(maker.store.put_thunk(&thunk).expect("stored"));
+    }
+    let names: Vec<String> = (0..thunks.len()).map(|number| format!("short{number}")).collect();
+    let words: Vec<&str> = ["-j2"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    maker.space.ggforce(&words).ok();
+    let reductions = maker.space.store().join("reductions");
+    let done = |number: usize| {
+        let reduction = reductions.join(thunks[number].to_string()).metadata().expect("it was forced");
+        reduction.modified().expect("a time")
+    };
+    for number in long + 1..long + 8 {
+        assert!(done(number) < done(number + 100), "{number} waited");
     }
 }
