@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backend::{Answer, Backend, Forcing};
+use crate::schedule::until;
 
 /// A back end is not asked more often than this for one thunk.
 const TRIES: u32 = 3;
@@ -195,16 +196,10 @@ impl Fleet {
     /// Runs the thunk on this back end once it has a free slot.
     async fn run(&self, member: &Member, thunk: ObjectName) -> Answer {
         while !member.is_free() {
-            let until = member.rested().filter(|until| *until > Instant::now());
-            let rested = async {
-                match until {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let rested = member.rested().filter(|rested| *rested > Instant::now());
             tokio::select! {
                 () = self.freed.notified() => {}
-                () = rested => {}
+                () = until(rested) => {}
             }
         }
         member.running.set(member.running.get() + 1);

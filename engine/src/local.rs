@@ -108,8 +108,7 @@ impl Local {
         }
         let has_room = |queue: &Rc<Queue>| queue.ends_within(SHORT) && queue.has_room();
         // No more than a weak reference: whoever waits here hears that the worker is gone by the end of its queue.
-        let queue = self.busy.borrow().iter().filter_map(Weak::upgrade).find(has_room);
-        let queue = queue.as_ref().map(Rc::downgrade).unwrap_or_default();
+        let queue = self.queues().find(has_room).map_or_else(Weak::new, |queue| Rc::downgrade(&queue));
         let turn = queue.upgrade().and_then(|queue| queue.push_behind(&name.to_string()).ok());
         let Some(mut turn) = turn else { return Ok(None) };
         let worker = loop {
@@ -117,18 +116,13 @@ impl Local {
                 Ok(Ok(worker)) => break worker,
                 Ok(Err(_)) => return Ok(None),
                 // It may have begun just now; or not even what is before it, by a worker that is slow to start.
-                Err(_) => self.withdraw(|other| other.as_ptr() == queue.as_ptr()),
+                Err(_) => {
+                    let _ = queue.upgrade().is_some_and(|queue| queue.withdraw());
+                }
             }
         };
         let done = self.hear(worker).await?;
         if done.not_begun { Ok(None) } else { self.read(name, done).map(Some) }
-    }
-
-    /// Takes back what is behind what workers do, of these queues.
-    fn withdraw(&self, which: impl Fn(&Weak<Queue>) -> bool) {
-        for queue in self.busy.borrow().iter().filter(|queue| which(queue)).filter_map(Weak::upgrade) {
-            queue.withdraw();
-        }
     }
 
     fn read(&self, name: &ObjectName, done: Done) -> Result<Answer> {
@@ -167,7 +161,9 @@ impl Local {
         }
         if let Some(protocol::Result::Failed(_) | protocol::Result::Broken(_)) = done.result {
             // After a failure nothing may be wanted.
-            self.withdraw(|_| true);
+            self.queues().for_each(|queue| {
+                queue.withdraw();
+            });
         }
         if let Some(worker) = worker.pass_on() {
             self.rest(worker);
@@ -181,14 +177,14 @@ impl Local {
         // Those that were dropped are gone too.
         self.busy.borrow_mut().retain(|queue| is_other(queue) && queue.strong_count() > 0);
         self.idle.borrow_mut().push(worker);
-        // It need not wait for the one before it.
-        let waits = self
-            .busy
-            .borrow()
-            .iter()
-            .find(|queue| queue.upgrade().is_some_and(|queue| queue.is_waited_for()))
-            .cloned();
-        self.withdraw(|queue| waits.as_ref().is_some_and(|waits| waits.ptr_eq(queue)));
+        // What waits behind another one need not: one such.
+        let _ = self.queues().any(|queue| queue.withdraw());
+    }
+
+    /// Those of busy workers.
+    fn queues(&self) -> impl Iterator<Item = Rc<Queue>> {
+        let queues: Vec<_> = self.busy.borrow().iter().filter_map(Weak::upgrade).collect();
+        queues.into_iter()
     }
 }
 
@@ -205,8 +201,7 @@ impl Backend for Local {
         if self.pace.get().is_none_or(|pace| pace >= SHORT) {
             return 0;
         }
-        let busy = self.busy.borrow();
-        busy.iter().filter(|queue| queue.upgrade().is_some_and(|queue| queue.ends_within(SHORT))).count()
+        self.queues().filter(|queue| queue.ends_within(SHORT)).count()
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {

@@ -392,7 +392,7 @@ impl Schedule {
 }
 
 /// Waits until then; for ever, where there is no time.
-async fn until(time: Option<Instant>) {
+pub async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

@@ -151,11 +151,6 @@ impl Queue {
         self.taken.is_some() && self.began.get().elapsed() < time
     }
 
-    /// Is something behind what runs?
-    pub fn is_waited_for(&self) -> bool {
-        self.next.borrow().is_some()
-    }
-
     /// Is nothing behind what runs, or can be taken back since nobody waits for it?
     pub fn has_room(&self) -> bool {
         let given_up = self.next.borrow().as_ref().map(|next| next.turn.is_closed());
