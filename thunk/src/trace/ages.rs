@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Observed, Products, Step, Trace, Uses};
+use super::{Observed, Product, Products, Step, Trace, Uses};
 use crate::error::Result;
 use crate::name::ObjectName;
 use crate::path::{has_no_content, is_below};
@@ -41,6 +41,8 @@ struct Ages<'a> {
     below: HashMap<u32, Option<SystemTime>>,
     /// The newest of what commands of a driver have left.
     driven: HashMap<u32, Option<SystemTime>>,
+    /// The newest stamp that gets a time, by the driver that had it made.
+    stamps: HashMap<u32, SystemTime>,
 }
 
 impl Trace {
@@ -82,6 +84,7 @@ pub fn ages(
         trees: HashMap::new(),
         below: HashMap::new(),
         driven: HashMap::new(),
+        stamps: HashMap::new(),
     };
     for (number, step) in steps.iter().enumerate() {
         ages.writers.extend(left(step).into_iter().map(|path| (path, number)));
@@ -124,12 +127,18 @@ impl<'a> Ages<'a> {
             // `touch stamp`: whatever it stands for was made before by the same make. Of what asks a network, say, nobody knows.
             newest = newest.max(driver.and_then(|driver| self.driven.get(&driver).copied().flatten()));
         }
+        if is_known {
+            newest = newest.max(self.stamp_before(id));
+        }
         let outputs = left(step).into_iter().filter(|path| self.writers.get(path) == Some(&number));
         let outputs: Vec<&Path> = outputs.filter(|path| self.products.last.contains_key(*path)).collect();
         let is_late = outputs.iter().any(|path| modified(path).is_some_and(|time| newest > Some(time)));
         for path in &outputs {
             if self.put.contains(*path) || is_late && modified(path).is_some() {
                 self.times.insert(path.to_path_buf(), self.time(number));
+                if let Some(driver) = driver.filter(|_| self.is_stamp(path)) {
+                    self.stamps.insert(driver, self.time(number));
+                }
             }
         }
         let left = outputs.iter().filter_map(|path| self.changed(path)).max();
@@ -156,6 +165,22 @@ impl<'a> Ages<'a> {
             at = self.trace.command(at).map(|command| command.parent).filter(|parent| *parent < at)?;
         }
         Some(at).filter(|at| *at != 0)
+    }
+
+    /// Is a file there for its time alone? Then nobody reads it, and which files are made after it on its account the makefile alone says:
+    /// each object, of Automake's `.dirstamp`.
+    fn is_stamp(&self, path: &Path) -> bool {
+        matches!(self.products.last.get(path), Some(Product::Value { value, .. }) if value.size() == 0)
+    }
+
+    /// When the last stamp was made of those that the drivers above a command had made before.
+    fn stamp_before(&self, id: u32) -> Option<SystemTime> {
+        let parent =
+            |at: &u32| self.trace.command(*at).map(|command| command.parent).filter(|parent| parent < at);
+        if self.stamps.is_empty() {
+            return None;
+        }
+        std::iter::successors(Some(id), parent).filter_map(|above| self.stamps.get(&above).copied()).max()
     }
 
     fn of_thunk(&mut self, thunk: &Thunk) -> Result<Vec<PathBuf>> {

@@ -38,6 +38,35 @@ fn files_of_libtool_are_as_new_as_their_objects() {
     }
 }
 
+/// Automake's `.dirstamp`: objects depend on it in the makefile alone, and it may stand for whatever was made before it.
+#[test]
+fn what_is_made_after_a_stamp_is_newer_than_that() {
+    const MAKEFILE: &str = "all: z.o a.o dir/b.o\n\t$(MAKE) -C sub\n\
+        z.o: z.c\n\t$(CC) -c z.c\na.o: a.c\n\t$(CC) -c a.c\n\
+        dir/.stamp:\n\t@mkdir -p dir\n\t@: >$@\n\
+        dir/b.o: b.c dir/.stamp\n\t$(CC) -c b.c -o $@\n";
+    const SUB: &str = "all: c.o d.o\nc.o: c.c ../dir/.stamp\n\t$(CC) -c c.c\nd.o: c.o\n\tcp c.o d.o\n";
+    let space = TestSpace::with(&[
+        ("Makefile", MAKEFILE),
+        ("a.c", "int a;\n"),
+        ("b.c", "int b;\n"),
+        ("z.c", "int z;\n"),
+        ("sub/Makefile", SUB),
+        ("sub/c.c", "int c;\n"),
+    ]);
+    let trace = built(&space);
+    make_is_idle(&space);
+    let age = |path: &str| space.path(path).metadata().unwrap().modified().unwrap();
+    let before = age("z.o");
+    for a in ["int a = 2;\n", "/* the same */ int a = 2;\n"] {
+        space.write("a.c", a);
+        assert_eq!(replayed(&space, &trace).run, 1);
+        make_is_idle(&space);
+        assert!(age("dir/b.o") > age("dir/.stamp") && age("dir/.stamp") > age("a.o"));
+        assert_eq!(age("z.o"), before);
+    }
+}
+
 /// A generator is another one and writes the same; a stamp says nothing of what it stands for.
 #[test]
 fn what_comes_out_as_it_was_is_as_new_as_what_it_is_made_from() {
