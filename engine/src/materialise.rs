@@ -19,8 +19,11 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 use thunk::{AtomicFile, FileFacts, Hasher, OutputRef, Placeholder, ReducedOutput, Standing, Store};
 
-/// A thread for fewer targets is not worth starting.
+/// A thread for fewer targets is not worth starting, nor is it worth waking another one for fewer.
 const FEW: usize = 16;
+/// What is done one after the other keeps no more threads busy than these; and each of the files that they have open for it, two for a
+/// target, counts.
+const MOST: usize = 4;
 
 /// Where a result is to be put.
 #[derive(Clone, Debug)]
@@ -92,19 +95,20 @@ impl<'a> Placer<'a> {
         };
         // Asking for their number takes a dozen calls: not for each result of a thunk.
         let parts = all.len() / FEW;
-        let threads = if parts < 2 { 1 } else { available_parallelism().map_or(1, NonZero::get).min(parts) };
+        let threads =
+            if parts < 2 { 1 } else { available_parallelism().map_or(1, NonZero::get).min(parts).min(MOST) };
         if threads < 2 {
             return all.iter().for_each(|one| take(one, prepare(store, &one.0, one.1)));
         }
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
-            // Each step that waits there has two files open.
-            let (send, steps) = sync_channel(threads);
+            let (send, steps) = sync_channel(1);
             for _ in 0..threads {
                 let (send, next) = (send.clone(), &next);
                 scope.spawn(move || {
-                    while let Some(one) = all.get(next.fetch_add(1, Relaxed)) {
-                        if send.send((one, prepare(store, &one.0, one.1))).is_err() {
+                    while let Some(block) = all.chunks(FEW).nth(next.fetch_add(1, Relaxed)) {
+                        let steps = block.iter().map(|one| (one, prepare(store, &one.0, one.1)));
+                        if send.send(steps.collect::<Vec<_>>()).is_err() {
                             break;
                         }
                     }
@@ -112,7 +116,7 @@ impl<'a> Placer<'a> {
             }
             drop(send);
             // One after the other: a directory gets the time back that it had before each.
-            steps.into_iter().for_each(|(one, step)| take(one, step));
+            steps.into_iter().flatten().for_each(|(one, step)| take(one, step));
         });
     }
 
