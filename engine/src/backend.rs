@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use thunk::{ObjectName, Reduction};
 
@@ -52,6 +53,10 @@ pub trait Backend {
     /// May a second copy of a running thunk be faster than the first? Not where both would share the same processors.
     fn copies_may_help(&self) -> bool {
         false
+    }
+    /// For so long all that it runs has enough to do, whatever is answered meanwhile: answers may wait until then, to be taken together.
+    fn leisure(&self) -> Duration {
+        Duration::ZERO
     }
     /// Was it ever there? One that never was may be a mistyped name.
     fn is_met(&self) -> bool {

@@ -27,6 +27,9 @@ mod worker;
 /// Where jobs take longer than this, the time between two of them is nothing, and a job behind one might wait for long.
 const SHORT: Duration = Duration::from_millis(20);
 
+/// Where jobs take less than this, it counts what it costs to wake the engine for each answer, and to have a command stand back for it.
+const TINY: Duration = Duration::from_millis(4);
+
 /// With more workers than these, answers come often enough for none to wait long for the next job, and each has one more file open
 /// in the engine that can have two.
 const FEW: usize = 128;
@@ -202,6 +205,17 @@ impl Backend for Local {
             return 0;
         }
         self.queues().filter(|queue| queue.ends_within(SHORT)).count()
+    }
+
+    fn leisure(&self) -> Duration {
+        let Some(pace) = self.pace.get().filter(|pace| *pace < TINY) else { return Duration::ZERO };
+        let queues: Vec<_> = self.queues().collect();
+        if queues.len() < self.jobs || queues.iter().any(|queue| queue.has_room()) {
+            return Duration::ZERO;
+        }
+        // Each has one and a half to do, or so.
+        let since = queues.iter().map(|queue| queue.runs_for()).min();
+        (pace / 2).saturating_sub(since.unwrap_or(pace))
     }
 
     fn can_execute(&self, thunk: &ObjectName) -> bool {

@@ -211,6 +211,10 @@ impl Schedule {
             if self.running.is_empty() && (self.stopping || orders.is_none()) {
                 return Ok(());
             }
+            if orders.is_none() {
+                // Timers of the runtime are no finer than a millisecond.
+                std::thread::sleep(self.backend.leisure());
+            }
             tokio::select! {
                 Some(joined) = tasks.join_next() => {
                     self.joined(joined, work)?;

@@ -146,9 +146,14 @@ impl Queue {
         Ok(job)
     }
 
+    /// For how long it has had what it does now.
+    pub fn runs_for(&self) -> Duration {
+        self.began.get().elapsed()
+    }
+
     /// May something be behind what runs, if that takes no longer than this?
     pub fn ends_within(&self, time: Duration) -> bool {
-        self.taken.is_some() && self.began.get().elapsed() < time
+        self.taken.is_some() && self.runs_for() < time
     }
 
     /// Is nothing behind what runs, or can be taken back since nobody waits for it?
