@@ -8,6 +8,7 @@
 //! events alone.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,6 +21,7 @@ use thunk::trace::{self, Observed, Status, Uses, clean};
 use thunk::{FileFacts, FileId, Led, ObjectKind, ObjectName, has_no_content, shown};
 
 use super::command::LEAVES_PROCESSES;
+use super::left::Names;
 use super::ways_back::WaysBack;
 use super::{Ended, exact};
 use crate::context;
@@ -53,6 +55,8 @@ pub struct Look<'a> {
     pub outputs: BTreeMap<PathBuf, Output>,
     /// What it made, and somebody else has taken away since: ninja does so with dependency files, once it has read them.
     pub gone: Vec<PathBuf>,
+    /// What is one file under several names, once somebody asks.
+    pub(super) names: OnceCell<Names>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
     /// Those of them where nothing was.
@@ -97,6 +101,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         before: HashMap::default(),
         outputs: BTreeMap::new(),
         gone: Vec::new(),
+        names: OnceCell::new(),
         made: HashSet::new(),
         new: BTreeSet::new(),
         links: BTreeMap::new(),
@@ -220,6 +225,13 @@ impl Look<'_> {
         if touch.special || made_up {
             self.special(named, touch);
             return (uses, before, after);
+        }
+        if !touch.input
+            && touch.real.is_some()
+            && let Some(directory) = named.parent()
+        {
+            // Its own, by another name: that leads there again by the links and directories on the way only.
+            let _ = self.footprint.add(directory);
         }
         if touch.input {
             uses |= Uses::INPUT;

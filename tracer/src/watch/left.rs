@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use foldhash::HashSet;
 use observe::{Touch, Use};
 use thunk::trace::{Observed, Uses};
 use thunk::{FileFacts, ObjectKind, ObjectName, Placeholder, TICK, has_no_content, is_made_up};
@@ -14,6 +15,19 @@ use thunk::{FileFacts, ObjectKind, ObjectName, Placeholder, TICK, has_no_content
 use super::exact;
 use super::finish::{Look, Output, changes};
 use crate::kept::Version;
+
+/// What a command made or took away, whatever it called it: `>../d/t` and `rm t` in `d` are of one file. Real paths.
+pub struct Names {
+    /// What it made where nothing was, not even anything that it had taken away itself.
+    made: HashSet<PathBuf>,
+    /// What it removed or renamed.
+    taken: HashSet<PathBuf>,
+}
+
+/// Did it begin with making it? Of what it had changed before under another name nobody noted whether it was there.
+fn makes_first(touch: &Touch) -> bool {
+    touch.existed == Some(false) && matches!(touch.first, Use::Created | Use::MovedHere)
+}
 
 impl Look<'_> {
     /// What the command made, changed or removed.
@@ -32,13 +46,14 @@ impl Look<'_> {
             return Some(self.leaves(named, real, &version.facts, version.value, version.mode, uses));
         }
         let Ok(metadata) = std::fs::symlink_metadata(place) else {
-            let is_moved = || self.real_place(place).is_some_and(|real| self.moved.contains_key(&real));
-            if !own && touch.has(Use::MovedAway) && is_moved() {
+            let real = self.real_place(place).unwrap_or_else(|| place.to_path_buf());
+            let is_taken = touch.has(Use::Removed) || touch.has(Use::MovedAway);
+            if !own && touch.has(Use::MovedAway) && self.moved.contains_key(&real) {
                 self.obstacle(Observed::MOVES.into());
-            } else if !own {
+            } else if !own && !self.names().made.contains(&real) {
                 self.obstacle(format!("removes {shown}"));
-            } else if made && !touch.has(Use::Removed) && !touch.has(Use::MovedAway) {
-                self.gone.push(self.real_place(place).unwrap_or_else(|| place.to_path_buf()));
+            } else if made && !is_taken && !self.names().taken.contains(&real) {
+                self.gone.push(real);
             }
             return None;
         };
@@ -136,6 +151,22 @@ impl Look<'_> {
     /// What it left, if others were seen to be about to change that.
     fn kept_after(&self, real: &Path) -> Option<Version> {
         self.kept(real, self.last).filter(|version| version.facts.changed_at() <= self.ended.ended)
+    }
+
+    /// What it made and took away under names of which any may lead there.
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| {
+            let real = |(named, touch): (&Path, &Touch)| {
+                let place = touch.real.as_deref().unwrap_or(named);
+                self.real_place(place).unwrap_or_else(|| place.to_path_buf())
+            };
+            let takes = |touch: &Touch| touch.has(Use::Removed) || touch.has(Use::MovedAway);
+            let touches = || self.touches.iter().filter(|(_, touch)| !touch.special && changes(touch));
+            Names {
+                made: touches().filter(|(_, touch)| makes_first(touch)).map(real).collect(),
+                taken: touches().filter(|(_, touch)| takes(touch)).map(real).collect(),
+            }
+        })
     }
 
     /// Is it in a directory that the command made where nothing was?
