@@ -362,6 +362,14 @@ impl View {
     }
 }
 
+/// The path that each process has for the same of its own, where it is in the folder of this one in `/proc`: so a descriptor names
+/// what was opened as `/proc/self/fd`.
+#[must_use]
+pub fn as_own(path: PathBuf, process: Pid) -> PathBuf {
+    let below = path.strip_prefix("/proc").and_then(|below| below.strip_prefix(process.to_string()));
+    below.map(|below| tidy(&Path::new("/proc/self").join(below))).unwrap_or(path)
+}
+
 /// Does this path lead each process to something of its own?
 pub(crate) fn leads_to_own(path: &Path) -> bool {
     own_in(path).is_some()
@@ -476,6 +484,19 @@ mod tests {
             assert!(view.exists(Path::new("/proc/self/status"), true));
             assert!(!view.exists(Path::new("/no such file"), false));
             assert!(view.open_regular(Path::new("/dev/null")).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_the_processs_own_is_named_as_every_process_does() {
+        for (path, named) in [
+            ("/proc/7/fd", "/proc/self/fd"),
+            ("/proc/7", "/proc/self"),
+            ("/proc/71/fd", "/proc/71/fd"),
+            ("/proc/1/fd/7", "/proc/1/fd/7"),
+            ("/w/proc/7", "/w/proc/7"),
+        ] {
+            assert_eq!(as_own(path.into(), 7), Path::new(named));
         }
     }
 

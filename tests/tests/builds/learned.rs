@@ -635,3 +635,18 @@ fn what_it_makes_and_takes_away_under_several_names_is_its_own() {
         assert!(!becomes(recipe), "{recipe}");
     }
 }
+
+#[test]
+fn what_looks_which_descriptors_it_has_is_deferred() {
+    for method in ["auto", "ptrace"] {
+        let makefile = "out: data\n\techo data | xargs cat > out\n";
+        let space = TestSpace::with(&[("Makefile", makefile), ("data", "one\n")]);
+        for _ in 0..2 {
+            let _ = std::fs::remove_file(space.path("out"));
+            space.ggtrace(&["--method", method, "make"]).ok();
+        }
+        assert!(space.is_placeholder("out"), "{method}");
+        space.force_all();
+        assert_eq!(space.read("out"), b"one\n");
+    }
+}

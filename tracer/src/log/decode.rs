@@ -101,7 +101,10 @@ impl<'a> Decoder<'a> {
         match record.kind {
             kind::LOOKUP => self.looked_up(record, path),
             kind::OPEN => self.opened(record, path),
-            kind::LIST => self.on_success(record, path, |_, path| Event::Listed(path)),
+            kind::LIST => {
+                let path = observe::as_own(path, Pid::try_from(record.process).unwrap_or(0));
+                self.on_success(record, path, |_, path| Event::Listed(path));
+            }
             kind::TRUNCATE => {
                 let access =
                     Access { reads: false, writes: true, created: false, emptied: record.value == 1 };
