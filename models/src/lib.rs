@@ -22,8 +22,8 @@ mod testing;
 
 pub use environment::Environment;
 pub use plan::{
-    Answer, Decline, IncludeSearch, Invocation, Kind, Linked, Node, Output, Plan, Probe, Question, Role,
-    Rule, Verdict, World,
+    Answer, Decline, HEAD, IncludeSearch, Invocation, Kind, Linked, Node, Output, Plan, Probe, Question,
+    Role, Rule, Verdict, World,
 };
 
 use std::ffi::OsStr;

@@ -170,10 +170,10 @@ impl LibrarySearch {
         if world.node(path) == Some(Node::Placeholder) {
             return true;
         }
-        let Ok(bytes) = world.read(path) else { return true };
-        if let Some(facts) = ElfFacts::read(&bytes) {
+        if let Some(facts) = world.elf(path) {
             return facts.target == target;
         }
+        let Ok(bytes) = world.read(path) else { return true };
         if let Some(found) = archive_target(&bytes) {
             return found == target;
         }
@@ -265,30 +265,38 @@ impl Walk<'_> {
             }
             return Ok(());
         }
-        let bytes =
-            self.world.read(path).map_err(|e| Decline(format!("{} cannot be read: {e}", path.display())))?;
-        if let Some(facts) = ElfFacts::read(&bytes) {
+        // A library may be large, and many programs are linked with it: no more of it is read than what counts.
+        if let Some(facts) = self.world.elf(path) {
             if facts.kind == ElfKind::Shared {
-                self.sonames.extend(facts.soname.clone());
-                let own_path = facts.own_search_path().to_vec();
-                self.needs.extend(facts.needed.into_iter().map(|name| Need {
-                    name,
-                    by: path.to_path_buf(),
-                    own_path: own_path.clone(),
-                }));
-                // A placeholder has no DT_NEEDED yet, but a library linked against one may have been forced already.
-                for library in self.world.linked_with(path) {
-                    if is_file(&library, self.world) {
-                        self.add(library)?;
-                    }
-                }
+                self.needs_of(path, &facts)?;
             }
-        } else if bytes.starts_with(THIN) {
-            for member in members_of_thin(path, &bytes)? {
+            return Ok(());
+        }
+        let cannot = |e| Decline(format!("{} cannot be read: {e}", path.display()));
+        let head = self.world.head(path).map_err(cannot)?;
+        if head.starts_with(THIN) {
+            for member in members_of_thin(path, &self.world.read(path).map_err(cannot)?)? {
                 self.add(member)?;
             }
-        } else if script::may_be_script(&bytes) {
-            self.visit_script(path, &bytes)?;
+        } else if script::may_be_script(&head) {
+            self.visit_script(path, &self.world.read(path).map_err(cannot)?)?;
+        }
+        Ok(())
+    }
+
+    /// What a shared library needs.
+    fn needs_of(&mut self, path: &Path, facts: &ElfFacts) -> Result<(), Decline> {
+        self.sonames.extend(facts.soname.clone());
+        self.needs.extend(facts.needed.iter().map(|name| Need {
+            name: name.clone(),
+            by: path.to_path_buf(),
+            own_path: facts.own_search_path().to_vec(),
+        }));
+        // A placeholder has no DT_NEEDED yet, but a library linked against one may have been forced already.
+        for library in self.world.linked_with(path) {
+            if is_file(&library, self.world) {
+                self.add(library)?;
+            }
         }
         Ok(())
     }
@@ -395,10 +403,11 @@ pub(crate) fn thin_archive(archive: &Path, world: &dyn World) -> Result<Option<V
             Ok(Some(world.thin_members(archive)).filter(|members| !members.is_empty()))
         }
         Some(Node::File) => {
-            let bytes = world
-                .read(archive)
-                .map_err(|e| Decline(format!("{} cannot be read: {e}", archive.display())))?;
-            if bytes.starts_with(THIN) { members_of_thin(archive, &bytes).map(Some) } else { Ok(None) }
+            let cannot = |e| Decline(format!("{} cannot be read: {e}", archive.display()));
+            if !world.head(archive).map_err(cannot)?.starts_with(THIN) {
+                return Ok(None);
+            }
+            members_of_thin(archive, &world.read(archive).map_err(cannot)?).map(Some)
         }
         _ => Ok(None),
     }

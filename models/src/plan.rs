@@ -51,6 +51,9 @@ pub enum Node {
     Other,
 }
 
+/// How much of a file [`World::head`] gives.
+pub const HEAD: usize = 4096;
+
 /// The file system and the tools as a model sees them. The tracer implements it with caches; tests implement it
 /// in memory. All paths are absolute.
 pub trait World {
@@ -61,6 +64,14 @@ pub trait World {
     /// # Errors
     /// Whatever reading the file gives.
     fn read(&self, path: &Path) -> io::Result<Arc<Vec<u8>>>;
+    /// How that file begins: its first 4 KiB, or as much as there is; likewise.
+    ///
+    /// # Errors
+    /// Whatever reading the file gives.
+    fn head(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let content = self.read(path)?;
+        Ok(content[..content.len().min(HEAD)].to_vec())
+    }
     /// What the ELF file at `path` says of itself, likewise; nothing where it is no ELF file, or cannot be read.
     fn elf(&self, path: &Path) -> Option<Arc<ElfFacts>> {
         ElfFacts::read(&self.read(path).ok()?).map(Arc::new)

@@ -8,6 +8,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use crate::HEAD;
+
 /// What a script names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
@@ -39,7 +41,7 @@ pub enum Input {
 #[must_use]
 pub fn may_be_script(bytes: &[u8]) -> bool {
     const BINARY: [&[u8]; 5] = [b"\x7fELF", b"!<arch>\n", b"!<thin>\n", b"BC\xc0\xde", b"\xde\xc0\x17\x0b"];
-    let head = &bytes[..bytes.len().min(4096)];
+    let head = &bytes[..bytes.len().min(HEAD)];
     !BINARY.iter().any(|magic| head.starts_with(magic)) && !head.contains(&0)
 }
 

@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::testing::{Disk, Memory};
+use crate::{Answer, Question};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn paths(list: &[&str]) -> BTreeSet<PathBuf> {
     list.iter().map(PathBuf::from).collect()
@@ -62,6 +64,57 @@ fn a_library_for_another_machine_is_passed_over() {
     for name in ["z", "a", "s"] {
         assert!(found(&search, name, &world).unwrap().0.starts_with("/w/64/"), "{name}");
     }
+}
+
+/// A world in which nothing is read as a whole but what has this suffix.
+struct Frugal<'a>(Memory, &'a str);
+
+impl World for Frugal<'_> {
+    fn node(&self, path: &Path) -> Option<Node> {
+        self.0.node(path)
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Arc<Vec<u8>>> {
+        assert!(path.to_str().unwrap().ends_with(self.1), "{} is read", path.display());
+        self.0.read(path)
+    }
+
+    fn head(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.0.head(path)
+    }
+
+    fn elf(&self, path: &Path) -> Option<Arc<ElfFacts>> {
+        self.0.elf(path)
+    }
+
+    fn linked_with(&self, path: &Path) -> Vec<PathBuf> {
+        self.0.linked_with(path)
+    }
+
+    fn ask(&self, question: &Question) -> std::io::Result<Arc<Answer>> {
+        self.0.ask(question)
+    }
+}
+
+#[test]
+fn libraries_are_not_read_as_a_whole() {
+    let libc = std::fs::read("/lib/x86_64-linux-gnu/libc.so.6").unwrap();
+    let world = Memory::default()
+        .file("/w/libz.so", &libc)
+        .file("/w/libz.a", b"!<arch>\n")
+        .file("/w/thin.a", b"!<thin>\nx.o/            0           0     0     644     64        `\n")
+        .file("/w/x.o", b"\0")
+        .file("/w/libs.so", b"INPUT(libz.so)");
+    let target = ElfFacts::read(&libc).unwrap().target;
+    let search = LibrarySearch { target: Some(target), ..search(&["/w"]) };
+    let libraries = Frugal(world, "s.so");
+    assert_eq!(search.find(OsStr::new("z"), &libraries).unwrap().path, Path::new("/w/libz.so"));
+    let closure = search.closure(&["/w/libs.so".into(), "/w/libz.a".into()], &libraries).unwrap();
+    assert_eq!(closure, paths(&["/w/libs.so", "/w/libz.a", "/w/libz.so"]));
+    assert_eq!(thin_archive(Path::new("/w/libz.a"), &libraries).unwrap(), None);
+    let thin = Frugal(libraries.0, "thin.a");
+    let closure = search.closure(&["/w/thin.a".into()], &thin).unwrap();
+    assert_eq!(closure, paths(&["/w/thin.a", "/w/x.o"]));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use models::binutils::{Request, parse_ar};
 use models::elf::ElfFacts;
 use models::libraries::THIN;
 use models::recognise::Program;
-use models::{Answer, Node, Question, World};
+use models::{Answer, HEAD, Node, Question, World};
 use observe::Event;
 use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Thunk};
 
@@ -153,6 +153,15 @@ impl World for Recorder {
             RECENT.with_borrow_mut(|recent| *recent = Recent(Some((id, Arc::clone(&content)))));
         }
         Ok(content)
+    }
+
+    fn head(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if self.node(path) == Some(Node::Placeholder) {
+            self.force(&[path.to_path_buf()]).map_err(io::Error::other)?;
+        }
+        let mut head = Vec::with_capacity(HEAD);
+        File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
+        Ok(head)
     }
 
     fn elf(&self, path: &Path) -> Option<Arc<ElfFacts>> {
