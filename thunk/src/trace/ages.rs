@@ -136,7 +136,9 @@ impl<'a> Ages<'a> {
         for path in &outputs {
             if self.put.contains(*path) || is_late && modified(path).is_some() {
                 self.times.insert(path.to_path_buf(), self.time(number));
-                if let Some(driver) = driver.filter(|_| self.is_stamp(path)) {
+                if let Some(driver) = self.driver_above(id, ran)
+                    && self.is_stamp(path, is_fed)
+                {
                     self.stamps.insert(driver, self.time(number));
                 }
             }
@@ -167,19 +169,41 @@ impl<'a> Ages<'a> {
         Some(at).filter(|at| *at != 0)
     }
 
+    /// What drives the command, however many other commands are between them.
+    fn driver_above(&self, id: u32, ran: &HashMap<u32, &Observed>) -> Option<u32> {
+        std::iter::successors(self.above(id, ran), |above| self.above(*above, ran))
+            .find(|above| ran[above].drives())
+    }
+
     /// Is a file there for its time alone? Then nobody reads it, and which files are made after it on its account the makefile alone says:
     /// each object, of Automake's `.dirstamp`.
-    fn is_stamp(&self, path: &Path) -> bool {
-        matches!(self.products.last.get(path), Some(Product::Value { value, .. }) if value.size() == 0)
+    fn is_stamp(&self, path: &Path, is_fed: bool) -> bool {
+        match self.products.last.get(path) {
+            Some(Product::Value { value, .. }) => value.size() == 0,
+            Some(Product::Output(output)) => match path.symlink_metadata() {
+                Ok(metadata) => metadata.len() == 0,
+                // What is made from files has something in it, nearly always, and there are many.
+                Err(_) if is_fed => false,
+                Err(_) => {
+                    let reduction = self.store.reduction(&output.thunk);
+                    let gives =
+                        reduction.as_ref().and_then(|reduction| reduction.output(output.output.as_deref()));
+                    gives.is_some_and(|output| output.value.size() == 0)
+                }
+            },
+            Some(Product::Link(_)) | None => false,
+        }
     }
 
     /// When the last stamp was made of those that the drivers above a command had made before.
     fn stamp_before(&self, id: u32) -> Option<SystemTime> {
-        let parent =
-            |at: &u32| self.trace.command(*at).map(|command| command.parent).filter(|parent| parent < at);
         if self.stamps.is_empty() {
             return None;
         }
+        let parent = |at: &u32| {
+            let parent = self.trace.command(*at)?.parent;
+            Some(parent).filter(|parent| *parent != 0 && parent < at)
+        };
         std::iter::successors(Some(id), parent).filter_map(|above| self.stamps.get(&above).copied()).max()
     }
 
