@@ -12,7 +12,7 @@ use crate::context::{Args, Context};
 use crate::event::{Access, Event, Kind, Place, Transfer};
 use crate::executed;
 use crate::failure::is_about_paths;
-use crate::tracee::{View, as_own, process_of};
+use crate::tracee::{View, own_list, process_of};
 
 /// What a call asks for.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ pub(crate) fn decode(context: &mut Context, call: Call, args: &Args) -> Option<R
             let path = context.path(at, args)?;
             let is_of_processes = path.starts_with("/proc");
             let process = if is_of_processes { process_of(context.view.tid) } else { 0 };
-            context.emit(Event::Listed(as_own(path, process)));
+            context.emit(Event::Listed(own_list(path, process)));
             return None;
         }
         Call::Truncate(at) => Request::Truncate { path: context.path(at, args)?, emptied: args[1] == 0 },

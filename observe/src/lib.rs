@@ -90,7 +90,7 @@ pub use gate::{Entrance, Gate, Guard, Run};
 pub use guardian::{Guardian, Ward};
 pub use judge::{Exec, Judge, Verdict, Way};
 pub use summary::{Touch, Touches, Use};
-pub use tracee::{as_own, tidy, without_ways_back};
+pub use tracee::{own_list, tidy, without_ways_back};
 
 /// The id of a process or thread.
 pub type Pid = i32;

@@ -362,12 +362,11 @@ impl View {
     }
 }
 
-/// The path that each process has for the same of its own, where it is in the folder of this one in `/proc`: so a descriptor names
-/// what was opened as `/proc/self/fd`.
+/// The list of a process's own descriptors as each process calls it: to whom a descriptor of the directory is given, that is named by the
+/// process's number. What lists it mostly wants to close, or to be sure of, what is open, and tells nobody.
 #[must_use]
-pub fn as_own(path: PathBuf, process: Pid) -> PathBuf {
-    let below = path.strip_prefix("/proc").and_then(|below| below.strip_prefix(process.to_string()));
-    below.map(|below| tidy(&Path::new("/proc/self").join(below))).unwrap_or(path)
+pub fn own_list(path: PathBuf, process: Pid) -> PathBuf {
+    if path == Path::new(&format!("/proc/{process}/fd")) { "/proc/self/fd".into() } else { path }
 }
 
 /// Does this path lead each process to something of its own?
@@ -488,15 +487,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_processs_own_is_named_as_every_process_does() {
+    fn the_list_of_own_descriptors_is_named_as_each_process_does() {
         for (path, named) in [
             ("/proc/7/fd", "/proc/self/fd"),
-            ("/proc/7", "/proc/self"),
+            ("/proc/7/fdinfo", "/proc/7/fdinfo"),
+            ("/proc/7/fd/3", "/proc/7/fd/3"),
             ("/proc/71/fd", "/proc/71/fd"),
-            ("/proc/1/fd/7", "/proc/1/fd/7"),
-            ("/w/proc/7", "/w/proc/7"),
+            ("/w/proc/7/fd", "/w/proc/7/fd"),
         ] {
-            assert_eq!(as_own(path.into(), 7), Path::new(named));
+            assert_eq!(own_list(path.into(), 7), Path::new(named));
         }
     }
 

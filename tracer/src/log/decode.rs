@@ -102,7 +102,7 @@ impl<'a> Decoder<'a> {
             kind::LOOKUP => self.looked_up(record, path),
             kind::OPEN => self.opened(record, path),
             kind::LIST => {
-                let path = observe::as_own(path, Pid::try_from(record.process).unwrap_or(0));
+                let path = observe::own_list(path, Pid::try_from(record.process).unwrap_or(0));
                 self.on_success(record, path, |_, path| Event::Listed(path));
             }
             kind::TRUNCATE => {
