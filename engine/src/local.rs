@@ -213,7 +213,7 @@ impl Backend for Local {
         if queues.len() < self.jobs || queues.iter().any(|queue| queue.has_room()) {
             return Duration::ZERO;
         }
-        // Each has one and a half to do, or so.
+        // When one of them last took up its next job, each had another one behind: none is at its end before about as long as one takes.
         let since = queues.iter().map(|queue| queue.runs_for()).min();
         (pace / 2).saturating_sub(since.unwrap_or(pace))
     }
@@ -232,5 +232,32 @@ impl Backend for Local {
 
     fn force_behind(&self, thunk: ObjectName) -> ForcingBehind<'_> {
         Box::pin(async move { self.ask_behind(&thunk).await.transpose().map(Answer::from) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_may_wait_while_short_jobs_wait_behind_short_jobs() {
+        let local = Local::new(2, Path::new("/nowhere"), Manner::Bare);
+        let queues = [(); 2].map(|()| Rc::new(Queue::waiting().unwrap()));
+        let tiny = Duration::from_millis(3);
+        let leisure = |pace| {
+            local.pace.set(pace);
+            local.leisure()
+        };
+        assert_eq!(leisure(Some(tiny)), Duration::ZERO);
+        local.busy.borrow_mut().extend(queues.iter().map(Rc::downgrade));
+        let _turns = [queues[0].push_behind("a").unwrap()];
+        assert_eq!(leisure(Some(tiny)), Duration::ZERO, "one has nothing behind what it does");
+        let _turn = queues[1].push_behind("b").unwrap();
+        assert_eq!(leisure(None), Duration::ZERO);
+        assert_eq!(leisure(Some(TINY)), Duration::ZERO);
+        queues.iter().for_each(|queue| queue.push("c").unwrap());
+        assert!((1..=tiny.as_micros() / 2).contains(&leisure(Some(tiny)).as_micros()));
+        std::thread::sleep(tiny / 2);
+        assert_eq!(leisure(Some(tiny)), Duration::ZERO);
     }
 }

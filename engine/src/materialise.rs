@@ -11,19 +11,35 @@ use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use thunk::{AtomicFile, FileFacts, Hasher, OutputRef, Placeholder, ReducedOutput, Standing, Store};
 
-/// A thread for fewer targets is not worth starting, nor is it worth waking another one for fewer.
+/// A thread for fewer targets is not worth starting, nor is it worth waking another one for fewer,
 const FEW: usize = 16;
-/// What is done one after the other keeps no more threads busy than these; and each of the files that they have open for it, two for a
-/// target, counts.
-const MOST: usize = 4;
+/// unless they are so large together.
+const LARGE: u64 = 1 << 20;
+/// So many files may be open at once, two for each target; there may be no more than 1,024 in all.
+const OPEN: usize = 256;
+
+type Wanted<'a> = (Target, Option<&'a ReducedOutput>);
+
+/// Takes the next targets for one thread.
+fn next_block<'a, 'b>(rest: &mut &'a [Wanted<'b>], most: usize) -> &'a [Wanted<'b>] {
+    let mut size = 0;
+    let small = rest.iter().take(most).take_while(|(_, output)| {
+        let is_room = size < LARGE;
+        size += output.map_or(0, |output| output.value.size());
+        is_room
+    });
+    let block;
+    (block, *rest) = rest.split_at(small.count());
+    block
+}
 
 /// Where a result is to be put.
 #[derive(Clone, Debug)]
@@ -82,33 +98,32 @@ impl<'a> Placer<'a> {
     /// Replaces placeholders by outputs, with all processors: nearly all of it is copying. `None` removes one, where the command does not
     /// write the file. Nothing happens where something else stands by now. `failed` is told of each file that cannot be
     /// written, whose placeholder stays, and of objects in the store that are damaged.
-    pub fn put_all(
-        &mut self,
-        all: &[(Target, Option<&ReducedOutput>)],
-        mut failed: impl FnMut(&Target, &anyhow::Error),
-    ) {
+    pub fn put_all(&mut self, all: &[Wanted<'_>], mut failed: impl FnMut(&Target, &anyhow::Error)) {
         let store = self.store;
-        let mut take = |(target, output): &(Target, Option<&ReducedOutput>), step: Result<Step>| {
+        let mut take = |(target, output): &Wanted<'_>, step: Result<Step>| {
             if let Err(error) = step.and_then(|step| self.take(target, *output, step)) {
                 failed(target, &error);
             }
         };
         // Asking for their number takes a dozen calls: not for each result of a thunk.
         let parts = all.len() / FEW;
-        let threads =
-            if parts < 2 { 1 } else { available_parallelism().map_or(1, NonZero::get).min(parts).min(MOST) };
+        let threads = if parts < 2 { 1 } else { available_parallelism().map_or(1, NonZero::get).min(parts) };
         if threads < 2 {
             return all.iter().for_each(|one| take(one, prepare(store, &one.0, one.1)));
         }
-        let next = AtomicUsize::new(0);
+        // Of what the threads have, what is on its way, and what is taken.
+        let most = (OPEN / 2 / (threads + 2)).clamp(1, FEW);
+        let rest = Mutex::new(all);
         thread::scope(|scope| {
             let (send, steps) = sync_channel(1);
             for _ in 0..threads {
-                let (send, next) = (send.clone(), &next);
+                let (send, rest) = (send.clone(), &rest);
                 scope.spawn(move || {
-                    while let Some(block) = all.chunks(FEW).nth(next.fetch_add(1, Relaxed)) {
+                    loop {
+                        let block =
+                            next_block(&mut rest.lock().unwrap_or_else(PoisonError::into_inner), most);
                         let steps = block.iter().map(|one| (one, prepare(store, &one.0, one.1)));
-                        if send.send(steps.collect::<Vec<_>>()).is_err() {
+                        if block.is_empty() || send.send(steps.collect::<Vec<_>>()).is_err() {
                             break;
                         }
                     }

@@ -4,7 +4,7 @@
 //! stay empty run it. What a thunk needs before it runs, and what its answer means, is [`Work`]: this knows no store.
 //!
 //! Approach: one thread. Answers come back through a set of tasks; nothing waits but the loop. Time is tokio's, so that
-//! the simulator's clock can run ahead.
+//! the simulator's clock can run ahead, but for what a back end gives it to rest.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -212,7 +212,7 @@ impl Schedule {
                 return Ok(());
             }
             if orders.is_none() {
-                // Timers of the runtime are no finer than a millisecond.
+                // Timers of the runtime are no finer than a millisecond. Who gives orders waits for what was ordered.
                 std::thread::sleep(self.backend.leisure());
             }
             tokio::select! {

@@ -134,6 +134,13 @@ impl Queue {
         Ok((Self { jobs, taken: None, began: Cell::new(Instant::now()), next: RefCell::default() }, theirs))
     }
 
+    /// Of a worker that takes nothing.
+    #[cfg(test)]
+    pub fn waiting() -> io::Result<Self> {
+        let (queue, taken) = Self::new()?;
+        Ok(Self { taken: Some(taken), ..queue })
+    }
+
     /// Gives the worker, which has none, a job.
     pub fn push(&self, thunk: &str) -> io::Result<()> {
         self.began.set(Instant::now());
@@ -202,11 +209,6 @@ mod tests {
 
     use super::*;
 
-    fn queue() -> Queue {
-        let (queue, taken) = Queue::new().unwrap();
-        Queue { taken: Some(taken), ..queue }
-    }
-
     fn take(queue: &Queue) -> Job {
         let mut packet = [0; LONGEST];
         let mut taken = queue.taken.as_ref().unwrap();
@@ -216,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_behind_can_be_taken_back_until_it_begins() {
-        let queue = queue();
+        let queue = Queue::waiting().unwrap();
         queue.push("a").unwrap();
         assert!(queue.has_room());
         let mut turn = queue.push_behind("b").unwrap();
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn there_is_room_where_somebody_has_given_up() {
-        let queue = queue();
+        let queue = Queue::waiting().unwrap();
         queue.push("a").unwrap();
         take(&queue);
         drop(queue.push_behind("b").unwrap());
