@@ -3,12 +3,13 @@
 //! all they need without a directory, in an empty directory; nothing keeps a command from reading or changing anything else. For others
 //! there is no such directory: they are refused.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::FromRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +17,9 @@ use thunk::{ObjectName, ReducedOutput, Reduction, Store, Thunk};
 
 use crate::protocol::{self, Failed, Job};
 use crate::worker::link::Link;
+use start::Place;
+
+mod start;
 
 /// Answers what comes over this link until it is closed.
 ///
@@ -24,8 +28,10 @@ use crate::worker::link::Link;
 pub fn serve(link: Link, store: Store) -> Result<()> {
     let directory = store.root().join(format!("sandbox/bare-{}", std::process::id()));
     std::fs::create_dir(&directory).context("cannot make a directory to run in")?;
-    let said = [nameless(c"stdout")?, nameless(c"stderr")?];
-    let worker = Worker { said, nothing: File::open("/dev/null")?, store, directory };
+    // What commands write to standard output and error is wiped after each.
+    let streams = [File::open("/dev/null")?, nameless(c"stdout")?, nameless(c"stderr")?];
+    let place = Place::new(CString::new(directory.as_os_str().as_bytes())?, streams);
+    let mut worker = Worker { place, store, directory };
     link.serve(|job| {
         worker.run(job).unwrap_or_else(|why| protocol::Result::Broken(format!("{why:#}"))).into()
     })
@@ -34,14 +40,11 @@ pub fn serve(link: Link, store: Store) -> Result<()> {
 struct Worker {
     store: Store,
     directory: PathBuf,
-    /// What commands write to standard output and error goes here; it is wiped after each.
-    said: [File; 2],
-    /// Their standard input.
-    nothing: File,
+    place: Place,
 }
 
 impl Worker {
-    fn run(&self, job: &Job) -> Result<protocol::Result> {
+    fn run(&mut self, job: &Job) -> Result<protocol::Result> {
         let name: ObjectName = job.thunk.parse()?;
         let thunk = self.store.thunk(&name)?;
         if thunk.workdir.is_some() || !thunk.thunks.is_empty() {
@@ -50,25 +53,26 @@ impl Worker {
         self.clear()?;
         self.link_inputs(&thunk)?;
         let function = thunk.function.context("it has no function")?;
-        let mut command = Command::new(self.store.file(&function, true)?);
+        let mut args = vec![self.store.file(&function, true)?.into_os_string()];
         let mut blob = |blob: ObjectName| {
             let executable = thunk.executables.iter().any(|input| input.value == blob);
             self.store.file(&blob, executable)
         };
         for arg in thunk.args.iter().skip(1) {
-            command.arg(thunk::substitute(arg, &mut blob)?);
+            args.push(thunk::substitute(arg, &mut blob)?);
         }
-        command.env_clear();
+        let mut env = Vec::with_capacity(thunk.env.len());
         for variable in &thunk.env {
-            let (key, value) = thunk::split_variable(&thunk::substitute(variable, &mut blob)?);
-            command.env(key, value);
+            let (mut variable, value) = thunk::split_variable(&thunk::substitute(variable, &mut blob)?);
+            variable.push("=");
+            variable.push(value);
+            env.push(variable);
         }
-        command.current_dir(&self.directory).stdin(self.nothing.try_clone()?);
-        command.stdout(self.said[0].try_clone()?).stderr(self.said[1].try_clone()?);
         let start = Instant::now();
-        let status = command.status().context("it cannot be started")?;
+        let status = self.place.run(args, env).context("it cannot be started")?;
         let wall = start.elapsed();
-        let (stdout, stderr) = (wipe(&self.said[0])?, wipe(&self.said[1])?);
+        let [_, stdout, stderr] = &self.place.streams;
+        let (stdout, stderr) = (wipe(stdout)?, wipe(stderr)?);
         if !status.success() {
             let code = status.code().unwrap_or(1);
             return Ok(protocol::Result::Failed(Failed { code, how: status.to_string(), stdout, stderr }));
