@@ -128,15 +128,17 @@ impl<'a> Ages<'a> {
             newest = newest.max(driver.and_then(|driver| self.driven.get(&driver).copied().flatten()));
         }
         if is_known {
-            newest = newest.max(self.stamp_before(id));
+            newest = newest.max(self.stamp_before(id, ran));
         }
         let outputs = left(step).into_iter().filter(|path| self.writers.get(path) == Some(&number));
         let outputs: Vec<&Path> = outputs.filter(|path| self.products.last.contains_key(*path)).collect();
         let is_late = outputs.iter().any(|path| modified(path).is_some_and(|time| newest > Some(time)));
+        // However many other commands are between them.
+        let orders = self.all_above(id, ran).find(|above| ran[above].drives());
         for path in &outputs {
             if self.put.contains(*path) || is_late && modified(path).is_some() {
                 self.times.insert(path.to_path_buf(), self.time(number));
-                if let Some(driver) = self.driver_above(id, ran)
+                if let Some(driver) = orders
                     && self.is_stamp(path, is_fed)
                 {
                     self.stamps.insert(driver, self.time(number));
@@ -161,18 +163,17 @@ impl<'a> Ages<'a> {
 
     /// The command of which this one is a part, or that drives it.
     fn above(&self, id: u32, ran: &HashMap<u32, &Observed>) -> Option<u32> {
-        let mut at = self.trace.command(id)?.parent;
-        while at != 0 && !ran.contains_key(&at) {
-            // Numbers grow from parents to children: no file that says otherwise leads into a circle.
-            at = self.trace.command(at).map(|command| command.parent).filter(|parent| *parent < at)?;
-        }
-        Some(at).filter(|at| *at != 0)
+        // Numbers grow from parents to children: no file that says otherwise leads into a circle.
+        let parent = |at: &u32| {
+            let parent = self.trace.command(*at)?.parent;
+            Some(parent).filter(|parent| *parent != 0 && parent < at)
+        };
+        std::iter::successors(parent(&id), parent).find(|above| ran.contains_key(above))
     }
 
-    /// What drives the command, however many other commands are between them.
-    fn driver_above(&self, id: u32, ran: &HashMap<u32, &Observed>) -> Option<u32> {
+    /// That, and what is above it in turn.
+    fn all_above(&self, id: u32, ran: &HashMap<u32, &Observed>) -> impl Iterator<Item = u32> {
         std::iter::successors(self.above(id, ran), |above| self.above(*above, ran))
-            .find(|above| ran[above].drives())
     }
 
     /// Is a file there for its time alone? Then nobody reads it, and which files are made after it on its account the makefile alone says:
@@ -196,15 +197,11 @@ impl<'a> Ages<'a> {
     }
 
     /// When the last stamp was made of those that the drivers above a command had made before.
-    fn stamp_before(&self, id: u32) -> Option<SystemTime> {
+    fn stamp_before(&self, id: u32, ran: &HashMap<u32, &Observed>) -> Option<SystemTime> {
         if self.stamps.is_empty() {
             return None;
         }
-        let parent = |at: &u32| {
-            let parent = self.trace.command(*at)?.parent;
-            Some(parent).filter(|parent| *parent != 0 && parent < at)
-        };
-        std::iter::successors(Some(id), parent).filter_map(|above| self.stamps.get(&above).copied()).max()
+        self.all_above(id, ran).filter_map(|above| self.stamps.get(&above).copied()).max()
     }
 
     fn of_thunk(&mut self, thunk: &Thunk) -> Result<Vec<PathBuf>> {
@@ -273,4 +270,57 @@ fn of_command(observed: &Observed) -> Vec<PathBuf> {
 fn modified(path: &Path) -> Option<SystemTime> {
     let file = path.symlink_metadata().ok().filter(|file| file.is_file() && file.nlink() == 1);
     file.and_then(|file| file.modified().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ObjectKind;
+    use crate::trace::{Command, Disposition, Status, Touch};
+
+    #[test]
+    fn commands_that_are_each_other_s_parents_are_no_circle() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let path = dir.path().join("stamp");
+        let command = |id, parent| Command {
+            id,
+            parent,
+            cwd: dir.path().into(),
+            argv: Vec::new(),
+            program: "/bin/sh".into(),
+            kind: String::new(),
+            disposition: Disposition::Ran,
+            reason: String::new(),
+            thunk: None,
+            outputs: Vec::new(),
+            at_us: 0,
+            took_us: 0,
+        };
+        let left = Touch {
+            path: path.as_path().into(),
+            uses: Uses::OUTPUT,
+            before: None,
+            after: Some(ObjectName::of(ObjectKind::Value, b"")),
+            mode: None,
+        };
+        let observed = |id| Observed {
+            id,
+            status: Status::Exited(0),
+            ended_us: u64::from(id),
+            thunk: Some(ObjectName::of(ObjectKind::Thunk, b"t")),
+            touches: vec![left.clone()],
+            obstacles: Vec::new(),
+            descriptors: Vec::new(),
+        };
+        let trace = Trace {
+            cwd: dir.path().into(),
+            commands: vec![command(5, 7), command(7, 5)],
+            observed: vec![observed(5), observed(7)],
+            ..Trace::default()
+        };
+        let (products, put) = (trace.products(), HashSet::from([path.clone()]));
+        let times = ages(&store, (&trace, &products), SystemTime::now(), &put).unwrap();
+        assert!(times.contains_key(&path));
+    }
 }
