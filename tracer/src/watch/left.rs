@@ -190,10 +190,10 @@ impl Look<'_> {
         there.map(|there| there.permissions().mode() & 0o7777)
     }
 
-    /// No thunk has what no sandbox can hold.
+    /// No thunk has what it would find made up anew.
     pub(super) fn in_sandbox(&mut self, real: &Path) {
         if is_made_up(real) {
-            self.unknown(format!("uses {}, which cannot be in a sandbox", real.display()));
+            self.unknown(format!("uses {}, which the system makes up", real.display()));
         }
     }
 
