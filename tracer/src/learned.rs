@@ -53,6 +53,9 @@ pub const LEARNED: &str = "learned";
 /// The obstacle of a command that writes down how old its inputs are, but where these are as old as they were.
 pub const SHOWS_TIMES: &str = "writes down how old a file is";
 
+/// What a command that gives a file another name does, before the name of the file.
+const MAKES_HARD_LINK: &str = "makes a hard link to ";
+
 /// All commands that are remembered.
 #[derive(Debug)]
 pub struct Learned {
@@ -268,6 +271,9 @@ fn again(
         // Whoever starts it reads that, and takes it away.
         return Err(format!("{} was gone when it had ended, so nobody knows what it was", path.display()));
     }
+    if let Some(path) = shared(observed) {
+        return Err(format!("{}{}", MAKES_HARD_LINK, path.display()));
+    }
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;
@@ -291,6 +297,14 @@ fn again(
         acts_on_inputs_alone(recorder, observed, changed)?;
     }
     put(recorder, name, thunk, changed, Some(&reduction), exec.umask)
+}
+
+/// A file to which the command gave another name, and which stands under both since: what is computed are files of their own. One that
+/// was put in place by that, and then lost the name under which it was written, has only one.
+fn shared(observed: &Observed) -> Option<&Path> {
+    let is_gone = |uses: Uses| uses.has(Uses::REMOVED) && !uses.has(Uses::OUTPUT);
+    let found = observed.touches.iter().find(|touch| touch.uses.has(Uses::LINKED) && !is_gone(touch.uses));
+    found.map(|touch| &*touch.path)
 }
 
 /// May what a command does with other inputs be foretold? Not what another program writes, nor which files are written whose names are

@@ -64,6 +64,30 @@ fn unchanged_it_comes_from_its_reduction() {
     assert!(deviations.is_empty(), "{deviations}");
 }
 
+/// Manual pages are installed like that. To compute them would give files of their own.
+#[test]
+fn what_leaves_a_file_under_two_names_runs_each_time() {
+    let scripts = [
+        ("cat $1 > $2; ln $2 $2.also", Disposition::Ran),
+        ("ln $1 $2; cat $1 > $2.also", Disposition::Ran),
+        ("cat $1 > $2.new; ln $2.new $2.also; mv $2.new $2", Disposition::Ran),
+        ("cat $1 > $2.new; ln $2.new $2; rm $2.new", Disposition::Deferred),
+    ];
+    for (script, expected) in scripts {
+        let makefile = "table.txt: data.txt gen.sh\n\tsh gen.sh data.txt table.txt\n";
+        let space = TestSpace::with(&[("Makefile", makefile), ("data.txt", "one\n"), ("gen.sh", script)]);
+        space.ggtrace(&["make"]).ok();
+        let tree = Snapshot::of(&space.tree());
+        space.sh("rm -f table.txt table.txt.also").ok();
+        space.ggtrace(&["make"]).ok();
+        let (disposition, reason) = table(&space);
+        assert_eq!(disposition, expected, "{script}: {reason}");
+        space.force_all();
+        let deviations = tree.deviations_but(&Snapshot::of(&space.tree()), &[]);
+        assert!(deviations.is_empty(), "{script}: {deviations}");
+    }
+}
+
 #[test]
 fn what_would_be_deferred_in_parts_is_not_remembered_where_nothing_is_deferred() {
     // For two shells, neither of which make does without.
