@@ -39,6 +39,7 @@ use crate::defer::{Deferred, fits, is_free, placeholder};
 use crate::descriptors;
 use crate::key;
 use crate::placing::Placing;
+use crate::processor;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
@@ -69,6 +70,8 @@ pub struct Place {
     files: [PathBuf; 2],
     /// Its process.
     process: Process,
+    /// May what it does depend on the processor?
+    by_processor: bool,
     /// What is known to be its outputs, before it runs.
     before: Before,
 }
@@ -151,12 +154,20 @@ impl Learned {
     pub fn place(&self, exec: &Exec, own: &OsStr, given: &[Descriptor]) -> Place {
         let invocation = &exec.invocation;
         let about = format!("{:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given));
-        let head = [invocation.program.as_os_str(), invocation.cwd.as_os_str(), OsStr::new(&about)];
         let kept = environment::kept(&invocation.env, own);
+        let by_processor = invocation.argv.iter().chain(&kept).any(|word| processor::matters_to(word));
+        // The store may be one of several machines.
+        let processor = if by_processor { processor::kind() } else { "" };
+        let head = [
+            invocation.program.as_os_str(),
+            invocation.cwd.as_os_str(),
+            OsStr::new(&about),
+            OsStr::new(processor),
+        ];
         let name = key::of(head.into_iter().chain(invocation.argv.iter().chain(&kept).map(|word| &**word)));
         let files = [self.directory.join(&name), self.directory.join(format!("{name}.again"))];
         let process = Process::of(exec.pid, &environment::login(&invocation.env));
-        Place { files, process, before: Before::default() }
+        Place { files, process, by_processor, before: Before::default() }
     }
 }
 
@@ -234,7 +245,7 @@ pub fn defer(recorder: &Recorder, exec: &Exec, place: &mut Place) -> Option<Resu
         } else if let Some(why) = circumstances.changed(&place.process, began) {
             Err(why)
         } else {
-            again(recorder, exec, (observed, circumstances), age == 0)
+            again(recorder, exec, place.by_processor, (observed, circumstances), age == 0)
         };
         match done {
             Ok(deferred) => return Some(Ok(deferred)),
@@ -259,9 +270,11 @@ pub fn failed(store: &Store) -> Failed {
 }
 
 /// `last`: is it what the command did last? How it did before that, with other inputs, does not tell what it does with these.
+/// `by_processor`: what it does may depend on the processor, which is known of what it did here, and not of where it would be forced.
 fn again(
     recorder: &Recorder,
     exec: &Exec,
+    by_processor: bool,
     (observed, circumstances): (&Observed, &Circumstances),
     last: bool,
 ) -> Result<Deferred, String> {
@@ -278,6 +291,9 @@ fn again(
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;
     if let Some(changed) = &changed {
+        if by_processor {
+            return Err("its inputs have changed, and the result depends on this machine's CPU".into());
+        }
         if !last {
             return Err("it did otherwise since, and its inputs have changed".into());
         }
@@ -535,7 +551,8 @@ mod tests {
     fn what_a_command_does_the_same_again_is_remembered_as_before_and_all_else_anew() {
         let dir = tempfile::tempdir().unwrap();
         let files = ["new", "again"].map(|name| dir.path().join(name));
-        let place = Place { files, process: Process::default(), before: Before::default() };
+        let place =
+            Place { files, process: Process::default(), by_processor: false, before: Before::default() };
         let learned = Learned::new(dir.path().into());
         let command = trace::Command {
             id: 7,

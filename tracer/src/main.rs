@@ -35,6 +35,7 @@ mod place;
 mod placing;
 mod plans;
 mod process;
+mod processor;
 mod programs;
 mod questions;
 mod recorder;

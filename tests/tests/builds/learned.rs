@@ -64,6 +64,27 @@ fn unchanged_it_comes_from_its_reduction() {
     assert!(deviations.is_empty(), "{deviations}");
 }
 
+/// It might be forced on another machine.
+#[test]
+fn what_goes_by_the_processor_is_deferred_with_the_same_inputs_only() {
+    let makefile = "table.txt: data.txt gen.sh\n\tsh gen.sh data.txt table.txt -mtune=native\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("data.txt", "one\n"), ("gen.sh", "cat $1 > $2")]);
+    space.ggtrace(&["make"]).ok();
+    space.sh("rm table.txt").ok();
+    space.ggtrace(&["make"]).ok();
+    assert_eq!(table(&space).0, Disposition::Deferred);
+    space.force_all();
+    assert_eq!(space.read("table.txt"), b"one\n");
+    for content in ["two", "three"] {
+        space.sh(&format!("echo {content} > data.txt; touch -d '1 second' data.txt")).ok();
+        space.ggtrace(&["make"]).ok();
+        let (disposition, reason) = table(&space);
+        assert_eq!(disposition, Disposition::Ran, "{content}");
+        assert!(reason.contains("this machine's CPU"), "{reason}");
+        assert_eq!(space.read("table.txt"), format!("{content}\n").into_bytes());
+    }
+}
+
 /// Manual pages are installed like that. To compute them would give files of their own.
 #[test]
 fn what_leaves_a_file_under_two_names_runs_each_time() {
