@@ -28,6 +28,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use memchr::memmem;
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{
     FailedThunks, FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Store, Thunk,
@@ -39,7 +40,6 @@ use crate::defer::{Deferred, fits, is_free, placeholder};
 use crate::descriptors;
 use crate::key;
 use crate::placing::Placing;
-use crate::processor;
 use crate::recorder::Recorder;
 use crate::request::Exec;
 use crate::watch::environment;
@@ -54,9 +54,6 @@ pub const LEARNED: &str = "learned";
 /// The obstacle of a command that writes down how old its inputs are, but where these are as old as they were.
 pub const SHOWS_TIMES: &str = "writes down how old a file is";
 
-/// What a command that gives a file another name does, before the name of the file.
-const MAKES_HARD_LINK: &str = "makes a hard link to ";
-
 /// All commands that are remembered.
 #[derive(Debug)]
 pub struct Learned {
@@ -70,8 +67,6 @@ pub struct Place {
     files: [PathBuf; 2],
     /// Its process.
     process: Process,
-    /// May what it does depend on the processor?
-    by_processor: bool,
     /// What is known to be its outputs, before it runs.
     before: Before,
 }
@@ -154,20 +149,12 @@ impl Learned {
     pub fn place(&self, exec: &Exec, own: &OsStr, given: &[Descriptor]) -> Place {
         let invocation = &exec.invocation;
         let about = format!("{:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given));
+        let head = [invocation.program.as_os_str(), invocation.cwd.as_os_str(), OsStr::new(&about)];
         let kept = environment::kept(&invocation.env, own);
-        let by_processor = invocation.argv.iter().chain(&kept).any(|word| processor::matters_to(word));
-        // The store may be one of several machines.
-        let processor = if by_processor { processor::kind() } else { "" };
-        let head = [
-            invocation.program.as_os_str(),
-            invocation.cwd.as_os_str(),
-            OsStr::new(&about),
-            OsStr::new(processor),
-        ];
         let name = key::of(head.into_iter().chain(invocation.argv.iter().chain(&kept).map(|word| &**word)));
         let files = [self.directory.join(&name), self.directory.join(format!("{name}.again"))];
         let process = Process::of(exec.pid, &environment::login(&invocation.env));
-        Place { files, process, by_processor, before: Before::default() }
+        Place { files, process, before: Before::default() }
     }
 }
 
@@ -245,7 +232,7 @@ pub fn defer(recorder: &Recorder, exec: &Exec, place: &mut Place) -> Option<Resu
         } else if let Some(why) = circumstances.changed(&place.process, began) {
             Err(why)
         } else {
-            again(recorder, exec, place.by_processor, (observed, circumstances), age == 0)
+            again(recorder, exec, (observed, circumstances), age == 0)
         };
         match done {
             Ok(deferred) => return Some(Ok(deferred)),
@@ -270,11 +257,9 @@ pub fn failed(store: &Store) -> Failed {
 }
 
 /// `last`: is it what the command did last? How it did before that, with other inputs, does not tell what it does with these.
-/// `by_processor`: what it does may depend on the processor, which is known of what it did here, and not of where it would be forced.
 fn again(
     recorder: &Recorder,
     exec: &Exec,
-    by_processor: bool,
     (observed, circumstances): (&Observed, &Circumstances),
     last: bool,
 ) -> Result<Deferred, String> {
@@ -285,15 +270,16 @@ fn again(
         return Err(format!("{} was gone when it had ended, so nobody knows what it was", path.display()));
     }
     if let Some(path) = shared(observed) {
-        return Err(format!("{}{}", MAKES_HARD_LINK, path.display()));
+        return Err(format!("makes a hard link to {}", path.display()));
+    }
+    // Its thunk is the same on all machines, and its reduction that of whichever was the last.
+    if let Some(word) = exec.invocation.argv.iter().find(|word| names_own_processor(word)) {
+        return Err(format!("{}: the result depends on this machine's CPU", word.to_string_lossy()));
     }
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;
     if let Some(changed) = &changed {
-        if by_processor {
-            return Err("its inputs have changed, and the result depends on this machine's CPU".into());
-        }
         if !last {
             return Err("it did otherwise since, and its inputs have changed".into());
         }
@@ -315,12 +301,30 @@ fn again(
     put(recorder, name, thunk, changed, Some(&reduction), exec.umask)
 }
 
-/// A file to which the command gave another name, and which stands under both since: what is computed are files of their own. One that
+/// A file to which the command gave another name, and which may stand under both since: what is computed are files of their own. One that
 /// was put in place by that, and then lost the name under which it was written, has only one.
 fn shared(observed: &Observed) -> Option<&Path> {
+    let linked = || observed.touches.iter().filter(|touch| touch.uses.has(Uses::LINKED));
     let is_gone = |uses: Uses| uses.has(Uses::REMOVED) && !uses.has(Uses::OUTPUT);
-    let found = observed.touches.iter().find(|touch| touch.uses.has(Uses::LINKED) && !is_gone(touch.uses));
-    found.map(|touch| &*touch.path)
+    // Nobody opened or renamed these to make them. If there are more of them than names that are gone, two are of one file.
+    let is_name = |uses: Uses| {
+        uses.has(Uses::CREATED | Uses::OUTPUT)
+            && !uses.has_one_of(&[Uses::WRITTEN, Uses::MOVED_HERE, Uses::LINK, Uses::DIRECTORY])
+    };
+    let mut names = observed.touches.iter().filter(|touch| is_name(touch.uses));
+    let more = || if linked().next().is_some() { names.nth(linked().count()) } else { None };
+    linked().find(|touch| !is_gone(touch.uses)).or_else(more).map(|touch| &*touch.path)
+}
+
+/// Does this word, or the text of a shell's that it is, make a compiler go by the processor it runs on (`-march=native`)?
+fn names_own_processor(word: &OsStr) -> bool {
+    const OPTION: &[u8] = b"=native";
+    let word = word.as_bytes();
+    memmem::find_iter(word, OPTION).any(|at| {
+        let (before, after) = (word[..at].to_ascii_lowercase(), word.get(at + OPTION.len()));
+        let goes_on = after.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-+./".contains(byte));
+        !goes_on && ["arch", "cpu", "tune"].iter().any(|what| before.ends_with(what.as_bytes()))
+    })
 }
 
 /// May what a command does with other inputs be foretold? Not what another program writes, nor which files are written whose names are
@@ -548,11 +552,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn options_that_name_the_processor() {
+        for (word, expected) in [
+            ("-march=native", true),
+            ("exec cc -O2 -mtune=native -c a.c", true),
+            ("CFLAGS='-mcpu=native'", true),
+            ("-Ctarget-cpu=native", true),
+            ("-march=x86-64", false),
+            ("-march=nativex", false),
+            ("-DARCH=native/lib", false),
+            ("--build=native", false),
+            ("native", false),
+        ] {
+            assert_eq!(names_own_processor(OsStr::new(word)), expected, "{word}");
+        }
+    }
+
+    #[test]
     fn what_a_command_does_the_same_again_is_remembered_as_before_and_all_else_anew() {
         let dir = tempfile::tempdir().unwrap();
         let files = ["new", "again"].map(|name| dir.path().join(name));
-        let place =
-            Place { files, process: Process::default(), by_processor: false, before: Before::default() };
+        let place = Place { files, process: Process::default(), before: Before::default() };
         let learned = Learned::new(dir.path().into());
         let command = trace::Command {
             id: 7,

@@ -35,7 +35,6 @@ mod place;
 mod placing;
 mod plans;
 mod process;
-mod processor;
 mod programs;
 mod questions;
 mod recorder;

@@ -190,10 +190,10 @@ impl Look<'_> {
         there.map(|there| there.permissions().mode() & 0o7777)
     }
 
-    /// No thunk has what it would find made up anew.
+    /// No thunk has what is no file of the build or the system, as what others put into `/dev/shm`.
     pub(super) fn in_sandbox(&mut self, real: &Path) {
         if is_made_up(real) {
-            self.unknown(format!("uses {}, which the system makes up", real.display()));
+            self.unknown(format!("uses {}, which is in no thunk", real.display()));
         }
     }
 
