@@ -3,15 +3,15 @@
 //! a killed process leaves is for [`sweep`]. In other people's directories, which nobody sweeps, they have no name until they are
 //! whole, if the file system can do that.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
@@ -240,12 +240,24 @@ fn own_path(file: &File) -> PathBuf {
 
 /// Gives an open file a name.
 fn link(file: &File, path: &Path) -> io::Result<()> {
-    let from = CString::new(own_path(file).into_os_string().as_bytes())?;
+    // Not every kernel links what has no path for everybody (Linux does since 6.10): then through /proc, which costs a walk there.
+    static BY_DESCRIPTOR: AtomicBool = AtomicBool::new(true);
     let to = CString::new(path.as_os_str().as_bytes())?;
+    if BY_DESCRIPTOR.load(Ordering::Relaxed) {
+        match link_from(file.as_raw_fd(), c"", &to, libc::AT_EMPTY_PATH) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => return result,
+        }
+    }
+    let from = CString::new(own_path(file).into_os_string().as_bytes())?;
+    link_from(libc::AT_FDCWD, &from, &to, libc::AT_SYMLINK_FOLLOW)?;
+    BY_DESCRIPTOR.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+fn link_from(directory: RawFd, from: &CStr, to: &CStr, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: both strings are NUL-terminated and live until the call returns.
-    let result = unsafe {
-        libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
-    };
+    let result = unsafe { libc::linkat(directory, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -27,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 
 use foldhash::HashSet;
 
-use crate::atomic::{self, write_atomically};
+use crate::atomic::{self, AtomicFile, write_atomically};
 use crate::error::{Error, Result};
 use crate::file_cache::{FileCache, FileId};
 use crate::lock::{share_lock, try_lock};
@@ -407,15 +407,22 @@ impl Store {
     /// # Errors
     /// The store cannot be written to.
     pub fn put_reduction(&self, thunk: &ObjectName, reduction: &Reduction) -> Result<()> {
-        if self.reduction(thunk).is_some_and(|known| {
-            Reduction { wall: reduction.wall, cpu: reduction.cpu, ..known } == *reduction
-        }) {
+        let path = self.root.join("reductions").join(thunk.to_string());
+        let content = reduction.encode();
+        let written = || -> Result<AtomicFile> {
+            let mut file = self.temporary(false)?;
+            file.write_all(&content).map_err(Error::io("write", &path))?;
+            Ok(file)
+        };
+        // Hardly ever is there one, so nobody looks first.
+        if written()?.commit_new(&path)?
+            || self.reduction(thunk).is_some_and(|known| {
+                Reduction { wall: reduction.wall, cpu: reduction.cpu, ..known } == *reduction
+            })
+        {
             return Ok(());
         }
-        let path = self.root.join("reductions").join(thunk.to_string());
-        let mut file = self.temporary(false)?;
-        file.write_all(&reduction.encode()).map_err(Error::io("write", &path))?;
-        file.commit(&path)
+        written()?.commit(&path)
     }
 }
 

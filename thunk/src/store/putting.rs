@@ -23,7 +23,7 @@ impl Store {
     /// The store cannot be written to.
     pub fn temporary(&self, executable: bool) -> Result<AtomicFile> {
         let mode = if executable { 0o755 } else { 0o644 };
-        let file = AtomicFile::create_in(&self.root.join("tmp"), mode)?;
+        let file = AtomicFile::nameless_in(&self.root.join("tmp"), mode)?;
         // Modes in the store are part of what sandboxes show.
         file.set_mode(mode)?;
         Ok(file)
@@ -32,7 +32,7 @@ impl Store {
     /// Gives a finished temporary file its name.
     ///
     /// # Errors
-    /// The rename is refused.
+    /// It cannot be put there.
     pub fn install(&self, file: AtomicFile, name: &ObjectName, executable: bool) -> Result<()> {
         file.commit(&self.slot(name, executable))?;
         self.note(name, executable);
