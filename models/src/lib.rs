@@ -13,6 +13,7 @@ pub mod libraries;
 pub mod libtool;
 mod plan;
 pub mod preloaded;
+pub mod processor;
 pub mod recognise;
 mod response;
 pub mod scanner;

@@ -64,6 +64,7 @@ mod guardian;
 mod handle;
 mod image;
 mod judge;
+mod linked;
 pub mod net;
 mod ptrace;
 mod running;

@@ -11,6 +11,7 @@ use foldhash::HashSet;
 
 use crate::Pid;
 use crate::event::{Access, Event, Kind, Place, Role, Sink, Transfer};
+use crate::linked::Linked;
 use crate::tracee::without_ways_back;
 
 /// What can be done to a path.
@@ -100,6 +101,8 @@ pub struct Touches {
     own: HashSet<OsString>,
     /// Symbolic links that it made, as named, and what each leads to.
     links: BTreeMap<PathBuf, PathBuf>,
+    /// Hard links that it made.
+    linked: Linked,
 }
 
 impl Touches {
@@ -138,6 +141,12 @@ impl Touches {
     /// The paths to which this was done.
     pub fn with(&self, what: Use) -> impl Iterator<Item = (&Path, &Touch)> {
         self.iter().filter(move |(_, touch)| touch.has(what))
+    }
+
+    /// Two paths at which it left one file, having linked one to the other.
+    #[must_use]
+    pub fn one_file(&self) -> Option<[&Path; 2]> {
+        self.linked.shared()
     }
 
     fn touch(&mut self, path: PathBuf, what: Use) -> &mut Touch {
@@ -300,6 +309,7 @@ impl Touches {
     fn transferred(&mut self, how: Transfer, from: &Place, to: &Place) {
         match how {
             Transfer::Rename | Transfer::RenameToNew => {
+                self.linked.rename(from.real(), to.real());
                 self.depend(from.clone(), Use::MovedAway);
                 if how == Transfer::RenameToNew {
                     self.change_noticing(to, Use::MovedHere, false);
@@ -317,6 +327,7 @@ impl Touches {
                 self.make_own(to);
             }
             Transfer::Link => {
+                self.linked.link(from.real(), to.real());
                 self.depend(from.clone(), Use::Linked);
                 self.change_noticing(to, Use::Created, false);
             }
@@ -375,7 +386,10 @@ impl Touches {
                 self.change_noticing(&place, Use::Created, false)
             }
             Event::Transferred(how, from, to) => self.transferred(how, &from, &to),
-            Event::Removed(place) => self.change_noticing(&place, Use::Removed, true),
+            Event::Removed(place) => {
+                self.linked.remove(place.real());
+                self.change_noticing(&place, Use::Removed, true);
+            }
             Event::Attributes(path) => self.note(path, Use::Attributes, true),
             Event::Network => self.network = true,
             Event::Remounted => self.remounted = true,

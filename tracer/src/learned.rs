@@ -28,7 +28,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use memchr::memmem;
 use thunk::trace::{self, Observed, Trace, Uses};
 use thunk::{
     FailedThunks, FileFacts, Input, ObjectKind, ObjectName, OutputRef, Placeholder, Reduction, Store, Thunk,
@@ -148,7 +147,8 @@ impl Learned {
     /// Where it is kept what this command did. `own`: our preload library.
     pub fn place(&self, exec: &Exec, own: &OsStr, given: &[Descriptor]) -> Place {
         let invocation = &exec.invocation;
-        let about = format!("{:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given));
+        // Of what an older version remembers not all is known that is against it.
+        let about = format!("2 {:o} {} {}", exec.umask, invocation.argv.len(), silent(exec, given));
         let head = [invocation.program.as_os_str(), invocation.cwd.as_os_str(), OsStr::new(&about)];
         let kept = environment::kept(&invocation.env, own);
         let name = key::of(head.into_iter().chain(invocation.argv.iter().chain(&kept).map(|word| &**word)));
@@ -269,13 +269,6 @@ fn again(
         // Whoever starts it reads that, and takes it away.
         return Err(format!("{} was gone when it had ended, so nobody knows what it was", path.display()));
     }
-    if let Some(path) = shared(observed) {
-        return Err(format!("makes a hard link to {}", path.display()));
-    }
-    // Its thunk is the same on all machines, and its reduction that of whichever was the last.
-    if let Some(word) = exec.invocation.argv.iter().find(|word| names_own_processor(word)) {
-        return Err(format!("{}: the result depends on this machine's CPU", word.to_string_lossy()));
-    }
     let reduction = recorder.store.reduction(&name).ok_or("its reduction is gone")?;
     surroundings(recorder, observed)?;
     let changed = changed(recorder, &thunk)?;
@@ -299,32 +292,6 @@ fn again(
         acts_on_inputs_alone(recorder, observed, changed)?;
     }
     put(recorder, name, thunk, changed, Some(&reduction), exec.umask)
-}
-
-/// A file to which the command gave another name, and which may stand under both since: what is computed are files of their own. One that
-/// was put in place by that, and then lost the name under which it was written, has only one.
-fn shared(observed: &Observed) -> Option<&Path> {
-    let linked = || observed.touches.iter().filter(|touch| touch.uses.has(Uses::LINKED));
-    let is_gone = |uses: Uses| uses.has(Uses::REMOVED) && !uses.has(Uses::OUTPUT);
-    // Nobody opened or renamed these to make them. If there are more of them than names that are gone, two are of one file.
-    let is_name = |uses: Uses| {
-        uses.has(Uses::CREATED | Uses::OUTPUT)
-            && !uses.has_one_of(&[Uses::WRITTEN, Uses::MOVED_HERE, Uses::LINK, Uses::DIRECTORY])
-    };
-    let mut names = observed.touches.iter().filter(|touch| is_name(touch.uses));
-    let more = || if linked().next().is_some() { names.nth(linked().count()) } else { None };
-    linked().find(|touch| !is_gone(touch.uses)).or_else(more).map(|touch| &*touch.path)
-}
-
-/// Does this word, or the text of a shell's that it is, make a compiler go by the processor it runs on (`-march=native`)?
-fn names_own_processor(word: &OsStr) -> bool {
-    const OPTION: &[u8] = b"=native";
-    let word = word.as_bytes();
-    memmem::find_iter(word, OPTION).any(|at| {
-        let (before, after) = (word[..at].to_ascii_lowercase(), word.get(at + OPTION.len()));
-        let goes_on = after.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-+./".contains(byte));
-        !goes_on && ["arch", "cpu", "tune"].iter().any(|what| before.ends_with(what.as_bytes()))
-    })
 }
 
 /// May what a command does with other inputs be foretold? Not what another program writes, nor which files are written whose names are
@@ -550,23 +517,6 @@ mod tests {
     use thunk::trace::{Disposition, Status, Touch};
 
     use super::*;
-
-    #[test]
-    fn options_that_name_the_processor() {
-        for (word, expected) in [
-            ("-march=native", true),
-            ("exec cc -O2 -mtune=native -c a.c", true),
-            ("CFLAGS='-mcpu=native'", true),
-            ("-Ctarget-cpu=native", true),
-            ("-march=x86-64", false),
-            ("-march=nativex", false),
-            ("-DARCH=native/lib", false),
-            ("--build=native", false),
-            ("native", false),
-        ] {
-            assert_eq!(names_own_processor(OsStr::new(word)), expected, "{word}");
-        }
-    }
 
     #[test]
     fn what_a_command_does_the_same_again_is_remembered_as_before_and_all_else_anew() {

@@ -62,6 +62,9 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
         recorder.watch.forgoes(parent.group);
     }
     command.id = recorder.start(exec.parent, parent, running);
+    // Its own model has looked into response files, too.
+    let asks_the_processor = command.reason.contains(models::processor::REASON)
+        || models::processor::own(exec.invocation.argv.iter().map(|word| &**word)).is_some();
     let needed = if carries {
         Needed::default()
     } else {
@@ -91,6 +94,9 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     if matches!(answer, Answer::Run { .. }) {
         if is_command && recorder.records() {
             begin(recorder, exec, command.id, drives, place, parent);
+        }
+        if asks_the_processor {
+            recorder.watch.obstacle(if is_command { command.id } else { parent.group }, Observed::PROCESSOR);
         }
         enter(recorder, exec, command.id);
     }

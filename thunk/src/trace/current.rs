@@ -534,6 +534,10 @@ impl Observed {
     pub const MAKES_DIRECTORY: &'static str = "makes the directory ";
     /// How the obstacle of a command begins that leaves a symbolic link. Its thunk says which.
     pub const MAKES_LINK: &'static str = "makes the symbolic link ";
+    /// How the obstacle of a command begins that leaves one file under two paths. What is computed are files of their own.
+    pub const ONE_FILE: &'static str = "leaves as one file (a hard link) ";
+    /// The obstacle of a command that asks for what is right for the processor on which it runs. Its thunk does not say which that was.
+    pub const PROCESSOR: &'static str = "goes by this machine's processor";
     /// The obstacle of a command of which something that it starts is a thunk of its own.
     pub const PART_DEFERRED: &'static str = "a part of it was deferred";
 

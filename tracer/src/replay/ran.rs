@@ -66,7 +66,7 @@ impl Replay<'_> {
         };
         // What it prints is shown when it is forced.
         let known = [Observed::PRINTS, Observed::REWRITES, Observed::MOVES];
-        let made = [Observed::MAKES_DIRECTORY, Observed::MAKES_LINK];
+        let made = [Observed::MAKES_DIRECTORY, Observed::MAKES_LINK, Observed::ONE_FILE];
         let harmless =
             |why: &String| known.contains(&why.as_str()) || made.iter().any(|made| why.starts_with(made));
         if let Some(obstacle) = observed.obstacles.iter().find(|why| !harmless(why)) {

@@ -55,7 +55,9 @@ pub struct Look<'a> {
     pub outputs: BTreeMap<PathBuf, Output>,
     /// What it made, and somebody else has taken away since: ninja does so with dependency files, once it has read them.
     pub gone: Vec<PathBuf>,
-    /// What is one file under several names, once somebody asks.
+    /// What it left that has several names: device and inode, and one of them.
+    pub(super) files: HashMap<(u64, u64), PathBuf>,
+    /// What it made and took away, once somebody asks.
     pub(super) names: OnceCell<Names>,
     /// The directories that it made, real paths.
     pub made: HashSet<PathBuf>,
@@ -101,6 +103,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         before: HashMap::default(),
         outputs: BTreeMap::new(),
         gone: Vec::new(),
+        files: HashMap::default(),
         names: OnceCell::new(),
         made: HashSet::new(),
         new: BTreeSet::new(),
@@ -183,7 +186,12 @@ impl Look<'_> {
         }
     }
 
-    /// The same, and because of this it has no thunk either.
+    /// It left one file at these paths.
+    pub(super) fn one_file(&mut self, one: &Path, other: &Path) {
+        self.obstacle(format!("{}{} and {}", Observed::ONE_FILE, one.display(), other.display()));
+    }
+
+    /// An obstacle, and because of this it has no thunk either.
     pub(super) fn unknown(&mut self, why: String) {
         self.unknown = true;
         self.obstacle(why);
@@ -465,6 +473,9 @@ impl Look<'_> {
         let touches = self.touches;
         if touches.network {
             self.obstacle("network".into());
+        }
+        if let Some([one, other]) = touches.one_file() {
+            self.one_file(one, other);
         }
         if touches.shares {
             self.obstacle("shares memory, messages or semaphores with others".into());

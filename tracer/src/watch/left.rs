@@ -4,7 +4,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use foldhash::HashSet;
@@ -95,6 +95,12 @@ impl Look<'_> {
             let _ = self.footprint.add(directory);
         }
         self.in_sandbox(&real);
+        if metadata.nlink() > 1
+            && let Some(other) = self.files.insert((metadata.dev(), metadata.ino()), real.clone())
+            && other != real
+        {
+            self.one_file(&other, &real);
+        }
         match self.content_after(&real, &metadata) {
             Ok((facts, value)) => {
                 let mode = metadata.permissions().mode() & 0o7777;
