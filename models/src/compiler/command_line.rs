@@ -230,8 +230,7 @@ impl Parser<'_> {
                 Ok(())
             }
             ByName::Object => {
-                self.linker.boundary()?;
-                self.linker.found.items.push(LinkItem::File(path));
+                self.linker.file(path)?;
                 self.line.parts.push(Part::Object);
                 Ok(())
             }

@@ -83,6 +83,29 @@ impl LinkerParser {
         Ok(())
     }
 
+    /// A file of the driver's own that is no source. The driver hands it on in its place among the linker's words, where
+    /// it is the value of an option that waits for one: `-Wl,--version-script x.map`.
+    pub(super) fn file(&mut self, path: PathBuf) -> Result<(), Decline> {
+        let Some(option) = &self.waiting else {
+            self.found.items.push(LinkItem::File(path));
+            return Ok(());
+        };
+        // The driver wants the file to be there, so it cannot be one that the linker writes, nor what is no path.
+        let (effect, value) = match classify(Linker::Any, option, Some(path.as_os_str())) {
+            Ok((LdItem::Option(effect @ (LdEffect::Reads | LdEffect::JustSymbols), value), _)) => {
+                (effect, value)
+            }
+            Ok((LdItem::Option(effect @ LdEffect::Script, value), _)) => {
+                self.found.reads.push(path);
+                (effect, value)
+            }
+            _ => return self.boundary(),
+        };
+        let option = option.clone();
+        self.waiting = None;
+        self.take(effect, &option, value)
+    }
+
     fn take(&mut self, effect: LdEffect, option: &OsStr, value: OsString) -> Result<(), Decline> {
         use LdEffect as L;
         let found = &mut self.found;
@@ -120,7 +143,7 @@ impl LinkerParser {
         Ok(())
     }
 
-    /// An object, library or option of the driver itself comes next: no option of the linker may be open.
+    /// The object of a source or a library comes next: no option of the linker may be open.
     pub(super) fn boundary(&self) -> Result<(), Decline> {
         match &self.waiting {
             Some(option) => Err(about(option, "for the linker, without its value")),
@@ -208,6 +231,31 @@ mod tests {
         );
         assert_eq!(linker(&["-melf_x86_64"]).unwrap().kept, ["-m", "elf_x86_64"]);
         assert_eq!(linker(&["-m", "elf_x86_64"]).unwrap().kept, ["-m", "elf_x86_64"]);
+    }
+
+    #[test]
+    fn a_file_is_the_value_of_an_option_that_waits() {
+        let found = |option: &str, file: &str| {
+            let mut parser = LinkerParser::default();
+            parser.word(OsStr::new(option)).and_then(|()| parser.file(file.into()))?;
+            parser.file("a.o".into())?;
+            parser.finish()
+        };
+        let items = vec![LinkItem::File("a.o".into())];
+        for option in ["--version-script", "--dynamic-list", "--just-symbols"] {
+            let read =
+                LinkerWords { items: items.clone(), reads: vec!["x.map".into()], ..LinkerWords::default() };
+            assert_eq!(found(option, "x.map").unwrap(), read, "{option}");
+        }
+        // The driver looks for it in one place only.
+        let scripts = vec![PathBuf::from("x.ld")];
+        assert_eq!(
+            found("-T", "x.ld").unwrap(),
+            LinkerWords { items, reads: scripts.clone(), scripts, ..LinkerWords::default() }
+        );
+        for option in ["-Map", "-soname", "-z", "-rpath", "-o", "--frobnicate-with"] {
+            assert!(found(option, "x").is_err(), "{option}");
+        }
     }
 
     #[test]

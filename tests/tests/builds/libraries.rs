@@ -91,12 +91,13 @@ fn libraries_by_a_variable_come_after_the_system_s() {
 fn linker_and_version_scripts() {
     let space = space();
     space.write("v.map", "V1 { global: a; local: *; };\n");
+    space.write("w.map", "W1 { global: b; local: *; };\n");
     space.write("libboth.so", "/* as libc.so is one */\nINPUT(./libb.so)\nGROUP(AS_NEEDED(./liba.so))\n");
     space.write("dyn.list", "{ main; };\n");
     space.write("args.ld", "SECTIONS { .mine : { *(.mine) } } INSERT AFTER .data;\n");
     space.script_same_as_plain(
         "gcc -fPIC -c a.c b.c; gcc -c main.c
-         gcc -shared -Wl,--version-script=v.map -o liba.so a.o; gcc -shared -o libb.so b.o
+         gcc -shared -Wl,--version-script=v.map -o liba.so a.o; gcc -shared -o libb.so b.o -Wl,--version-script w.map
          gcc main.o -L. -lboth -o prog -Wl,--dynamic-list=dyn.list -Wl,-T,args.ld -Wl,-rpath,$PWD; ./prog",
         5,
     );

@@ -153,6 +153,14 @@ fn a_link_takes_what_stands_in_its_own_directories_and_leaves_the_rest_to_the_pr
 }
 
 #[test]
+fn a_version_script_that_the_driver_hands_on_is_no_object() {
+    for last in ["-Wl,--version-script x.ver", "-Xlinker --version-script -O2 x.ver"] {
+        let plan = planned(&format!("gcc -shared -o x.so a.o -lz -Llibs {last}"));
+        assert_eq!(inputs(&plan), ["/w/a.o", "/w/libs/libz.a", "/w/x.ver"]);
+    }
+}
+
+#[test]
 fn the_way_of_looking_for_system_libraries_is_kept() {
     let memory = memory().file("/usr/lib/libq.a", b"!<arch>\n");
     let plan = take(&command("gcc -shared -o x.so a.o -Wl,-Bstatic -lq -Wl,-Bdynamic -lm -flto -O3"), memory);
