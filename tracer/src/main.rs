@@ -25,6 +25,7 @@ mod kept;
 mod key;
 mod known_trees;
 mod learned;
+mod library_names;
 mod libtool;
 mod linked;
 mod log;

@@ -32,6 +32,7 @@ use crate::install::Install;
 use crate::kept::Kept;
 use crate::known_trees::KnownTrees;
 use crate::learned::{Failed, Learned};
+use crate::library_names::LibraryNames;
 use crate::libtool::Scripts;
 use crate::linked::Linked;
 use crate::log::Log;
@@ -45,8 +46,6 @@ use crate::toolchain::Toolchains;
 use crate::undo::Placed;
 use crate::watch::Watch;
 use crate::watch::environment::Mentions;
-
-pub use world::is_shared_library;
 
 /// Id of the command in whose name the recorder runs compilers itself.
 pub const OWN: u32 = u32::MAX;
@@ -75,6 +74,7 @@ pub struct Recorder {
     programs: Programs,
     /// What the kernel reads to execute them.
     executions: Executions,
+    library_names: LibraryNames,
     /// Where descriptors of processes lead.
     pub descriptors: Descriptors,
     /// Who finds included files.
@@ -250,6 +250,7 @@ impl Recorder {
             following: OnceLock::new(),
             programs: Programs::new(&store.cache_dir("programs")?.join("known")),
             executions: Executions::default(),
+            library_names: LibraryNames::default(),
             descriptors: Descriptors::default(),
             quiet: Mutex::new(scanner.now()),
             scanner,

@@ -3,10 +3,9 @@
 //! yet, where paths lead is remembered, a file that is wanted several times in a row is read once. Unaware of commands.
 
 use std::cell::RefCell;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use observe::Event;
 use thunk::{FileFacts, FileId, Led, ObjectName, OutputRef, Placeholder, Thunk};
 
 use super::{Recorder, lock};
+use crate::library_names::is_shared_library;
 use crate::log::Ways;
 
 /// The file that a thread has read last: of a source the model wants to know what it includes first, the scanner what it
@@ -186,7 +186,8 @@ impl World for Recorder {
         let made = thunk.thunks.iter().map(|i| &i.path);
         let given = values.chain(made).filter(|p| is_shared_library(p));
         // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
-        given.flat_map(|p| names_of(p)).chain(names_of(path)).filter(|p| p != path).collect()
+        let names = |path: &Path| self.library_names.of(path);
+        given.flat_map(|p| names(p)).chain(names(path)).filter(|p| p != path).collect()
     }
 
     fn thin_members(&self, placeholder: &Path) -> Vec<PathBuf> {
@@ -202,28 +203,4 @@ impl World for Recorder {
     fn ask(&self, question: &Question) -> io::Result<Arc<Answer>> {
         self.questions.ask(question, &|name| self.is_in_doubt(name))
     }
-}
-
-/// The names of a library in its directory: its own, and the links that lead there (`libx.so.1` → `libx.so.1.0`).
-fn names_of(library: &Path) -> Vec<PathBuf> {
-    let mut names = vec![library.to_path_buf()];
-    let Ok(real) = std::fs::canonicalize(library) else { return names };
-    let Some(directory) = library.parent() else { return names };
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if is_shared_library(&path)
-            && path != *library
-            && entry.file_type().is_ok_and(|kind| kind.is_symlink())
-            && std::fs::canonicalize(&path).is_ok_and(|target| target == real)
-        {
-            names.push(path);
-        }
-    }
-    names
-}
-
-/// By its name: `libx.so`, `libx.so.1.2`.
-pub fn is_shared_library(path: &Path) -> bool {
-    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    name.ends_with(b".so") || name.windows(4).any(|w| w == b".so.")
 }

@@ -14,8 +14,9 @@ use super::environment;
 use super::finish::Look;
 use crate::context;
 use crate::defer;
+use crate::library_names::is_shared_library;
 use crate::looks::Steps;
-use crate::recorder::{Recorder, is_shared_library};
+use crate::recorder::Recorder;
 
 /// The obstacle of a command that gave something else the last time.
 pub const OTHER_RESULTS: &str = "gave other results with the same inputs before";
