@@ -3,20 +3,37 @@
 //! target-cpu=native` of rustc, `-xHost` of ICC. Names no program: what is taken for one too many only runs once more.
 //! What a program asks the processor itself does not show here.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use crate::{Decline, response};
 
 /// Why what has such an option is not computed elsewhere.
-pub const REASON: &str = "the result depends on this machine's CPU";
+pub(crate) const REASON: &str = "goes by this machine's processor";
 
-/// The first of these words that is such an option, the value of one, or a text of a shell's in which one is.
-pub fn own<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> Option<&'a OsStr> {
+/// Does a command with these words go by the processor, or with those in the response files that they name? `read` says what is in
+/// one, or that there is none. One that cannot be read may hold anything.
+pub fn decides(argv: &[OsString], read: &mut dyn FnMut(&Path) -> io::Result<Option<Vec<u8>>>) -> bool {
+    if !argv.iter().any(|word| word.as_bytes().starts_with(b"@")) {
+        return is_named(argv);
+    }
+    let mut read = |path: &Path| read(path).map_err(|error| Decline(error.to_string()));
+    response::expand(argv, &mut read).map_or(true, |(words, _)| is_named(&words))
+}
+
+/// Is one of these words such an option, the value of one, or a text of a shell's in which one is?
+pub(crate) fn is_named(words: &[OsString]) -> bool {
+    static PARTS: LazyLock<[Finder<'_>; 3]> = LazyLock::new(|| ["native", "ost", "OST"].map(Finder::new));
     let mut last = Vec::new();
-    words.into_iter().find(|word| {
+    words.iter().any(|word| {
         let word = word.as_bytes();
         // Nearly all.
-        let may_be = [&b"native"[..], b"ost"].iter().any(|part| memchr::memmem::find(word, part).is_some());
-        if !may_be {
+        if !PARTS.iter().any(|part| part.find(word).is_some()) {
             last.clear();
             last.extend_from_slice(word);
             return false;
@@ -31,7 +48,7 @@ pub fn own<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> Option<&'a OsStr> 
 
 /// `before`: the word before it, which may be the option of which this is the value.
 fn is_own(before: &[u8], word: &[u8]) -> bool {
-    if matches!(word, b"-xHost" | b"/QxHost") {
+    if [&b"-xHost"[..], b"/QxHost"].iter().any(|own| word.eq_ignore_ascii_case(own)) {
         return true;
     }
     let (name, value) = match word.iter().rposition(|&byte| byte == b'=') {
@@ -73,6 +90,7 @@ mod tests {
             ("-tp=host", true),
             ("-tp|native", true),
             ("-xHost", true),
+            ("ifort -xHOST -c a.f", true),
             ("-march=x86-64", false),
             ("-march=nativex", false),
             ("-DARCH=native/lib", false),
@@ -82,8 +100,31 @@ mod tests {
             ("-march|a.c|native", false),
             ("cp|arch|native", false),
         ] {
-            let own = own(words.split('|').map(OsStr::new)).is_some();
-            assert_eq!(own, expected, "{words}");
+            let split: Vec<_> = words.split('|').map(OsString::from).collect();
+            assert_eq!(is_named(&split), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn response_files_are_looked_into_and_what_cannot_be_read_may_hold_anything() {
+        let mut read = |path: &Path| match path.to_str() {
+            Some("plain") => Ok(Some(b"-O2 -march=x86-64".to_vec())),
+            Some("own") => Ok(Some(b"-O2\n-march=native\n".to_vec())),
+            Some("more") => Ok(Some(b"-O2 @own".to_vec())),
+            Some("locked") => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Ok(None),
+        };
+        for (words, expected) in [
+            ("cc @plain", false),
+            ("cc @none", false),
+            ("cc @", false),
+            ("cc @own", true),
+            ("cc -save-temps @more", true),
+            ("cc @locked", true),
+            ("rustc -C target-cpu=native @plain", true),
+        ] {
+            let argv: Vec<_> = words.split(' ').map(OsString::from).collect();
+            assert_eq!(decides(&argv, &mut read), expected, "{words}");
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that appear whole or not at all: written beside their place, then renamed. What is abandoned is removed; what
-//! a killed process leaves is for [`sweep`]. In other people's directories, which nobody sweeps, they have no name until they are
-//! whole, if the file system can do that.
+//! Files that appear whole or not at all. If the file system can do that, they have no name until they are whole, so that nobody need
+//! sweep after a killed process; else they are written beside their place and then renamed. What is abandoned is removed; what
+//! a killed process leaves of those with a name is for [`sweep`].
 
 use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
@@ -62,7 +62,7 @@ impl AtomicFile {
     /// # Errors
     /// As [`AtomicFile::create_in`].
     pub fn nameless_in(directory: &Path, mode: u32) -> Result<Self> {
-        // The name is given through there.
+        // Where the kernel links no descriptor, the name is given through there.
         static HAS_PROC: OnceLock<bool> = OnceLock::new();
         let opened = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(mode).open(directory);
         match opened {
@@ -240,22 +240,31 @@ fn own_path(file: &File) -> PathBuf {
 
 /// Gives an open file a name.
 fn link(file: &File, path: &Path) -> io::Result<()> {
-    // Not every kernel links what has no path for everybody (Linux does since 6.10): then through /proc, which costs a walk there.
+    // Not every kernel links what has no path for everybody (Linux does since 6.10).
     static BY_DESCRIPTOR: AtomicBool = AtomicBool::new(true);
-    let to = CString::new(path.as_os_str().as_bytes())?;
     if BY_DESCRIPTOR.load(Ordering::Relaxed) {
-        match link_from(file.as_raw_fd(), c"", &to, libc::AT_EMPTY_PATH) {
+        match link_by_descriptor(file, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => return result,
         }
     }
-    let from = CString::new(own_path(file).into_os_string().as_bytes())?;
-    link_from(libc::AT_FDCWD, &from, &to, libc::AT_SYMLINK_FOLLOW)?;
+    link_by_proc(file, path)?;
     BY_DESCRIPTOR.store(false, Ordering::Relaxed);
     Ok(())
 }
 
-fn link_from(directory: RawFd, from: &CStr, to: &CStr, flags: libc::c_int) -> io::Result<()> {
+fn link_by_descriptor(file: &File, path: &Path) -> io::Result<()> {
+    link_from(file.as_raw_fd(), c"", path, libc::AT_EMPTY_PATH)
+}
+
+/// Costs a walk in /proc.
+fn link_by_proc(file: &File, path: &Path) -> io::Result<()> {
+    let from = CString::new(own_path(file).into_os_string().as_bytes())?;
+    link_from(libc::AT_FDCWD, &from, path, libc::AT_SYMLINK_FOLLOW)
+}
+
+fn link_from(directory: RawFd, from: &CStr, to: &Path, flags: libc::c_int) -> io::Result<()> {
+    let to = CString::new(to.as_os_str().as_bytes())?;
     // SAFETY: both strings are NUL-terminated and live until the call returns.
     let result = unsafe { libc::linkat(directory, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -340,6 +349,24 @@ mod tests {
         fs::create_dir(&at).unwrap();
         assert!(link_atomically(&at, Path::new("nowhere")).is_err() && at.is_dir());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn an_open_file_is_given_a_name_either_way_if_nothing_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ways: [fn(&File, &Path) -> io::Result<()>; 3] = [link, link_by_descriptor, link_by_proc];
+        for (i, link) in ways.into_iter().enumerate() {
+            let at = dir.path().join(i.to_string());
+            let file = AtomicFile::nameless_in(dir.path(), 0o600).unwrap();
+            match link(file.file(), &at) {
+                // An older kernel.
+                Err(error) if i == 1 && error.kind() == io::ErrorKind::NotFound => continue,
+                result => result.unwrap(),
+            }
+            assert_eq!(fs::metadata(&at).unwrap().ino(), file.file().metadata().unwrap().ino());
+            let other = AtomicFile::nameless_in(dir.path(), 0o600).unwrap();
+            assert_eq!(link(other.file(), &at).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
     }
 
     #[test]

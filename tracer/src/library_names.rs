@@ -37,15 +37,16 @@ impl LibraryNames {
     }
 
     fn links_in(&self, directory: &Path) -> Arc<Links> {
-        // Before it is read: what changes later makes it another one.
+        // Before it is read, and settled by then: what changes later makes it another one.
         let id = std::fs::metadata(directory).ok().map(|metadata| FileId::of(&metadata));
+        let id = id.filter(FileId::is_settled);
         if let Some((of, links)) = lock(&self.0).get(directory)
             && Some(*of) == id
         {
             return Arc::clone(links);
         }
         let links = Arc::new(read(directory));
-        if let Some(id) = id.filter(FileId::is_settled) {
+        if let Some(id) = id {
             let mut known = lock(&self.0);
             if known.len() >= MANY {
                 known.clear();
@@ -103,6 +104,7 @@ mod tests {
         // Remembered from now on, and seen to be another directory at once.
         std::thread::sleep(Duration::from_millis(50));
         assert_eq!(of("liby.so"), [at("liby.so")]);
+        assert!(Arc::ptr_eq(&names.links_in(&root), &names.links_in(&root)));
         symlink("libx.so.1", at("libx.so")).unwrap();
         assert_eq!(of("libx.so.1.0"), [at("libx.so.1.0"), at("libx.so"), at("libx.so.1")]);
         std::fs::remove_file(at("libx.so.1")).unwrap();

@@ -2,13 +2,14 @@
 //! A program that runs: what it will be to those that it starts, and that it is begun in the records, once all that it needs before
 //! it starts is there. Does not decide whether it runs.
 
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use models::Invocation;
 use models::recognise::{self, Builder, Executable, Program};
+use models::{Invocation, Node, World as _};
 use thunk::trace::{Command, Disposition, Observed};
 use wire::reply_flags;
 
@@ -23,6 +24,9 @@ use crate::programs::Facts;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, file_clock};
+
+/// What is larger is no response file that somebody wrote for a command, though it may be named as one.
+const LONGEST_RESPONSE: u64 = 64 << 20;
 
 /// Is it to be remembered what the command does? What a model understands needs no other, and copying a file costs no more than
 /// deferring that does.
@@ -62,9 +66,6 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
         recorder.watch.forgoes(parent.group);
     }
     command.id = recorder.start(exec.parent, parent, running);
-    // Its own model has looked into response files, too.
-    let asks_the_processor = command.reason.contains(models::processor::REASON)
-        || models::processor::own(exec.invocation.argv.iter().map(|word| &**word)).is_some();
     let needed = if carries {
         Needed::default()
     } else {
@@ -95,12 +96,28 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
         if is_command && recorder.records() {
             begin(recorder, exec, command.id, drives, place, parent);
         }
-        if asks_the_processor {
+        if goes_by_the_processor(recorder, &exec.invocation) {
             recorder.watch.obstacle(if is_command { command.id } else { parent.group }, Observed::PROCESSOR);
         }
         enter(recorder, exec, command.id);
     }
     answer
+}
+
+/// Whether it is a compiler or not, and whatever its model says of it.
+fn goes_by_the_processor(recorder: &Recorder, invocation: &Invocation) -> bool {
+    let mut read = |path: &Path| {
+        let path = invocation.absolute(path);
+        match recorder.node(&path) {
+            None | Some(Node::Directory) => Ok(None),
+            Some(Node::File) if path.metadata()?.len() > LONGEST_RESPONSE => {
+                Err(ErrorKind::FileTooLarge.into())
+            }
+            Some(Node::File | Node::Placeholder) => recorder.read(&path).map(|text| Some(text.to_vec())),
+            Some(Node::Other) => Err(ErrorKind::InvalidInput.into()),
+        }
+    };
+    models::processor::decides(&invocation.argv, &mut read)
 }
 
 /// A program that a tool runs for its own purposes, or that the recorder does.

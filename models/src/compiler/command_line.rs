@@ -11,7 +11,7 @@ use super::language::{ByName, Language};
 use super::options::{self, Meaning as M, Row, Shape};
 use super::passed::{self, AssemblerWords, LinkItem, LinkerParser, LinkerWords};
 use super::{Compiler, about, decline};
-use crate::{Decline, response};
+use crate::{Decline, processor, response};
 
 /// Where the driver stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,6 +153,9 @@ pub fn parse(
 ) -> Result<CommandLine, Decline> {
     let Some((_, args)) = argv.split_first() else { return Err(decline("no arguments")) };
     let (args, response_files) = response::expand(args, &mut |path| Ok(read_response_file(path).ok()))?;
+    if processor::is_named(&args) {
+        return Err(decline(processor::REASON));
+    }
     let mut parser = Parser {
         read: read_response_file,
         compiler,

@@ -74,6 +74,9 @@ fn what_goes_by_the_processor_runs_each_time() {
         ("-mtune=generic", plain, "", false),
         ("-mtune=\"native\" && true", plain, "", true),
         ("", compiles, "-march=native", true),
+        // Where the compiler's model declines for another reason, too, and where there is none.
+        ("", compiles, "-save-temps=obj -march=native", true),
+        ("-lto @options", plain, "-mtune=native", true),
         ("", compiles, "", false),
     ] {
         let option = format!("{words} {options:?}");

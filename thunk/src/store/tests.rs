@@ -81,6 +81,30 @@ fn a_reduction_counts_only_while_its_outputs_are_there() {
 }
 
 #[test]
+fn another_reduction_replaces_one_and_so_does_a_whole_one_what_was_damaged() {
+    let (_dir, store) = store();
+    let thunk = ObjectName::of(ObjectKind::Thunk, b"t");
+    let path = store.root().join("reductions").join(thunk.to_string());
+    let gives = |content: &[u8], wall| {
+        let value = store.put(ObjectKind::Value, content).unwrap();
+        let output = crate::ReducedOutput { path: "/a.o".into(), value, executable: false };
+        Reduction { outputs: vec![output], wall, ..Reduction::default() }
+    };
+    let [first, again, other] = [(b"1", 1), (b"1", 2), (b"2", 3)]
+        .map(|(content, seconds)| gives(content, std::time::Duration::from_secs(seconds)));
+    store.put_reduction(&thunk, &first).unwrap();
+    store.put_reduction(&thunk, &again).unwrap();
+    assert_eq!(store.reduction(&thunk), Some(first), "the same but for the time");
+    store.put_reduction(&thunk, &other).unwrap();
+    assert_eq!(store.reduction(&thunk).as_ref(), Some(&other));
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(store.reduction(&thunk), None);
+    store.put_reduction(&thunk, &other).unwrap();
+    assert_eq!(store.reduction(&thunk), Some(other));
+}
+
+#[test]
 fn a_store_of_another_version_is_left_alone() {
     let (dir, _store) = store();
     fs::write(dir.path().join("store/version"), "gg-store 999\n").unwrap();

@@ -18,7 +18,6 @@ const RENAMES: Meaning = M::Declined("renames auxiliary outputs");
 const PRECOMPILED: Meaning = M::Declined("uses a precompiled header, which records times");
 const SIDE_FILE: Meaning = M::Declined("writes a report to a file");
 const PREFIXES: Meaning = M::Declined("builds include directories from a prefix");
-const OWN_PROCESSOR: Meaning = M::Declined(crate::processor::REASON);
 const SEVERAL_TARGETS: Meaning = M::Declined("compiles for several targets");
 const CODE_STATE: Meaning = M::Declined("shares state between runs of the compiler");
 
@@ -318,10 +317,8 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-mabi=", Joined, M::Toolchain, Any),
     row("-mandroid", Flag, M::Toolchain, Gnu),
     row("-march=", Joined, M::Toolchain, Any),
-    row("-march=native", Flag, OWN_PROCESSOR, Any),
     row("-mbig-endian", Flag, M::Toolchain, Any),
     row("-mcpu=", Joined, M::Toolchain, Any),
-    row("-mcpu=native", Flag, OWN_PROCESSOR, Any),
     row("-mdaz-ftz", Flag, M::Toolchain, Any), // links crtfastmath.o
     row("-mfloat-abi=", Joined, M::Toolchain, Any),
     row("-mfpu=", Joined, M::Toolchain, Any),
@@ -335,7 +332,6 @@ pub(super) const OPTIONS: &[Row] = &[
     row("-msoft-float", Flag, M::Toolchain, Any),
     row("-mthreads", Flag, M::Toolchain, Any),
     row("-mthumb", Flag, M::Toolchain, Any),
-    row("-mtune=native", Flag, OWN_PROCESSOR, Any),
     row("-mx32", Flag, M::Toolchain, Any),
     row("-n", Flag, M::LinkPlain, Any),
     row("-no-canonical-prefixes", Flag, M::Front, Any),

@@ -229,7 +229,8 @@ fn what_is_declined_names_its_reason() {
     let cases = [
         ("gcc -wrapper gdb,--args -c a.c", "-wrapper"),
         ("gcc -save-temps -c a.c", "-save-temps"),
-        ("gcc -march=native -c a.c", "CPU"),
+        ("gcc -march=native -c a.c", "processor"),
+        ("clang -mcpu=native+crypto -c a.c", "processor"),
         ("gcc -fdump-tree-all -c a.c", "-fdump-tree-all"),
         ("gcc -c -", "standard input"),
         ("gcc -E a.c -o -", "standard output"),

@@ -36,6 +36,24 @@ fn one_line_names_the_command_that_is_concerned() {
     );
 }
 
+/// On another machine it would come out as for that one, and neither the replay nor the trace knows where that will be.
+#[test]
+fn what_goes_by_the_processor_is_not_compiled_again() {
+    let makefile = "a.o: a.c\n\tgcc @options -c a.c -o a.o\n";
+    for (options, is_refused) in [("-O1", false), ("-O1 -mtune=native", true)] {
+        let space = TestSpace::with(&[("Makefile", makefile), ("a.c", "int a;\n"), ("options", options)]);
+        let trace = run_recorded(&space);
+        assert_eq!(replayed(&space, &trace).run, 0, "nothing has changed");
+        space.write("a.c", "int a, b;\n");
+        if is_refused {
+            let line = refused(&space, &trace);
+            assert!(line.contains("goes by this machine's processor"), "{line}");
+        } else {
+            assert_eq!(replayed(&space, &trace).run, 1);
+        }
+    }
+}
+
 /// Not the command that comes first to what is not to be had.
 #[test]
 fn who_fails_again_is_named() {
