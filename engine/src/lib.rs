@@ -25,6 +25,7 @@ mod materialise;
 mod needs;
 mod observed;
 mod own;
+mod pace;
 mod packs;
 mod progress;
 mod protocol;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::backend::{Answer, Backend};
 use crate::follow::Orders;
 use crate::graph::{Graph, NodeId};
+use crate::pace::Pace;
 use crate::protocol::Failed;
 
 /// What there is to do before and after a thunk runs.
@@ -110,21 +111,21 @@ pub struct Tally {
 
 /// A back end that fails this often with one thunk will not do it.
 const TRIES: u32 = 3;
-/// A run that takes longer than this many times what was expected is taken to hang behind.
+/// A thunk runs at most so many times at once.
+const COPIES: usize = 3;
+/// Where it is not known how long runs take lately, one that takes longer than this many times what was expected is late.
 const LATE: u32 = 2;
 /// Expectations below this are no ground for a copy.
 const SHORT: Duration = Duration::from_millis(500);
-/// What has at least this share of the longest path left holds all others up: a copy is started before it is late.
-const CRITICAL: f64 = 0.8;
 
 type Tasks = JoinSet<(NodeId, Option<Answer>)>;
 
-/// Why a second copy is started.
-#[derive(Clone, Copy)]
+/// Why another copy is started.
+#[derive(Clone, Copy, PartialEq)]
 enum Cause {
-    /// The first takes much longer than it took before.
+    /// The last one takes much longer than it should.
     Late,
-    /// Nothing else is to be done. Then also what all others will wait for gets one, before it is late, and what
+    /// Nothing else is to be done. Then what all others would wait for if it came to be late gets one before it is, and so does what
     /// takes longer than anything so far.
     Idle,
 }
@@ -132,8 +133,11 @@ enum Cause {
 /// A thunk that a back end has.
 struct Run {
     resolved: ObjectName,
+    /// When the last of its copies was started.
     started: Instant,
     copies: Vec<AbortHandle>,
+    /// One was given up because it was late and others waited. That is done once: the next may be as slow.
+    begun_anew: bool,
 }
 
 /// The loop's state.
@@ -145,6 +149,7 @@ pub struct Schedule {
     tries: HashMap<NodeId, u32>,
     /// The longest run so far.
     longest: Duration,
+    pace: Pace,
     stopping: bool,
     tally: Tally,
 }
@@ -168,6 +173,7 @@ impl Schedule {
             running: HashMap::new(),
             tries: HashMap::new(),
             longest: Duration::ZERO,
+            pace: Pace::default(),
             stopping: false,
             tally: Tally::default(),
         };
@@ -284,36 +290,69 @@ impl Schedule {
             resolved,
             started: Instant::now(),
             copies: Vec::new(),
+            begun_anew: false,
         });
+        run.started = Instant::now();
         run.copies.push(handle);
     }
 
-    /// Starts second copies in free slots, of what the cause picks, the longest path first.
+    /// Starts more copies of what the cause picks, the longest path first: in free slots, or, where others wait for one, in place of
+    /// what is late.
     fn copy(&mut self, tasks: &mut Tasks, slots: usize, cause: Cause) {
-        let free = slots.saturating_sub(tasks.len());
-        if free == 0 {
+        let mut free = slots.saturating_sub(tasks.len());
+        // What takes its place runs no more.
+        let replaces = cause == Cause::Late && free == 0 && self.graph.next_is_urgent().is_some();
+        if free == 0 && !replaces {
             return;
         }
-        let is_spent = |id| self.tries.get(id).is_some_and(|tries| *tries >= TRIES);
-        let single = || self.running.iter().filter(|(id, run)| run.copies.len() == 1 && !is_spent(*id));
-        let longest = self.running.keys().map(|id| self.graph.remaining(*id)).max().unwrap_or_default();
-        let wanted = |id: NodeId, run: &Run| match cause {
-            Cause::Late => {
-                let expected = self.graph.expected(id);
-                expected.is_some_and(|expected| run.started.elapsed() > expected.max(SHORT) * LATE)
+        let left = |(id, run): (&NodeId, &Run)| self.graph.remaining(*id).saturating_sub(run.started.elapsed());
+        let end = self.running.iter().map(left).max().unwrap_or_default();
+        let mut chosen = Vec::new();
+        for (&id, run) in &self.running {
+            let elapsed = run.started.elapsed();
+            let late = self.graph.expected(id).map(|expected| {
+                self.pace.late_after(expected).unwrap_or(expected.max(SHORT) * LATE)
+            });
+            let wanted = match cause {
+                Cause::Late => run.copies.len() < COPIES && late.is_some_and(|late| elapsed > late),
+                Cause::Idle => {
+                    let anew = late.map(|late| late.saturating_sub(elapsed) + self.graph.remaining(id));
+                    let critical = end > SHORT && anew.is_some_and(|anew| anew > end);
+                    run.copies.len() == 1 && (critical || elapsed > self.longest.max(SHORT) * LATE)
+                }
+            };
+            if wanted && !self.tries.get(&id).is_some_and(|tries| *tries >= TRIES) {
+                chosen.push((std::cmp::Reverse(self.graph.remaining(id)), id, run.resolved));
             }
-            Cause::Idle => {
-                let (remaining, elapsed) = (self.graph.remaining(id), run.started.elapsed());
-                let critical = longest > SHORT && remaining >= longest.mul_f64(CRITICAL);
-                critical || elapsed > self.longest.max(SHORT) * LATE
+        }
+        chosen.sort_unstable();
+        for (_, id, resolved) in chosen {
+            if free > 0 {
+                free -= 1;
+            } else if !(replaces && self.gives_up(id)) {
+                continue;
             }
-        };
-        let mut chosen: Vec<_> =
-            single().filter(|(id, run)| wanted(**id, run)).map(|(id, run)| (*id, run.resolved)).collect();
-        chosen.sort_unstable_by_key(|(id, _)| (std::cmp::Reverse(self.graph.remaining(*id)), *id));
-        for (id, resolved) in chosen.into_iter().take(free) {
+            if cause == Cause::Late {
+                self.took(id);
+            }
             self.tally.copies += 1;
             self.dispatch(tasks, id, resolved, false);
+        }
+    }
+
+    /// Ends the only copy of what is late, unless that was done before; tells whether it did.
+    fn gives_up(&mut self, id: NodeId) -> bool {
+        let run = self.running.get_mut(&id).filter(|run| run.copies.len() == 1 && !run.begun_anew);
+        let Some(run) = run else { return false };
+        run.begun_anew = true;
+        run.copies.drain(..).for_each(|copy| copy.abort());
+        true
+    }
+
+    /// The last copy of this one has taken so long, whether it has ended or only seems to hang.
+    fn took(&mut self, id: NodeId) {
+        if let (Some(run), Some(expected)) = (self.running.get(&id), self.graph.expected(id)) {
+            self.pace.took(expected, run.started.elapsed());
         }
     }
 
@@ -349,6 +388,10 @@ impl Schedule {
 
     /// It has run: other copies are not needed.
     fn ran(&mut self, id: NodeId) {
+        // Which of several has answered is not known.
+        if self.running.get(&id).is_some_and(|run| run.copies.len() == 1) {
+            self.took(id);
+        }
         if let Some(run) = self.running.remove(&id) {
             self.longest = self.longest.max(run.started.elapsed());
             run.copies.iter().for_each(AbortHandle::abort);
