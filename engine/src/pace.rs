@@ -13,8 +13,8 @@ const FEW: usize = 16;
 const WITHIN: usize = 8;
 /// Who takes so many times what is usual is late.
 const LATE: f64 = 1.5;
-/// Where expectations are wrong by more than this, they tell little of a single run.
-const WRONG: f64 = 3.0;
+/// The chance to be late that is assumed before any run has ended.
+const AT_FIRST: f64 = 0.05;
 /// What is shorter is taken to be so long: starting and answering count more there.
 const BRIEF: Duration = Duration::from_millis(100);
 
@@ -23,8 +23,16 @@ const BRIEF: Duration = Duration::from_millis(100);
 pub struct Pace {
     /// How many times what was expected they took, in the order in which they ended.
     ratios: VecDeque<f64>,
-    /// What eight of ten keep within; to be found out anew after each run.
-    usual: Option<f64>,
+    /// To be found out anew after each run.
+    usual: Option<Usual>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    /// What eight of ten keep within.
+    ratio: f64,
+    /// How many of all were late.
+    late: usize,
 }
 
 impl Pace {
@@ -37,20 +45,31 @@ impl Pace {
         self.usual = None;
     }
 
-    /// After how long a run is late of which so much was expected. Nothing where runs differ too much from what is expected, or too few
-    /// are known.
+    /// After how long a run is late of which so much was expected. Nothing where too few are known.
     pub fn late_after(&mut self, expected: Duration) -> Option<Duration> {
+        let Usual { ratio, .. } = self.usual()?;
+        Some(expected.max(BRIEF).mul_f64(ratio * LATE))
+    }
+
+    /// The chance that a run will be late, as far as is known. Before anything is, some are.
+    pub fn risk(&mut self) -> f64 {
+        let late = self.usual().map_or(0, |usual| usual.late);
+        (late as f64 + 1.0) / (self.ratios.len() as f64 + 1.0 / AT_FIRST)
+    }
+
+    fn usual(&mut self) -> Option<Usual> {
         if self.ratios.len() < FEW {
             return None;
         }
-        let usual = *self.usual.get_or_insert_with(|| {
-            let mut sorted: Vec<_> = self.ratios.iter().copied().collect();
-            let at = (sorted.len() * WITHIN / 10).min(sorted.len() - 1);
-            *sorted.select_nth_unstable_by(at, f64::total_cmp).1
-        });
-        // Faster than expected is no ground to be called late sooner: a machine that others use is fast by turns.
-        let usual = usual.max(1.0);
-        (usual <= WRONG).then(|| expected.max(BRIEF).mul_f64(usual * LATE))
+        let ratios = &self.ratios;
+        Some(*self.usual.get_or_insert_with(|| {
+            let mut sorted: Vec<_> = ratios.iter().copied().collect();
+            let at = sorted.len() * WITHIN / 10;
+            let ratio = *sorted.select_nth_unstable_by(at, f64::total_cmp).1;
+            // Faster than expected is no ground to be called late sooner: a machine that others use is fast by turns.
+            let ratio = ratio.max(1.0);
+            Usual { ratio, late: ratios.iter().filter(|one| **one > ratio * LATE).count() }
+        }))
     }
 }
 
@@ -74,8 +93,21 @@ mod tests {
         assert_eq!(late(&[2.0]), Some(30 * SECOND), "a slower machine");
         let one_in_twenty = [[1.0; 19].as_slice(), &[5.0]].concat();
         assert_eq!(late(&one_in_twenty), Some(15 * SECOND), "these are late");
-        assert_eq!(late(&[1.0, 1.0, 1.0, 2.5]), Some(10 * SECOND.mul_f64(2.5 * LATE)), "a host of four is slow");
-        assert_eq!(late(&[1.0, 5.0]), None, "expectations tell nothing");
+        assert_eq!(
+            late(&[1.0, 1.0, 1.0, 2.5]),
+            Some(10 * SECOND.mul_f64(2.5 * LATE)),
+            "a host of four is slow"
+        );
+        assert_eq!(late(&[1.0, 5.0]), Some(75 * SECOND), "expectations tell little");
+    }
+
+    #[test]
+    fn the_risk_is_what_was_seen_once_something_was() {
+        assert!((Pace::default().risk() - AT_FIRST).abs() < 1e-9);
+        assert!(pace([1.0; 500]).risk() < 0.005);
+        let one_in_ten = [[1.0; 9].as_slice(), &[5.0]].concat();
+        let risk = pace(one_in_ten.into_iter().cycle().take(500)).risk();
+        assert!((0.09..0.11).contains(&risk), "{risk}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The loop that keeps a back end busy: ready thunks go to it in the graph's order, answers make others ready. Thunks that a
-//! back end did not manage are tried again, and where a second copy of a running one may be faster, slots that would
-//! stay empty run it. What a thunk needs before it runs, and what its answer means, is [`Work`]: this knows no store.
+//! back end did not manage are tried again, and where another copy of a running one may be faster, it is started, in slots that would
+//! stay empty or in place of one that is late. What a thunk needs before it runs, and what its answer means, is [`Work`]: this knows no store.
 //!
 //! Approach: one thread. Answers come back through a set of tasks; nothing waits but the loop. Time is tokio's, so that
 //! the simulator's clock can run ahead, but for what a back end gives it to rest.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -101,7 +102,7 @@ pub struct Options {
 /// What the loop counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Second copies that were started.
+    /// Copies that were started beside another one, or in its place.
     pub copies: usize,
     /// Answers that a back end did not manage to give.
     pub lost: usize,
@@ -118,16 +119,18 @@ const LATE: u32 = 2;
 /// Expectations below this are no ground for a copy.
 const SHORT: Duration = Duration::from_millis(500);
 
+/// While others wait, no more than one of so many slots has a copy of what is not late: each helps only if the other is.
+const HEDGED: usize = 16;
+
 type Tasks = JoinSet<(NodeId, Option<Answer>)>;
 
-/// Why another copy is started.
-#[derive(Clone, Copy, PartialEq)]
-enum Cause {
-    /// The last one takes much longer than it should.
-    Late,
-    /// Nothing else is to be done. Then what all others would wait for if it came to be late gets one before it is, and so does what
-    /// takes longer than anything so far.
-    Idle,
+/// Why a thunk should have another copy.
+#[derive(Clone, Copy)]
+enum Why {
+    /// Its last one takes much longer than it should. `surely`: by how long runs take lately.
+    Late { surely: bool },
+    /// All would wait for it if it came to be late, or it takes longer than anything so far.
+    Holds,
 }
 
 /// A thunk that a back end has.
@@ -150,6 +153,8 @@ pub struct Schedule {
     /// The longest run so far.
     longest: Duration,
     pace: Pace,
+    /// How long one worker would take for all that is not done, as far as that was known at the beginning.
+    work: Duration,
     stopping: bool,
     tally: Tally,
 }
@@ -166,6 +171,7 @@ impl Schedule {
         orders: Option<Orders>,
         work: &mut dyn Work,
     ) -> Result<Tally> {
+        let (_, left) = graph.bounds();
         let mut schedule = Self {
             graph,
             backend,
@@ -174,6 +180,7 @@ impl Schedule {
             tries: HashMap::new(),
             longest: Duration::ZERO,
             pace: Pace::default(),
+            work: left,
             stopping: false,
             tally: Tally::default(),
         };
@@ -190,7 +197,7 @@ impl Schedule {
             let copies = self.backend.copies_may_help();
             if !self.stopping && copies {
                 // Before what is ready: a slot for what is late gives back the one in which it hangs.
-                self.copy(&mut tasks, slots, Cause::Late);
+                self.copy(&mut tasks, slots, false);
             }
             let before = tasks.len();
             while !self.stopping {
@@ -205,7 +212,7 @@ impl Schedule {
                 }
             }
             if !self.stopping && copies {
-                self.copy(&mut tasks, slots, Cause::Idle);
+                self.copy(&mut tasks, slots, true);
             }
             if tasks.len() > before {
                 // The back end begins before what is done is put in place.
@@ -296,48 +303,65 @@ impl Schedule {
         run.copies.push(handle);
     }
 
-    /// Starts more copies of what the cause picks, the longest path first: in free slots, or, where others wait for one, in place of
-    /// what is late.
-    fn copy(&mut self, tasks: &mut Tasks, slots: usize, cause: Cause) {
+    /// Starts more copies of what is late, and of what everybody would wait for if it came to be late, the longest path first: in free
+    /// slots, or, where others wait for one, in place of what is late. `idle`: nothing else is to be done. Then it takes less to get one.
+    fn copy(&mut self, tasks: &mut Tasks, slots: usize, idle: bool) {
         let mut free = slots.saturating_sub(tasks.len());
-        // What takes its place runs no more.
-        let replaces = cause == Cause::Late && free == 0 && self.graph.next_is_urgent().is_some();
+        let replaces = free == 0 && !idle && self.graph.next_is_urgent().is_some();
         if free == 0 && !replaces {
             return;
         }
-        let left = |(id, run): (&NodeId, &Run)| self.graph.remaining(*id).saturating_sub(run.started.elapsed());
-        let end = self.running.iter().map(left).max().unwrap_or_default();
-        let mut chosen = Vec::new();
-        for (&id, run) in &self.running {
-            let elapsed = run.started.elapsed();
-            let late = self.graph.expected(id).map(|expected| {
-                self.pace.late_after(expected).unwrap_or(expected.max(SHORT) * LATE)
-            });
-            let wanted = match cause {
-                Cause::Late => run.copies.len() < COPIES && late.is_some_and(|late| elapsed > late),
-                Cause::Idle => {
-                    let anew = late.map(|late| late.saturating_sub(elapsed) + self.graph.remaining(id));
-                    let critical = end > SHORT && anew.is_some_and(|anew| anew > end);
-                    run.copies.len() == 1 && (critical || elapsed > self.longest.max(SHORT) * LATE)
-                }
-            };
-            if wanted && !self.tries.get(&id).is_some_and(|tries| *tries >= TRIES) {
-                chosen.push((std::cmp::Reverse(self.graph.remaining(id)), id, run.resolved));
+        let mut wanted = self.wanted(slots, idle);
+        wanted.sort_unstable_by_key(|(id, _)| (Reverse(self.graph.remaining(*id)), *id));
+        let doubled = self.running.values().filter(|run| run.copies.len() > 1).count();
+        let mut hedges = if idle { free } else { (slots / HEDGED).saturating_sub(doubled) };
+        for (id, why) in wanted {
+            match why {
+                Why::Holds if free > 0 && hedges > 0 => hedges -= 1,
+                Why::Late { .. } if free > 0 => self.took(id),
+                Why::Late { surely: true } if replaces && self.gives_up(id) => self.took(id),
+                _ => continue,
             }
-        }
-        chosen.sort_unstable();
-        for (_, id, resolved) in chosen {
-            if free > 0 {
-                free -= 1;
-            } else if !(replaces && self.gives_up(id)) {
-                continue;
-            }
-            if cause == Cause::Late {
-                self.took(id);
-            }
+            free = free.saturating_sub(1);
             self.tally.copies += 1;
+            let resolved = self.running[&id].resolved;
             self.dispatch(tasks, id, resolved, false);
         }
+    }
+
+    /// What is running and should have another copy.
+    fn wanted(&mut self, slots: usize, idle: bool) -> Vec<(NodeId, Why)> {
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+        let left =
+            |(id, run): (&NodeId, &Run)| self.graph.remaining(*id).saturating_sub(run.started.elapsed());
+        let path = self.running.iter().map(left).max().unwrap_or_default();
+        // In how long all could be done.
+        let all = if idle { path } else { path.max(self.work / slots) };
+        // On demand, what else there is to be done is not known.
+        let knows_all = idle || !self.options.on_demand;
+        let risk = self.pace.risk();
+        let mut wanted = Vec::new();
+        for (&id, run) in &self.running {
+            let (elapsed, remaining) = (run.started.elapsed(), self.graph.remaining(id));
+            let expected = self.graph.expected(id);
+            let usually = expected.and_then(|expected| self.pace.late_after(expected));
+            let late = usually.or(expected.map(|expected| expected.max(SHORT) * LATE));
+            let is_late = late.is_some_and(|late| elapsed > late);
+            // Begun anew only when it is late, it and what waits for it would be done so much later than all.
+            let by = late.map(|late| (late.saturating_sub(elapsed) + remaining).saturating_sub(all));
+            // A free slot costs nothing; for another one others wait. Of many that are alike none matters much.
+            let cost = if idle { Duration::ZERO } else { expected.unwrap_or_default() / slots };
+            let holds = knows_all && all > SHORT && remaining >= all / 2;
+            let holds = holds && by.is_some_and(|by| by.mul_f64(risk) > cost);
+            let lingers = idle && elapsed > self.longest.max(SHORT) * LATE;
+            let why = if is_late { Why::Late { surely: usually.is_some() } } else { Why::Holds };
+            let most = if is_late { COPIES } else { 2 };
+            let is_spent = self.tries.get(&id).is_some_and(|tries| *tries >= TRIES);
+            if (is_late || holds || lingers) && run.copies.len() < most && !is_spent {
+                wanted.push((id, why));
+            }
+        }
+        wanted
     }
 
     /// Ends the only copy of what is late, unless that was done before; tells whether it did.
@@ -392,6 +416,7 @@ impl Schedule {
         if self.running.get(&id).is_some_and(|run| run.copies.len() == 1) {
             self.took(id);
         }
+        self.work = self.work.saturating_sub(self.graph.expected(id).unwrap_or_default());
         if let Some(run) = self.running.remove(&id) {
             self.longest = self.longest.max(run.started.elapsed());
             run.copies.iter().for_each(AbortHandle::abort);

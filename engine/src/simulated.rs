@@ -334,6 +334,41 @@ mod tests {
         assert!(slow < 1.6 && shown.copies > 0 && shown.lost > 0, "{shown}");
     }
 
+    /// How many of 40 builds took more than a quarter longer than they must, one compile of which takes as long as sixteen others.
+    fn prolonged(scene: &str) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let is_prolonged = |seed: &usize| {
+            let (graph, mut reductions) = build(&store, 401, 500);
+            let long = store.put_thunk(&thunk("/w/0.o", &[])).unwrap();
+            reductions.get_mut(&long).unwrap().wall = Duration::from_secs(8);
+            let shown = play(graph, reductions, format!("{scene},seed={seed}").parse().unwrap()).unwrap();
+            shown.makespan > shown.bound().mul_f64(1.25)
+        };
+        (1..=40).filter(is_prolonged).count()
+    }
+
+    #[test]
+    fn few_that_hang_behind_or_are_lost_prolong_nothing_much_on_few_workers_and_on_many() {
+        for (workers, most) in [(2, 0), (16, 10), (100, 2), (400, 2)] {
+            let faults = format!("workers={workers},failures=0.01,stragglers=0.05,jitter=0.1");
+            let count = prolonged(&faults);
+            assert!(count <= most, "{workers} workers: {count} of 40");
+        }
+    }
+
+    /// Whatever is expected is wrong then, and nothing is late by it.
+    #[test]
+    fn where_all_are_slow_none_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (graph, reductions) = build(&store, 400, 1_000);
+        let shown =
+            play(graph, reductions, "workers=8,stragglers=1,slowness=3,jitter=0.2".parse().unwrap()).unwrap();
+        assert!(shown.copies < 60, "{shown}");
+        assert!(shown.makespan < shown.bound() * 7 / 2, "{shown}");
+    }
+
     /// Each run that is lost takes long enough for a copy to be begun before.
     #[test]
     fn what_nobody_can_run_is_given_up_though_a_copy_is_always_under_way() {
