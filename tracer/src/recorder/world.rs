@@ -183,7 +183,9 @@ impl World for Recorder {
         let Ok(Some(placeholder)) = Placeholder::read(path) else { return Vec::new() };
         let Ok(thunk) = self.store.thunk(&placeholder.output.thunk) else { return Vec::new() };
         let values = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
-        let made = thunk.thunks.iter().map(|i| &i.path);
+        // Some name their objects as libraries are named: Kerberos has `x.so` for what goes into `libx.so`.
+        let is_object = |from: &OutputRef| lock(&self.linked).get(from) == Some(&false);
+        let made = thunk.thunks.iter().filter(|i| !is_object(&i.from)).map(|i| &i.path);
         let given = values.chain(made).filter(|p| is_shared_library(p));
         // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
         let names = |path: &Path| self.library_names.of(path);
