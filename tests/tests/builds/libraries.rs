@@ -38,6 +38,24 @@ fn a_chain_of_shared_libraries() {
     );
 }
 
+/// Kerberos names the objects of its shared libraries so. What is linked with such a library needs none of them.
+#[test]
+fn objects_that_are_named_as_libraries_are() {
+    let builds = "gcc -fPIC -c a.c -o a.so; gcc -fPIC -c b.c -o b.so; gcc -c main.c
+         gcc -shared -Wl,-soname,libb.so.1 -o libb.so.1 a.so b.so; ln -sf libb.so.1 libb.so
+         gcc -shared -o libc2.so main.o -L. -lb; gcc -o prog main.o -L. -lb";
+    let linked = space();
+    linked.ggtrace_sh(builds).ok();
+    let placeholder = thunk::Placeholder::read(&linked.path("prog")).unwrap().expect("deferred");
+    let store = thunk::Store::open(&linked.store()).unwrap();
+    let link = store.thunk(&placeholder.output.thunk).unwrap();
+    let mut made: Vec<_> =
+        link.thunks.iter().map(|input| input.path.file_name().unwrap().to_owned()).collect();
+    made.sort();
+    assert_eq!(made, ["libb.so.1", "main.o"]);
+    space().script_same_as_plain(&format!("{builds}; LD_LIBRARY_PATH=. ./prog > out"), 6);
+}
+
 #[test]
 fn libraries_beside_each_other_are_chosen_as_the_linker_does() {
     space().script_same_as_plain(
