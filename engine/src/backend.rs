@@ -54,6 +54,10 @@ pub trait Backend {
     fn copies_may_help(&self) -> bool {
         false
     }
+    /// Does what is given up end at once, so that somebody else has its place? A function goes on, and is paid for.
+    fn ends_what_is_given_up(&self) -> bool {
+        true
+    }
     /// For so long all that it runs has enough to do, whatever is answered meanwhile: answers may wait until then, to be taken together.
     fn leisure(&self) -> Duration {
         Duration::ZERO
@@ -113,6 +117,10 @@ impl<A: Around> Backend for With<A> {
 
     fn copies_may_help(&self) -> bool {
         self.inner.copies_may_help()
+    }
+
+    fn ends_what_is_given_up(&self) -> bool {
+        self.inner.ends_what_is_given_up()
     }
 
     fn is_met(&self) -> bool {

@@ -303,6 +303,10 @@ impl Backend for Fleet {
         self.members.iter().any(|member| member.backend.copies_may_help())
     }
 
+    fn ends_what_is_given_up(&self) -> bool {
+        self.members.iter().all(|member| member.backend.ends_what_is_given_up())
+    }
+
     fn can_execute(&self, thunk: &ObjectName) -> bool {
         self.members.iter().any(|member| member.backend.can_execute(thunk))
     }

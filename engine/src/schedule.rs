@@ -307,7 +307,8 @@ impl Schedule {
     /// slots, or, where others wait for one, in place of what is late. `idle`: nothing else is to be done. Then it takes less to get one.
     fn copy(&mut self, tasks: &mut Tasks, slots: usize, idle: bool) {
         let mut free = slots.saturating_sub(tasks.len());
-        let replaces = free == 0 && !idle && self.graph.next_is_urgent().is_some();
+        let waited_for = free == 0 && !idle && self.graph.next_is_urgent().is_some();
+        let replaces = waited_for && self.backend.ends_what_is_given_up();
         if free == 0 && !replaces {
             return;
         }
@@ -340,12 +341,15 @@ impl Schedule {
         // On demand, what else there is to be done is not known.
         let knows_all = idle || !self.options.on_demand;
         let risk = self.pace.risk();
+        let ends = self.backend.ends_what_is_given_up();
         let mut wanted = Vec::new();
         for (&id, run) in &self.running {
             let (elapsed, remaining) = (run.started.elapsed(), self.graph.remaining(id));
             let expected = self.graph.expected(id);
             let usually = expected.and_then(|expected| self.pace.late_after(expected));
-            let late = usually.or(expected.map(|expected| expected.max(SHORT) * LATE));
+            let mostly = expected.map(|expected| expected.max(SHORT) * LATE);
+            // What is paid for in any case is not called late in haste.
+            let late = if ends { usually.or(mostly) } else { usually.max(mostly) };
             let is_late = late.is_some_and(|late| elapsed > late);
             // Begun anew only when it is late, it and what waits for it would be done so much later than all.
             let by = late.map(|late| (late.saturating_sub(elapsed) + remaining).saturating_sub(all));

@@ -101,6 +101,15 @@ struct Simulated {
     warm: RefCell<usize>,
 }
 
+/// A worker that is free and warm afterwards, also if what it runs is given up.
+struct Busy<'a>(&'a RefCell<usize>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        *self.0.borrow_mut() += 1;
+    }
+}
+
 impl Simulated {
     /// How long a run takes from request to answer, and whether it is lost then.
     fn fate(&self, wall: Duration) -> (Duration, bool) {
@@ -143,8 +152,9 @@ impl Backend for Simulated {
                 return Answer::Broken("it has no reduction to play".into());
             };
             let (time, lost) = self.fate(reduction.wall);
+            let worker = Busy(&self.warm);
             tokio::time::sleep(time).await;
-            *self.warm.borrow_mut() += 1;
+            drop(worker);
             if lost {
                 Answer::Broken("lost, as simulated".into())
             } else {

@@ -235,6 +235,10 @@ impl Backend for Lambda {
         true
     }
 
+    fn ends_what_is_given_up(&self) -> bool {
+        false
+    }
+
     fn can_execute(&self, thunk: &ObjectName) -> bool {
         self.limits.allow(&self.store, thunk)
     }
