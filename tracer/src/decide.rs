@@ -106,13 +106,17 @@ pub type Pending<'a> = &'a dyn Fn();
 /// Where nobody can be told.
 pub fn at_once() {}
 
+/// A command has failed that the build does not wait for. What would be deferred from now on, or needs what is not there, fails, so that
+/// make ends as after a command of its own has. All else runs: the next line of a recipe that has begun, whose target stands already.
+pub const STOPPED: Answer = Answer::Exit { command: 0, code: 1, prints: Vec::new() };
+
 /// A process is about to execute a program. `pending` is called only if a child can wait.
 pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answer {
     let mut command = asked_for(recorder, exec);
     let parent = parent(recorder, exec);
-    // What make starts from now on fails: so it ends as it does after a command of its own has failed.
-    if recorder.stops() && exec.parent != OWN && !parent.inside_tool {
-        return Answer::Exit { command: 0, code: 1, prints: Vec::new() };
+    let stops = recorder.stops() && exec.parent != OWN && !parent.inside_tool;
+    if stops && !recorder.placeholders([exec.invocation.program.as_path()].into_iter()).is_empty() {
+        return STOPPED;
     }
     if let Err(why) = there(recorder, exec, &parent, &mut command) {
         return unforced(&exec.invocation.program.display().to_string(), &why);
@@ -139,6 +143,14 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         && let Some(answer) = carried(recorder, exec, &parent, &facts, &command, Vec::new())
     {
         return answer;
+    }
+    if stops {
+        let running = running(recorder, exec, &parent, &facts);
+        if matches!(running.role, Role::Make | Role::Ninja | Role::Libtool | Role::Tool) {
+            return STOPPED;
+        }
+        let pending = waits.then_some(pending);
+        return run(recorder, exec, &parent, &facts, Run { command, running, place: None, pending });
     }
     if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
         return answer;

@@ -15,7 +15,7 @@ use wire::reply_flags;
 
 use crate::carrying;
 use crate::context::{Role, Running};
-use crate::decide::{Answer, Pending, took_us, unforced};
+use crate::decide::{Answer, Pending, STOPPED, took_us, unforced};
 use crate::learned;
 use crate::libtool;
 use crate::log::Ways as _;
@@ -85,7 +85,8 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
         pending();
     }
     if let Err(why) = recorder.force(&needed.now) {
-        answer = unforced(&format!("what {} needs", exec.invocation.program.display()), &why);
+        let what = format!("what {} needs", exec.invocation.program.display());
+        answer = if recorder.stops() { STOPPED } else { unforced(&what, &why) };
     }
     command.took_us = took_us(recorder, &command);
     if let Err(error) = recorder.record(&command) {

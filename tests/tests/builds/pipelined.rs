@@ -84,8 +84,9 @@ fn failing() -> TestSpace {
 #[test]
 fn a_failure_is_told_at_once_and_stops_make() {
     let space = failing();
-    // Until nothing is started any more, however long that takes on a busy machine.
-    let wait = "WAIT=n=0; while test $$n -lt 300 && sleep 0.2; do n=$$((n+1)); done";
+    // Until no tool is started any more, however long that takes on a busy machine.
+    let wait =
+        "WAIT=n=0; while test $$n -lt 300 && ar --version >/dev/null && sleep 0.2; do n=$$((n+1)); done";
     let ran = forced(&space, &[], &["make", wait, "all", "two.o"]).wait().fails().says("bad.c:1:");
     assert_eq!(ran.code(), 2, "make's own:\n{ran}");
     assert_eq!(ran.err().matches("error: ").count(), 1, "told once:\n{ran}");
@@ -94,6 +95,27 @@ fn a_failure_is_told_at_once_and_stops_make() {
     space.write("bad.c", "int bad;\n");
     forced(&space, &[], &["make", "all", "two.o"]).wait().ok();
     assert!(space.read("bad.o").starts_with(b"\x7fELF"));
+}
+
+/// Its target stands already: make would never do the rest. As Automake's dependency files are put in place.
+#[test]
+fn a_recipe_that_has_begun_goes_on_to_its_end_after_a_failure() {
+    let makefile = "-include one.Po bad.Po\nall: one.o bad.o two.o\n%.o: %.c\n\t$(CC) -MD -MF $*.Tpo -c $< -o $@\n\t$(WAIT)\n\tcp $*.c $*.copy\n\tmv -f $*.Tpo $*.Po\n";
+    let space = failing();
+    space.write("Makefile", makefile);
+    space.write("one.h", "#define ONE 1\n");
+    space.write("one.c", "#include \"one.h\"\nint one = ONE;\n");
+    let wait =
+        "WAIT=n=0; while test $$n -lt 300 && ar --version >/dev/null 2>&1 && sleep 0.2; do n=$$((n+1)); done";
+    let ran = forced(&space, &[], &["make", "-j2", wait]).wait().fails().says("bad.c:1:");
+    assert!(!space.path("two.o").exists(), "make went on:\n{ran}");
+    assert!(space.path("one.Po").exists() && space.path("one.copy").exists(), "{ran}");
+    assert!(!space.path("one.Tpo").exists(), "{ran}");
+    space.write("bad.c", "int bad;\n");
+    forced(&space, &[], &["make", "WAIT=", "all"]).wait().ok();
+    space.write("one.h", "#define ONE 2\n");
+    let again = space.run(&["make", "-n", "WAIT=", "one.o"]).ok();
+    assert!(again.out().contains("-c one.c"), "one.h is known to be read: {again}");
 }
 
 #[test]
