@@ -118,7 +118,6 @@ const COPIES: usize = 3;
 const LATE: u32 = 2;
 /// Expectations below this are no ground for a copy.
 const SHORT: Duration = Duration::from_millis(500);
-
 /// While others wait, no more than one of so many slots has a copy of what is not late: each helps only if the other is.
 const HEDGED: usize = 16;
 
@@ -293,13 +292,14 @@ impl Schedule {
             };
             (id, answer)
         });
-        let run = self.running.entry(id).or_insert_with(|| Run {
+        let started = Instant::now();
+        let run = self.running.entry(id).or_insert(Run {
             resolved,
-            started: Instant::now(),
+            started,
             copies: Vec::new(),
             begun_anew: false,
         });
-        run.started = Instant::now();
+        run.started = started;
         run.copies.push(handle);
     }
 
