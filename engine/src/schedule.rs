@@ -199,8 +199,7 @@ impl Schedule {
                 self.copy(&mut tasks, slots, false);
             }
             let before = tasks.len();
-            while !self.stopping {
-                let Some(id) = self.next(tasks.len(), slots, work) else { break };
+            while let Some(id) = self.next(tasks.len(), slots, work) {
                 match work.start(&mut self.graph, id)? {
                     Start::Run(resolved) => {
                         // What is urgent begins at once, though all slots are taken.
@@ -220,7 +219,7 @@ impl Schedule {
             // What is behind others has not begun. On demand all have.
             let begun = if self.options.on_demand { usize::MAX } else { slots };
             let by = work.show(&self.graph, self.running.len().min(begun));
-            if self.running.is_empty() && (self.stopping || orders.is_none()) {
+            if self.running.is_empty() && orders.is_none() {
                 return Ok(());
             }
             if orders.is_none() {
@@ -262,7 +261,9 @@ impl Schedule {
     /// The thunk that is to be started now, with so many tasks running.
     fn next(&mut self, tasks: usize, slots: usize, work: &mut dyn Work) -> Option<NodeId> {
         if !self.options.on_demand {
-            let more = tasks < slots + self.backend.room_behind();
+            // Of what somebody waits for, what needs nothing that has failed is done all the same.
+            let goes_on = !self.stopping || self.graph.next_is_urgent() == Some(true);
+            let more = goes_on && tasks < slots + self.backend.room_behind();
             return if more { self.graph.next_ready() } else { None };
         }
         let free = tasks < slots;

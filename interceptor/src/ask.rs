@@ -73,7 +73,7 @@ impl Request<'_> {
     ///
     /// A tracer that ends takes its socket along. Where the socket is there and nobody listens, the tracer was killed in the midst of a
     /// build. Its guardian will end this process, by a signal, and until then the answer is awaited. Then it is
-    /// [`reply_kind::ORPHANED`], because tools that cannot read placeholders any more would leave wrong files behind, an empty archive
+    /// [`reply_kind::KILLED`], because tools that cannot read placeholders any more would leave wrong files behind, an empty archive
     /// for one.
     pub(crate) fn ask(&self, session: &Session) -> Option<Reply> {
         self.ask_all(session, &mut Rest::nothing())
@@ -93,12 +93,7 @@ impl Request<'_> {
                 Err(Errno::CONNREFUSED) if self.flags & request_flags::REMOVES == 0 => {
                     sys::await_termination(ORPHANED);
                     let value = Errno::IO.0;
-                    return Some(Reply {
-                        magic: MAGIC,
-                        kind: reply_kind::ORPHANED,
-                        value,
-                        ..Reply::default()
-                    });
+                    return Some(Reply { magic: MAGIC, kind: reply_kind::KILLED, value, ..Reply::default() });
                 }
                 Err(_) => return None,
             };

@@ -208,7 +208,7 @@ fn obey(
                 sys::exit_group(reply.value)
             }
             reply_kind::FAIL => Failure::Tracer(Errno(reply.value)),
-            reply_kind::ORPHANED => sys::kill_self(),
+            reply_kind::KILLED => sys::kill_self(),
             _ => {
                 let mut errno = Errno::NOSYS;
                 let is_marked = note_exec(session, path, &reply, Ok(0));

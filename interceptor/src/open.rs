@@ -296,9 +296,7 @@ fn ask_about(session: &Session, kind: u32, At(dirfd, path): At, flags: u32) -> R
     }
     .ask(session);
     match reply {
-        Some(reply) if matches!(reply.kind, reply_kind::FAIL | reply_kind::ORPHANED) => {
-            Err(Errno(reply.value))
-        }
+        Some(reply) if matches!(reply.kind, reply_kind::FAIL | reply_kind::KILLED) => Err(Errno(reply.value)),
         Some(_) => Ok(()),
         None => Err(Errno::IO),
     }

@@ -95,7 +95,7 @@ pub(crate) unsafe fn spawn(
             Heard::Reply(reply) => asked.reply = reply,
             // SAFETY: as the caller promises.
             Heard::Ended => return unsafe { arguments.call(function) },
-            Heard::Killed => asked.reply.kind = reply_kind::ORPHANED,
+            Heard::Killed => asked.reply.kind = reply_kind::KILLED,
         }
     }
     let Asked { reply, attributes, stdout, .. } = asked;
@@ -113,7 +113,7 @@ pub(crate) unsafe fn spawn(
         // A build driver that is told of an error leaves what it was making as it is, even if it is told to end by a signal at
         // the same time; where a command was ended by a signal it removes it.
         // SAFETY: as the caller promises.
-        reply_kind::ORPHANED => unsafe { spawn_end(End::Killed, None, &arguments) },
+        reply_kind::KILLED => unsafe { spawn_end(End::Killed, None, &arguments) },
         reply_kind::FAIL => reply.value,
         _ => {
             // The second where the first is too large: what the caller gave may fit.

@@ -176,6 +176,7 @@ unsafe extern "C" fn run(task: *const c_void) -> ! {
             sys::exit_group(reply.value)
         }
         Some(reply) if reply.kind == reply_kind::FAIL => write_all(2, rest.text()),
+        Some(reply) if reply.kind == reply_kind::KILLED => sys::kill_self(),
         Some(reply) => {
             // SAFETY: copies, which stay until a program is executed.
             let envp = unsafe { Strings::new(wanted.envp) };

@@ -57,7 +57,10 @@ impl Process {
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// It has ended, or belongs to somebody else.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
         // SAFETY: takes numbers only.
         let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, 0, 0) };
         if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -15,6 +15,7 @@ use crate::defer::Deferred;
 use crate::linked::Linked;
 use crate::plans::{carry_out, planned};
 use crate::programs::Facts;
+use crate::recipe::{self, unforced};
 use crate::recorder::{OWN, Recorder};
 use crate::request::{Exec, Open};
 use crate::runs::{Run, learns, parent, part_of_tool, run, running};
@@ -48,6 +49,8 @@ pub enum Answer {
         /// What is to be said, or nothing if it has been.
         why: String,
     },
+    /// The process ends by a signal, so that make removes what it was making.
+    Killed,
 }
 
 impl Answer {
@@ -82,21 +85,14 @@ pub fn open(recorder: &Recorder, open: &Open) -> Answer {
             .map(|file| recorder.outputs_that_are(file))
             .unwrap_or_default();
         if found.is_empty() {
-            return unforced(
-                &path.display().to_string(),
-                "it is seen from another root or with other mounts",
-            );
+            let why = "it is seen from another root or with other mounts";
+            return unforced(recorder, open.pid, &path.display().to_string(), why);
         }
     }
     match recorder.force(&found) {
         Ok(()) => Answer::GO,
-        Err(why) => unforced(&path.display().to_string(), &why),
+        Err(why) => unforced(recorder, open.pid, &path.display().to_string(), &why),
     }
-}
-
-/// What it needs cannot be forced.
-pub fn unforced(what: &str, why: &str) -> Answer {
-    Answer::Fail { errno: libc::EIO, why: format!("{what} cannot be forced: {why}") }
 }
 
 /// Tells who asked that the answer takes a moment; told again, that it is decided that the command runs, and that what
@@ -106,20 +102,15 @@ pub type Pending<'a> = &'a dyn Fn();
 /// Where nobody can be told.
 pub fn at_once() {}
 
-/// A command has failed that the build does not wait for. What would be deferred from now on, or needs what is not there, fails, so that
-/// make ends as after a command of its own has. All else runs: the next line of a recipe that has begun, whose target stands already.
-pub const STOPPED: Answer = Answer::Exit { command: 0, code: 1, prints: Vec::new() };
-
 /// A process is about to execute a program. `pending` is called only if a child can wait.
 pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answer {
     let mut command = asked_for(recorder, exec);
     let parent = parent(recorder, exec);
-    let stops = recorder.stops() && exec.parent != OWN && !parent.inside_tool;
-    if stops && !recorder.placeholders([exec.invocation.program.as_path()].into_iter()).is_empty() {
-        return STOPPED;
+    if let Some(answer) = recipe::stopped(recorder, exec, &parent) {
+        return answer;
     }
     if let Err(why) = there(recorder, exec, &parent, &mut command) {
-        return unforced(&exec.invocation.program.display().to_string(), &why);
+        return unforced(recorder, exec.pid, &exec.invocation.program.display().to_string(), &why);
     }
     if command.disposition == Disposition::Deferred {
         return deferred(recorder, &parent, command, Vec::new(), &[]);
@@ -143,14 +134,6 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         && let Some(answer) = carried(recorder, exec, &parent, &facts, &command, Vec::new())
     {
         return answer;
-    }
-    if stops {
-        let running = running(recorder, exec, &parent, &facts);
-        if matches!(running.role, Role::Make | Role::Ninja | Role::Libtool | Role::Tool) {
-            return STOPPED;
-        }
-        let pending = waits.then_some(pending);
-        return run(recorder, exec, &parent, &facts, Run { command, running, place: None, pending });
     }
     if let Some(answer) = without_shell(recorder, exec, &parent, &facts, &command) {
         return answer;

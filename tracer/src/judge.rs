@@ -14,10 +14,11 @@ use observe::net::SharedSink;
 use observe::{Event, Judge, Pid, Sink, Transfer, Verdict};
 use wire::FdIdentity;
 
-use crate::decide::{self, Answer, unforced};
+use crate::decide::{self, Answer};
 use crate::log::Ways;
 use crate::needed::pending;
 use crate::process;
+use crate::recipe::unforced;
 use crate::recorder::{Recorder, Sight};
 use crate::request::{Exec, Open};
 use crate::server;
@@ -51,8 +52,9 @@ impl Judge for Kernel {
         if let Some(id) = named {
             recorder.watch.names_another(id);
         }
+        let asks = exec.pid;
         let exec = Exec {
-            pid: exec.pid.cast_unsigned(),
+            pid: asks.cast_unsigned(),
             parent: recorder.watch.program_of(exec.pid),
             invocation: Invocation {
                 program,
@@ -67,6 +69,11 @@ impl Judge for Kernel {
         match decide::exec(recorder, &Arc::new(exec), &decide::at_once) {
             Answer::Run { .. } => Verdict::Go,
             Answer::Exit { code, .. } => Verdict::Exit(code as u8),
+            Answer::Killed => {
+                // It has asked, and waits for this.
+                let _ = observe::Process::open(asks).and_then(|process| process.signal(libc::SIGKILL));
+                Verdict::Fail(libc::EIO)
+            }
             Answer::Fail { errno, why } => failed(errno, &why),
         }
     }
@@ -127,7 +134,8 @@ impl Judge for Kernel {
             recorder.misses_nothing(recorder.watch.program_of(pid));
             return Verdict::Go;
         };
-        verdict(unforced(&format!("what process {pid}, whose calls are not understood, may need"), &why))
+        let what = format!("what process {pid}, whose calls are not understood, may need");
+        verdict(unforced(recorder, pid.cast_unsigned(), &what, &why))
     }
 }
 
@@ -173,7 +181,7 @@ impl Kernel {
 fn verdict(answer: Answer) -> Verdict {
     match answer {
         Answer::Fail { errno, why } => failed(errno, &why),
-        Answer::Run { .. } | Answer::Exit { .. } => Verdict::Go,
+        Answer::Run { .. } | Answer::Exit { .. } | Answer::Killed => Verdict::Go,
     }
 }
 

@@ -38,6 +38,7 @@ mod plans;
 mod process;
 mod programs;
 mod questions;
+mod recipe;
 mod recorder;
 mod replay;
 mod request;

@@ -15,12 +15,13 @@ use wire::reply_flags;
 
 use crate::carrying;
 use crate::context::{Role, Running};
-use crate::decide::{Answer, Pending, STOPPED, took_us, unforced};
+use crate::decide::{Answer, Pending, took_us};
 use crate::learned;
 use crate::libtool;
 use crate::log::Ways as _;
 use crate::needed::{Needed, is_unseen, needed, pending};
 use crate::programs::Facts;
+use crate::recipe::unforced;
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, file_clock};
@@ -86,7 +87,7 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     }
     if let Err(why) = recorder.force(&needed.now) {
         let what = format!("what {} needs", exec.invocation.program.display());
-        answer = if recorder.stops() { STOPPED } else { unforced(&what, &why) };
+        answer = unforced(recorder, exec.pid, &what, &why);
     }
     command.took_us = took_us(recorder, &command);
     if let Err(error) = recorder.record(&command) {
@@ -137,7 +138,7 @@ pub fn part_of_tool(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running) -> 
     if is_unseen(recorder, &executable)
         && let Err(why) = recorder.force(&pending(recorder))
     {
-        return unforced(&format!("what {} needs", program.display()), &why);
+        return unforced(recorder, exec.pid, &format!("what {} needs", program.display()), &why);
     }
     let mut running = parent.start(Role::Other, exec.fds.as_ref());
     running.opaque = is_opaque(&executable);

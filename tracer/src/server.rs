@@ -170,6 +170,10 @@ fn answer(recorder: &Recorder, request: Request, peer: Option<u32>, pending: Pen
             reply.value = code;
             message = prints;
         }
+        Answer::Killed => {
+            reply.kind = reply_kind::KILLED;
+            reply.value = libc::EIO;
+        }
         Answer::Fail { errno, why } => {
             reply.kind = reply_kind::FAIL;
             reply.value = errno;

@@ -373,6 +373,7 @@ fn preload(
                 .with_context(|| program.display().to_string());
         }
         Answer::Fail { why, .. } => bail!(why),
+        Answer::Killed => bail!("{} was ended before it began", program.display()),
     };
     for (variable, value) in recorder.environment_of(id, flags) {
         let value = match std::env::var_os(&variable) {

@@ -134,8 +134,10 @@ pub mod reply_kind {
     pub const EXIT: u32 = 2;
     /// Fail the call with errno `value`, after writing the payload, of which [`super::PRINT_MAX`] bytes are read, to standard error.
     pub const FAIL: u32 = 3;
-    /// What the library tells itself, and no tracer says: the tracer was killed, and its guardian has not ended this process yet.
-    pub const ORPHANED: u32 = 4;
+    /// Do not execute, and end by `SIGKILL`: make removes what a command was making that has ended by a signal, and leaves it as
+    /// it is where one has failed. The library tells itself so where the tracer was killed, and its guardian has not ended this
+    /// process yet. A call that cannot end fails with errno `value`.
+    pub const KILLED: u32 = 4;
     /// That takes a moment: a child is to wait for what comes after this on the same connection. Said only to who asks with
     /// [`super::request_flags::WAITS`], about programs that the kernel knows how to execute. Said again, the command
     /// runs, once what it needs is there: from then on the child may be ended. Before, it must not: its parent would

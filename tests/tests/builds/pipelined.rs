@@ -78,16 +78,19 @@ fn failing() -> TestSpace {
         ("bad.c", "int bad( {\n"),
         ("one.c", "int one;\n"),
         ("two.c", "int two;\n"),
+        ("probe.mk", "all:\n\t@true\n"),
     ])
 }
+
+/// In a recipe: until no make starts anything any more, however long that takes on a busy machine.
+const UNTIL_STOPPED: &str =
+    "n=0; while test $$n -lt 300 && $(MAKE) -s -f probe.mk && sleep 0.2; do n=$$((n+1)); done";
 
 #[test]
 fn a_failure_is_told_at_once_and_stops_make() {
     let space = failing();
-    // Until no tool is started any more, however long that takes on a busy machine.
-    let wait =
-        "WAIT=n=0; while test $$n -lt 300 && ar --version >/dev/null && sleep 0.2; do n=$$((n+1)); done";
-    let ran = forced(&space, &[], &["make", wait, "all", "two.o"]).wait().fails().says("bad.c:1:");
+    let wait = format!("WAIT={UNTIL_STOPPED}");
+    let ran = forced(&space, &[], &["make", &wait, "all", "two.o"]).wait().fails().says("bad.c:1:");
     assert_eq!(ran.code(), 2, "make's own:\n{ran}");
     assert_eq!(ran.err().matches("error: ").count(), 1, "told once:\n{ran}");
     assert!(!space.path("two.o").exists(), "make went on:\n{ran}");
@@ -97,25 +100,70 @@ fn a_failure_is_told_at_once_and_stops_make() {
     assert!(space.read("bad.o").starts_with(b"\x7fELF"));
 }
 
-/// Its target stands already: make would never do the rest. As Automake's dependency files are put in place.
+/// Its target stands already: make would never do the rest. As dependency files are put in place.
 #[test]
-fn a_recipe_that_has_begun_goes_on_to_its_end_after_a_failure() {
+fn a_recipe_of_which_a_failure_leaves_lines_is_done_again() {
     let makefile = "-include one.Po bad.Po\nall: one.o bad.o two.o\n%.o: %.c\n\t$(CC) -MD -MF $*.Tpo -c $< -o $@\n\t$(WAIT)\n\tcp $*.c $*.copy\n\tmv -f $*.Tpo $*.Po\n";
     let space = failing();
     space.write("Makefile", makefile);
     space.write("one.h", "#define ONE 1\n");
     space.write("one.c", "#include \"one.h\"\nint one = ONE;\n");
-    let wait =
-        "WAIT=n=0; while test $$n -lt 300 && ar --version >/dev/null 2>&1 && sleep 0.2; do n=$$((n+1)); done";
-    let ran = forced(&space, &[], &["make", "-j2", wait]).wait().fails().says("bad.c:1:");
+    let wait = format!("WAIT={UNTIL_STOPPED}");
+    let ran = forced(&space, &[], &["make", "-j2", &wait]).wait().fails().says("bad.c:1:");
     assert!(!space.path("two.o").exists(), "make went on:\n{ran}");
-    assert!(space.path("one.Po").exists() && space.path("one.copy").exists(), "{ran}");
-    assert!(!space.path("one.Tpo").exists(), "{ran}");
+    assert!(!space.path("one.o").exists() && !space.path("one.copy").exists(), "{ran}");
     space.write("bad.c", "int bad;\n");
     forced(&space, &[], &["make", "WAIT=", "all"]).wait().ok();
+    assert!(space.path("one.copy").exists() && !space.path("one.Tpo").exists());
     space.write("one.h", "#define ONE 2\n");
     let again = space.run(&["make", "-n", "WAIT=", "one.o"]).ok();
     assert!(again.out().contains("-c one.c"), "one.h is known to be read: {again}");
+}
+
+#[test]
+fn what_has_begun_before_a_failure_is_done_as_without_it() {
+    let begun = [
+        "out.h: x.h\n\t$(WAIT); $(CC) -E -P x.h | sed s/one/two/ >$@\n",
+        "ver.h:\n\t$(WAIT); v=`$(CC) -dumpversion`; echo \"#define V $$v\" >$@\n",
+        "conf.h:\n\t$(WAIT); if $(CC) -o conf one.c 2>/dev/null; then echo yes; else echo no; fi >$@\n",
+        // Deferred when nothing further is begun, and needed.
+        "syms: one.c\n\t$(WAIT); $(CC) -c one.c -o sym.o; nm sym.o | sed s/one/two/ >$@\n",
+    ];
+    let targets = ["out.h", "ver.h", "conf.h", "syms"];
+    let rest = "bad.o: bad.c\n\t$(CC) -c bad.c -o $@\nlast: late.h\nlate.h: bad.o\n\t$(CC) -E -P x.h | sed s/one/late/ >$@\n";
+    let space = failing();
+    space.write("x.h", "int one;\n");
+    space.write("Makefile", format!("all: bad.o {}\n{}{rest}", targets.join(" "), begun.concat()));
+    space.keep();
+    space.run(&["make", "-k", "-j5", "WAIT=:"]).fails();
+    let plain = targets.map(|target| space.read(target));
+    for method in ["auto", "ptrace"] {
+        space.restore();
+        let wait = format!("WAIT={UNTIL_STOPPED}");
+        let ran = forced(&space, &["--method", method], &["make", "-j5", &wait]).wait().fails();
+        assert_eq!(targets.map(|target| space.read(target)), plain, "{method}: {ran}");
+        assert!(!space.path("late.h").exists(), "{method}: make went on:\n{ran}");
+    }
+}
+
+/// In a pipe its exit code is lost. Plain make would not have begun that.
+#[test]
+fn a_recipe_that_needs_what_has_failed_leaves_no_target() {
+    let makefile = "all: syms after\nsyms: bad.o\n\tcp bad.c was; nm bad.o | sed s/x/y/ >$@; touch went-on\nafter: syms\n\ttouch $@\nbad.o: bad.c\n\t$(CC) -c $< -o $@\n";
+    let space = failing();
+    space.write("Makefile", makefile);
+    space.keep();
+    for options in [&["--force"][..], &[], &["--method", "preload"], &["--method", "ptrace"]] {
+        space.restore();
+        let args: Vec<&str> = options.iter().chain(&["make"]).copied().collect();
+        let ran = space.start_program("ggtrace", &args).wait().fails();
+        for name in ["syms", "after", "went-on"] {
+            assert!(!space.path(name).exists(), "{name}, {options:?}: {ran}");
+        }
+    }
+    space.write("bad.c", "int bad;\n");
+    space.start_program("ggtrace", &["--force", "make"]).wait().ok();
+    assert!(!space.read("syms").is_empty());
 }
 
 #[test]
