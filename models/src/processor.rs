@@ -39,11 +39,22 @@ pub(crate) fn is_named(words: &[OsString]) -> bool {
             return false;
         }
         let plain: Vec<u8> = word.iter().copied().filter(|byte| !b"'\"\\".contains(byte)).collect();
-        plain.split(|byte| byte.is_ascii_whitespace() || *byte == b';').any(|word| {
+        // gcc's `-Wa,…` and nvcc's `-Xcompiler=…,…` give several.
+        plain.split(|byte| byte.is_ascii_whitespace() || b";,".contains(byte)).any(|word| {
             let before = std::mem::replace(&mut last, word.to_vec());
-            is_own(&before, word)
+            match of_macro(&before, word) {
+                Some(value) => is_own(&[], value),
+                None => is_own(&before, word),
+            }
         })
     })
+}
+
+/// What the word defines a macro as, if it does: `-DTARGET_CPU=native` is none of these options, `-DFLAGS=-march=native` may be given on.
+fn of_macro<'a>(before: &[u8], word: &'a [u8]) -> Option<&'a [u8]> {
+    let defined = word.strip_prefix(b"-D").or_else(|| Some(word).filter(|_| before == b"-D"))?;
+    let equals = defined.iter().position(|&byte| byte == b'=');
+    Some(equals.map_or(&[], |at| &defined[at + 1..]))
 }
 
 /// `before`: the word before it, which may be the option of which this is the value.
@@ -63,7 +74,8 @@ fn is_own(before: &[u8], word: &[u8]) -> bool {
         b"host" => of_compiler_driver,
         b"native" => {
             let is_in_name = |what: &str| memchr::memmem::find(&name, what.as_bytes()).is_some();
-            of_compiler_driver || ["arch", "cpu", "tune"].into_iter().any(is_in_name)
+            let of_sun = [&b"-xtarget"[..], b"-target"].contains(&&name[..]);
+            of_compiler_driver || of_sun || ["arch", "cpu", "tune"].into_iter().any(is_in_name)
         }
         _ => false,
     }
@@ -90,10 +102,17 @@ mod tests {
             ("-tp=host", true),
             ("-tp|native", true),
             ("-xHost", true),
+            ("-xtarget=native", true),
+            ("-Wa,-mtune=native", true),
+            ("-Xcompiler=-march=native,-std=c++17", true),
+            ("-DFLAGS=-march=native", true),
             ("ifort -xHOST -c a.f", true),
             ("-march=x86-64", false),
             ("-march=nativex", false),
             ("-DARCH=native/lib", false),
+            ("-DTARGET_CPU=native", false),
+            ("-DHOST_ARCH=\\\"native\\\"", false),
+            ("-D|TARGET_CPU=native", false),
             ("--build=native", false),
             ("--host=host", false),
             ("native", false),

@@ -185,8 +185,8 @@ impl World for Recorder {
         let values = thunk.values.iter().chain(&thunk.executables).map(|i| &i.path);
         // Some name their objects as libraries are named: Kerberos has `x.so` for what goes into `libx.so`.
         let is_object = |from: &OutputRef| lock(&self.linked).get(from) == Some(&false);
-        let made = thunk.thunks.iter().filter(|i| !is_object(&i.from)).map(|i| &i.path);
-        let given = values.chain(made).filter(|p| is_shared_library(p));
+        let made = thunk.thunks.iter().filter(|i| is_shared_library(&i.path) && !is_object(&i.from));
+        let given = values.filter(|p| is_shared_library(p)).chain(made.map(|i| &i.path));
         // Under which name a library will be looked for is not known before it is linked: one of these, if at all.
         let names = |path: &Path| self.library_names.of(path);
         given.flat_map(|p| names(p)).chain(names(path)).filter(|p| p != path).collect()
