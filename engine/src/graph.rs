@@ -39,6 +39,13 @@ pub enum State {
     Blocked,
 }
 
+impl State {
+    /// Has it not come to its end?
+    fn may_run(self) -> bool {
+        matches!(self, Self::Waiting | Self::Ready | Self::Running)
+    }
+}
+
 struct Node {
     name: ObjectName,
     state: State,
@@ -82,6 +89,8 @@ pub struct Graph {
     by_name: HashMap<ObjectName, NodeId>,
     counts: Counts,
     ready: BinaryHeap<(bool, u64, std::cmp::Reverse<NodeId>)>,
+    /// How long all take together that may still run, in microseconds.
+    left: u64,
 }
 
 /// What a run is taken to last where nothing is known of it.
@@ -121,7 +130,7 @@ impl Graph {
                 }
             };
             let estimate = estimate(&self.node(id).name, &thunk);
-            self.node_mut(id).own = estimate.unwrap_or(USUAL).as_micros() as u64;
+            self.take(id, estimate.unwrap_or(USUAL));
             self.node_mut(id).known = estimate.is_some();
             let mut needs: Vec<ObjectName> = thunk.thunks.iter().map(|t| t.from.thunk).collect();
             needs.sort_unstable();
@@ -179,11 +188,20 @@ impl Graph {
         &mut self,
         own: impl Fn(&ObjectName) -> Option<Duration>,
     ) -> std::result::Result<(), ObjectName> {
-        for node in &mut self.nodes {
-            node.own = own(&node.name).ok_or(node.name)?.as_micros() as u64;
-            node.known = true;
+        for id in (0..self.nodes.len() as u32).map(NodeId) {
+            let name = self.node(id).name;
+            self.take(id, own(&name).ok_or(name)?);
+            self.node_mut(id).known = true;
         }
         Ok(())
+    }
+
+    /// The thunk takes so long.
+    fn take(&mut self, id: NodeId, own: Duration) {
+        let before = std::mem::replace(&mut self.node_mut(id).own, own.as_micros() as u64);
+        if self.node(id).state.may_run() {
+            self.left = self.left - before + self.node(id).own;
+        }
     }
 
     /// Once everything is added: longest remaining path first.
@@ -315,9 +333,13 @@ impl Graph {
 
     /// How long everything takes at least, however many workers there are, and how long one worker takes.
     pub fn bounds(&self) -> (Duration, Duration) {
-        let unreduced = || self.nodes.iter().filter(|node| node.state != State::Reduced);
-        let path = unreduced().map(|node| node.remaining).max().unwrap_or(0);
-        (Duration::from_micros(path), Duration::from_micros(unreduced().map(|node| node.own).sum()))
+        let open = self.nodes.iter().filter(|node| node.state.may_run());
+        (Duration::from_micros(open.map(|node| node.remaining).max().unwrap_or(0)), self.left())
+    }
+
+    /// How long one worker takes for all that may still run.
+    pub fn left(&self) -> Duration {
+        Duration::from_micros(self.left)
     }
 
     /// How long it takes at least with so many workers: what all who stand on the longest path need must be done before they begin.
@@ -442,6 +464,9 @@ impl Graph {
     fn set(&mut self, id: NodeId, state: State) {
         let old = std::mem::replace(&mut self.node_mut(id).state, state);
         debug_assert_ne!(old, state);
+        if old.may_run() && !state.may_run() {
+            self.left -= self.node(id).own;
+        }
         if let Some(count) = self.counter(old) {
             *count -= 1;
         }

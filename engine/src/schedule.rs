@@ -126,8 +126,8 @@ type Tasks = JoinSet<(NodeId, Option<Answer>)>;
 /// Why a thunk should have another copy.
 #[derive(Clone, Copy)]
 enum Why {
-    /// Its last one takes much longer than it should. `surely`: by how long runs take lately.
-    Late { surely: bool },
+    /// Its last one takes much longer than it should.
+    Late,
     /// All would wait for it if it came to be late, or it takes longer than anything so far.
     Holds,
 }
@@ -138,7 +138,9 @@ struct Run {
     /// When the last of its copies was started.
     started: Instant,
     copies: Vec<AbortHandle>,
-    /// One was given up because it was late and others waited. That is done once: the next may be as slow.
+    /// The last was started before the one before was late.
+    is_hedged: bool,
+    /// One was given up. That is done once: what was expected may be wrong.
     begun_anew: bool,
 }
 
@@ -149,11 +151,9 @@ pub struct Schedule {
     options: Options,
     running: HashMap<NodeId, Run>,
     tries: HashMap<NodeId, u32>,
-    /// The longest run so far.
+    /// The longest run so far, of those without copies.
     longest: Duration,
     pace: Pace,
-    /// How long one worker would take for all that is not done, as far as that was known at the beginning.
-    work: Duration,
     stopping: bool,
     tally: Tally,
 }
@@ -170,7 +170,6 @@ impl Schedule {
         orders: Option<Orders>,
         work: &mut dyn Work,
     ) -> Result<Tally> {
-        let (_, left) = graph.bounds();
         let mut schedule = Self {
             graph,
             backend,
@@ -179,7 +178,6 @@ impl Schedule {
             tries: HashMap::new(),
             longest: Duration::ZERO,
             pace: Pace::default(),
-            work: left,
             stopping: false,
             tally: Tally::default(),
         };
@@ -284,7 +282,7 @@ impl Schedule {
         }
     }
 
-    fn dispatch(&mut self, tasks: &mut Tasks, id: NodeId, resolved: ObjectName, behind: bool) {
+    fn dispatch(&mut self, tasks: &mut Tasks, id: NodeId, resolved: ObjectName, behind: bool) -> &mut Run {
         let backend = Rc::clone(&self.backend);
         let handle = tasks.spawn_local(async move {
             let answer = match behind {
@@ -293,42 +291,49 @@ impl Schedule {
             };
             (id, answer)
         });
-        let started = Instant::now();
-        let run = self.running.entry(id).or_insert(Run {
-            resolved,
-            started,
-            copies: Vec::new(),
-            begun_anew: false,
-        });
-        run.started = started;
+        let now = Instant::now();
+        let run = Run { resolved, started: now, copies: Vec::new(), is_hedged: false, begun_anew: false };
+        let run = self.running.entry(id).or_insert(run);
+        run.started = now;
         run.copies.push(handle);
+        run
     }
 
-    /// Starts more copies of what is late, and of what everybody would wait for if it came to be late, the longest path first: in free
-    /// slots, or, where others wait for one, in place of what is late. `idle`: nothing else is to be done. Then it takes less to get one.
+    /// Starts more copies of what is late, and of what everybody would wait for if it came to be late, the longest path first, before
+    /// what is ready: in free slots, or, where others wait for one, in place of what is late. `idle`: nothing else is to be done. Then it
+    /// takes less to get one.
     fn copy(&mut self, tasks: &mut Tasks, slots: usize, idle: bool) {
         let mut free = slots.saturating_sub(tasks.len());
-        let waited_for = free == 0 && !idle && self.graph.next_is_urgent().is_some();
-        let replaces = waited_for && self.backend.ends_what_is_given_up();
+        let replaces = free == 0 && !idle && self.backend.ends_what_is_given_up();
+        let replaces = replaces && self.graph.next_is_urgent().is_some();
         if free == 0 && !replaces {
             return;
         }
         let mut wanted = self.wanted(slots, idle);
         wanted.sort_unstable_by_key(|(id, _)| (Reverse(self.graph.remaining(*id)), *id));
-        let doubled = self.running.values().filter(|run| run.copies.len() > 1).count();
-        let mut hedges = if idle { free } else { (slots / HEDGED).saturating_sub(doubled) };
+        let hedged = self.running.values().filter(|run| run.is_hedged).count();
+        let mut hedges = if idle { free } else { (slots / HEDGED).saturating_sub(hedged) };
         for (id, why) in wanted {
             match why {
                 Why::Holds if free > 0 && hedges > 0 => hedges -= 1,
-                Why::Late { .. } if free > 0 => self.took(id),
-                Why::Late { surely: true } if replaces && self.gives_up(id) => self.took(id),
+                Why::Late if free > 0 => self.took(id),
+                Why::Late if replaces && self.gives_up(id) => self.took(id),
                 _ => continue,
             }
             free = free.saturating_sub(1);
             self.tally.copies += 1;
             let resolved = self.running[&id].resolved;
-            self.dispatch(tasks, id, resolved, false);
+            self.dispatch(tasks, id, resolved, false).is_hedged = matches!(why, Why::Holds);
         }
+    }
+
+    /// Ends the only copy of what is late, unless that was done before; tells whether it did.
+    fn gives_up(&mut self, id: NodeId) -> bool {
+        let run = self.running.get_mut(&id).filter(|run| run.copies.len() == 1 && !run.begun_anew);
+        let Some(run) = run else { return false };
+        run.begun_anew = true;
+        run.copies.drain(..).for_each(|copy| copy.abort());
+        true
     }
 
     /// What is running and should have another copy.
@@ -338,7 +343,7 @@ impl Schedule {
             |(id, run): (&NodeId, &Run)| self.graph.remaining(*id).saturating_sub(run.started.elapsed());
         let path = self.running.iter().map(left).max().unwrap_or_default();
         // In how long all could be done.
-        let all = if idle { path } else { path.max(self.work / slots) };
+        let all = if idle { path } else { path.max(self.graph.left() / slots) };
         // On demand, what else there is to be done is not known.
         let knows_all = idle || !self.options.on_demand;
         let risk = self.pace.risk();
@@ -347,7 +352,8 @@ impl Schedule {
         for (&id, run) in &self.running {
             let (elapsed, remaining) = (run.started.elapsed(), self.graph.remaining(id));
             let expected = self.graph.expected(id);
-            let usually = expected.and_then(|expected| self.pace.late_after(expected));
+            let usually =
+                expected.and_then(|expected| self.pace.late_after(expected)).map(|late| late.max(SHORT));
             let mostly = expected.map(|expected| expected.max(SHORT) * LATE);
             // What is paid for in any case is not called late in haste.
             let late = if ends { usually.or(mostly) } else { usually.max(mostly) };
@@ -359,7 +365,7 @@ impl Schedule {
             let holds = knows_all && all > SHORT && remaining >= all / 2;
             let holds = holds && by.is_some_and(|by| by.mul_f64(risk) > cost);
             let lingers = idle && elapsed > self.longest.max(SHORT) * LATE;
-            let why = if is_late { Why::Late { surely: usually.is_some() } } else { Why::Holds };
+            let why = if is_late { Why::Late } else { Why::Holds };
             let most = if is_late { COPIES } else { 2 };
             let is_spent = self.tries.get(&id).is_some_and(|tries| *tries >= TRIES);
             if (is_late || holds || lingers) && run.copies.len() < most && !is_spent {
@@ -367,15 +373,6 @@ impl Schedule {
             }
         }
         wanted
-    }
-
-    /// Ends the only copy of what is late, unless that was done before; tells whether it did.
-    fn gives_up(&mut self, id: NodeId) -> bool {
-        let run = self.running.get_mut(&id).filter(|run| run.copies.len() == 1 && !run.begun_anew);
-        let Some(run) = run else { return false };
-        run.begun_anew = true;
-        run.copies.drain(..).for_each(|copy| copy.abort());
-        true
     }
 
     /// The last copy of this one has taken so long, whether it has ended or only seems to hang.
@@ -418,12 +415,11 @@ impl Schedule {
     /// It has run: other copies are not needed.
     fn ran(&mut self, id: NodeId) {
         // Which of several has answered is not known.
-        if self.running.get(&id).is_some_and(|run| run.copies.len() == 1) {
+        if let Some(run) = self.running.get(&id).filter(|run| run.copies.len() == 1) {
+            self.longest = self.longest.max(run.started.elapsed());
             self.took(id);
         }
-        self.work = self.work.saturating_sub(self.graph.expected(id).unwrap_or_default());
         if let Some(run) = self.running.remove(&id) {
-            self.longest = self.longest.max(run.started.elapsed());
             run.copies.iter().for_each(AbortHandle::abort);
         }
     }
