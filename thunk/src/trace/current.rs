@@ -536,6 +536,10 @@ impl Observed {
     pub const MAKES_LINK: &'static str = "makes the symbolic link ";
     /// How the obstacle of a command begins that leaves one file under two paths. What is computed are files of their own.
     pub const ONE_FILE: &'static str = "leaves as one file (a hard link) ";
+    /// How the obstacle of a command begins that opens what the system makes up.
+    pub const USES: &'static str = "uses ";
+    /// What random numbers come from. A command that runs again takes new ones, as under make.
+    pub const RANDOM: [&'static str; 2] = ["/dev/urandom", "/dev/random"];
     /// The obstacle of a command that asks for what is right for the processor on which it runs. Its thunk does not say which that was.
     pub const PROCESSOR: &'static str = "goes by this machine's processor";
     /// The obstacle of a command of which something that it starts is a thunk of its own.

@@ -282,7 +282,7 @@ impl Look<'_> {
         let used = opened || touch.has(Use::Listed);
         let is_one = |paths: &[&str]| paths.iter().any(|path| named.starts_with(path));
         if is_descriptor || used && (!is_one(&HARMLESS) || is_one(&OF_MACHINE)) {
-            self.obstacle(format!("uses {}", named.display()));
+            self.obstacle(format!("{}{}", Observed::USES, named.display()));
         }
     }
 

@@ -54,6 +54,31 @@ fn what_goes_by_the_processor_is_not_compiled_again() {
     }
 }
 
+/// New ones, as under make. Perl reads some at its start. Whoever does so runs each time that make has it run.
+#[test]
+fn who_takes_random_numbers_runs_again() {
+    let makefile =
+        "all: a b\na: in\n\tperl -pe 's/x/y/' in >a\nb: in\n\tcat in >b; head -c 8 /dev/urandom >>b\n";
+    let space = TestSpace::with(&[("Makefile", makefile), ("in", "x\n")]);
+    let trace = run_recorded(&space);
+    let before = space.read("b");
+    assert_eq!(replayed(&space, &trace).run, 0, "nothing has changed");
+    assert_eq!(space.read("b"), before);
+    space.write("in", "xx\n");
+    assert_eq!(replayed(&space, &trace).run, 2);
+    assert_eq!(space.read("a"), b"yx\n");
+    assert!(space.read("b").starts_with(b"xx\n"));
+    assert_ne!(space.read("b")[3..], before[2..]);
+    // A recording has it run anew, too.
+    for path in ["a", "b"] {
+        fs::remove_file(space.path(path)).unwrap();
+    }
+    space.write("in", "x\n");
+    space.ggtrace(&["make"]).ok();
+    space.ggforce(&[]).ok();
+    assert_ne!(space.read("b")[2..], before[2..]);
+}
+
 /// Not the command that comes first to what is not to be had.
 #[test]
 fn who_fails_again_is_named() {
