@@ -132,7 +132,10 @@ pub async fn force(
     if let Some(more) = engine.summary.unplaced.checked_sub(SHOWN).filter(|more| *more > 0) {
         engine.progress.say(&format!("{more} more files could not be put in place"));
     }
-    engine.summary.interrupted = ended?.interrupted;
+    let ended = ended?;
+    // Their inputs may be what has to be mended: make is to have them made anew, too.
+    ended.not_begun.iter().try_for_each(|name| engine.failures.mark(name))?;
+    engine.summary.interrupted = ended.interrupted;
     engine.tell_completed();
     Ok(engine.summary)
 }

@@ -366,6 +366,11 @@ impl Graph {
         self.counts
     }
 
+    /// All `Ready` thunks.
+    pub fn all_ready(&self) -> impl Iterator<Item = ObjectName> {
+        self.nodes.iter().filter(|node| node.state == State::Ready).map(|node| node.name)
+    }
+
     /// The most urgent `Ready` thunk, which is `Running` from now on.
     pub fn next_ready(&mut self) -> Option<NodeId> {
         while let Some((.., std::cmp::Reverse(id))) = self.ready.pop() {

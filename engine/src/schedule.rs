@@ -100,7 +100,7 @@ pub struct Options {
 }
 
 /// What the loop counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Copies that were started beside another one, or in its place.
     pub copies: usize,
@@ -108,6 +108,8 @@ pub struct Tally {
     pub lost: usize,
     /// Ended by Ctrl-C.
     pub interrupted: bool,
+    /// What could have begun, and did not because something else had failed.
+    pub not_begun: Vec<ObjectName>,
 }
 
 /// A back end that fails this often with one thunk will not do it.
@@ -182,6 +184,9 @@ impl Schedule {
             tally: Tally::default(),
         };
         schedule.turn(orders, work).await?;
+        if schedule.stopping {
+            schedule.tally.not_begun.extend(schedule.graph.all_ready());
+        }
         Ok(schedule.tally)
     }
 

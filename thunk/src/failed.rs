@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which thunks failed when they were last forced. A plain build would have left nothing where they, or what needs
-//! them, have placeholders: the next recording clears these away, so that make makes their targets anew and nothing is
+//! Which thunks failed when they were last forced, or were not begun because others had. A plain build would have left nothing where
+//! they, or what needs them, have placeholders: the next recording clears these away, so that make makes their targets anew and nothing is
 //! built on top of them. Not a cache of failures: a thunk that failed is run again when it is asked for.
 
 use std::collections::{HashMap, HashSet};
@@ -41,7 +41,7 @@ impl<'a> FailedThunks<'a> {
         self.marked
     }
 
-    /// Marks a thunk whose command failed.
+    /// Marks a thunk whose command failed, or was not begun because another had.
     ///
     /// # Errors
     /// The store cannot be written to.

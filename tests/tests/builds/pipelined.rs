@@ -146,6 +146,37 @@ fn what_has_begun_before_a_failure_is_done_as_without_it() {
     }
 }
 
+/// What was not begun has the broken header, too. Make reads its dependency file as soon as it starts, which would force that.
+#[test]
+fn a_header_that_is_mended_after_a_failure_is_read_by_all() {
+    let sources: Vec<String> = (0..12).map(|n| format!("s{n}")).collect();
+    let list: Vec<String> = sources.iter().map(|name| format!("{name}.o")).collect();
+    let makefile = format!(
+        "all: {0}\n-include $(patsubst %.o,%.Po,{0})\n%.o: %.c\n\t$(CC) -MD -MP -MF $*.Po -c $< -o $@\n",
+        list.join(" ")
+    );
+    let space = TestSpace::with(&[("Makefile", &makefile), ("all.h", "int broken(\n")]);
+    for name in &sources {
+        space.write(format!("{name}.c"), format!("#include \"all.h\"\nint {name};\n"));
+    }
+    space.keep();
+    for forces in [true, false] {
+        space.restore();
+        let build = |space: &TestSpace| {
+            if forces {
+                forced(space, &["-j1"], &["make", "-j4"]).wait()
+            } else {
+                space.ggtrace(&["make", "-j4"]).ok();
+                space.ggforce(&["-j1"])
+            }
+        };
+        build(&space).fails().says("error: ");
+        space.write("all.h", "int mended;\n");
+        build(&space).ok();
+        assert!(list.iter().all(|name| space.read(name).starts_with(b"\x7fELF")), "{forces}");
+    }
+}
+
 /// In a pipe its exit code is lost. Plain make would not have begun that.
 #[test]
 fn a_recipe_that_needs_what_has_failed_leaves_no_target() {
