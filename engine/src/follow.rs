@@ -77,7 +77,7 @@ impl Follower {
         self.asked.push(asked);
     }
 
-    /// A command has failed, and no further one is started.
+    /// A command has failed, and no further one is started but for who waits.
     pub fn stopped(&mut self) {
         self.tell(&News { stopped: true, ..News::default() });
     }

@@ -445,7 +445,7 @@ impl Schedule {
         let resolved = run.resolved;
         self.running.remove(&id);
         match why {
-            Some(why) if *tries >= TRIES || self.stopping => {
+            Some(why) if *tries >= TRIES || self.stopping && !self.graph.is_urgent(id) => {
                 let why = format!("({}): {why}", self.backend.label());
                 work.broken(&self.graph, id, resolved, &why)?;
                 self.fail(id);

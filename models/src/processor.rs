@@ -50,11 +50,13 @@ pub(crate) fn is_named(words: &[OsString]) -> bool {
     })
 }
 
-/// What the word defines a macro as, if it does: `-DTARGET_CPU=native` is none of these options, `-DFLAGS=-march=native` may be given on.
+/// What the word defines a macro of C as, if it does: `-DTARGET_CPU=native` is none of these options, `-DFLAGS=-march=native` may be given
+/// on. Options of other programs, as zig's `-Dcpu=native`, are no macros by their looks.
 fn of_macro<'a>(before: &[u8], word: &'a [u8]) -> Option<&'a [u8]> {
     let defined = word.strip_prefix(b"-D").or_else(|| Some(word).filter(|_| before == b"-D"))?;
-    let equals = defined.iter().position(|&byte| byte == b'=');
-    Some(equals.map_or(&[], |at| &defined[at + 1..]))
+    let equals = defined.iter().position(|&byte| byte == b'=')?;
+    let is_macro = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    defined[..equals].iter().all(is_macro).then(|| &defined[equals + 1..])
 }
 
 /// `before`: the word before it, which may be the option of which this is the value.
@@ -106,6 +108,7 @@ mod tests {
             ("-Wa,-mtune=native", true),
             ("-Xcompiler=-march=native,-std=c++17", true),
             ("-DFLAGS=-march=native", true),
+            ("zig build -Dcpu=native", true),
             ("ifort -xHOST -c a.f", true),
             ("-march=x86-64", false),
             ("-march=nativex", false),

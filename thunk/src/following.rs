@@ -36,7 +36,7 @@ pub struct News {
     /// And everything that it named is in place.
     #[prost(bool, tag = "2")]
     pub done: bool,
-    /// A command has failed, and no further one is started.
+    /// A command has failed, and no further one is started but for who waits.
     #[prost(bool, tag = "3")]
     pub stopped: bool,
 }

@@ -110,7 +110,8 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         return answer;
     }
     if let Err(why) = there(recorder, exec, &parent, &mut command) {
-        return unforced(recorder, exec.pid, &exec.invocation.program.display().to_string(), &why);
+        let what = exec.invocation.program.display().to_string();
+        return recipe::cannot_start(recorder, exec, &parent, &what, &why);
     }
     if command.disposition == Disposition::Deferred {
         return deferred(recorder, &parent, command, Vec::new(), &[]);

@@ -52,7 +52,7 @@ pub struct Following {
 struct Shared {
     /// Who waits for which order; `None` when no answer will come any more.
     waiting: Mutex<Option<HashMap<u32, Sender<bool>>>>,
-    /// A command has failed, and the engine starts no further one.
+    /// A command has failed, and the engine starts no further one but for who waits.
     stopped: AtomicBool,
 }
 
@@ -115,13 +115,8 @@ impl Following {
 
     /// Waits until the placeholders at these paths are forced. `None`: the engine has ended, and can be asked nothing.
     pub fn force(&self, paths: &[PathBuf]) -> Option<Result<(), String>> {
-        let told = match self.ask(paths) {
-            Some(true) => Ok(()),
-            Some(false) => Err("a command that it needs has failed"),
-            None if self.stopped() => Err("another command has failed"),
-            None => return None,
-        };
-        Some(told.map_err(str::to_owned))
+        let failed = || "a command that it needs has failed".to_owned();
+        self.ask(paths).map(|done| done.then_some(()).ok_or_else(failed))
     }
 
     fn ask(&self, paths: &[PathBuf]) -> Option<bool> {
@@ -132,7 +127,7 @@ impl Following {
         answer.recv().ok()
     }
 
-    /// Has a command failed, so that nothing further is to be started?
+    /// Has a command failed, so that nothing further is to be started but what somebody waits for?
     pub fn stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What build drivers start after a failure, and recipes that need what cannot be had. Plain make would not have begun them: none may
 //! leave a file that make takes for done. An exit code may get lost, in a pipe or an `if`; make removes what a recipe was making that
-//! has ended by a signal. Does not know which line of a recipe it ends.
+//! has ended by a signal, unless it was told to ignore that, or to keep the target. Does not know which line of a recipe it ends.
 
 use std::collections::BTreeSet;
 use std::sync::Once;
@@ -56,6 +56,16 @@ pub fn unforced(recorder: &Recorder, pid: u32, what: &str, why: &str) -> Answer 
         return Answer::Fail { errno: libc::EIO, why: String::new() };
     }
     Answer::Fail { errno: libc::EIO, why }
+}
+
+/// The same of what a program needs before it starts. A line that make starts without a shell is the recipe itself.
+pub fn cannot_start(recorder: &Recorder, exec: &Exec, parent: &Running, what: &str, why: &str) -> Answer {
+    let is_line = parent.role == Role::Make && !parent.inside_tool && parent.passes_on(exec.fds.as_ref());
+    if !is_line {
+        return unforced(recorder, exec.pid, what, why);
+    }
+    thunk::say!("ggtrace: {what} cannot be forced: {why}");
+    Answer::Killed
 }
 
 /// The process at or above this one that a build driver has started. None where the driver itself asks, or its child before it

@@ -21,7 +21,7 @@ use crate::libtool;
 use crate::log::Ways as _;
 use crate::needed::{Needed, is_unseen, needed, pending};
 use crate::programs::Facts;
-use crate::recipe::unforced;
+use crate::recipe::{cannot_start, unforced};
 use crate::recorder::{OWN, Recorder, Sight};
 use crate::request::Exec;
 use crate::watch::{Begun, file_clock};
@@ -87,7 +87,7 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     }
     if let Err(why) = recorder.force(&needed.now) {
         let what = format!("what {} needs", exec.invocation.program.display());
-        answer = unforced(recorder, exec.pid, &what, &why);
+        answer = cannot_start(recorder, exec, parent, &what, &why);
     }
     command.took_us = took_us(recorder, &command);
     if let Err(error) = recorder.record(&command) {
