@@ -15,7 +15,6 @@
 //! Who is meant: who has the mark in the environment it was started with, the first process, all that descends from those, and whoever
 //! makes a call that comes to the listener. So nobody can be missed who has a net above and no mark: it is asked about.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
@@ -26,8 +25,9 @@ use std::time::{Duration, Instant};
 
 use crate::calls::Call;
 use crate::channel;
+use crate::members::Members;
 use crate::net::{Desk, Listener, Notification};
-use crate::running::{self, Running};
+use crate::running;
 use crate::{Pid, Process, Verdict, arch};
 
 /// What the child says, with its listener if it has one.
@@ -43,8 +43,6 @@ const LAST: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(10);
 /// How often it is looked for new processes that make no call.
 const LOOK: Duration = Duration::from_millis(200);
-/// Where processes come faster than they can be stopped, it has to be left at that.
-const MOST_LOOKS: usize = 100;
 
 /// The guardian of a process, as that process has it: when this is dropped, the guardian ends, and does nothing.
 #[derive(Debug)]
@@ -166,14 +164,8 @@ fn detach(kept: [RawFd; 3]) {
 fn take_over(from: &OwnedFd, desk: &Desk, is_marked: &dyn Fn(&[u8]) -> bool) {
     // A child that is about to say something still holds its end.
     let Ok(Some(message)) = channel::receive(from, 0) else { return };
-    let mut build = Build { first: message.sender, is_marked, members: HashMap::new() };
-    for _ in 0..MOST_LOOKS {
-        let new = build.look();
-        if new.is_empty() {
-            break;
-        }
-        build.signal(&new, libc::SIGSTOP);
-    }
+    let mut build = Members::new(message.sender, Some(is_marked));
+    build.stop();
     let (tidying, dying): (Vec<_>, Vec<_>) = build.pids().into_iter().partition(|&pid| running::tidies(pid));
     build.signal(&dying, libc::SIGKILL);
     build.await_ends(&dying, DYING);
@@ -192,73 +184,7 @@ fn take_over(from: &OwnedFd, desk: &Desk, is_marked: &dyn Fn(&[u8]) -> bool) {
     }
 }
 
-/// The processes to be ended.
-struct Build<'a> {
-    first: Option<Pid>,
-    is_marked: &'a dyn Fn(&[u8]) -> bool,
-    members: HashMap<Pid, Process>,
-}
-
-impl Build<'_> {
-    /// Finds those that are not known yet.
-    fn look(&mut self) -> Vec<Pid> {
-        self.members.retain(|_, process| !process.has_ended());
-        let all = running::all();
-        let mut new = Vec::new();
-        let mut descends = true;
-        while descends {
-            descends = false;
-            for one in &all {
-                if self.members.contains_key(&one.pid) || !self.is_meant(one) {
-                    continue;
-                }
-                let Ok(process) = Process::open(one.pid) else { continue };
-                // The id may have been given to another meanwhile.
-                if one.is_still_there() {
-                    self.members.insert(one.pid, process);
-                    new.push(one.pid);
-                    descends = true;
-                }
-            }
-        }
-        new
-    }
-
-    fn is_meant(&self, one: &Running) -> bool {
-        self.first == Some(one.pid)
-            || self.members.contains_key(&one.parent)
-            || one.environment().split(|&byte| byte == 0).any(self.is_marked)
-    }
-
-    fn pids(&self) -> Vec<Pid> {
-        self.members.keys().copied().collect()
-    }
-
-    fn signal(&self, pids: &[Pid], signal: i32) {
-        for process in pids.iter().filter_map(|pid| self.members.get(pid)) {
-            // One that has ended meanwhile needs none.
-            let _ = process.signal(signal);
-        }
-    }
-
-    fn await_ends(&self, pids: &[Pid], time: Duration) {
-        let end = Instant::now() + time;
-        for process in pids.iter().filter_map(|pid| self.members.get(pid)) {
-            while !process.has_ended() && Instant::now() < end {
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-
-    fn kill_all(&mut self) {
-        for _ in 0..MOST_LOOKS {
-            self.signal(&self.pids(), libc::SIGKILL);
-            if self.look().is_empty() {
-                return;
-            }
-        }
-    }
-
+impl Members<'_> {
     /// Answers calls as long as that, or until nobody is left; is it so? Who was not known is told to end, if it `tidies`, or
     /// killed.
     fn attend(&mut self, listener: Option<&Listener>, time: Duration, tidies: impl Fn(Pid) -> bool) -> bool {
@@ -280,12 +206,12 @@ impl Build<'_> {
             } else {
                 thread::sleep(TICK);
             }
-            if looked.elapsed() > LOOK || self.members.values().all(Process::has_ended) {
+            if looked.elapsed() > LOOK || self.known.values().all(Process::has_ended) {
                 for pid in self.look() {
                     self.end(pid, &tidies);
                 }
                 looked = Instant::now();
-                if listener.is_none() && self.members.is_empty() {
+                if listener.is_none() && self.known.is_empty() {
                     return true;
                 }
             }
@@ -295,12 +221,12 @@ impl Build<'_> {
 
     /// Takes in who made a call.
     fn meet(&mut self, pid: Pid, tidies: &impl Fn(Pid) -> bool) {
-        if self.members.get(&pid).is_some_and(|process| !process.has_ended()) {
+        if self.known.get(&pid).is_some_and(|process| !process.has_ended()) {
             return;
         }
         // It waits for the answer, so it is the one that has this id.
         if let Ok(process) = Process::open(pid) {
-            self.members.insert(pid, process);
+            self.known.insert(pid, process);
             self.end(pid, tidies);
         }
     }

@@ -65,6 +65,7 @@ mod handle;
 mod image;
 mod judge;
 mod linked;
+mod members;
 pub mod net;
 mod ptrace;
 mod running;
@@ -90,6 +91,7 @@ pub use failure::is_about_paths;
 pub use gate::{Entrance, Gate, Guard, Run};
 pub use guardian::{Guardian, Ward};
 pub use judge::{Exec, Judge, Verdict, Way};
+pub use members::kill_last;
 pub use summary::{Touch, Touches, Use};
 pub use tracee::{own_list, tidy, without_ways_back};
 

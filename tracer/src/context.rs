@@ -26,6 +26,13 @@ pub enum Role {
     Other,
 }
 
+impl Role {
+    /// Does it start the commands of a build?
+    pub fn is_driver(self) -> bool {
+        matches!(self, Self::Make | Self::Ninja)
+    }
+}
+
 /// A destination of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sink {
@@ -153,12 +160,12 @@ impl Running {
                 }
             }
         }
-        let driver = if matches!(role, Role::Make | Role::Ninja) { role } else { self.driver };
+        let driver = if role.is_driver() { role } else { self.driver };
         // Where it is not known where output goes, nothing is concluded from it.
         let captured = self.captured || (fds.is_some() && !self.passes_on(fds));
         let inside_tool = self.inside_tool || role == Role::Tool;
         // A tool that runs make, as link-time optimisation does, is one command all the same.
-        let drives = !self.inside_tool && matches!(role, Role::Make | Role::Ninja);
+        let drives = !self.inside_tool && role.is_driver();
         let group = self.group;
         Self {
             role,

@@ -124,10 +124,7 @@ pub fn exec(recorder: &Recorder, exec: &Arc<Exec>, pending: Pending<'_>) -> Answ
         return Answer::Run { command: exec.parent, flags: 0 };
     };
     // A build driver goes on with other commands. What the kernel may refuse to execute the driver is to hear of itself.
-    let waits = exec.waits
-        && is_native(&facts.executable)
-        && recorder.defers
-        && matches!(parent.role, Role::Make | Role::Ninja);
+    let waits = exec.waits && is_native(&facts.executable) && recorder.defers && parent.role.is_driver();
     if waits {
         pending();
     }
@@ -243,7 +240,7 @@ fn modelled(
 
 /// Can a process that a build driver starts be told that all is done?
 fn may_be_done(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
-    recorder.defers && exec.prints && matches!(parent.role, Role::Make | Role::Ninja)
+    recorder.defers && exec.prints && parent.role.is_driver()
 }
 
 /// Will the kernel execute it?
@@ -373,7 +370,7 @@ pub fn deferred(
 fn may_be_learned(recorder: &Recorder, exec: &Exec, parent: &Running) -> bool {
     recorder.defers
         && !parent.inside_tool
-        && matches!(parent.role, Role::Make | Role::Ninja)
+        && parent.role.is_driver()
         && parent.passes_on(exec.fds.as_ref())
         && recorder.is_ours(exec.pid)
 }

@@ -298,7 +298,7 @@ impl Recorder {
     /// May this program, which makes a call that is not understood, look at what is pending and not there yet? Who only starts others
     /// does not.
     pub fn may_miss(&self, id: u32) -> bool {
-        !lock(&self.foreign).contains(&id) && !matches!(self.command(id).role, Role::Make | Role::Ninja)
+        !lock(&self.foreign).contains(&id) && !self.command(id).role.is_driver()
     }
 
     /// All that was pending is there for this program now.

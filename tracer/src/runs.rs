@@ -35,7 +35,7 @@ pub fn learns(running: &Running, parent: &Running, disposition: Disposition) -> 
     !running.carries
         && !running.drives
         && (running.role != Role::Tool || disposition == Disposition::Declined)
-        && matches!(parent.role, Role::Make | Role::Ninja)
+        && parent.role.is_driver()
         && disposition != Disposition::Deferred
 }
 
@@ -57,7 +57,7 @@ pub fn run(recorder: &Recorder, exec: &Arc<Exec>, parent: &Running, facts: &Fact
     let (carries, names, drives) = (running.carries, running.names, running.drives);
     // What a program without hooks starts has the same flags.
     let opaque = running.opaque;
-    let removes = matches!(running.role, Role::Make | Role::Ninja);
+    let removes = running.role.is_driver();
     let is_command = running.is_command(parent);
     // Who is none of those that are known to look whether files are there, or how old they are, may look how large they are.
     let minds_sizes = !carries && !names && facts.program != Program::CMake;

@@ -161,6 +161,9 @@ fn no_32_bit_process_sees_the_size_of_a_placeholder() {
         space.ggtrace(&["--method", method, "make"]).fails().says("cannot be forced");
         // It does not live to see anything.
         assert_eq!(space.read("out"), b"", "{named} {method}");
+        // Where no make is to be told, it does.
+        let _ = space.ggtrace(&["--method", method, "sh", "-c", "gcc -c x.c; ./a >out"]);
+        assert_eq!(space.read("out"), "7\n".repeat(2 - named).as_bytes(), "{named} {method}");
     }
 }
 
