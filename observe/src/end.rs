@@ -118,6 +118,12 @@ pub fn parent_of(pid: Pid) -> Option<Pid> {
     parent.or_else(|| tracee::parent_of(pid)).filter(|&parent| parent > 0)
 }
 
+/// Has the process with this id ended, be it waited for or not?
+#[must_use]
+pub fn has_ended(pid: Pid) -> bool {
+    tracee::has_ended(pid)
+}
+
 impl AsRawFd for Process {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
@@ -220,9 +226,11 @@ mod tests {
         told.sort_unstable();
         assert_eq!(told, [0, 1, 2]);
         for (child, process) in children.iter_mut().zip(&processes) {
+            assert!(has_ended(child.id() as Pid));
             let zombie = process.status();
             let status = child.wait().unwrap();
             assert_eq!(zombie, Some(status));
+            assert!(has_ended(child.id() as Pid));
             // Older kernels do not keep it.
             assert!(process.status().is_none_or(|kept| kept == status));
             assert!(process.has_ended());
@@ -246,7 +254,7 @@ mod tests {
     #[test]
     fn one_that_lives_has_no_status() {
         let me = Process::open(std::process::id() as Pid).unwrap();
-        assert!(!me.has_ended());
+        assert!(!me.has_ended() && !has_ended(me.pid()));
         assert_eq!(me.status(), None);
         let ends = Ends::new().unwrap();
         ends.add(&me, 1).unwrap();

@@ -99,6 +99,8 @@ pub(crate) struct Follow<'a> {
     sink: &'a mut dyn Sink,
     judge: Option<&'a dyn Judge>,
     threads: HashMap<Pid, Thread>,
+    /// Those of which a stop came before their parent told that it had made them, and perhaps their end did, too.
+    unannounced: HashSet<Pid>,
     status: Option<ExitStatus>,
     stops: u64,
 }
@@ -112,8 +114,8 @@ impl<'a> Follow<'a> {
         sink: &'a mut dyn Sink,
         judge: Option<&'a dyn Judge>,
     ) -> Self {
-        let threads = HashMap::new();
-        let mut follow = Self { root, rest, live, sink, judge, threads, status: None, stops: 0 };
+        let (threads, unannounced) = (HashMap::new(), HashSet::new());
+        let mut follow = Self { root, rest, live, sink, judge, threads, unannounced, status: None, stops: 0 };
         follow.thread(root, |_| root);
         follow
     }
@@ -163,6 +165,9 @@ impl<'a> Follow<'a> {
             Stop::Signal(signal) => self.proceed(tid, signal),
             Stop::Group => Resume::Listen,
             Stop::Attached => {
+                if !self.threads.contains_key(&tid) {
+                    self.unannounced.insert(tid);
+                }
                 self.thread(tid, tracee::process_of);
                 self.proceed(tid, 0)
             }
@@ -298,6 +303,12 @@ impl<'a> Follow<'a> {
     }
 
     fn born(&mut self, parent: Pid, child: Pid) {
+        // A parent that gets no processor after it has made its child may be outrun by it, up to its end. That it is gone is looked
+        // for, since a parent that was killed never tells, and ids are given away again.
+        let has_run = self.unannounced.remove(&child);
+        if has_run && !self.threads.contains_key(&child) && tracee::has_ended(child) {
+            return;
+        }
         let process = self.thread(parent, tracee::process_of).process;
         let own = tracee::is_process(child);
         self.thread(child, |_| if own { child } else { process });
@@ -336,5 +347,52 @@ fn wait() -> io::Result<Option<(Pid, i32)>> {
             Some(libc::ECHILD) => return Ok(None),
             _ => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    struct Told(Vec<Event>);
+
+    impl Sink for Told {
+        fn event(&mut self, _: Pid, event: Event) {
+            self.0.push(event);
+        }
+    }
+
+    /// What is told of a child by its end and by its parent, in this order or in the other.
+    fn told(end_comes_first: bool) -> Vec<Event> {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = child.id() as Pid;
+        let mut sink = Told(Vec::new());
+        let live = Live::default();
+        let me = std::process::id() as Pid;
+        let mut follow = Follow::new(me, Rest::Wait, &live, &mut sink, None);
+        if !end_comes_first {
+            follow.born(me, pid);
+        }
+        follow.step(pid, Stop::Attached);
+        while !tracee::has_ended(pid) {
+            std::thread::yield_now();
+        }
+        follow.step(pid, Stop::Ended(ExitStatus::from_raw(0)));
+        if end_comes_first {
+            follow.born(me, pid);
+        }
+        assert!(!follow.threads.contains_key(&pid));
+        assert!(follow.unannounced.is_empty());
+        child.wait().unwrap();
+        sink.0
+    }
+
+    #[test]
+    fn a_child_of_which_the_parent_tells_after_its_end_does_not_live_for_ever() {
+        assert!(matches!(told(false)[..], [Event::Forked(_), Event::Ended(_)]));
+        assert!(matches!(told(true)[..], [Event::Ended(_)]));
     }
 }

@@ -84,7 +84,7 @@ use std::io;
 use std::time::Duration;
 
 pub use command::{Command, Observation, observe};
-pub use end::{Ends, Process, parent_of};
+pub use end::{Ends, Process, has_ended, parent_of};
 pub use event::{Access, Event, Kind, Place, Role, Sink, Stream, Transfer};
 pub use executed::executed;
 pub use failure::is_about_paths;

@@ -102,14 +102,24 @@ pub(crate) fn process_of(tid: Pid) -> Pid {
 
 /// The process that started the one of this thread.
 pub(crate) fn parent_of(tid: Pid) -> Option<Pid> {
+    stat_field(tid, 1)?.parse().ok()
+}
+
+/// Has a thread ended, be it waited for or not?
+pub(crate) fn has_ended(tid: Pid) -> bool {
+    stat_field(tid, 0).is_none_or(|state| state == "Z" || state == "X")
+}
+
+/// One of the fields that the kernel tells of a thread, by its place after the name.
+fn stat_field(tid: Pid, place: usize) -> Option<String> {
     // One read: each makes the text anew.
     let mut text = [0; 256];
     let length = File::open(format!("/proc/{tid}/stat")).ok()?.read(&mut text).ok()?;
     let text = text.get(..length)?;
     // The name, which may hold anything, ends with the last parenthesis: then come the state and the parent.
     let end = text.iter().rposition(|&byte| byte == b')')?;
-    let field = text.get(end + 1..)?.split(|&byte| byte == b' ').nth(2)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+    let field = text.get(end + 1..)?.split(|&byte| byte == b' ').nth(place + 1)?;
+    String::from_utf8(field.to_vec()).ok()
 }
 
 /// A thread that is stopped, or waits for an answer, and the file system as it sees it.

@@ -49,6 +49,12 @@ pub(super) struct Member {
     pub process: Option<Process>,
 }
 
+impl Member {
+    fn has_ended(&self, pid: Pid) -> bool {
+        self.process.as_ref().map_or_else(|| observe::has_ended(pid), Process::has_ended)
+    }
+}
+
 /// A process that there was, and may be yet.
 pub(super) struct Seen {
     /// The last program that it ran.
@@ -189,6 +195,15 @@ impl Table {
         group.live.remove(&pid);
         if group.root == Some(pid) {
             group.status = Some(status);
+            // That others have ended before it may yet be told.
+            let processes = &mut self.processes;
+            group.live.retain(|&pid| {
+                let lives = processes.get(&pid).is_some_and(|member| !member.has_ended(pid));
+                if !lives {
+                    processes.remove(&pid);
+                }
+                lives
+            });
             // What these do yet is done when it is done, and in a sandbox not at all.
             if !group.live.is_empty() {
                 group.obstacle(LEAVES_PROCESSES);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who an exec and a process belong to.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use models::Invocation;
@@ -71,25 +73,60 @@ fn a_process_is_of_the_program_that_its_hooks_name_unless_others_have_that_name(
     assert_eq!(watch.program_with_hooks(third, 5), 0);
 }
 
+fn begin(watch: &Watch, id: u32, drives: bool) {
+    watch.belongs(id, id, false);
+    watch.begin(Begun {
+        elsewhere: false,
+        id,
+        exec: exec(100, false, "a"),
+        within: 0,
+        drives,
+        learn: None,
+        obstacles: Vec::new(),
+        descriptors: Vec::new(),
+        began: 0,
+        first: 0,
+        at: Instant::now(),
+    });
+}
+
+/// Only who lives is left behind, whatever has been told of who does not.
+#[test]
+fn who_has_ended_before_its_command_is_not_left_behind() {
+    for sight in [Sight::Tracer, Sight::Net] {
+        for (waited, killed, behind) in [(true, true, false), (false, true, false), (false, false, true)] {
+            let watch = Watch::new(sight, "/no/socket".into(), None, Vec::new()).unwrap();
+            begin(&watch, 5, false);
+            // No process has this id.
+            let root = Pid::MAX - 1;
+            let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let pid = child.id() as Pid;
+            watch.runs(root, 5);
+            watch.event(root, 1, Event::Forked(pid));
+            if killed {
+                child.kill().unwrap();
+            }
+            if waited {
+                child.wait().unwrap();
+            }
+            while killed && !observe::has_ended(pid) {
+                std::thread::yield_now();
+            }
+            watch.event(root, 2, Event::Ended(ExitStatus::from_raw(0)));
+            let table = lock(&watch.table);
+            let left = table.groups.get(&5).map(|group| group.has_obstacle(command::LEAVES_PROCESSES));
+            assert_eq!(left, behind.then_some(true), "{sight:?} {waited} {killed}");
+            drop(table);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
 #[test]
 fn streams_matter_where_they_would_be_written_down() {
     let watch = watch();
-    let begin = |id, drives| {
-        watch.belongs(id, id, false);
-        watch.begin(Begun {
-            elsewhere: false,
-            id,
-            exec: exec(100, false, "a"),
-            within: 0,
-            drives,
-            learn: None,
-            obstacles: Vec::new(),
-            descriptors: Vec::new(),
-            began: 0,
-            first: 0,
-            at: Instant::now(),
-        });
-    };
+    let begin = |id, drives| begin(&watch, id, drives);
     let me = std::process::id() as Pid;
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let forked = child.id() as Pid;
