@@ -50,6 +50,8 @@ struct Engine<'a> {
     backend: Rc<dyn Backend>,
     progress: &'a mut Progress,
     placer: Placer<'a>,
+    /// Targets that are not in the graph yet.
+    rest: std::vec::IntoIter<Target>,
     /// Targets by the thunk they wait for.
     waiting: HashMap<ObjectName, Vec<Target>>,
     /// Thunks that are reduced, whose outputs are to be put in place when the workers have something to do,
@@ -107,6 +109,7 @@ pub async fn force(
         backend: Rc::clone(&backend),
         progress,
         placer: Placer::new(store),
+        rest: targets.into_iter(),
         waiting: HashMap::new(),
         due: Vec::new(),
         due_by: None,
@@ -124,8 +127,9 @@ pub async fn force(
         untold: HashMap::new(),
     };
     let mut graph = Graph::default();
-    engine.load(&mut graph, targets)?;
-    graph.prioritise();
+    if engine.load_more(&mut graph, false)? {
+        graph.prioritise();
+    }
     let ended = Schedule::run(graph, backend, options, orders, &mut engine).await;
     // Whatever has ended it.
     engine.place_due();
@@ -144,6 +148,12 @@ pub async fn force(
 const TOGETHER: usize = 16;
 /// unless that means to wait for longer than this: nobody is to see it.
 const SOON: Duration = Duration::from_millis(10);
+
+/// So many targets are in the graph before the first thunk begins, and so many come with each further look at them. To read 10,000 thunks
+/// takes a fifth of a second, in which workers can do something.
+const FIRST: usize = 512;
+/// So many while workers have something to do, which may end at any time.
+const MORE: usize = 32;
 
 /// So many files that cannot be put in place are named: on a full disk it is all of them.
 const SHOWN: usize = 10;
@@ -491,6 +501,25 @@ impl Work for Engine<'_> {
         self.follower.as_ref().is_some_and(Follower::is_asked)
     }
 
+    fn load_more(&mut self, graph: &mut Graph, busy: bool) -> Result<bool> {
+        if self.rest.as_slice().is_empty() {
+            return Ok(false);
+        }
+        // Where some outputs stay elsewhere it must be known which before anything begins.
+        let count = match busy {
+            _ if self.home.leaves_some() => usize::MAX,
+            true => MORE,
+            false => FIRST,
+        };
+        let block = self.rest.by_ref().take(count).collect();
+        self.load(graph, block)?;
+        let more = !self.rest.as_slice().is_empty();
+        if !more {
+            graph.prioritise();
+        }
+        Ok(more)
+    }
+
     fn show(&mut self, graph: &Graph, running: usize) -> Option<Instant> {
         let is_time = self.due_by.is_some_and(|by| by <= Instant::now());
         if is_time || self.due.len() >= TOGETHER || running == 0 || self.follower.is_some() {
@@ -512,10 +541,11 @@ mod tests {
     use crate::backend::{Answer, Forcing};
     use crate::materialise::Place;
 
-    /// Gives what it is told, and takes something out of the store meanwhile.
+    /// Gives the same file each time, as what it is asked for, and takes something out of the store meanwhile.
     struct Takes {
-        from: PathBuf,
-        gives: ReducedOutput,
+        from: Option<PathBuf>,
+        store: Store,
+        gives: ObjectName,
     }
 
     impl Backend for Takes {
@@ -527,13 +557,34 @@ mod tests {
             1
         }
 
-        fn force(&self, _: ObjectName) -> Forcing<'_> {
-            Box::pin(async {
-                std::fs::remove_file(&self.from).unwrap();
-                let reduction = Reduction { outputs: vec![self.gives.clone()], ..Reduction::default() };
-                Answer::Reduced { reduction, completed: Vec::new() }
+        fn force(&self, thunk: ObjectName) -> Forcing<'_> {
+            Box::pin(async move {
+                if let Some(from) = &self.from {
+                    std::fs::remove_file(from).unwrap();
+                }
+                let path = self.store.thunk(&thunk).unwrap().outputs[0].clone();
+                let outputs = vec![ReducedOutput { path, value: self.gives, executable: false }];
+                Answer::Reduced {
+                    reduction: Reduction { outputs, ..Reduction::default() },
+                    completed: Vec::new(),
+                }
             })
         }
+    }
+
+    /// Forces these, which have placeholders then.
+    fn forced(store: &Store, targets: Vec<(PathBuf, OutputRef)>, backend: Takes) -> Result<Summary> {
+        let put = |(path, output): (PathBuf, OutputRef)| {
+            let placeholder = Placeholder { output: output.clone(), store: store.root().into() };
+            std::fs::write(&path, placeholder.encode(Path::new("/gg")).unwrap()).unwrap();
+            Target { path, output, place: Place::Placeholder }
+        };
+        let targets = targets.into_iter().map(put).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = Options { keep_going: false, on_demand: false };
+        let (home, mut progress) = (Rc::new(Home::new(false)), Progress::new(true));
+        let forced = force(store, targets, Rc::new(backend), home, options, None, &mut progress);
+        tokio::task::LocalSet::new().block_on(&runtime, forced)
     }
 
     #[test]
@@ -543,32 +594,66 @@ mod tests {
         let store = Store::open(&root.join("store")).unwrap();
         let value = store.put(ObjectKind::Value, b"object code").unwrap();
         let (first, second) = (root.join("a.o"), root.join("prog"));
-        let thunk = |output: &PathBuf, thunks| Thunk {
-            function: Some(value),
-            args: vec!["f".into()],
-            thunks,
-            outputs: vec![output.clone()],
-            workdir: Some(root.clone()),
-            program: Some("/bin/f".into()),
-            ..Thunk::default()
-        };
-        let a = store.put_thunk(&thunk(&first, Vec::new())).unwrap();
+        let a = store.put_thunk(&thunk(value, &root, &first, Vec::new())).unwrap();
         let from = OutputRef { thunk: a, output: Some(first.clone()) };
         let input = ThunkInput { path: first.clone(), from: from.clone() };
-        let b = store.put_thunk(&thunk(&second, vec![input])).unwrap();
-        let targets = [(&first, from), (&second, OutputRef { thunk: b, output: Some(second.clone()) })];
-        let targets = targets.map(|(path, output)| {
-            let placeholder = Placeholder { output: output.clone(), store: store.root().into() };
-            std::fs::write(path, placeholder.encode(Path::new("/gg")).unwrap()).unwrap();
-            Target { path: path.clone(), output, place: Place::Placeholder }
-        });
-        let gives = ReducedOutput { path: first.clone(), value, executable: false };
-        let backend = Rc::new(Takes { from: store.find(&b).unwrap(), gives });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let options = Options { keep_going: false, on_demand: false };
-        let (home, mut progress) = (Rc::new(Home::new(false)), Progress::new(true));
-        let forced = force(&store, targets.into(), backend, home, options, None, &mut progress);
-        assert!(tokio::task::LocalSet::new().block_on(&runtime, forced).is_err());
+        let b = store.put_thunk(&thunk(value, &root, &second, vec![input])).unwrap();
+        let targets =
+            vec![(first.clone(), from), (second.clone(), OutputRef { thunk: b, output: Some(second) })];
+        let backend = Takes {
+            from: Some(store.find(&b).unwrap()),
+            store: Store::open(store.root()).unwrap(),
+            gives: value,
+        };
+        assert!(forced(&store, targets, backend).is_err());
         assert_eq!(std::fs::read(&first).unwrap(), b"object code");
+    }
+
+    /// Of many targets the first are forced while the last are looked up yet.
+    #[test]
+    fn a_target_that_cannot_be_had_holds_up_none_of_those_long_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let store = Store::open(&root.join("store")).unwrap();
+        let value = store.put(ObjectKind::Value, b"object code").unwrap();
+        let count = FIRST + 2 * MORE;
+        for lacks in [true, false] {
+            let path = |number: usize| root.join(number.to_string());
+            let targets: Vec<_> = (0..count)
+                .map(|number| {
+                    let mut it = thunk(value, &root, &path(number), Vec::new());
+                    it.args.push(lacks.to_string().into());
+                    (
+                        path(number),
+                        OutputRef { thunk: store.put_thunk(&it).unwrap(), output: Some(path(number)) },
+                    )
+                })
+                .collect();
+            if lacks {
+                std::fs::remove_file(store.find(&targets[count - 1].1.thunk).unwrap()).unwrap();
+            }
+            let backend = Takes { from: None, store: Store::open(store.root()).unwrap(), gives: value };
+            let summary = forced(&store, targets, backend);
+            let is_there = |number: usize| std::fs::read(path(number)).unwrap() == b"object code";
+            let there = (0..count).filter(|number| is_there(*number)).count();
+            if lacks {
+                assert!(summary.is_err());
+                assert!(there > 0 && there < count, "{there}");
+            } else {
+                assert_eq!((summary.unwrap().run, there), (count, count));
+            }
+        }
+    }
+
+    fn thunk(function: ObjectName, root: &Path, output: &Path, thunks: Vec<ThunkInput>) -> Thunk {
+        Thunk {
+            function: Some(function),
+            args: vec!["f".into()],
+            thunks,
+            outputs: vec![output.into()],
+            workdir: Some(root.into()),
+            program: Some("/bin/f".into()),
+            ..Thunk::default()
+        }
     }
 }

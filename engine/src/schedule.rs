@@ -58,6 +58,11 @@ pub trait Work {
     fn is_awaited(&self) -> bool {
         false
     }
+    /// Adds more of what is to be forced to the graph: only a little if there is something to answer, be it `busy`. Tells whether there is
+    /// still more.
+    fn load_more(&mut self, _graph: &mut Graph, _busy: bool) -> Result<bool> {
+        Ok(false)
+    }
     /// All that can be started is: time to put in place what has ended, and to tell where things stand. Tells when this is to be called again
     /// at the latest, if it matters.
     fn show(&mut self, graph: &Graph, running: usize) -> Option<Instant>;
@@ -219,13 +224,14 @@ impl Schedule {
                 // The back end begins before what is done is put in place.
                 tokio::task::yield_now().await;
             }
+            let more = work.load_more(&mut self.graph, !self.running.is_empty())?;
             // What is behind others has not begun. On demand all have.
             let begun = if self.options.on_demand { usize::MAX } else { slots };
             let by = work.show(&self.graph, self.running.len().min(begun));
-            if self.running.is_empty() && orders.is_none() {
+            if self.running.is_empty() && orders.is_none() && !more {
                 return Ok(());
             }
-            if orders.is_none() {
+            if orders.is_none() && !more {
                 // Timers of the runtime are no finer than a millisecond. Who gives orders waits for what was ordered.
                 std::thread::sleep(self.backend.leisure());
             }
@@ -257,6 +263,8 @@ impl Schedule {
                 }
                 _ = tick.tick() => {}
                 () = until(by) => {}
+                // After a look at what back ends say.
+                () = tokio::task::yield_now(), if more => {}
             }
         }
     }
