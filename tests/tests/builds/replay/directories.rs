@@ -194,3 +194,30 @@ fn a_private_directory_is_private_also_where_something_else_fails() {
     replayed(&space, &trace);
     space.sh("test $(stat -c %a priv) = 700").ok();
 }
+
+/// As Automake's `ylwrap` does: it works in a directory of its own, finds what it needs and leaves what it makes by
+/// `..`, and removes the directory, so that these ways lead nowhere afterwards.
+#[test]
+fn who_works_in_a_directory_of_his_own_is_run_again() {
+    for method in ["auto", "ptrace"] {
+        let space = TestSpace::with(&[
+            ("in.txt", "1\n"),
+            ("up.sh", "mkdir t$$\ncd t$$\ncat ../in.txt >a\nmv a ../up\ncd ..\nrm -r t$$\n"),
+            (
+                "deep.sh",
+                "mkdir t$$ t$$/u\n(cd t$$/u && cat ../../in.txt >a && ls .. && cat a >../../deep)\nrm -r t$$\n",
+            ),
+            ("Makefile", "all: up deep\nup: in.txt\n\tsh up.sh\ndeep: in.txt\n\tsh deep.sh\n"),
+        ]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--run", "--method", method, "-o", trace.to_str().unwrap(), "make"]).ok();
+        let built = Snapshot::of(&space.tree());
+        space.sh("rm up deep").ok();
+        replayed(&space, &trace);
+        assert_eq!(built.deviations(&Snapshot::of(&space.tree())), "", "{method}");
+        space.keep();
+        space.write("in.txt", "2\n");
+        replayed(&space, &trace);
+        is_as_made(&space, || space.write("in.txt", "2\n"));
+    }
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use tests::TestSpace;
 
 use super::names::run_recorded;
-use super::{is_as_made, replay, replayed};
+use super::{built, is_as_made, replay, replayed};
 
 /// How many commands a replay runs: each has a reduction of its own, also those whose results are needed to go on.
 fn run_by(space: &TestSpace, trace: &Path) -> usize {
@@ -222,4 +222,76 @@ fn a_replay_that_ends_early_puts_links_back() {
     replay(&space, &trace, &[]).fails().says("no replay can do");
     assert_eq!(fs::read_link(space.path("link")).unwrap().to_str(), Some("mine"));
     assert_eq!((space.read("file"), space.read("out")), (b"mine\n".to_vec(), b"1\n".to_vec()));
+}
+
+/// The link is gone when the command has ended, and nobody could follow it any more.
+#[test]
+fn what_is_read_and_written_through_a_link_of_the_command_s_own_counts() {
+    for recipe in [
+        "ln -s in l; cat l > out; rm l",
+        "ln -s d l; cat l/in > out; rm l",
+        "ln -s out l; cat in > l; rm l",
+        "ln -s in k; ln -s k l; cat l > out; rm k l",
+        "mkdir t; ln -s ../in t/in; cat t/in > out; rm -r t",
+    ] {
+        for method in ["auto", "ptrace"] {
+            let space = TestSpace::with(&[
+                ("in", "1\n"),
+                ("d/in", "1\n"),
+                ("Makefile", &format!("out:\n\t{recipe}\n")),
+            ]);
+            let trace = space.outside().join("trace");
+            space.ggtrace(&["--method", method, "-o", trace.to_str().expect("our own path"), "make"]).ok();
+            space.sh("echo 22 > in; echo 22 > d/in").ok();
+            replay(&space, &trace, &[]).ok();
+            assert_eq!(space.read("out"), b"22\n", "{recipe} {method}");
+            space.sh("rm out; echo 333 > in; echo 333 > d/in").ok();
+            space.ggtrace(&["--method", method, "make"]).ok();
+            space.force_all();
+            assert_eq!(space.read("out"), b"333\n", "{recipe} {method}");
+        }
+    }
+}
+
+/// A makefile that a command makes which was observed in an earlier recording, and is deferred in this one.
+/// Nothing is behind it, but it is there.
+#[test]
+fn a_link_that_leads_nowhere_counts() {
+    let space = TestSpace::with(&[(
+        "Makefile",
+        "out:\n\tset -e; readlink link > $@; test -e link || echo nowhere >> $@\n",
+    )]);
+    space.sh("ln -s one link").ok();
+    let trace = built(&space);
+    assert_eq!(space.read("out"), b"one\nnowhere\n");
+    assert_eq!(replayed(&space, &trace).run, 0);
+    space.sh("ln -sfn two link").ok();
+    replay(&space, &trace, &[]).fails().says("link now leads elsewhere");
+}
+
+/// The linker reads a library by the name of a link that leads to it.
+#[test]
+fn a_library_is_made_anew_and_is_read_through_links() {
+    for method in [&["--run"][..], &[]] {
+        let space = TestSpace::with(&[
+            (
+                "Makefile",
+                "prog: main.o libx.so\n\t$(CC) -o $@ main.o -L. -lx -Wl,-rpath,'$$ORIGIN'\n\
+                libx.so: libx.so.1\n\tln -sf libx.so.1 libx.so\n\
+                libx.so.1: x.c\n\t$(CC) -shared -fPIC -o $@ x.c\n",
+            ),
+            ("main.c", "int x(void);\nint main(void) { return x(); }\n"),
+            ("x.c", "int x(void) { return 1; }\n"),
+        ]);
+        let trace = space.outside().join("trace");
+        space.ggtrace(&[method, &["-o", trace.to_str().unwrap(), "make"]].concat()).ok();
+        space.force_all();
+        let edit =
+            || space.write("x.c", "int more(void) { return 2; }\nint x(void) { return more() - 2; }\n");
+        space.keep();
+        edit();
+        replayed(&space, &trace);
+        space.run(&["./prog"]).ok();
+        is_as_made(&space, edit);
+    }
 }

@@ -3,7 +3,7 @@
 
 use tests::TestSpace;
 
-use super::{is_as_made, replay, replayed};
+use super::{built, is_as_made, replay, replayed};
 
 pub fn run_recorded(space: &TestSpace) -> std::path::PathBuf {
     let trace = space.outside().join("trace");
@@ -148,4 +148,18 @@ fn of_many_things_that_a_command_does_none_is_forgotten() {
     space.sh("rmdir a?; echo >old").ok();
     space.write("in", "2\n");
     replay(&space, &trace, &[]).fails().says("removes");
+}
+
+/// A command that lists a directory finds what the build has put there up to then, which is more at the build's end.
+#[test]
+fn who_lists_a_directory_runs_again_for_new_files_of_others() {
+    let space = TestSpace::with(&[
+        ("d/one", "1\n"),
+        ("d/two", "2\n"),
+        ("Makefile", "all:\n\tcat d/* >sum\n\tcp sum d/copy\n\techo done >d/more\n"),
+    ]);
+    let trace = built(&space);
+    assert_eq!(replayed(&space, &trace).run, 0);
+    space.write("d/three", "3\n");
+    replay(&space, &trace, &[]).fails().says("d now holds other files");
 }
