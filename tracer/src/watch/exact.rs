@@ -215,7 +215,7 @@ fn add_names(look: &Look<'_>, footprint: &mut Steps<'_>, directory: &Path) -> Re
             return Err(format!("lists {}, in which very many files are", directory.display()));
         }
         let path = entry.path();
-        if !look.outputs.contains_key(&path) && !look.own.contains(&path) {
+        if !look.outputs.contains_key(&path) && !look.later.contains(&path) {
             // A link that leads nowhere does so there, too.
             let _ = footprint.add(&path).is_err() && footprint.add_link(&path).is_ok();
         }

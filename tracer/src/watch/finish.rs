@@ -65,8 +65,8 @@ pub struct Look<'a> {
     pub new: BTreeSet<PathBuf>,
     /// The symbolic links that it left, and where they lead.
     pub links: BTreeMap<PathBuf, PathBuf>,
-    /// What it has put into directories that it listed, real paths.
-    pub own: HashSet<PathBuf>,
+    /// What was put into directories that it listed after it had begun, real paths.
+    pub later: HashSet<PathBuf>,
     /// What it found where nothing is any more, because it was moved on: the content, and whether that may be executed.
     pub moved: BTreeMap<PathBuf, (ObjectName, bool)>,
     /// Why it cannot be deferred when it comes again.
@@ -108,7 +108,7 @@ pub fn finish(recorder: &Recorder, mut ended: Ended) {
         made: HashSet::new(),
         new: BTreeSet::new(),
         links: BTreeMap::new(),
-        own: HashSet::new(),
+        later: HashSet::new(),
         moved: BTreeMap::new(),
         obstacles: ended.obstacles.iter().chain(&ended.begun.obstacles).cloned().collect(),
         unknown: false,
@@ -520,7 +520,7 @@ fn rewrites(touch: &Touch) -> bool {
 }
 
 /// The same set in the trace's terms.
-fn uses(touch: &Touch) -> Uses {
+pub(super) fn uses(touch: &Touch) -> Uses {
     const SAME: [(Use, Uses); 13] = [
         (Use::Read, Uses::READ),
         (Use::Executed, Uses::EXECUTED),

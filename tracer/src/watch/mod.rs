@@ -29,7 +29,7 @@ use std::time::Duration;
 use observe::{Ends, Event, Pid};
 use wire::Descriptor;
 
-use crate::log::{Log, Owner, Ways};
+use crate::log::{Entry, Log, Owner, Ways};
 use crate::process;
 use crate::recorder::{Recorder, Sight, lock};
 use crate::request::Exec;
@@ -37,7 +37,8 @@ use crate::request::Exec;
 use command::Group;
 pub use command::{Begun, Ended, file_clock};
 use table::Table;
-pub use writes::Writes;
+use writes::Change;
+pub use writes::{InDirectory, Writes};
 
 /// All commands and processes of a build.
 pub struct Watch {
@@ -197,6 +198,7 @@ impl Watch {
     pub fn begin(&self, begun: Begun) {
         let mut table = lock(&self.table);
         table.groups_of.insert(begun.id, begun.id);
+        table.within.insert(begun.id, begun.within);
         table.groups.insert(begun.id, Group::new(begun));
     }
 
@@ -352,7 +354,7 @@ impl Watch {
                     }
                     ended.events.push((entry.sequence, entry.event));
                 }
-                table.ended.insert(id, ended.begun.within);
+                table.ended.insert(id);
             }
             Err(error) => ended.obstacles.push(format!("what hooks saw of it cannot be read: {error}")),
         }
@@ -364,27 +366,45 @@ impl Watch {
     /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what
     /// stands at this path in one of these events?
     pub fn changes_now(&self, path: &Path, group: u32, events: &Range<u64>, ways: &dyn Ways) -> bool {
-        self.any_changes_now(|changed| changed == path, group, events, ways)
+        self.each_change_now(group, events, ways, |change, _| change.is_of(path)).unwrap_or(true)
     }
 
-    /// The same for any of several paths.
-    pub fn any_changes_now(
+    /// What has been changed in a directory in one of these events by commands that make started beside this one. `None` if that cannot be
+    /// found out, or if others have changed something, too: those that it started itself, and waited for.
+    pub fn changes_beside(
         &self,
-        is_one: impl Fn(&Path) -> bool,
+        directory: &Path,
         group: u32,
         events: &Range<u64>,
         ways: &dyn Ways,
-    ) -> bool {
-        let Some(log) = &self.log else { return false };
+    ) -> Option<InDirectory> {
+        // The lock of what is known must not be held while more is read.
+        let mut found = self.writes().in_directory(directory, group, events);
+        self.each_change_now(group, events, ways, |change, entry| {
+            let by = lock(&self.table).last_command_of(entry.process);
+            found.note(directory, change, entry.sequence, by);
+            false
+        })?;
+        let table = lock(&self.table);
+        found.by.iter().all(|&other| table.is_beside(other, group)).then_some(found)
+    }
+
+    /// Shows what others than this command have changed of which hooks have written down what nobody has read, until it is enough.
+    fn each_change_now(
+        &self,
+        group: u32,
+        events: &Range<u64>,
+        ways: &dyn Ways,
+        mut is_enough: impl FnMut(&Change<'_>, &Entry) -> bool,
+    ) -> Option<bool> {
+        let Some(log) = &self.log else { return Some(false) };
         let entries = {
             let table = lock(&self.table);
-            log.changes(|owner| table.on_record_of(owner) != group, events, Some(ways))
+            log.changes(|owner| table.on_record_of(owner) != group, events, Some(ways)).ok()?
         };
-        let is_it = |entry: &crate::log::Entry| {
-            events.contains(&entry.sequence)
-                && writes::change(&entry.event).is_some_and(|change| change.is_of(&is_one))
-        };
-        entries.map_or(true, |entries| entries.iter().any(is_it))
+        let meant = entries.iter().filter(|entry| events.contains(&entry.sequence));
+        let mut changes = meant.filter_map(|entry| Some((writes::change(&entry.event)?, entry)));
+        Some(changes.any(|(change, entry)| is_enough(&change, entry)))
     }
 
     /// A process is about to end: whom it leaves nobody could tell to be of its command any more. A tracer is told of them when they are made.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which names a directory had that a command read, where it was changed while the command ran: known if the command alone has changed
-//! it, and only by names that were new. Knows nothing of what is in the files.
+//! Which names a directory had that a command read, where it was changed while the command ran: known if it was changed only by names
+//! that were new. Knows nothing of what is in the files.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,27 +8,33 @@ use std::path::{Path, PathBuf};
 use foldhash::{HashMap, HashSet};
 use observe::Use;
 use thunk::FileFacts;
+use thunk::trace::Uses;
 
-use super::finish::{Look, changes};
+use super::finish::{Look, changes, uses};
 
 impl Look<'_> {
-    /// The names that were there when the command began. `None` where that is not known.
+    /// The names that were there when the command began. `None` where that is not known. What commands that ran at the same time have made
+    /// there is left out, if it did not look at it: make does not say which of them comes first, so it has to do without.
     pub(super) fn names_before(&mut self, named: &Path) -> Option<Vec<OsString>> {
         let real = std::fs::canonicalize(named).ok()?;
-        let own = self.made_in(&real)?;
+        let mut later = self.made_in(&real)?;
         let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
         let events = begun.first..u64::MAX;
-        let is_there = |path: &Path| path.parent() == Some(&*real);
-        // The lock of what is known must not be held while more is read.
-        let is_known = watch.writes().any_by_others(is_there, begun.id, &events);
-        if is_known || watch.any_changes_now(is_there, begun.id, &events, self.recorder) {
-            return None;
+        let others = watch.changes_beside(&real, begun.id, &events, self.recorder)?.all_made()?;
+        if !others.is_empty() {
+            let used = self.touches.iter().filter(|(_, touch)| uses(touch) != Uses::MISSING);
+            let mut places =
+                used.filter_map(|(named, touch)| self.real_place(touch.real.as_deref().unwrap_or(named)));
+            if places.any(|place| others.contains(&place)) {
+                return None;
+            }
         }
+        later.extend(others);
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&real).ok()? {
             let entry = entry.ok()?;
             let path = entry.path();
-            if own.contains(&path) {
+            if later.contains(&path) {
                 continue;
             }
             let metadata = entry.metadata().ok()?;
@@ -40,7 +46,7 @@ impl Look<'_> {
             }
             names.push(entry.file_name());
         }
-        self.own.extend(own);
+        self.later.extend(later);
         Some(names)
     }
 

@@ -27,8 +27,10 @@ pub(super) struct Table {
     pub seen: HashMap<Pid, Seen>,
     /// How many that were.
     pub count: u64,
-    /// Commands that have ended, and those that started them.
-    pub ended: HashMap<u32, u32>,
+    /// Which command has started each; 0 is none.
+    pub within: HashMap<u32, u32>,
+    /// Commands that have ended, of which all has been read that hooks wrote down.
+    pub ended: HashSet<u32>,
     /// Programs in which no hook is: those that they start have their number in the environment.
     pub opaque: HashSet<u32>,
     /// Programs whose number others have in the environment, too: those that something executed which no hook saw.
@@ -125,10 +127,28 @@ impl Table {
             named
         };
         let mut group = self.group_of(id);
-        while let Some(&above) = self.ended.get(&group) {
-            group = above;
+        while self.ended.contains(&group) {
+            group = self.within.get(&group).copied().unwrap_or(0);
         }
         group
+    }
+
+    /// The command that a process belonged to last; one that is none if that is not known.
+    pub fn last_command_of(&self, pid: Pid) -> u32 {
+        const UNKNOWN: u32 = u32::MAX;
+        self.seen.get(&pid).map_or(UNKNOWN, |seen| self.group_of(seen.id))
+    }
+
+    /// Was the one command started neither by the other, be it through others, nor by one that is not known?
+    pub fn is_beside(&self, mut one: u32, other: u32) -> bool {
+        while one != other {
+            match self.within.get(&one) {
+                Some(0) => return true,
+                Some(&above) => one = above,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// Is each process known that the kernel has made after this one, up to the one with this id? Then so are all its children. Only

@@ -168,3 +168,12 @@ fn who_has_just_begun_has_no_unknown_child_if_all_that_came_after_it_are_known()
     assert!(!table.knows_all_after(99, 102), "their ids may be others' by now");
     assert!(table.knows_all_after(2990, 2999) && !table.knows_all_after(2900, 2999));
 }
+
+#[test]
+fn a_command_is_not_beside_what_it_started() {
+    let mut table = Table::default();
+    table.within.extend([(1, 0), (2, 1), (3, 2), (4, 1)]);
+    assert!(table.is_beside(3, 4) && table.is_beside(4, 2) && table.is_beside(1, 2), "make is beside all");
+    assert!(!table.is_beside(3, 2) && !table.is_beside(3, 1) && !table.is_beside(2, 2));
+    assert!(!table.is_beside(0, 2) && !table.is_beside(7, 2), "who is not known may be anybody's");
+}

@@ -163,3 +163,21 @@ fn who_lists_a_directory_runs_again_for_new_files_of_others() {
     space.write("d/three", "3\n");
     replay(&space, &trace, &[]).fails().says("d now holds other files");
 }
+
+/// What make starts at the same time comes in no order: a command that lists a directory in which another one makes something is run again
+/// without that. So do libtool's links and compiles in `.libs`.
+#[test]
+fn what_others_make_meanwhile_is_not_there_for_who_does_not_use_it() {
+    const MAKEFILE: &str = "all: one two\none:\n\tsleep 0.2; cat in1 >d/one.o\n\
+        two:\n\trm -f d/lib*; sleep 0.5; rm -f d/lib*; cat in2 >d/lib.so\n";
+    for method in ["auto", "ptrace"] {
+        let space = TestSpace::with(&[("Makefile", MAKEFILE), ("in1", "1\n"), ("in2", "2\n"), ("d/old", "")]);
+        space.keep();
+        let trace = space.outside().join("trace");
+        space.ggtrace(&["--method", method, "--run", "-o", trace.to_str().unwrap(), "make", "-j2"]).ok();
+        let edit = || space.write("in2", "22\n");
+        edit();
+        assert_eq!(replayed(&space, &trace).run, 1, "{method}");
+        is_as_made(&space, edit);
+    }
+}
