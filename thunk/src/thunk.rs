@@ -109,6 +109,19 @@ pub struct Input {
     pub value: ObjectName,
 }
 
+impl Input {
+    /// The content of an input that a command is not given: it is there so that a directory which the command lists has all its names.
+    /// A command that so much as looks at it does what nobody knows, and fails.
+    pub const NAME_ONLY: &[u8] = b"##GGNAMEONLY##\n";
+
+    /// Is it one that is not given?
+    #[must_use]
+    pub fn is_name_only(&self) -> bool {
+        self.value.size() == Self::NAME_ONLY.len() as u64
+            && self.value == ObjectName::of(ObjectKind::Value, Self::NAME_ONLY)
+    }
+}
+
 /// An input that another thunk makes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ThunkInput {

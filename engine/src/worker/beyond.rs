@@ -8,6 +8,7 @@
 //! file is told like any other.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::{self, Read as _};
 use std::iter;
@@ -58,6 +59,9 @@ impl Run<'_> {
         if let Some((directory, path)) = escapes::unlisted(store, thunk, touches)? {
             return told(format!("it listed {}, where {} is", directory.display(), path.display()));
         }
+        if let Some(path) = self.looked_at_name_only() {
+            return told(format!("it looked at {}", path.display()));
+        }
         for path in self.outputs() {
             if let Some(given) = self.given(path)? {
                 return told(given);
@@ -83,6 +87,31 @@ impl Run<'_> {
 
     fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
         self.thunk.outputs.iter().chain(&self.thunk.optional_outputs)
+    }
+
+    /// An input of which it was given the name alone, and that it did something with beyond listing it.
+    fn looked_at_name_only(&self) -> Option<&Path> {
+        let inputs = self.thunk.values.iter().chain(&self.thunk.executables);
+        let lacking: BTreeMap<&OsStr, Vec<&Path>> = inputs
+            .filter(|input| input.is_name_only())
+            .filter_map(|input| Some((input.path.file_name()?, &*input.path)))
+            .fold(BTreeMap::new(), |mut all, (name, path)| {
+                all.entry(name).or_default().push(path);
+                all
+            });
+        if lacking.is_empty() {
+            return None;
+        }
+        self.touches.iter().find_map(|(named, touch)| {
+            let is_it = |path: &Path| {
+                let real = touch.real.as_deref() == Some(path);
+                let directory = named.parent().and_then(|directory| fs::canonicalize(directory).ok());
+                real || directory.is_none_or(|directory| path.parent() == Some(&*directory))
+            };
+            let names =
+                [Some(named), touch.real.as_deref()].into_iter().flatten().filter_map(Path::file_name);
+            names.filter_map(|name| lacking.get(name)).flatten().copied().find(|path| is_it(path))
+        })
     }
 
     /// Is it in its working directory, or beside one of its outputs?

@@ -121,7 +121,8 @@ impl<'a> Current<'a> {
     /// # Errors
     /// The store is damaged.
     pub fn change_for(&self, thunk: &Thunk) -> Result<Option<Change>> {
-        if let Some(change) = inputs(thunk).find_map(|(input, executable)| {
+        let mut given = inputs(thunk).filter(|(input, _)| !input.is_name_only());
+        if let Some(change) = given.find_map(|(input, executable)| {
             self.input(&input.path, &input.value).or_else(|| self.runnable(&input.path, executable))
         }) {
             return Ok(Some(change));

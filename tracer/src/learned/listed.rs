@@ -7,12 +7,13 @@ use std::fs::{self, DirEntry};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use thunk::{Input, Link, Thunk};
+use thunk::{Input, Link, ObjectKind, Thunk};
 
 use super::{Now, now};
 use crate::recorder::Recorder;
 
-/// A directory with more names than this is not given to a command, nor are more bytes than this in all of them.
+/// A directory with more names than this is not given to a command. When there are more bytes than this in all of them, only the names of the
+/// rest are: libtool lists `/usr/bin`, because the regular expression of what a library exports looks like a pattern for names there.
 const MANY: usize = 4096;
 const MUCH: u64 = 64 << 20;
 
@@ -73,11 +74,13 @@ fn one(recorder: &Recorder, entry: &DirEntry, changed: &mut Thunk, room: &mut u6
         return Err("is no file".into());
     }
     // Keys and the like are kept by their modes. A store may be shared.
-    if metadata.mode() & 0o004 == 0 {
-        return Err("is not for everybody to read".into());
-    }
-    let Some(left) = room.checked_sub(metadata.len()) else {
-        return Err("and others are too large to be kept".into());
+    let is_for_everybody = metadata.mode() & 0o004 != 0;
+    let Some(left) = room.checked_sub(metadata.len()).filter(|_| is_for_everybody) else {
+        let put = recorder.store.put(ObjectKind::Value, Input::NAME_ONLY);
+        let input = Input { path, value: put.map_err(|error| error.to_string())? };
+        let is_executable = metadata.mode() & 0o111 != 0;
+        if is_executable { &mut changed.executables } else { &mut changed.values }.push(input);
+        return Ok(());
     };
     *room = left;
     match now(recorder, &path)? {
