@@ -60,6 +60,9 @@ pub trait Work {
     }
     /// Adds more of what is to be forced to the graph: only a little if there is something to answer, be it `busy`. Tells whether there is
     /// still more.
+    ///
+    /// # Errors
+    /// Nothing can go on.
     fn load_more(&mut self, _graph: &mut Graph, _busy: bool) -> Result<bool> {
         Ok(false)
     }

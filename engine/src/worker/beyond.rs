@@ -103,14 +103,15 @@ impl Run<'_> {
             return None;
         }
         self.touches.iter().find_map(|(named, touch)| {
-            let is_it = |path: &Path| {
-                let real = touch.real.as_deref() == Some(path);
-                let directory = named.parent().and_then(|directory| fs::canonicalize(directory).ok());
-                real || directory.is_none_or(|directory| path.parent() == Some(&*directory))
-            };
-            let names =
-                [Some(named), touch.real.as_deref()].into_iter().flatten().filter_map(Path::file_name);
-            names.filter_map(|name| lacking.get(name)).flatten().copied().find(|path| is_it(path))
+            let real = touch.real.as_deref();
+            let names = [Some(named), real].into_iter().flatten().filter_map(Path::file_name);
+            let mut alike = names.filter_map(|name| lacking.get(name)).flatten().copied().peekable();
+            alike.peek()?;
+            // Of a directory that is not known it may be any.
+            let directory = named.parent().and_then(|directory| fs::canonicalize(directory).ok());
+            alike.find(|path| {
+                real == Some(path) || directory.is_none() || path.parent() == directory.as_deref()
+            })
         })
     }
 

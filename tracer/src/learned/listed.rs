@@ -7,14 +7,15 @@ use std::fs::{self, DirEntry};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use thunk::{Input, Link, ObjectKind, Thunk};
+use thunk::{FileFacts, Input, Link, ObjectKind, Thunk};
 
 use super::{Now, now};
 use crate::recorder::Recorder;
 
-/// A directory with more names than this is not given to a command. When there are more bytes than this in all of them, only the names of the
-/// rest are: libtool lists `/usr/bin`, because the regular expression of what a library exports looks like a pattern for names there.
+/// A directory with more names than this is not given to a command.
 const MANY: usize = 4096;
+/// Where there are more bytes than this in all of them, only the names of the rest are given: libtool lists `/usr/bin`, because the regular
+/// expression of what a library exports looks like a pattern for names there.
 const MUCH: u64 = 64 << 20;
 
 /// Adds to the inputs of `changed` what is not among those of `thunk`, whose contents are other ones now.
@@ -74,21 +75,23 @@ fn one(recorder: &Recorder, entry: &DirEntry, changed: &mut Thunk, room: &mut u6
         return Err("is no file".into());
     }
     // Keys and the like are kept by their modes. A store may be shared.
-    let is_for_everybody = metadata.mode() & 0o004 != 0;
-    let Some(left) = room.checked_sub(metadata.len()).filter(|_| is_for_everybody) else {
-        let put = recorder.store.put(ObjectKind::Value, Input::NAME_ONLY);
-        let input = Input { path, value: put.map_err(|error| error.to_string())? };
-        let is_executable = metadata.mode() & 0o111 != 0;
-        if is_executable { &mut changed.executables } else { &mut changed.values }.push(input);
-        return Ok(());
+    let is_readable = metadata.mode() & 0o004 != 0;
+    let (value, executable) = match room.checked_sub(metadata.len()).filter(|_| is_readable) {
+        Some(left) => {
+            *room = left;
+            match now(recorder, &path)? {
+                Now::Value(value, executable) => (value, executable),
+                // It may be nothing to the command, and fail.
+                Now::Pending(..) => return Err("is to be made yet".into()),
+            }
+        }
+        None => {
+            let put = recorder.store.put(ObjectKind::Value, Input::NAME_ONLY);
+            (put.map_err(|error| error.to_string())?, FileFacts::of(&metadata).executable)
+        }
     };
-    *room = left;
-    match now(recorder, &path)? {
-        Now::Value(value, true) => changed.executables.push(Input { path, value }),
-        Now::Value(value, false) => changed.values.push(Input { path, value }),
-        // It may be nothing to the command, and fail.
-        Now::Pending(..) => return Err("is to be made yet".into()),
-    }
+    let list = if executable { &mut changed.executables } else { &mut changed.values };
+    list.push(Input { path, value });
     Ok(())
 }
 

@@ -453,6 +453,11 @@ impl Look<'_> {
         }
     }
 
+    /// Where what was touched stands, or would be made.
+    pub(super) fn place_of(&self, named: &Path, touch: &Touch) -> Option<PathBuf> {
+        self.real_place(touch.real.as_deref().unwrap_or(named))
+    }
+
     /// The path as the trace has it: as it was named; where `..` is in it, in the directory that this leads to.
     fn recorded_path<'a>(&self, named: &'a Path, touch: &Touch) -> Option<Cow<'a, Path>> {
         let bytes = named.as_os_str().as_bytes();

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use foldhash::HashSet;
 use observe::{Ends, Event, Pid};
 use wire::Descriptor;
 
@@ -37,8 +38,7 @@ use crate::request::Exec;
 use command::Group;
 pub use command::{Begun, Ended, file_clock};
 use table::Table;
-use writes::Change;
-pub use writes::{InDirectory, Writes};
+pub use writes::Writes;
 
 /// All commands and processes of a build.
 pub struct Watch {
@@ -366,45 +366,41 @@ impl Watch {
     /// Has another command, which goes on and of which hooks have written down what nobody has read, changed what
     /// stands at this path in one of these events?
     pub fn changes_now(&self, path: &Path, group: u32, events: &Range<u64>, ways: &dyn Ways) -> bool {
-        self.each_change_now(group, events, ways, |change, _| change.is_of(path)).unwrap_or(true)
+        let changes = |entry: &Entry| writes::change(&entry.event).is_some_and(|change| change.is_of(path));
+        self.unread(group, events, ways).is_none_or(|unread| unread.iter().any(changes))
     }
 
-    /// What has been changed in a directory in one of these events by commands that make started beside this one. `None` if that cannot be
-    /// found out, or if others have changed something, too: those that it started itself, and waited for.
-    pub fn changes_beside(
+    /// What commands that make started beside this one have made in a directory in one of these events. `None` if that cannot be found
+    /// out, or if more was changed there: by these, or by others, such as those that it started itself and waited for.
+    pub fn made_beside(
         &self,
         directory: &Path,
         group: u32,
         events: &Range<u64>,
         ways: &dyn Ways,
-    ) -> Option<InDirectory> {
-        // The lock of what is known must not be held while more is read.
+    ) -> Option<HashSet<PathBuf>> {
         let mut found = self.writes().in_directory(directory, group, events);
-        self.each_change_now(group, events, ways, |change, entry| {
-            let by = lock(&self.table).last_command_of(entry.process);
-            found.note(directory, change, entry.sequence, by);
-            false
-        })?;
+        // The locks of what is known must not be held while more is read.
+        let unread = self.unread(group, events, ways)?;
         let table = lock(&self.table);
-        found.by.iter().all(|&other| table.is_beside(other, group)).then_some(found)
+        for entry in &unread {
+            if let Some(change) = writes::change(&entry.event) {
+                found.note(directory, &change, entry.sequence, table.last_command_of(entry.process));
+            }
+        }
+        let are_beside = found.by.iter().all(|&other| table.is_beside(other, group));
+        if are_beside { found.all_made() } else { None }
     }
 
-    /// Shows what others than this command have changed of which hooks have written down what nobody has read, until it is enough.
-    fn each_change_now(
-        &self,
-        group: u32,
-        events: &Range<u64>,
-        ways: &dyn Ways,
-        mut is_enough: impl FnMut(&Change<'_>, &Entry) -> bool,
-    ) -> Option<bool> {
-        let Some(log) = &self.log else { return Some(false) };
-        let entries = {
+    /// What hooks have written down of others than this command, and nobody has read, of these events. `None` if it cannot be read.
+    fn unread(&self, group: u32, events: &Range<u64>, ways: &dyn Ways) -> Option<Vec<Entry>> {
+        let Some(log) = &self.log else { return Some(Vec::new()) };
+        let mut entries = {
             let table = lock(&self.table);
             log.changes(|owner| table.on_record_of(owner) != group, events, Some(ways)).ok()?
         };
-        let meant = entries.iter().filter(|entry| events.contains(&entry.sequence));
-        let mut changes = meant.filter_map(|entry| Some((writes::change(&entry.event)?, entry)));
-        Some(changes.any(|(change, entry)| is_enough(&change, entry)))
+        entries.retain(|entry| events.contains(&entry.sequence));
+        Some(entries)
     }
 
     /// A process is about to end: whom it leaves nobody could tell to be of its command any more. A tracer is told of them when they are made.

@@ -20,11 +20,10 @@ impl Look<'_> {
         let mut later = self.made_in(&real)?;
         let (watch, begun) = (&self.recorder.watch, &self.ended.begun);
         let events = begun.first..u64::MAX;
-        let others = watch.changes_beside(&real, begun.id, &events, self.recorder)?.all_made()?;
+        let others = watch.made_beside(&real, begun.id, &events, self.recorder)?;
         if !others.is_empty() {
             let used = self.touches.iter().filter(|(_, touch)| uses(touch) != Uses::MISSING);
-            let mut places =
-                used.filter_map(|(named, touch)| self.real_place(touch.real.as_deref().unwrap_or(named)));
+            let mut places = used.filter_map(|(named, touch)| self.place_of(named, touch));
             if places.any(|place| others.contains(&place)) {
                 return None;
             }
@@ -55,7 +54,7 @@ impl Look<'_> {
         let changed = self.touches.iter().filter(|(_, touch)| changes(touch));
         let mut made: HashMap<PathBuf, bool> = HashMap::default();
         for (named, touch) in changed {
-            let place = self.real_place(touch.real.as_deref().unwrap_or(named));
+            let place = self.place_of(named, touch);
             let Some(place) = place.filter(|place| place.parent() == Some(directory)) else { continue };
             // What it only changes keeps its name.
             let keeps_name = touch.input
